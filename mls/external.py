@@ -1,0 +1,213 @@
+"""RFC 9420 §12.1.8 and §12.4.3.2: acting on a group from outside it.
+
+Joining by external commit, with or without removing an old self (resync); proposing one's own addition; proposing
+as a sender that the group's `external_senders` names. All of it needs the public state alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+
+from mls.codec import opaque
+from mls.commit import (
+    conclude,
+    gather_psks,
+    leaf_place,
+    make_path,
+)
+from mls.credential import Credential
+from mls.errors import CallerError, PeerError
+from mls.framing import (
+    AuthenticatedContent,
+    Commit,
+    FramedContent,
+    PublicMessage,
+    Sender,
+    encode_message,
+    sign,
+)
+from mls.key_package import KeyPackageSecrets
+from mls.leaf_node import Capabilities, Extension, Extensions, find_extension
+from mls.parameters import Parameters
+from mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove
+from mls.provider import Environment, LeafExtensions, PathSupply
+from mls.psk import PreSharedKeyId
+from mls.public_state import PublicState, parse_external_pub
+from mls.registries import ContentType, Epoch, ExtensionType, GroupId, LeafIndex, SenderType, WireFormat
+from mls.schedule import external_key_pair, interim_hash, send_external_init
+from mls.secret_tree import SecretTree
+from mls.secrets import ExternalSecret, InitSecret, SignaturePrivateKey
+from mls.state import Group
+from mls.suite import Suite
+from mls.validation import (
+    Proposed,
+    check_own_support,
+    check_path_leaf,
+    check_profiles,
+    plan,
+)
+from mls.welcome import GroupInfo, checked_tree, decode_group_info
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternallyJoined:
+    """An external commit of ours: what to send, and the value to adopt once it is accepted."""
+
+    message: bytes
+    group: Group
+    external_init: InitSecret
+    """The init secret that the commit carries; siblings cannot learn it from the wire."""
+
+
+def external_pub_extension(suite: Suite, external: ExternalSecret) -> Extension:
+    _, public = external_key_pair(suite, external)
+    return Extension(ExtensionType.EXTERNAL_PUB, opaque(public))
+
+
+def public_state(env: Environment, info: GroupInfo, tree: bytes | None) -> PublicState:
+    """The public state that a GroupInfo describes, with its tree fully checked."""
+    try:
+        suite = env.provider.suite(info.context.cipher_suite)
+    except KeyError:
+        raise PeerError("VAL-12.4.3.1-8") from None
+    ratchet_tree = checked_tree(env, suite, info, tree)
+    interim = interim_hash(suite, info.context.confirmed_transcript_hash, info.confirmation_tag)
+    return PublicState(suite, info.context, ratchet_tree, interim, info.confirmation_tag)
+
+
+def join_externally(
+    env: Environment,
+    parameters: Parameters,
+    group_info: bytes,
+    *,
+    credential: Credential,
+    signature_private: SignaturePrivateKey,
+    capabilities: Capabilities,
+    leaf_extensions: Extensions | LeafExtensions = (),
+    tree: bytes | None = None,
+    remove: LeafIndex | None = None,
+    psks: Sequence[PreSharedKeyId] = (),
+    authenticated_data: bytes = b"",
+    supply: PathSupply | None = None,
+    external_init: tuple[bytes, InitSecret] | None = None,
+    known_groups: Container[bytes] = (),
+) -> ExternallyJoined:
+    """Join by a commit of our own making. `remove` is the leaf of an old self to replace."""
+    info = decode_group_info(group_info)
+    state = public_state(env, info, tree)
+    suite = state.suite
+    if remove is None and state.group_id in known_groups:
+        raise CallerError("already a member of that group", "name the old leaf in `remove` to resynchronize")
+    check_own_support(parameters, info.context.extensions)
+    external_pub = parse_external_pub(find_extension(info.extensions, ExtensionType.EXTERNAL_PUB))
+    kem_output, init = external_init or send_external_init(suite, external_pub, env.provider.random)
+    committer = Sender(SenderType.NEW_MEMBER_COMMIT)
+    proposals: list[Proposal] = [ExternalInit(kem_output)]
+    if remove is not None:
+        proposals.append(Remove(remove))
+    proposals.extend(PreSharedKey(psk) for psk in psks)
+    items = [Proposed(proposal, committer) for proposal in proposals]
+    outcome = plan(env, state, parameters, committer, items, sending=True)
+    psk = gather_psks(env, [], suite, outcome.psks)
+    grown, place = leaf_place(outcome.tree)
+    made = make_path(
+        env,
+        state,
+        grown,
+        place,
+        outcome.extensions,
+        signature_private,
+        credential,
+        capabilities,
+        leaf_extensions,
+        frozenset(),
+        supply,
+        init,
+    )
+    old = None if remove is None else state.tree.leaf(remove)
+    check_path_leaf(env, state, place, made.path.leaf_node, old)
+    check_profiles(made.tree, outcome.extensions)
+    content = FramedContent.of(
+        state.group_id,
+        state.epoch,
+        committer,
+        authenticated_data,
+        ContentType.COMMIT,
+        Commit(tuple(proposals), made.path),
+    )
+    signature = sign(suite, signature_private, WireFormat.PUBLIC_MESSAGE, content, state.context.encoded)
+    unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
+    concluded = conclude(
+        state,
+        made.tree,
+        outcome.extensions,
+        unconfirmed,
+        init,
+        made.keys.commit_secret,
+        psk,
+        parameters.epoch_labels,
+    )
+    authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
+    public = concluded.public
+    secrets = concluded.advanced.secrets
+    group = Group(
+        parameters=parameters,
+        public=public,
+        own_leaf=place,
+        signature_key=signature_private,
+        private=made.private,
+        secrets=secrets,
+        keys=SecretTree.of(concluded.advanced.encryption, public.tree.leaf_count),
+        proposals={},
+        updates={},
+        resumption=((public.epoch, secrets.resumption),),
+        ended=None,
+    )
+    message = encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(authenticated, b"").encode())
+    return ExternallyJoined(message=message, group=group, external_init=init)
+
+
+def propose_self(
+    env: Environment, group_id: GroupId, epoch: Epoch, package: KeyPackageSecrets, *, authenticated_data: bytes = b""
+) -> bytes:
+    """§12.1.8: ask to be added, signed with the KeyPackage's own key."""
+    suite = env.provider.suite(package.key_package.cipher_suite)
+    sender = Sender(SenderType.NEW_MEMBER_PROPOSAL)
+    return _outside(
+        suite, package.signature_private, group_id, epoch, sender, Add(package.key_package), authenticated_data
+    )
+
+
+def propose_as_sender(
+    env: Environment,
+    cipher_suite: int,
+    group_id: GroupId,
+    epoch: Epoch,
+    proposal: Proposal,
+    *,
+    sender_index: int,
+    signature_private: SignaturePrivateKey,
+    authenticated_data: bytes = b"",
+) -> bytes:
+    """§12.1.8.1: propose as one of the group's external senders."""
+    suite = env.provider.suite(cipher_suite)
+    sender = Sender(SenderType.EXTERNAL, sender_index)
+    return _outside(suite, signature_private, group_id, epoch, sender, proposal, authenticated_data)
+
+
+def _outside(
+    suite: Suite,
+    key: SignaturePrivateKey,
+    group_id: GroupId,
+    epoch: Epoch,
+    sender: Sender,
+    proposal: Proposal,
+    authenticated_data: bytes,
+) -> bytes:
+    content = FramedContent.of(group_id, epoch, sender, authenticated_data, ContentType.PROPOSAL, proposal)
+    signature = sign(suite, key, WireFormat.PUBLIC_MESSAGE, content, b"")
+    authenticated = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
+    return encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(authenticated, b"").encode())
+
+

@@ -1,0 +1,354 @@
+"""The protocol's front door: one epoch of one group as a value, and functions from value to value.
+
+    group = create(env, ...)                   a group of one
+    sent = commit(group, env, ...)             sent.message, sent.welcome; adopt sent.group once it is accepted
+    event = receive(group, env, message)       what arrived, with the group that follows
+    group, message = seal(group, env, data)    an application message
+    group, package = join(env, ..., welcome)   become a member
+
+Nothing here changes its input. A call that raises has changed nothing: `PeerError` if the bytes break a rule,
+`StaleError` (and what it tells apart) if they do not fit this value, `CallerError` if the call is wrong. What to keep
+of old values, which of two commits to follow and when to forget is for whoever holds the values.
+
+Own messages come back as `OwnMessageError`: the value to adopt is the one that making the message returned. Clients
+that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings' messages like anybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mls import external, welcome
+from mls.commit import KEEP, Committed, NewLeaf, create_commit, process_commit
+from mls.credential import Credential
+from mls.errors import CallerError, PeerError
+from mls.framing import Commit as CommitBody
+from mls.framing import Sender, encode_message
+from mls.key_package import KeyPackageSecrets
+from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
+from mls.messages import frame, open_message, send
+from mls.parameters import Parameters
+from mls.proposals import PreSharedKey, Proposal, Update
+from mls.provider import Environment, LeafExtensions, OwnLeaf, PendingUpdate, ReuseGuard
+from mls.psk import ExternalPskId, ResumptionPskId
+from mls.public_state import PublicState
+from mls.registries import (
+    ContentType,
+    Epoch,
+    Generation,
+    GroupId,
+    LeafIndex,
+    ProposalRef,
+    ResumptionUsage,
+    SenderType,
+    WireFormat,
+)
+from mls.schedule import GroupContext, confirmation_tag, derive_epoch, export, interim_hash
+from mls.secret_tree import SecretTree
+from mls.secrets import EpochSecret, HpkePrivateKey, SignaturePrivateKey
+from mls.state import Group
+from mls.tree.ratchet_tree import RatchetTree
+from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal_sender, plan
+
+ExternallyJoined = external.ExternallyJoined
+join = welcome.join
+join_externally = external.join_externally
+propose_self = external.propose_self
+propose_as_sender = external.propose_as_sender
+commit = create_commit
+
+NOBODY = 0xFFFF_FFFF
+"""A leaf index that no member has: proposals are judged on arrival as if a stranger would commit them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationMessage:
+    """An application message."""
+
+    group: Group
+    sender: LeafIndex
+    data: bytes
+    authenticated_data: bytes
+    generation: Generation
+    reuse_guard: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalMessage:
+    """A proposal, kept in `group` until a commit."""
+
+    group: Group
+    sender: Sender
+    proposal: Proposal
+    reference: ProposalRef
+    authenticated_data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitMessage:
+    """A commit that was carried out."""
+
+    before: Group
+    """The epoch it ended, without the key that the commit used; keep it for late messages, or for a rival commit."""
+    group: Group
+    """The next epoch; if the commit removed us or re-initialized the group, its `ended` says so."""
+    committer: LeafIndex
+    external: bool
+    plan: Plan
+    """What it did: who was added, updated, removed."""
+    authenticated_data: bytes
+
+
+Event = ApplicationMessage | ProposalMessage | CommitMessage
+
+
+def create(
+    env: Environment,
+    parameters: Parameters,
+    cipher_suite: int,
+    group_id: GroupId,
+    *,
+    credential: Credential,
+    signature_private: SignaturePrivateKey,
+    capabilities: Capabilities,
+    lifetime: Lifetime,
+    leaf_extensions: Extensions = (),
+    extensions: Extensions = (),
+    leaf_key: tuple[HpkePrivateKey, bytes] | None = None,
+    epoch_secret: EpochSecret | None = None,
+) -> Group:
+    """A group of one (§11); the leaf key and the first epoch secret are random unless supplied."""
+    suite = env.provider.suite(cipher_suite)
+    leaf_private, leaf_public = leaf_key or suite.generate_key_pair(env.provider.random)
+    leaf = sign_leaf_node(
+        suite,
+        signature_private,
+        encryption_key=leaf_public,
+        signature_key=suite.scheme.public_key(signature_private),
+        credential=credential,
+        capabilities=capabilities,
+        extensions=leaf_extensions,
+        lifetime=lifetime,
+    )
+    tree = RatchetTree.of_values(suite, [leaf])
+    check_group_extensions(env, extensions)
+    check_profiles(tree, extensions)
+    context = GroupContext.of(int(cipher_suite), group_id, 0, tree.hash, b"", extensions)
+    first = epoch_secret or EpochSecret(env.provider.random(suite.hash_size))
+    secrets, encryption = derive_epoch(suite, first, parameters.epoch_labels)
+    tag = confirmation_tag(suite, secrets.confirmation, b"")
+    return Group(
+        parameters=parameters,
+        public=PublicState(suite, context, tree, interim_hash(suite, b"", tag), tag),
+        own_leaf=LeafIndex(0),
+        signature_key=signature_private,
+        private={0: leaf_private},
+        secrets=secrets,
+        keys=SecretTree.of(encryption, tree.leaf_count),
+        proposals={},
+        updates={},
+        resumption=((Epoch(0), secrets.resumption),),
+        ended=None,
+    )
+
+
+def continue_group(
+    group: Group,
+    env: Environment,
+    members: Sequence[Proposal],
+    *,
+    signature_private: SignaturePrivateKey,
+    branch: GroupId | None = None,
+    credential: Credential | None = None,
+    capabilities: Capabilities | None = None,
+    lifetime: Lifetime,
+    extensions: Extensions | None = None,
+) -> Committed:
+    """Found the group that a ReInit announced (§11.2), or with `branch` a subgroup of that id (§11.3).
+
+    `members` are Adds of everyone else. The new group is created and its first commit, which links it to this one
+    by a resumption PSK, adds them.
+    """
+    own = group.own_leaf_node
+    reinit = group.reinit
+    if branch is not None:
+        usage, suite, group_id = ResumptionUsage.BRANCH, group.suite.cipher_suite, branch
+        wanted = group.public.context.extensions if extensions is None else extensions
+    elif reinit is not None:
+        usage, suite, group_id = ResumptionUsage.REINIT, reinit.cipher_suite, reinit.group_id
+        wanted = reinit.extensions
+    else:
+        raise CallerError("this group was not re-initialized", "commit a ReInit first, or give a `branch` id")
+    fresh = create(
+        env,
+        group.parameters,
+        suite,
+        group_id,
+        credential=credential or own.credential,
+        signature_private=signature_private,
+        capabilities=capabilities or own.capabilities,
+        lifetime=lifetime,
+        leaf_extensions=own.extensions,
+        extensions=wanted,
+    )
+    nonce = env.provider.random(fresh.suite.hash_size)
+    psk = ResumptionPskId(usage, group.group_id, group.epoch, nonce)
+    return create_commit(
+        fresh, env, proposals=[*members, PreSharedKey(psk)], force_path=True, founding=(usage, group)
+    )
+
+
+def propose(
+    group: Group, env: Environment, proposal: Proposal, *, authenticated_data: bytes = b"", encrypt: bool | None = None
+) -> tuple[Group, bytes, ProposalRef]:
+    """Propose to the group; the proposal also waits here for a commit."""
+    group.require_active()
+    sender = Sender(SenderType.MEMBER, group.own_leaf)
+    item = Proposed(proposal, sender)
+    plan(env, group.public, group.parameters, Sender(SenderType.MEMBER, NOBODY), [item], sending=True)
+    if encrypt is None:
+        encrypt = group.parameters.encrypt_handshakes
+    authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
+    after, message = send(group, env, authenticated)
+    reference = authenticated.proposal_ref(group.suite)
+    return _with_proposal(after, reference, Proposed(proposal, sender, reference, checked=True)), message, reference
+
+
+def propose_update(
+    group: Group,
+    env: Environment,
+    *,
+    leaf: NewLeaf = KEEP,
+    leaf_key: tuple[HpkePrivateKey, bytes] | None = None,
+    authenticated_data: bytes = b"",
+    encrypt: bool | None = None,
+) -> tuple[Group, bytes, ProposalRef]:
+    """Propose a fresh leaf of our own; its private key waits with it."""
+    group.require_active()
+    suite = group.suite
+    private, public = leaf_key or suite.generate_key_pair(env.provider.random)
+    own = group.own_leaf_node
+    signer = leaf.signature_private or group.signature_key
+    extensions: Extensions | LeafExtensions = own.extensions if leaf.extensions is None else leaf.extensions
+    if callable(extensions):
+        extensions = extensions(public, None)
+    node = sign_leaf_node(
+        suite,
+        signer,
+        encryption_key=public,
+        signature_key=suite.scheme.public_key(signer),
+        credential=leaf.credential or own.credential,
+        capabilities=leaf.capabilities or own.capabilities,
+        extensions=extensions,
+        group_id=group.group_id,
+        leaf_index=group.own_leaf,
+    )
+    updates = {**group.updates, node.encoded: PendingUpdate(private, signer)}
+    return propose(
+        replace(group, updates=updates), env, Update(node), authenticated_data=authenticated_data, encrypt=encrypt
+    )
+
+
+def _with_proposal(group: Group, reference: ProposalRef, item: Proposed) -> Group:
+    return replace(group, proposals={**group.proposals, reference: item})
+
+
+def receive(group: Group, env: Environment, message: bytes, *, own: OwnLeaf | None = None) -> Event:
+    """Whatever arrived for this epoch: an application message, a proposal or a commit."""
+    opened = open_message(group, message, shared_leaf=own is not None)
+    after = opened.group
+    content = opened.verified.content
+    body = content.body
+    if isinstance(body, bytes):
+        return ApplicationMessage(
+            group=after,
+            sender=LeafIndex(content.sender.index),
+            data=body,
+            authenticated_data=content.authenticated_data,
+            generation=Generation(opened.generation or 0),
+            reuse_guard=opened.reuse_guard,
+            nonce=opened.nonce,
+        )
+    if isinstance(body, CommitBody):
+        done = process_commit(after, env, opened.verified, own=own)
+        return CommitMessage(
+            before=after,
+            group=done.group,
+            committer=done.committer,
+            external=done.external,
+            plan=done.plan,
+            authenticated_data=content.authenticated_data,
+        )
+    check_proposal_sender(body, content.sender)
+    reference = opened.verified.authenticated.proposal_ref(group.suite)
+    if reference not in after.proposals:
+        if len(after.proposals) >= group.parameters.max_pending:
+            raise PeerError("VAL-15-1")
+        item = Proposed(body, content.sender)
+        plan(env, group.public, group.parameters, Sender(SenderType.MEMBER, NOBODY), [item], sending=False)
+        after = _with_proposal(after, reference, replace(item, reference=reference, checked=True))
+    return ProposalMessage(
+        group=after,
+        sender=content.sender,
+        proposal=body,
+        reference=reference,
+        authenticated_data=content.authenticated_data,
+    )
+
+
+def seal(
+    group: Group,
+    env: Environment,
+    data: bytes,
+    *,
+    authenticated_data: bytes = b"",
+    reuse_guard: ReuseGuard | None = None,
+) -> tuple[Group, bytes]:
+    """An application message (§15)."""
+    group.require_active()
+    if group.proposals:
+        raise CallerError("proposals are waiting", "commit them before sending application data (RFC 9420 §12.4)")
+    authenticated = frame(group, ContentType.APPLICATION, data, authenticated_data, encrypt=True)
+    return send(group, env, authenticated, reuse_guard=reuse_guard)
+
+
+def forget_proposals(group: Group) -> Group:
+    """Drop what waits, for example because it was superseded."""
+    return replace(group, proposals={}, updates={})
+
+
+def group_info(
+    group: Group, *, extensions: Extensions = (), external_join: bool = True, with_tree: bool | None = None
+) -> bytes:
+    """A GroupInfo for publication; with `external_join` it lets strangers join by external commit."""
+    suite = group.suite
+    public = group.public
+    kept = extensions
+    if external_join:
+        kept = (*kept, external.external_pub_extension(suite, group.secrets.external))
+    if group.parameters.ratchet_tree if with_tree is None else with_tree:
+        kept = (*kept, welcome.tree_extension(public.tree))
+    info = welcome.sign_group_info(
+        suite, group.signature_key, group.own_leaf, public.context, public.confirmation_tag, kept
+    )
+    return encode_message(WireFormat.GROUP_INFO, info.encoded)
+
+
+def export_secret(group: Group, label: bytes, context: bytes, length: int) -> bytes:
+    """MLS-Exporter (§8.5)."""
+    if length > 255 * group.suite.hash_size:
+        raise CallerError("the exporter gives at most 255 hashes", "ask for less")
+    return export(group.suite, group.secrets.exporter, label, context, length)
+
+
+def external_psk(group: Group, env: Environment, psk_id: bytes) -> PreSharedKey:
+    """A proposal to mix in a key that the application gave everybody."""
+    return PreSharedKey(ExternalPskId(psk_id, env.provider.random(group.suite.hash_size)))
+
+
+def resumption_psk(group: Group, env: Environment, epoch: Epoch) -> PreSharedKey:
+    """A proposal to mix in the resumption PSK of an earlier epoch of this group."""
+    nonce = env.provider.random(group.suite.hash_size)
+    return PreSharedKey(ResumptionPskId(ResumptionUsage.APPLICATION, group.group_id, epoch, nonce))

@@ -1,0 +1,190 @@
+"""RFC 9420 §6, §12.1 and §15: sealing and opening what members say to each other.
+
+`open_message` takes bytes as far as verified content and the group value whose key they used; what the content then
+does is for `mls.commit` and `mls.group`. `seal_content` is the way out for everything a member sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mls.codec import Reader
+from mls.errors import (
+    FutureEpochError,
+    OwnMessageError,
+    PastEpochError,
+    PeerError,
+    WrongGroupError,
+)
+from mls.framing import (
+    AuthenticatedContent,
+    Body,
+    Commit,
+    FramedContent,
+    PrivateMessage,
+    PublicMessage,
+    Sender,
+    Verified,
+    encode_message,
+    membership_tag,
+    open_private,
+    open_public,
+    open_sender_data,
+    read_wire_format,
+    seal_private,
+    sign,
+    verify,
+)
+from mls.proposals import Add
+from mls.provider import Environment, ReuseGuard
+from mls.registries import ContentType, Epoch, GroupId, SenderType, WireFormat
+from mls.secret_tree import APPLICATION, HANDSHAKE, SecretTree
+from mls.state import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Verified content, and the group without the key that opened it."""
+
+    group: Group
+    verified: Verified
+    generation: int | None
+    reuse_guard: bytes
+    nonce: bytes
+    """The key schedule's nonce, before the reuse guard; with it a sibling finds out who of us sent this."""
+
+
+def _check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
+    if group_id != group.group_id:
+        raise WrongGroupError("the message is for another group")
+    if epoch < group.epoch:
+        raise PastEpochError(f"epoch {epoch} is over; this is {group.epoch}")
+    if epoch > group.epoch:
+        raise FutureEpochError(f"epoch {epoch} is still to come; this is {group.epoch}")
+
+
+def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
+    """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened."""
+    reader = Reader(message)
+    wire_format = read_wire_format(reader)
+    if wire_format == WireFormat.PRIVATE_MESSAGE:
+        private = PrivateMessage.decode(reader)
+        reader.finish()
+        _check_place(group, private.group_id, private.epoch)
+        group.require_active()
+        return _open_private(group, private, shared_leaf=shared_leaf)
+    if wire_format == WireFormat.PUBLIC_MESSAGE:
+        public = PublicMessage.decode(reader)
+        reader.finish()
+        _check_place(group, public.group_id, public.epoch)
+        group.require_active()
+        return _open_public(group, public, shared_leaf=shared_leaf)
+    raise PeerError("VAL-6-4", f"wire format {wire_format}")
+
+
+def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -> Opened:
+    suite = group.public.suite
+    sender = open_sender_data(suite, group.secrets.sender_data, message)
+    leaf = group.public.tree.leaf(sender.leaf_index)
+    if leaf is None:
+        raise PeerError("VAL-6.3.2-3", f"leaf {sender.leaf_index}")
+    if sender.leaf_index == group.own_leaf and not shared_leaf:
+        raise OwnMessageError("our own message came back")
+    parameters = group.parameters
+    kind = APPLICATION if message.content_type == ContentType.APPLICATION else HANDSHAKE
+    keys, message_key = group.keys.key_at(
+        suite,
+        sender.leaf_index,
+        kind,
+        sender.generation,
+        max_forward=parameters.max_forward,
+        out_of_order=parameters.out_of_order,
+    )
+    authenticated = open_private(suite, message, sender, message_key)
+    verified = verify(suite, leaf.signature_key, authenticated, group.public.context.encoded)
+    return Opened(
+        with_keys(group, keys), verified, sender.generation, sender.reuse_guard, message_key.nonce
+    )
+
+
+def with_keys(group: Group, keys: SecretTree) -> Group:
+    return replace(group, keys=keys)
+
+
+def _open_public(group: Group, message: PublicMessage, *, shared_leaf: bool) -> Opened:
+    suite = group.public.suite
+    context = group.public.context.encoded
+    authenticated = open_public(suite, group.secrets.membership, message, context)
+    content = authenticated.content
+    if content.sender.type == SenderType.MEMBER and content.sender.index == group.own_leaf and not shared_leaf:
+        raise OwnMessageError("our own message came back")
+    verified = verify(suite, _signer(group, content), authenticated, context)
+    return Opened(group, verified, None, b"", b"")
+
+
+def _signer(group: Group, content: FramedContent) -> bytes:
+    """§6.1: whose key must have signed."""
+    sender = content.sender
+    body = content.body
+    if sender.type == SenderType.MEMBER:
+        leaf = group.public.tree.leaf(sender.index)
+        if leaf is None:
+            raise PeerError("VAL-6-5", f"leaf {sender.index}")
+        return leaf.signature_key
+    if sender.type == SenderType.NEW_MEMBER_COMMIT:
+        if not isinstance(body, Commit):
+            raise PeerError("VAL-6-6")
+        if body.path is None:
+            raise PeerError("VAL-12.4.3.2-3")
+        return body.path.leaf_node.signature_key
+    if content.content_type != ContentType.PROPOSAL:
+        raise PeerError("VAL-6-6")
+    if sender.type == SenderType.EXTERNAL:
+        senders = group.public.external_senders()
+        if sender.index >= len(senders):
+            raise PeerError("VAL-12.1.8.1-1", f"sender {sender.index}")
+        return senders[sender.index].signature_key
+    if not isinstance(body, Add):
+        raise PeerError("VAL-12.1.8-2")
+    return body.key_package.leaf_node.signature_key
+
+
+# Sending
+
+
+def frame(
+    group: Group, content_type: int, body: Body, authenticated_data: bytes, *, encrypt: bool
+) -> AuthenticatedContent:
+    """Content of ours, signed; a commit's confirmation tag is still to come."""
+    public = group.public
+    content = FramedContent.of(
+        public.group_id,
+        public.epoch,
+        Sender(SenderType.MEMBER, group.own_leaf),
+        authenticated_data,
+        content_type,
+        body,
+    )
+    wire_format = WireFormat.PRIVATE_MESSAGE if encrypt else WireFormat.PUBLIC_MESSAGE
+    signature = sign(public.suite, group.signature_key, wire_format, content, public.context.encoded)
+    return AuthenticatedContent(wire_format, content, signature, b"")
+
+
+def send(
+    group: Group, env: Environment, authenticated: AuthenticatedContent, *, reuse_guard: ReuseGuard | None = None
+) -> tuple[Group, bytes]:
+    """The message, and the group without the key it used."""
+    suite = group.public.suite
+    if authenticated.wire_format == WireFormat.PUBLIC_MESSAGE:
+        context = group.public.context.encoded
+        tag = membership_tag(suite, group.secrets.membership, authenticated, context)
+        message = PublicMessage(authenticated, tag)
+        return group, encode_message(WireFormat.PUBLIC_MESSAGE, message.encode())
+    kind = APPLICATION if authenticated.content.content_type == ContentType.APPLICATION else HANDSHAKE
+    keys, message_key = group.keys.next_key(suite, group.own_leaf, kind, keep=group.parameters.own_keys)
+    guard = env.provider.random(4) if reuse_guard is None else reuse_guard(message_key.nonce)
+    sealed = seal_private(
+        suite, authenticated, message_key, group.secrets.sender_data, guard, group.parameters.padding.size
+    )
+    return with_keys(group, keys), encode_message(WireFormat.PRIVATE_MESSAGE, sealed.encode())
+

@@ -1,0 +1,160 @@
+"""RFC 9420 §9: the secret tree and its ratchets, with the deletion schedule built in.
+
+One `SecretTree` is the part of an epoch that is consumed. Taking a key gives the key and the tree without it; the
+old value is the state to fall back to if the message turns out to be bad, so a forged message consumes nothing.
+
+* A leaf's secret is derived when first needed; its ancestors are dropped and their other children kept (§9.2).
+* A ratchet steps forward as far as a message asks, at most `max_forward` steps, and keeps the keys it passed for
+  messages that come late: those of the last `out_of_order` generations, no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mls.codec import u32
+from mls.errors import BugError, PeerError, ReplayError
+from mls.persistent import PMap
+from mls.registries import Generation, LeafIndex
+from mls.secrets import EncryptionSecret
+from mls.suite import NONCE_SIZE, Suite
+from mls.tree import math
+
+HANDSHAKE = 0
+APPLICATION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ratchet:
+    """One sender's keys of one kind: the head, and the keys passed over and not used yet."""
+
+    generation: int
+    secret: bytes = field(repr=False)
+    skipped: dict[int, tuple[bytes, bytes]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKey:
+    """A key and nonce for one message."""
+
+    generation: Generation
+    key: bytes = field(repr=False)
+    nonce: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretTree:
+    """What is left of an epoch's message keys."""
+
+    leaf_count: int
+    nodes: PMap[int, bytes] = field(repr=False)
+    """Secrets of nodes whose parent was expanded and which were not expanded themselves."""
+    ratchets: PMap[int, Ratchet] = field(repr=False)
+    """By twice the leaf index plus the kind."""
+
+    @classmethod
+    def of(cls, encryption: EncryptionSecret, leaf_count: int) -> SecretTree:
+        return cls(leaf_count, PMap({leaf_count - 1: encryption.raw}), PMap())
+
+    def opened(self, suite: Suite, leaf: LeafIndex) -> SecretTree:
+        """With both ratchets of a leaf started."""
+        node = 2 * leaf
+        path = [node, *math.direct_path(node, self.leaf_count - 1)]
+        for depth, start in enumerate(path):
+            secret = self.nodes.find(start)
+            if secret is not None:
+                break
+        else:
+            raise BugError("the secret of a leaf was asked for twice")
+        nodes = self.nodes.discard(start)
+        expand, size = suite.expand_with_label, suite.hash_size
+        for at in range(depth, 0, -1):
+            above, below = path[at], path[at - 1]
+            left = expand(secret, b"tree", b"left", size)
+            right = expand(secret, b"tree", b"right", size)
+            if below < above:
+                secret = left
+                nodes = nodes.set(math.right(above), right)
+            else:
+                secret = right
+                nodes = nodes.set(math.left(above), left)
+        handshake = Ratchet(0, expand(secret, b"handshake", b"", size), {})
+        application = Ratchet(0, expand(secret, b"application", b"", size), {})
+        ratchets = self.ratchets.set(node, handshake).set(node + 1, application)
+        return SecretTree(self.leaf_count, nodes, ratchets)
+
+    def next_key(self, suite: Suite, leaf: LeafIndex, kind: int, *, keep: int = 0) -> tuple[SecretTree, MessageKey]:
+        """The next key for sending. With `keep`, as many sent keys stay readable: a sibling may have used one too."""
+        tree = self
+        ratchet = tree.ratchets.find(2 * leaf + kind)
+        if ratchet is None:
+            tree = tree.opened(suite, leaf)
+            ratchet = tree.ratchets[2 * leaf + kind]
+        generation = ratchet.generation
+        if generation > 0xFFFF_FFFF:
+            raise BugError("a ratchet ran out of generations; commit to start a new epoch")
+        key, nonce, following = _step(suite, ratchet.secret, generation)
+        skipped = ratchet.skipped
+        if keep:
+            skipped = _trimmed({**skipped, generation: (key, nonce)}, generation + 1 - keep)
+        stepped = Ratchet(generation + 1, following, skipped)
+        return (
+            SecretTree(tree.leaf_count, tree.nodes, tree.ratchets.set(2 * leaf + kind, stepped)),
+            MessageKey(Generation(generation), key, nonce),
+        )
+
+    def key_at(
+        self, suite: Suite, leaf: LeafIndex, kind: int, generation: int, *, max_forward: int, out_of_order: int
+    ) -> tuple[SecretTree, MessageKey]:
+        """The key of a received message."""
+        tree = self
+        ratchet = tree.ratchets.find(2 * leaf + kind)
+        if ratchet is None:
+            tree = tree.opened(suite, leaf)
+            ratchet = tree.ratchets[2 * leaf + kind]
+        at = ratchet.generation
+        if generation < at:
+            found = ratchet.skipped.get(generation)
+            if found is None:
+                raise ReplayError(f"generation {generation} was used or is too old")
+            skipped = ratchet.skipped.copy()
+            del skipped[generation]
+            stepped = Ratchet(at, ratchet.secret, skipped)
+            key, nonce = found
+        else:
+            if generation - at > max_forward:
+                raise PeerError("VAL-15.3-1", f"{generation - at} steps")
+            skipped = ratchet.skipped
+            secret = ratchet.secret
+            if generation > at:
+                skipped = skipped.copy()
+                while at < generation:
+                    key, nonce, secret = _step(suite, secret, at)
+                    if generation - at <= out_of_order:
+                        skipped[at] = (key, nonce)
+                    at += 1
+            if skipped:
+                skipped = _trimmed(skipped, generation - out_of_order)
+            key, nonce, secret = _step(suite, secret, generation)
+            stepped = Ratchet(generation + 1, secret, skipped)
+        return (
+            SecretTree(tree.leaf_count, tree.nodes, tree.ratchets.set(2 * leaf + kind, stepped)),
+            MessageKey(Generation(generation), key, nonce),
+        )
+
+
+def _step(suite: Suite, secret: bytes, generation: int) -> tuple[bytes, bytes, bytes]:
+    """Key, nonce and next secret of one generation (§9.1)."""
+    context = u32(generation)
+    expand = suite.expand_with_label
+    return (
+        expand(secret, b"key", context, suite.key_size),
+        expand(secret, b"nonce", context, NONCE_SIZE),
+        expand(secret, b"secret", context, suite.hash_size),
+    )
+
+
+def _trimmed(skipped: dict[int, tuple[bytes, bytes]], oldest: int) -> dict[int, tuple[bytes, bytes]]:
+    if oldest <= 0 or not any(generation < oldest for generation in skipped):
+        return skipped
+    return {generation: key for generation, key in skipped.items() if generation >= oldest}

@@ -1,0 +1,106 @@
+"""One epoch of one group, on one branch, as a value.
+
+`Group` never changes. A commit makes the next one; sealing or opening a message makes one that differs in its secret
+tree; a proposal makes one with one more proposal. Whatever fails leaves the caller with what it had. Keeping a fork is
+keeping two values, and they share everything that did not change between them: tree cells, key indices, ratchets.
+
+The fields are read by the rooms that implement the operations and by serialization; programs use `mls.group`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mls.errors import GroupEndedError
+from mls.leaf_node import LeafNode
+from mls.parameters import Parameters
+from mls.proposals import ReInit
+from mls.provider import Environment, PendingUpdate
+from mls.psk import ExternalPskId, PreSharedKeyId
+from mls.public_state import PublicState
+from mls.registries import Epoch, GroupId, LeafIndex, ProposalRef
+from mls.schedule import EpochSecrets
+from mls.secret_tree import SecretTree
+from mls.secrets import ResumptionPsk, SignaturePrivateKey
+from mls.suite import Suite
+from mls.tree.path import PrivateKeys
+from mls.validation import Proposed
+
+
+class Ended(Enum):
+    """Why an epoch is the last one, if it is not a ReInit."""
+
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """What a member knows in one epoch."""
+
+    parameters: Parameters
+    public: PublicState
+    own_leaf: LeafIndex
+    signature_key: SignaturePrivateKey
+    private: PrivateKeys
+    secrets: EpochSecrets
+    keys: SecretTree
+    proposals: dict[ProposalRef, Proposed]
+    """Waiting for a commit, in order of arrival."""
+    updates: dict[bytes, PendingUpdate]
+    """By the encoded leaf node that they belong to."""
+    resumption: tuple[tuple[Epoch, ResumptionPsk], ...] = field(repr=False)
+    """Resumption PSKs of this and earlier epochs, oldest first."""
+    ended: Ended | ReInit | None
+
+    @property
+    def suite(self) -> Suite:
+        return self.public.suite
+
+    @property
+    def group_id(self) -> GroupId:
+        return self.public.context.group_id
+
+    @property
+    def epoch(self) -> Epoch:
+        return self.public.context.epoch
+
+    @property
+    def authenticator(self) -> bytes:
+        """§8.7: equal for all members of an epoch; the identity of a plain MLS epoch."""
+        return self.secrets.authenticator
+
+    @property
+    def reinit(self) -> ReInit | None:
+        """The ReInit that ended this group, if one did."""
+        return self.ended if isinstance(self.ended, ReInit) else None
+
+    @property
+    def members(self) -> list[tuple[LeafIndex, LeafNode]]:
+        return list(self.public.tree.leaves())
+
+    @property
+    def own_leaf_node(self) -> LeafNode:
+        leaf = self.public.tree.leaf(self.own_leaf)
+        assert leaf is not None  # noqa: S101 - a member's own leaf is never blank
+        return leaf
+
+    def require_active(self) -> None:
+        if self.ended is not None:
+            reason = "removed from the group" if self.ended is Ended.REMOVED else "the group was re-initialized"
+            raise GroupEndedError(reason)
+
+
+def find_psk(env: Environment, groups: Sequence[Group], psk_id: PreSharedKeyId) -> bytes | None:
+    """A pre-shared key from the history of one of these groups, or from what the application keeps."""
+    if isinstance(psk_id, ExternalPskId):
+        external = env.psks.external(psk_id.psk_id)
+        return None if external is None else external.raw
+    for group in groups:
+        if psk_id.group_id == group.group_id:
+            for epoch, psk in group.resumption:
+                if epoch == psk_id.epoch:
+                    return psk.raw
+    elsewhere = env.psks.resumption(psk_id.group_id, psk_id.epoch)
+    return None if elsewhere is None else elsewhere.raw

@@ -1,0 +1,184 @@
+"""RFC 9420 §5: a cipher suite as one object, with every labeled operation of the document.
+
+`Suite` holds the parameters of one suite number and its two asymmetric parts, which a provider may replace by
+faster ones of the same behavior (`vcd.crypto` does). It keeps no secret and no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hmac import compare_digest
+
+from cryptography.exceptions import InvalidTag
+
+from mls import signatures
+from mls.codec import opaque, varint
+from mls.errors import CallerError
+from mls.hpke import AEADS, Aead, CryptoError, Hpke, OpenSslX25519, PyhpkeHpke, X25519Hpke
+from mls.kdf import Kdf
+from mls.registries import CipherSuite
+from mls.secrets import HpkePrivateKey, SignaturePrivateKey
+from mls.signatures import Scheme
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """A row of RFC 9420 §17.1: identifiers of the parts and the lengths that follow from them."""
+
+    kem: int
+    kdf: int
+    aead: int
+    hash: str
+    key_size: int
+    private_size: int
+    signature: Scheme
+
+
+SUITES: dict[int, Parameters] = {
+    CipherSuite.X25519_AES128GCM_SHA256_ED25519: Parameters(
+        0x20, 1, 1, "sha256", 16, 32, signatures.OpenSslEd25519()
+    ),
+    CipherSuite.P256_AES128GCM_SHA256_P256: Parameters(0x10, 1, 1, "sha256", 16, 32, signatures.P256),
+    CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519: Parameters(
+        0x20, 1, 3, "sha256", 32, 32, signatures.OpenSslEd25519()
+    ),
+    CipherSuite.X448_AES256GCM_SHA512_ED448: Parameters(0x21, 3, 2, "sha512", 32, 56, signatures.Ed448()),
+    CipherSuite.P521_AES256GCM_SHA512_P521: Parameters(0x12, 3, 2, "sha512", 32, 66, signatures.P521),
+    CipherSuite.X448_CHACHA20POLY1305_SHA512_ED448: Parameters(
+        0x21, 3, 3, "sha512", 32, 56, signatures.Ed448()
+    ),
+    CipherSuite.P384_AES256GCM_SHA384_P384: Parameters(0x11, 2, 2, "sha384", 32, 48, signatures.P384),
+}
+
+NONCE_SIZE = 12
+_PREFIX = b"MLS 1.0 "
+
+
+@lru_cache(maxsize=512)
+def _label_head(label: bytes, length: int) -> bytes:
+    return length.to_bytes(2, "big") + opaque(_PREFIX + label)
+
+
+class Suite:
+    """The operations of RFC 9420 §5 for one suite number."""
+
+    __slots__ = (
+        "_aead",
+        "_derive",
+        "cipher_suite",
+        "hash",
+        "hash_size",
+        "hpke",
+        "kdf",
+        "key_size",
+        "mac",
+        "private_size",
+        "scheme",
+    )
+
+    def __init__(self, cipher_suite: int, *, hpke: Hpke | None = None, scheme: Scheme | None = None) -> None:
+        try:
+            row = SUITES[cipher_suite]
+        except KeyError:
+            raise CallerError(f"cipher suite {cipher_suite} is unknown", "use one of 1 to 7") from None
+        self.cipher_suite = int(cipher_suite)
+        self.kdf = Kdf(row.hash)
+        self.hash = self.kdf.hash
+        self.mac = self.kdf.mac
+        self.hash_size = self.kdf.size
+        self.key_size = row.key_size
+        self.private_size = row.private_size
+        self._aead: Callable[[bytes], Aead] = AEADS[row.aead]
+        self.scheme: Scheme = scheme or row.signature
+        if hpke is not None:
+            self.hpke: Hpke = hpke
+        elif row.kem == 0x20:
+            self.hpke = X25519Hpke(OpenSslX25519(), row.aead, row.key_size)
+        else:
+            self.hpke = PyhpkeHpke(row.kem, row.kdf, row.aead, row.private_size)
+
+    def __repr__(self) -> str:
+        return f"<Suite {self.cipher_suite}>"
+
+    # Symmetric operations (§8, §9)
+
+    def expand_with_label(self, secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
+        """ExpandWithLabel (§8)."""
+        info = _label_head(label, length) + opaque(context)
+        if length <= self.hash_size:
+            return self.mac(secret, info + b"\x01")[:length]
+        return self.kdf.expand(secret, info, length)
+
+    def derive_secret(self, secret: bytes, label: bytes) -> bytes:
+        """DeriveSecret (§8)."""
+        return self.mac(secret, _label_head(label, self.hash_size) + b"\x00\x01")
+
+    def derive_tree_secret(self, secret: bytes, label: bytes, generation: int, length: int) -> bytes:
+        """DeriveTreeSecret (§9)."""
+        return self.expand_with_label(secret, label, generation.to_bytes(4, "big"), length)
+
+    def extract(self, salt: bytes, ikm: bytes) -> bytes:
+        return self.mac(salt, ikm)
+
+    def ref_hash(self, label: bytes, value: bytes) -> bytes:
+        """RefHash (§5.2)."""
+        return self.hash(opaque(label) + varint(len(value)) + value)
+
+    def verify_mac(self, key: bytes, content: bytes, tag: bytes) -> bool:
+        return compare_digest(self.mac(key, content), tag)
+
+    def aead_seal(self, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        return self._aead(key).encrypt(nonce, plaintext, aad)
+
+    def aead_open(self, key: bytes, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        try:
+            return self._aead(key).decrypt(nonce, ciphertext, aad)
+        except (InvalidTag, ValueError):
+            raise CryptoError from None
+
+    # Public-key encryption (§5.1.3)
+
+    def derive_key_pair(self, secret: bytes) -> tuple[HpkePrivateKey, bytes]:
+        """KEM.DeriveKeyPair of RFC 9180 §4.1."""
+        return self.hpke.derive_key_pair(secret)
+
+    def generate_key_pair(self, random: Random) -> tuple[HpkePrivateKey, bytes]:
+        return self.hpke.derive_key_pair(random(self.private_size))
+
+    def encryption_context(self, label: bytes, context: bytes) -> bytes:
+        """The part of EncryptWithLabel that does not depend on the recipient; reusable."""
+        return self.hpke.context(opaque(_PREFIX + label) + opaque(context))
+
+    def seal(
+        self, public: bytes, encryption_context: bytes, plaintext: bytes, random: Random
+    ) -> tuple[bytes, bytes]:
+        """EncryptWithLabel, as KEM output and ciphertext."""
+        return self.hpke.seal(public, encryption_context, b"", plaintext, random)
+
+    def open(
+        self, private: HpkePrivateKey, encryption_context: bytes, kem_output: bytes, ciphertext: bytes
+    ) -> bytes:
+        """DecryptWithLabel."""
+        return self.hpke.open(private, kem_output, encryption_context, b"", ciphertext)
+
+    # Signatures (§5.1.2)
+
+    def sign_with_label(self, private: SignaturePrivateKey, label: bytes, content: bytes) -> bytes:
+        return self.scheme.sign(private, opaque(_PREFIX + label) + varint(len(content)) + content)
+
+    def verify_with_label(self, public: bytes, label: bytes, content: bytes, signature: bytes) -> bool:
+        return self.scheme.verify(public, opaque(_PREFIX + label) + varint(len(content)) + content, signature)
+
+    def verify_many(self, label: bytes, signed: Sequence[tuple[bytes, bytes, bytes]]) -> bool:
+        """Whether every (public key, content, signature) holds; a provider may work on them side by side."""
+        head = opaque(_PREFIX + label)
+        return self.scheme.verify_many(
+            [
+                (public, head + varint(len(content)) + content, signature)
+                for public, content, signature in signed
+            ]
+        )

@@ -1,0 +1,227 @@
+"""RFC 9420 §7.4 to §7.6: the update path, which gives every node on a direct path a fresh key pair.
+
+Made by the committer: path secrets climb from the leaf, each one sealed to the resolution of the copath node beside
+it. Followed by everyone else: one ciphertext is opened, the secrets above it derived and compared with the public
+keys that were sent. A decoded path keeps the ciphertexts as bytes and reads only the one that is for us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mls.codec import Reader, opaque, vector
+from mls.errors import PeerError
+from mls.hpke import CryptoError
+from mls.leaf_node import LeafNode
+from mls.registries import LeafIndex
+from mls.secrets import CommitSecret, HpkePrivateKey, PathSecret
+from mls.suite import Suite
+from mls.tree.nodes import Cell, ParentNode, Value
+from mls.tree.ratchet_tree import RatchetTree, Step
+
+PrivateKeys = dict[int, HpkePrivateKey]
+"""Private keys by node index: the own leaf's, and those of its direct path that are known. Treated as immutable."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePathNode:
+    """A public key and its path secret, sealed once per node of the copath's resolution."""
+
+    encryption_key: bytes
+    sealed: bytes
+    """The encrypted_path_secret vector's content."""
+    count: int
+
+    @classmethod
+    def decode(cls, reader: Reader) -> UpdatePathNode:
+        key = reader.opaque()
+        size = reader.varint()
+        start = reader.pos
+        stop = start + size
+        outer = reader.end
+        if stop > outer:
+            raise PeerError("VAL-2.1-1")
+        reader.end = stop
+        count = 0
+        while reader.pos < stop:
+            reader.skip_vector()
+            reader.skip_vector()
+            count += 1
+        reader.end = outer
+        return cls(key, reader.data[start:stop], count)
+
+    def encode(self) -> bytes:
+        return opaque(self.encryption_key) + opaque(self.sealed)
+
+    def ciphertext(self, position: int) -> tuple[bytes, bytes]:
+        reader = Reader(self.sealed)
+        for _ in range(2 * position):
+            reader.skip_vector()
+        return reader.opaque(), reader.opaque()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePath:
+    """A new leaf and the nodes above it (§7.6)."""
+
+    leaf_node: LeafNode
+    nodes: tuple[UpdatePathNode, ...]
+
+    @classmethod
+    def decode(cls, reader: Reader) -> UpdatePath:
+        return cls(LeafNode.decode(reader), reader.vector(UpdatePathNode.decode))
+
+    def encode(self) -> bytes:
+        return self.leaf_node.encoded + vector([node.encode() for node in self.nodes])
+
+
+@dataclass(frozen=True, slots=True)
+class PathKeys:
+    """What a path secret unfolds to along a filtered direct path."""
+
+    path_secrets: list[bytes] = field(repr=False)
+    private: list[HpkePrivateKey]
+    public: list[bytes]
+    commit_secret: CommitSecret
+
+
+def derive_path(suite: Suite, first: PathSecret, count: int) -> PathKeys:
+    """Key pairs of `count` nodes from the path secret of the lowest (§7.4), and the commit secret above them.
+
+    With no node at all the given secret is the commit secret itself: it stands where the next one would.
+    """
+    secret = first.raw
+    derive = suite.derive_secret
+    secrets, private, public = [], [], []
+    for _ in range(count):
+        secrets.append(secret)
+        key, shared = suite.derive_key_pair(derive(secret, b"node"))
+        private.append(key)
+        public.append(shared)
+        secret = derive(secret, b"path")
+    return PathKeys(secrets, private, public, CommitSecret(secret))
+
+
+def seal_path(
+    suite: Suite,
+    tree: RatchetTree,
+    steps: list[Step],
+    keys: PathKeys,
+    group_context: bytes,
+    excluded: frozenset[int],
+    random: Callable[[int], bytes],
+) -> tuple[UpdatePathNode, ...]:
+    """Each path secret to everybody beside it, except the leaves that this commit adds (they get a Welcome)."""
+    context = suite.encryption_context(b"UpdatePathNode", group_context)
+    nodes = []
+    for step, secret, public in zip(steps, keys.path_secrets, keys.public, strict=True):
+        sealed = []
+        for cell in tree.resolution(step.copath):
+            if excluded and cell.level == 0 and cell.index >> 1 in excluded:
+                continue
+            enc, ciphertext = suite.seal(cell.value.encryption_key, context, secret, random)  # type: ignore[union-attr]
+            sealed.append(opaque(enc) + opaque(ciphertext))
+        nodes.append(UpdatePathNode(public, b"".join(sealed), len(sealed)))
+    return tuple(nodes)
+
+
+def path_values(
+    leaf: int, leaf_node: LeafNode, tree_path: list[Step], steps: list[Step], public: list[bytes], hashes: list[bytes]
+) -> dict[int, Value]:
+    """The tree changes of an update path: fresh nodes where the filtered path goes, blanks elsewhere on the path."""
+    values: dict[int, Value] = {step.cell.index: None for step in tree_path}
+    for step, key, above in zip(steps, public, hashes, strict=False):
+        values[step.cell.index] = ParentNode.of(key, above)
+    values[2 * leaf] = leaf_node
+    return values
+
+
+def check_shape(tree: RatchetTree, steps: list[Step], path: UpdatePath, excluded: frozenset[int]) -> None:
+    """§12.4.2: one node per filtered path node, one ciphertext per resolution entry."""
+    if len(path.nodes) != len(steps):
+        raise PeerError("VAL-12.4.2-5")
+    for step, node in zip(steps, path.nodes, strict=True):
+        value = step.copath.value
+        if type(value) is ParentNode and not value.unmerged_leaves:
+            expected = 1
+        else:
+            cells = tree.resolution(step.copath)
+            expected = sum(1 for cell in cells if cell.level or cell.index >> 1 not in excluded)
+        if node.count != expected:
+            raise PeerError("VAL-12.4.2-6")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What one member learns from somebody else's path."""
+
+    private: PrivateKeys
+    commit_secret: CommitSecret
+
+
+def follow_path(
+    suite: Suite,
+    tree: RatchetTree,
+    own_leaf: LeafIndex,
+    private: PrivateKeys,
+    steps: list[Step],
+    path: UpdatePath,
+    group_context: bytes,
+    excluded: frozenset[int],
+) -> Followed:
+    """Open the one path secret that is for us and derive what is above it (§7.5)."""
+    node = 2 * own_leaf
+    for at, step in enumerate(steps):
+        cell = step.copath
+        span = (1 << cell.level) - 1
+        if cell.index - span <= node <= cell.index + span:
+            break
+    else:
+        raise PeerError("VAL-12.4.2-7")
+    position, key = _own_position(tree.resolution(cell), private, excluded)
+    enc, ciphertext = path.nodes[at].ciphertext(position)
+    try:
+        context = suite.encryption_context(b"UpdatePathNode", group_context)
+        secret = suite.open(key, context, enc, ciphertext)
+    except CryptoError:
+        raise PeerError("VAL-12.4.2-8") from None
+    if len(secret) != suite.hash_size:
+        raise PeerError("VAL-12.4.2-8")
+    keys = derive_path(suite, PathSecret(secret), len(steps) - at)
+    learned = dict(private)
+    for step, node_above, shared, own in zip(steps[at:], path.nodes[at:], keys.public, keys.private, strict=True):
+        if node_above.encryption_key != shared:
+            raise PeerError("VAL-12.4.2-9")
+        learned[step.cell.index] = own
+    return Followed(learned, keys.commit_secret)
+
+
+def _own_position(
+    resolution: list[Cell], private: PrivateKeys, excluded: frozenset[int]
+) -> tuple[int, HpkePrivateKey]:
+    position = 0
+    for cell in resolution:
+        if excluded and cell.level == 0 and cell.index >> 1 in excluded:
+            continue
+        key = private.get(cell.index)
+        if key is not None:
+            return position, key
+        position += 1
+    raise PeerError("VAL-12.4.2-7")
+
+
+def kept_private(private: PrivateKeys, before: RatchetTree, after: RatchetTree, own_leaf: int) -> PrivateKeys:
+    """The private keys whose node still carries the same public key; the others are forgotten (§7.5)."""
+    kept: PrivateKeys = {}
+    old = {step.cell.index: step.cell.value for step in before.path(own_leaf)}
+    new = {step.cell.index: step.cell.value for step in after.path(own_leaf)}
+    for index, key in private.items():
+        if index == 2 * own_leaf:
+            kept[index] = key
+            continue
+        was = old.get(index)
+        now = new.get(index)
+        if was is not None and now is not None and was.encryption_key == now.encryption_key:
+            kept[index] = key
+    return kept

@@ -1,0 +1,358 @@
+"""RFC 9420 §7: the ratchet tree of one epoch, as a persistent value.
+
+`RatchetTree` is a root cell and three indices that would otherwise need a walk over the members: which node holds an
+encryption key, which leaf holds a signature key (both must be unique, §7.3), and how many leaves share a profile
+(capabilities and credential type), which answers every "do all members support it" in the number of distinct
+profiles. A change makes a new tree and touches what it changes; nothing here checks signatures or policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mls.codec import Reader, opaque
+from mls.errors import BugError, PeerError
+from mls.leaf_node import Capabilities, LeafNode
+from mls.persistent import PMap
+from mls.registries import LeafIndex, NodeIndex
+from mls.suite import Suite
+from mls.tree import math
+from mls.tree.nodes import Cell, ParentNode, Value, built, grown, rebuilt
+
+Profile = tuple[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """Capabilities and credential type that some members share."""
+
+    capabilities: Capabilities
+    credential_type: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of a direct path: where it is, and the two subtrees below it."""
+
+    cell: Cell
+    child: Cell
+    """The child on the path."""
+    copath: Cell
+    """The other child."""
+
+
+def _profile(leaf: LeafNode) -> Profile:
+    return leaf.capabilities.encoded, leaf.credential.type
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatchetTree:
+    """The public state of the tree."""
+
+    suite: Suite
+    root: Cell
+    encryption_keys: PMap[bytes, int]
+    signature_keys: PMap[bytes, int]
+    profiles: PMap[Profile, Profiled]
+
+    # Making one
+
+    @classmethod
+    def of_values(cls, suite: Suite, values: list[Value]) -> RatchetTree:
+        """From the array form; refuses keys that occur twice, because every index would be wrong."""
+        level = max(len(values).bit_length() - 1, 0)
+        root = built(values, (1 << level) - 1, level)
+        keys: dict[bytes, int] = {}
+        signature_keys: dict[bytes, int] = {}
+        profiles: dict[Profile, int] = {}
+        capabilities: dict[Profile, Capabilities] = {}
+        filled = 0
+        leaves = 0
+        for index, value in enumerate(values):
+            if value is None:
+                continue
+            filled += 1
+            keys[value.encryption_key] = index
+            if type(value) is LeafNode:
+                leaves += 1
+                signature_keys[value.signature_key] = index >> 1
+                profile = (value.capabilities.encoded, value.credential.type)
+                seen = profiles.get(profile)
+                if seen is None:
+                    profiles[profile] = 1
+                    capabilities[profile] = value.capabilities
+                else:
+                    profiles[profile] = seen + 1
+        if len(keys) != filled:
+            raise PeerError("VAL-7.3-8")
+        if len(signature_keys) != leaves:
+            raise PeerError("VAL-7.3-9")
+        census = {
+            profile: Profiled(capabilities[profile], profile[1], count) for profile, count in profiles.items()
+        }
+        return cls(suite, root, PMap(keys), PMap(signature_keys), PMap(census))
+
+    @classmethod
+    def decode(cls, suite: Suite, data: bytes) -> RatchetTree:
+        """The ratchet_tree extension (§12.4.3.3)."""
+        reader = Reader(data)
+        values = list(reader.vector(_read_node))
+        reader.finish()
+        if not values or values[-1] is None:
+            raise PeerError("VAL-12.4.3.3-1")
+        if len(values) & 1 == 0:
+            raise PeerError("VAL-12.4.3.3-2")
+        for index, value in enumerate(values):
+            if value is not None and (type(value) is LeafNode) != (index & 1 == 0):
+                raise PeerError("VAL-12.4.3.3-2")
+        return cls.of_values(suite, values)
+
+    def encode(self) -> bytes:
+        """The ratchet_tree extension: array form without trailing blanks."""
+        parts = []
+        at = 0
+        for cell in self.root.cells():
+            index = cell.index
+            value = cell.value
+            parts.append(b"\x00" * (index - at))
+            parts.append((b"\x01\x02" if index & 1 else b"\x01\x01") + value.encoded)  # type: ignore[union-attr]
+            at = index + 1
+        return opaque(b"".join(parts))
+
+    # Looking
+
+    @property
+    def leaf_count(self) -> int:
+        """Leaves including blank ones: a power of two."""
+        return 1 << self.root.level
+
+    @property
+    def member_count(self) -> int:
+        return self.root.members
+
+    @property
+    def hash(self) -> bytes:
+        return self.root.tree_hash(self.suite)
+
+    def cell(self, index: int) -> Cell:
+        """The cell at a node index inside the tree."""
+        cell = self.root
+        while cell.index != index:
+            if cell.level == 0:
+                raise BugError("a node index outside the tree")
+            cell = cell.left if index < cell.index else cell.right
+        return cell
+
+    def leaf(self, index: int) -> LeafNode | None:
+        """The member at a leaf index; None if the place is blank or outside the tree."""
+        node = 2 * index
+        cell = self.root
+        if index < 0 or index >= 1 << cell.level:
+            return None
+        while cell.level:
+            if cell.blank:
+                return None
+            cell = cell.left if node < cell.index else cell.right
+        return cell.value  # type: ignore[return-value]  # a leaf cell holds a LeafNode or None
+
+    def leaves(self) -> Iterator[tuple[LeafIndex, LeafNode]]:
+        """Every member, by leaf index."""
+        return self.root.leaves()  # type: ignore[return-value]  # NewType
+
+    def path(self, leaf: int) -> list[Step]:
+        """The direct path of a leaf, lowest node first, with both sides of every node."""
+        steps = []
+        node = 2 * leaf
+        cell = self.root
+        while cell.level:
+            left, right = cell.left, cell.right
+            if node < cell.index:
+                steps.append(Step(cell, left, right))
+                cell = left
+            else:
+                steps.append(Step(cell, right, left))
+                cell = right
+        steps.reverse()
+        return steps
+
+    def filtered_path(self, leaf: int) -> list[Step]:
+        """§4.1.2: without the nodes whose copath child stands for nobody."""
+        return [step for step in self.path(leaf) if not step.copath.blank]
+
+    def resolution(self, cell: Cell) -> list[Cell]:
+        """§4.1.1: the cells whose keys together reach everybody below `cell`."""
+        found: list[Cell] = []
+        self._resolve(cell, found)
+        return found
+
+    def _resolve(self, cell: Cell, found: list[Cell]) -> None:
+        value = cell.value
+        if value is not None:
+            found.append(cell)
+            if type(value) is ParentNode and value.unmerged_leaves:
+                for leaf in value.unmerged_leaves:
+                    found.append(self._leaf_cell(cell, leaf))
+        elif cell.level and not cell.blank:
+            self._resolve(cell.left, found)
+            self._resolve(cell.right, found)
+
+    @staticmethod
+    def _leaf_cell(cell: Cell, leaf: int) -> Cell:
+        node = 2 * leaf
+        while cell.level:
+            cell = cell.left if node < cell.index else cell.right
+        if cell.index != node or cell.value is None:
+            raise PeerError("VAL-12.4.3.1-10")
+        return cell
+
+    # Changing
+
+    def replaced(self, values: dict[int, Value]) -> RatchetTree:
+        """A tree with the values at some node indices replaced; keys must stay unique."""
+        if not values:
+            return self
+        indices = sorted(values)
+        keys = self.encryption_keys
+        signature_keys = self.signature_keys
+        census = self.profiles
+        added: dict[bytes, int] = {}
+        added_signers: dict[bytes, int] = {}
+        profiles: dict[Profile, tuple[Capabilities, int]] = {}
+        for index in indices:
+            old = self.cell(index).value
+            new = values[index]
+            if old is not None and (new is None or new.encryption_key != old.encryption_key):
+                keys = keys.discard(old.encryption_key)
+            if type(old) is LeafNode:
+                if type(new) is not LeafNode or new.signature_key != old.signature_key:
+                    signature_keys = signature_keys.discard(old.signature_key)
+                at = _profile(old)
+                profiles[at] = (old.capabilities, profiles.get(at, (None, 0))[1] - 1)
+        for index in indices:
+            old = self.cell(index).value
+            new = values[index]
+            if new is None:
+                continue
+            if old is None or new.encryption_key != old.encryption_key:
+                if new.encryption_key in added or new.encryption_key in keys:
+                    raise PeerError("VAL-7.3-8")
+                added[new.encryption_key] = index
+            if type(new) is LeafNode:
+                if type(old) is not LeafNode or new.signature_key != old.signature_key:
+                    if new.signature_key in added_signers or new.signature_key in signature_keys:
+                        raise PeerError("VAL-7.3-9")
+                    added_signers[new.signature_key] = index >> 1
+                at = _profile(new)
+                profiles[at] = (new.capabilities, profiles.get(at, (None, 0))[1] + 1)
+        for at, (capabilities, change) in profiles.items():
+            if change:
+                before = census.find(at)
+                count = change + (before.count if before else 0)
+                census = census.set(at, Profiled(capabilities, at[1], count)) if count else census.discard(at)
+        return RatchetTree(
+            self.suite,
+            rebuilt(self.root, indices, values, 0, len(indices)),
+            keys.update(added) if added else keys,
+            signature_keys.update(added_signers) if added_signers else signature_keys,
+            census,
+        )
+
+    def evolved(
+        self,
+        updated: dict[LeafIndex, LeafNode],
+        removed: list[LeafIndex],
+        added: list[LeafNode],
+    ) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:
+        """§12.1.1 to §12.1.3: updates, then removals, then additions; also where the additions went."""
+        values: dict[int, Value] = {}
+        for leaf, node in updated.items():
+            for step in self.path(leaf):
+                values[step.cell.index] = None
+            values[2 * leaf] = node
+        for leaf in removed:
+            for step in self.path(leaf):
+                values[step.cell.index] = None
+            values[2 * leaf] = None
+        tree = self.replaced(values).truncated()
+        return tree.with_added(added) if added else (tree, ())
+
+    def with_added(self, added: list[LeafNode]) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:
+        places = self._blank_places(len(added))
+        root = self.root
+        while places[-1] >= 1 << root.level:
+            root = grown(root)
+        tree = RatchetTree(self.suite, root, self.encryption_keys, self.signature_keys, self.profiles)
+        unmerged: dict[int, list[int]] = {}
+        values: dict[int, Value] = {}
+        for place, leaf in zip(places, added, strict=True):
+            values[2 * place] = leaf
+            node = 2 * place
+            cell = root
+            while cell.level and not cell.blank:
+                if cell.value is not None:
+                    unmerged.setdefault(cell.index, []).append(place)
+                cell = cell.left if node < cell.index else cell.right
+        for index, leaves in unmerged.items():
+            value = tree.cell(index).value
+            if type(value) is ParentNode:
+                merged = tuple(sorted({*value.unmerged_leaves, *leaves}))
+                values[index] = ParentNode.of(value.encryption_key, value.parent_hash, merged)
+        return tree.replaced(values), tuple(places)
+
+    def _blank_places(self, count: int) -> list[LeafIndex]:
+        """The `count` leftmost blank leaves, going on past the right edge."""
+        places: list[LeafIndex] = []
+
+        def visit(cell: Cell) -> None:
+            if len(places) == count or cell.members == 1 << cell.level:
+                return
+            if cell.level == 0:
+                places.append(LeafIndex(cell.index >> 1))
+                return
+            visit(cell.left)
+            visit(cell.right)
+
+        visit(self.root)
+        following = self.leaf_count
+        while len(places) < count:
+            places.append(LeafIndex(following))
+            following += 1
+        return places
+
+    def truncated(self) -> RatchetTree:
+        """§7.7: the right half goes when nobody is in it."""
+        root = self.root
+        while root.level and root.right.members == 0:
+            root = root.left
+        if root is self.root:
+            return self
+        return RatchetTree(self.suite, root, self.encryption_keys, self.signature_keys, self.profiles)
+
+    # Indices into the parts that a commit changes
+
+    def members_below(self, index: int) -> range:
+        """The leaf indices under a node, blank or not."""
+        span = (1 << math.level(index)) - 1
+        return range((index - span) >> 1, ((index + span) >> 1) + 1)
+
+
+def _read_node(reader: Reader) -> Value:
+    flag = reader.u8()
+    if flag == 0:
+        return None
+    if flag != 1:
+        raise PeerError("VAL-2.1-4")
+    kind = reader.u8()
+    if kind == 1:
+        return LeafNode.decode(reader)
+    if kind == 2:
+        return ParentNode.decode(reader)
+    raise PeerError("VAL-7.1-2")
+
+
+def ordered_nodes(tree: RatchetTree) -> Iterator[tuple[NodeIndex, Value]]:
+    """Every node that is not blank, by index."""
+    for cell in tree.root.cells():
+        yield NodeIndex(cell.index), cell.value

@@ -1,0 +1,377 @@
+"""RFC 9420 §7.3, §10.1, §12.2 and §12.3: whether a list of proposals may be carried out, and what comes of it.
+
+`plan` takes the public state of an epoch, who commits, and the list, and returns a `Plan`: the tree and extensions
+after the list, where the new members went, and what the key schedule needs. Committers and receivers call the same
+function, so what one may send is what the other accepts. It reads; it changes nothing.
+
+Signatures are checked in bulk, because that is most of the cost of adding many members. Questions of the form "do
+all members support it" are asked once per distinct profile of capabilities, and only when the profiles or the
+group's extensions have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mls.errors import PeerError
+from mls.framing import Sender
+from mls.hpke import CryptoError
+from mls.key_package import KeyPackage, check_key_package
+from mls.leaf_node import Extensions, LeafNode, find_extension
+from mls.parameters import Parameters
+from mls.proposals import (
+    Add,
+    ExternalInit,
+    GroupContextExtensions,
+    PreSharedKey,
+    Proposal,
+    ReInit,
+    Remove,
+    Update,
+)
+from mls.provider import Environment
+from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId
+from mls.public_state import PublicState, parse_external_senders, parse_required_capabilities
+from mls.registries import (
+    MLS10,
+    ExtensionType,
+    LeafIndex,
+    LeafNodeSource,
+    ProposalType,
+    ResumptionUsage,
+    SenderType,
+)
+from mls.suite import Suite
+from mls.tree.ratchet_tree import RatchetTree
+
+EXTERNAL_PROPOSALS = frozenset(
+    {
+        ProposalType.ADD,
+        ProposalType.REMOVE,
+        ProposalType.PSK,
+        ProposalType.REINIT,
+        ProposalType.GROUP_CONTEXT_EXTENSIONS,
+    }
+)
+"""The "Ext" column of §17.4: what an external sender may propose."""
+
+NEEDS_PATH = frozenset(
+    {
+        ProposalType.UPDATE,
+        ProposalType.REMOVE,
+        ProposalType.EXTERNAL_INIT,
+        ProposalType.GROUP_CONTEXT_EXTENSIONS,
+    }
+)
+"""The "Path Required" column of §17.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A proposal with who made it, and its reference unless the commit carries it by value."""
+
+    proposal: Proposal
+    sender: Sender
+    reference: bytes | None = None
+    checked: bool = False
+    """Judged on its own when it arrived in this epoch; its signatures need no second look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a valid list of proposals does."""
+
+    tree: RatchetTree
+    extensions: Extensions
+    added: tuple[LeafIndex, ...]
+    joining: tuple[KeyPackage, ...]
+    """The KeyPackages of `added`, in the same order."""
+    updated: dict[LeafIndex, LeafNode]
+    removed: tuple[LeafIndex, ...]
+    psks: tuple[PreSharedKeyId, ...]
+    external_init: bytes | None
+    reinit: ReInit | None
+    path_required: bool
+
+
+def plan(
+    env: Environment,
+    state: PublicState,
+    parameters: Parameters,
+    committer: Sender,
+    items: Sequence[Proposed],
+    *,
+    sending: bool,
+    founding: int | None = None,
+) -> Plan:
+    """Validate a list and apply it. `founding` is the resumption usage that a group's first commit may have."""
+    external = committer.type == SenderType.NEW_MEMBER_COMMIT
+    tree = state.tree
+    updated: dict[LeafIndex, LeafNode] = {}
+    removed: list[LeafIndex] = []
+    adds: list[KeyPackage] = []
+    unchecked: list[KeyPackage] = []
+    psks: list[PreSharedKeyId] = []
+    extensions: Extensions | None = None
+    reinit: ReInit | None = None
+    external_init: bytes | None = None
+    for item in items:
+        proposal = item.proposal
+        _check_sender(item)
+        if external and item.reference is not None:
+            raise PeerError("VAL-12.4.3.2-2")
+        if isinstance(proposal, Add):
+            adds.append(proposal.key_package)
+            if not item.checked:
+                unchecked.append(proposal.key_package)
+        elif isinstance(proposal, Update):
+            leaf = LeafIndex(item.sender.index)
+            if not external and leaf == committer.index:
+                raise PeerError("VAL-12.2-1")
+            if leaf in updated or leaf in removed:
+                raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+            if not item.checked:
+                check_update(env, state, leaf, proposal.leaf_node)
+            updated[leaf] = proposal.leaf_node
+        elif isinstance(proposal, Remove):
+            leaf = proposal.removed
+            if not external and leaf == committer.index:
+                raise PeerError("VAL-12.2-2")
+            if leaf in updated or leaf in removed:
+                raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+            if tree.leaf(leaf) is None:
+                raise PeerError("VAL-12.1.3-1", f"leaf {leaf}")
+            removed.append(leaf)
+        elif isinstance(proposal, PreSharedKey):
+            _check_psk(state.suite, proposal.psk, founding)
+            if proposal.psk in psks:
+                raise PeerError("VAL-12.2-6")
+            psks.append(proposal.psk)
+        elif isinstance(proposal, GroupContextExtensions):
+            if extensions is not None:
+                raise PeerError("VAL-12.2-7")
+            extensions = proposal.extensions
+        elif isinstance(proposal, ReInit):
+            if len(items) > 1:
+                raise PeerError("VAL-12.2-8")
+            if proposal.version < MLS10:
+                raise PeerError("VAL-12.1.5-1")
+            reinit = proposal
+        elif isinstance(proposal, ExternalInit):
+            if not external:
+                raise PeerError("VAL-12.2-9")
+            if external_init is not None:
+                raise PeerError("VAL-12.2-11")
+            external_init = proposal.kem_output
+        elif external:
+            raise PeerError("VAL-12.2-12", f"type {proposal.type}")
+        elif not all(profile.capabilities.supports_proposal(proposal.type) for _, profile in tree.profiles.items()):
+            raise PeerError("VAL-12.2-10", f"type {proposal.type}")
+    if external:
+        if external_init is None:
+            raise PeerError("VAL-12.2-11")
+        if adds or updated or extensions is not None or reinit is not None:
+            raise PeerError("VAL-12.2-12")
+        if len(removed) > 1:
+            raise PeerError("VAL-12.2-13")
+    after = state.context.extensions if extensions is None else extensions
+    _check_added_clients(tree, adds, removed)
+    if unchecked:
+        check_adds(env, state.suite, parameters, unchecked, sending=sending)
+    if updated or removed or adds:
+        tree, added = tree.evolved(updated, removed, [package.leaf_node for package in adds])
+    else:
+        added = ()
+    if extensions is not None:
+        check_group_extensions(env, extensions)
+    if extensions is not None or tree.profiles is not state.tree.profiles:
+        check_profiles(tree, after)
+    return Plan(
+        tree,
+        after,
+        added,
+        tuple(adds),
+        updated,
+        tuple(removed),
+        tuple(psks),
+        external_init,
+        reinit,
+        not items or any(item.proposal.type in NEEDS_PATH for item in items),
+    )
+
+
+def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: list[LeafIndex]) -> None:
+    """§12.2: no client twice, where a client is known by its signature key."""
+    seen: set[bytes] = set()
+    for package in adds:
+        key = package.leaf_node.signature_key
+        if key in seen:
+            raise PeerError("VAL-12.2-4")
+        seen.add(key)
+        member = tree.signature_keys.find(key)
+        if member is not None and member not in removed:
+            raise PeerError("VAL-12.2-5", f"leaf {member}")
+
+
+def _check_sender(item: Proposed) -> None:
+    """§12.1.8: who may propose what."""
+    kind = item.sender.type
+    proposal = item.proposal.type
+    if kind == SenderType.EXTERNAL and proposal not in EXTERNAL_PROPOSALS:
+        raise PeerError("VAL-12.1.8-1", f"type {proposal}")
+    if kind == SenderType.NEW_MEMBER_PROPOSAL and proposal != ProposalType.ADD:
+        raise PeerError("VAL-12.1.8-2", f"type {proposal}")
+
+
+def check_proposal_sender(proposal: Proposal, sender: Sender) -> None:
+    """The same question for a proposal that just arrived."""
+    _check_sender(Proposed(proposal, sender))
+    if proposal.type == ProposalType.EXTERNAL_INIT:
+        raise PeerError("VAL-12.2-9")
+
+
+def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
+    """§12.1.4."""
+    if len(psk.nonce) != suite.hash_size:
+        raise PeerError("VAL-12.1.4-1")
+    if isinstance(psk, ResumptionPskId) and psk.usage != ResumptionUsage.APPLICATION and psk.usage != founding:
+        raise PeerError("VAL-12.1.4-2")
+
+
+def check_psk_list(suite: Suite, psks: Iterable[PreSharedKeyId]) -> int | None:
+    """§12.4.3.1: at most one PSK founds a group; its usage."""
+    founding: int | None = None
+    for psk in psks:
+        if len(psk.nonce) != suite.hash_size:
+            raise PeerError("VAL-12.1.4-1")
+        if isinstance(psk, ExternalPskId) or psk.usage == ResumptionUsage.APPLICATION:
+            continue
+        if founding is not None:
+            raise PeerError("VAL-12.4.3.1-3")
+        founding = psk.usage
+    return founding
+
+
+def check_leaf(env: Environment, leaf: LeafNode) -> None:
+    """The parts of §7.3 that are about the leaf alone, but for its signature and lifetime."""
+    env.authentication.validate(leaf.credential, leaf.signature_key, env.now)
+    if leaf.credential.type not in leaf.capabilities.credentials:
+        raise PeerError("VAL-7.3-4")
+    if leaf.extensions and not leaf.supports_extensions():
+        raise PeerError("VAL-7.3-6")
+
+
+def check_public_key(suite: Suite, key: bytes) -> None:
+    try:
+        suite.hpke.check_public(key)
+    except CryptoError:
+        raise PeerError("VAL-10.1-5") from None
+
+
+def check_adds(
+    env: Environment, suite: Suite, parameters: Parameters, adds: list[KeyPackage], *, sending: bool
+) -> None:
+    """§10.1 for every KeyPackage of a list."""
+    for package in adds:
+        check_key_package(package, suite)
+        leaf = package.leaf_node
+        check_leaf(env, leaf)
+        check_lifetime(env, parameters, leaf, sending=sending)
+    if not suite.verify_many(
+        b"LeafNodeTBS",
+        [
+            (package.leaf_node.signature_key, package.leaf_node.signed_content(b"", 0), package.leaf_node.signature)
+            for package in adds
+        ],
+    ):
+        raise PeerError("VAL-7.3-2")
+    if not suite.verify_many(
+        b"KeyPackageTBS",
+        [(package.leaf_node.signature_key, package.signed_content(), package.signature) for package in adds],
+    ):
+        raise PeerError("VAL-10.1-3")
+
+
+def check_lifetime(env: Environment, parameters: Parameters, leaf: LeafNode, *, sending: bool) -> None:
+    lifetime = leaf.lifetime
+    if lifetime is None or not (sending or parameters.check_received_lifetimes):
+        return
+    if not lifetime.covers(env.now):
+        raise PeerError("VAL-7.3-5")
+    if sending and lifetime.not_after - lifetime.not_before > parameters.max_lifetime:
+        raise PeerError("VAL-7.2-2")
+
+
+def check_replacement(env: Environment, old: LeafNode, new: LeafNode) -> None:
+    """§12.1.2 and §5.3.1: a member's new leaf has a new key and belongs to the same client."""
+    if new.encryption_key == old.encryption_key:
+        raise PeerError("VAL-7.3-7")
+    if not env.authentication.succeeds(old.credential, new.credential):
+        raise PeerError("VAL-5.3.1-2")
+
+
+def check_update(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode) -> None:
+    """§12.1.2."""
+    if leaf.source != LeafNodeSource.UPDATE:
+        raise PeerError("VAL-12.1.2-1")
+    old = state.tree.leaf(index)
+    if old is None:
+        raise PeerError("VAL-12.1.2-2", f"leaf {index}")
+    check_replacement(env, old, leaf)
+    check_placed_leaf(env, state, index, leaf)
+
+
+def check_path_leaf(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode, old: LeafNode | None) -> None:
+    """§12.4.2: the committer's new leaf; `old` is what it replaces."""
+    if leaf.source != LeafNodeSource.COMMIT:
+        raise PeerError("VAL-12.4.2-3")
+    if old is not None:
+        check_replacement(env, old, leaf)
+    check_placed_leaf(env, state, index, leaf)
+
+
+def check_placed_leaf(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode) -> None:
+    check_leaf(env, leaf)
+    suite = state.suite
+    check_public_key(suite, leaf.encryption_key)
+    content = leaf.signed_content(state.group_id, index)
+    if not suite.verify_with_label(leaf.signature_key, b"LeafNodeTBS", content, leaf.signature):
+        raise PeerError("VAL-7.3-2")
+
+
+def check_group_extensions(env: Environment, extensions: Extensions) -> None:
+    """§12.1.7 and §5.3.1: the parts of new GroupContext extensions that can be judged alone."""
+    parse_required_capabilities(find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES))
+    senders = find_extension(extensions, ExtensionType.EXTERNAL_SENDERS)
+    if senders is not None:
+        for sender in parse_external_senders(senders):
+            env.authentication.validate(sender.credential, sender.signature_key, env.now)
+
+
+def check_profiles(tree: RatchetTree, extensions: Extensions) -> None:
+    """§7.3, §11.1 and §13.4: every member supports what the group and the other members use."""
+    required = parse_required_capabilities(find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES))
+    kinds = [extension.type for extension in extensions]
+    profiles = [profile for _, profile in tree.profiles.items()]
+    in_use = {profile.credential_type for profile in profiles}
+    for profile in profiles:
+        capabilities = profile.capabilities
+        if not capabilities.supports(required):
+            raise PeerError("VAL-7.3-3")
+        if not all(map(capabilities.supports_extension, kinds)):
+            raise PeerError("VAL-13.4-2")
+        if not in_use.issubset(capabilities.credentials):
+            raise PeerError("VAL-7.3-4")
+
+
+def check_own_support(parameters: Parameters, extensions: Extensions) -> None:
+    """§13.4: we must implement every GroupContext extension; judged by what we do, not by what we advertise."""
+    for extension in extensions:
+        if extension.type not in SUPPORTED_EXTENSIONS and extension.type not in parameters.extensions:
+            raise PeerError("VAL-13.4-3", f"type {extension.type}")
+
+
+SUPPORTED_EXTENSIONS = frozenset(
+    {ExtensionType.REQUIRED_CAPABILITIES, ExtensionType.EXTERNAL_SENDERS, ExtensionType.APPLICATION_ID}
+)
