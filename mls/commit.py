@@ -49,7 +49,7 @@ from mls.tree.path import (
     derive_path,
     follow_path,
     kept_private,
-    path_values,
+    merge_path,
     seal_path,
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
@@ -228,7 +228,7 @@ def make_path(
     else:
         leaf_private, leaf_public, first = supply.leaf_private, supply.leaf_public, supply.path_secret
     whole = tree.path(place)
-    steps = [step for step in whole if not step.copath.blank]
+    steps = [step for step in whole if step.copath.resolved]
     keys = derive_path(suite, first, len(steps))
     hashes = path_parent_hashes(suite, steps, keys.public)
     if callable(leaf_extensions):
@@ -245,7 +245,7 @@ def make_path(
         group_id=state.group_id,
         leaf_index=place,
     )
-    fresh = tree.replaced(path_values(place, leaf_node, whole, steps, keys.public, hashes))
+    fresh = merge_path(tree, place, leaf_node, whole, steps, keys.public, hashes)
     context = provisional_context(state, fresh, extensions)
     nodes = seal_path(suite, tree, steps, keys, context.encoded, excluded, random)
     private: PrivateKeys = {2 * place: leaf_private}
@@ -530,9 +530,9 @@ def _apply_path(
     leaf_node = path.leaf_node
     check_path_leaf(env, state, place, leaf_node, old)
     whole = tree.path(place)
-    steps = [step for step in whole if not step.copath.blank]
+    steps = [step for step in whole if step.copath.resolved]
     excluded = frozenset(outcome.added)
-    check_shape(tree, steps, path, excluded)
+    check_shape(steps, path, excluded)
     public = [node.encryption_key for node in path.nodes]
     taken = tree.encryption_keys
     for key in (leaf_node.encryption_key, *public):
@@ -543,14 +543,14 @@ def _apply_path(
     hashes = path_parent_hashes(suite, steps, public)
     if leaf_node.parent_hash != hashes[-1]:
         raise PeerError("VAL-7.9-1")
-    fresh = tree.replaced(path_values(place, leaf_node, whole, steps, public, hashes))
+    fresh = merge_path(tree, place, leaf_node, whole, steps, public, hashes)
     if fresh.profiles is not tree.profiles:
         check_profiles(fresh, outcome.extensions)
     if supplied is not None:
         return _own_path(suite, fresh, place, path, steps, supplied)
     context = provisional_context(state, fresh, outcome.extensions)
     followed = follow_path(
-        suite, tree, group.own_leaf, private, steps, path, context.encoded, excluded
+        suite, group.own_leaf, private, steps, path, context.encoded, excluded
     )
     return Applied(
         fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf

@@ -61,6 +61,38 @@ def _dissoc(node: Any, key: Any, digest: int, shift: int) -> Any:
     return None if branch == _EMPTY_BRANCH else branch
 
 
+def _change(node: Any, work: list[tuple[int, Any, Any]], shift: int) -> Any:
+    """Discards (marked by `_MISSING`) and settings in order, in one pass down."""
+    if type(node) is not tuple:
+        entries = {} if node is None else node.copy()
+        for _, key, value in work:
+            if value is _MISSING:
+                del entries[key]
+            else:
+                entries[key] = value
+        if not entries:
+            return None
+        return entries if len(entries) <= _LEAF else _build(entries, shift)
+    slots = list(node)
+    if len(work) == 1:
+        at = (work[0][0] >> shift) & _MASK
+        slots[at] = _change(slots[at], work, shift + _BITS)
+    else:
+        parts: dict[int, list[tuple[int, Any, Any]]] = {}
+        for item in work:
+            at = (item[0] >> shift) & _MASK
+            part = parts.get(at)
+            if part is None:
+                parts[at] = [item]
+            else:
+                part.append(item)
+        shift += _BITS
+        for at, part in parts.items():
+            slots[at] = _change(slots[at], part, shift)
+    branch = tuple(slots)
+    return None if branch == _EMPTY_BRANCH else branch
+
+
 def _walk(node: Any) -> Iterator[tuple[Any, Any]]:
     if type(node) is dict:
         yield from node.items()
@@ -142,6 +174,22 @@ class PMap(Generic[K, V]):
         for key, value in entries.items():
             made = made.set(key, value)
         return made
+
+    def changed(self, gone: Iterable[K], entries: dict[K, V]) -> PMap[K, V]:
+        """Discard some keys (all present) and then set others, copying every shared branch once."""
+        work = [(hash(key), key, _MISSING) for key in gone]
+        fewer = len(work)
+        work += [(hash(key), key, value) for key, value in entries.items()]  # type: ignore[misc]  # _MISSING or a V
+        if not work:
+            return self
+        if len(work) * 4 >= self.size:
+            table = dict(self.items())
+            for _, key, value in work[:fewer]:
+                del table[key]
+            return PMap({**table, **entries})
+        more = sum(1 for key in entries if key not in self)
+        more += sum(1 for _, key, _ in work[:fewer] if key in entries)
+        return PMap._of(_change(self._root, work, 0), self.size - fewer + more)
 
     def discard(self, key: K) -> PMap[K, V]:
         if key not in self:

@@ -1,7 +1,7 @@
 """RFC 9420 §7.1 and §12.4.3.3: parent nodes, and the persistent cells that the tree is built of.
 
 A `Cell` is one position of the tree together with everything below it: its value, its two children, how many
-members are under it, and, once asked for, its tree hash. Cells never change after they are built (the hash and the
+members are under it, how many nodes its resolution has, and, once asked for, its tree hash. Cells never change after they are built (the hash and the
 children of an all-blank cell are filled in when first needed, always to the same value), so two trees share every
 cell that is the same in both, hashes included. That is what makes a commit cost its path and a kept fork its
 difference.
@@ -51,7 +51,7 @@ Value = LeafNode | ParentNode | None
 class Cell:
     """A position of the tree with what is below it."""
 
-    __slots__ = ("_digest", "_left", "_right", "blank", "index", "level", "members", "value")
+    __slots__ = ("_digest", "_left", "_right", "index", "level", "members", "resolved", "value")
 
     def __init__(self, index: int, level: int, value: Value, left: Cell | None, right: Cell | None) -> None:
         self.index = index
@@ -62,14 +62,20 @@ class Cell:
         self._digest: bytes | None = None
         if level:
             if left is None or right is None:
-                self.members = 0
-                self.blank = True
+                self.members = self.resolved = 0
+                return
+            self.members = left.members + right.members
+            if value is None:
+                self.resolved = left.resolved + right.resolved
             else:
-                self.members = left.members + right.members
-                self.blank = value is None and left.blank and right.blank
+                self.resolved = 1 + len(value.unmerged_leaves)  # type: ignore[union-attr]  # a ParentNode
         else:
-            self.blank = value is None
-            self.members = 0 if value is None else 1
+            self.members = self.resolved = 0 if value is None else 1
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is set here or below."""
+        return not self.resolved
 
     @property
     def left(self) -> Cell:
@@ -136,7 +142,7 @@ class Cell:
 
     def cells(self) -> Iterator[Cell]:
         """Every cell that is not blank, in index order."""
-        if not self.blank:
+        if self.resolved:
             if self.level:
                 yield from self.left.cells()
             if self.value is not None:

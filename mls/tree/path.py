@@ -32,33 +32,54 @@ class UpdatePathNode:
     sealed: bytes
     """The encrypted_path_secret vector's content."""
     count: int
+    stride: int
+    """The size of every entry, or 0 if they differ."""
 
     @classmethod
     def decode(cls, reader: Reader) -> UpdatePathNode:
         key = reader.opaque()
-        size = reader.varint()
-        start = reader.pos
-        stop = start + size
-        outer = reader.end
-        if stop > outer:
-            raise PeerError("VAL-2.1-1")
-        reader.end = stop
-        count = 0
-        while reader.pos < stop:
-            reader.skip_vector()
-            reader.skip_vector()
-            count += 1
-        reader.end = outer
-        return cls(key, reader.data[start:stop], count)
+        sealed = reader.opaque()
+        count, stride = _entries(sealed)
+        return cls(key, sealed, count, stride)
 
     def encode(self) -> bytes:
         return opaque(self.encryption_key) + opaque(self.sealed)
 
     def ciphertext(self, position: int) -> tuple[bytes, bytes]:
         reader = Reader(self.sealed)
-        for _ in range(2 * position):
-            reader.skip_vector()
+        if self.stride:
+            reader.pos = position * self.stride
+        else:
+            for _ in range(2 * position):
+                reader.skip_vector()
         return reader.opaque(), reader.opaque()
+
+
+def _entries(sealed: bytes) -> tuple[int, int]:
+    """How many entries a vector of HPKECiphertexts has, and their common size.
+
+    Honest entries are all of one size, so the length bytes of the first are compared with those of all others at
+    once; only a vector that is not so regular is walked.
+    """
+    if not sealed:
+        return 0, 0
+    reader = Reader(sealed)
+    headers = []
+    for _ in range(2):
+        start = reader.pos
+        size = reader.varint()
+        headers.extend(range(start, reader.pos))
+        reader.take(size)
+    stride = reader.pos
+    count, rest = divmod(len(sealed), stride)
+    if not rest and all(sealed[at::stride] == sealed[at : at + 1] * count for at in headers):
+        return count, stride
+    count = 1
+    while reader.pos < reader.end:
+        reader.skip_vector()
+        reader.skip_vector()
+        count += 1
+    return count, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,34 +143,46 @@ def seal_path(
                 continue
             enc, ciphertext = suite.seal(cell.value.encryption_key, context, secret, random)  # type: ignore[union-attr]
             sealed.append(opaque(enc) + opaque(ciphertext))
-        nodes.append(UpdatePathNode(public, b"".join(sealed), len(sealed)))
+        nodes.append(UpdatePathNode(public, b"".join(sealed), len(sealed), 0))
     return tuple(nodes)
 
 
-def path_values(
-    leaf: int, leaf_node: LeafNode, tree_path: list[Step], steps: list[Step], public: list[bytes], hashes: list[bytes]
-) -> dict[int, Value]:
-    """The tree changes of an update path: fresh nodes where the filtered path goes, blanks elsewhere on the path."""
-    values: dict[int, Value] = {step.cell.index: None for step in tree_path}
+def merge_path(
+    tree: RatchetTree,
+    leaf: int,
+    leaf_node: LeafNode,
+    whole: list[Step],
+    steps: list[Step],
+    public: list[bytes],
+    hashes: list[bytes],
+) -> RatchetTree:
+    """§7.5: fresh nodes where the filtered path goes, blanks elsewhere on the path, and the new leaf below."""
+    known: dict[int, Value] = {step.cell.index: step.cell.value for step in whole}
+    values: dict[int, Value] = dict.fromkeys(known)
     for step, key, above in zip(steps, public, hashes, strict=False):
         values[step.cell.index] = ParentNode.of(key, above)
     values[2 * leaf] = leaf_node
-    return values
+    known[2 * leaf] = whole[0].child.value if whole else tree.root.value
+    return tree.replaced(values, known)
 
 
-def check_shape(tree: RatchetTree, steps: list[Step], path: UpdatePath, excluded: frozenset[int]) -> None:
+def check_shape(steps: list[Step], path: UpdatePath, excluded: frozenset[int]) -> None:
     """§12.4.2: one node per filtered path node, one ciphertext per resolution entry."""
     if len(path.nodes) != len(steps):
         raise PeerError("VAL-12.4.2-5")
     for step, node in zip(steps, path.nodes, strict=True):
-        value = step.copath.value
-        if type(value) is ParentNode and not value.unmerged_leaves:
-            expected = 1
-        else:
-            cells = tree.resolution(step.copath)
-            expected = sum(1 for cell in cells if cell.level or cell.index >> 1 not in excluded)
-        if node.count != expected:
+        cell = step.copath
+        if node.count != cell.resolved - _excluded_below(cell, excluded):
             raise PeerError("VAL-12.4.2-6")
+
+
+def _excluded_below(cell: Cell, excluded: frozenset[int]) -> int:
+    """How many of the leaves that a commit adds are under `cell`: each is one entry of its resolution."""
+    if not excluded:
+        return 0
+    span = (1 << cell.level) - 1
+    low, high = cell.index - span, cell.index + span
+    return sum(1 for leaf in excluded if low <= 2 * leaf <= high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +195,6 @@ class Followed:
 
 def follow_path(
     suite: Suite,
-    tree: RatchetTree,
     own_leaf: LeafIndex,
     private: PrivateKeys,
     steps: list[Step],
@@ -179,7 +211,7 @@ def follow_path(
             break
     else:
         raise PeerError("VAL-12.4.2-7")
-    position, key = _own_position(tree.resolution(cell), private, excluded)
+    position, key = _own_position(cell, node, private, excluded)
     enc, ciphertext = path.nodes[at].ciphertext(position)
     try:
         context = suite.encryption_context(b"UpdatePathNode", group_context)
@@ -198,16 +230,29 @@ def follow_path(
 
 
 def _own_position(
-    resolution: list[Cell], private: PrivateKeys, excluded: frozenset[int]
+    cell: Cell, node: int, private: PrivateKeys, excluded: frozenset[int]
 ) -> tuple[int, HpkePrivateKey]:
+    """Where in the resolution of `cell` the entry is that we can open, found by walking down to our leaf."""
     position = 0
-    for cell in resolution:
-        if excluded and cell.level == 0 and cell.index >> 1 in excluded:
-            continue
+    while True:
+        value = cell.value
         key = private.get(cell.index)
-        if key is not None:
+        if value is not None and key is not None:
             return position, key
-        position += 1
+        if type(value) is ParentNode:
+            position += 1
+            for leaf in value.unmerged_leaves:
+                if 2 * leaf == node and node in private:
+                    return position, private[node]
+                position += leaf not in excluded
+            break
+        if cell.level == 0:
+            break
+        if node < cell.index:
+            cell = cell.left
+        else:
+            position += cell.left.resolved - _excluded_below(cell.left, excluded)
+            cell = cell.right
     raise PeerError("VAL-12.4.2-7")
 
 

@@ -152,7 +152,7 @@ class RatchetTree:
         if index < 0 or index >= 1 << cell.level:
             return None
         while cell.level:
-            if cell.blank:
+            if not cell.resolved:
                 return None
             cell = cell.left if node < cell.index else cell.right
         return cell.value  # type: ignore[return-value]  # a leaf cell holds a LeafNode or None
@@ -179,7 +179,7 @@ class RatchetTree:
 
     def filtered_path(self, leaf: int) -> list[Step]:
         """§4.1.2: without the nodes whose copath child stands for nobody."""
-        return [step for step in self.path(leaf) if not step.copath.blank]
+        return [step for step in self.path(leaf) if step.copath.resolved]
 
     def resolution(self, cell: Cell) -> list[Cell]:
         """§4.1.1: the cells whose keys together reach everybody below `cell`."""
@@ -194,7 +194,7 @@ class RatchetTree:
             if type(value) is ParentNode and value.unmerged_leaves:
                 for leaf in value.unmerged_leaves:
                     found.append(self._leaf_cell(cell, leaf))
-        elif cell.level and not cell.blank:
+        elif cell.level and cell.resolved:
             self._resolve(cell.left, found)
             self._resolve(cell.right, found)
 
@@ -209,55 +209,65 @@ class RatchetTree:
 
     # Changing
 
-    def replaced(self, values: dict[int, Value]) -> RatchetTree:
-        """A tree with the values at some node indices replaced; keys must stay unique."""
+    def replaced(self, values: dict[int, Value], known: dict[int, Value] | None = None) -> RatchetTree:
+        """A tree with the values at some node indices replaced; keys must stay unique.
+
+        `known` are the values that stand there now, for a caller who has them at hand.
+        """
         if not values:
             return self
         indices = sorted(values)
+        old = {index: self.cell(index).value for index in indices} if known is None else known
         keys = self.encryption_keys
         signature_keys = self.signature_keys
-        census = self.profiles
+        gone: dict[bytes, int] = {}
+        gone_signers: dict[bytes, int] = {}
         added: dict[bytes, int] = {}
         added_signers: dict[bytes, int] = {}
         profiles: dict[Profile, tuple[Capabilities, int]] = {}
         for index in indices:
-            old = self.cell(index).value
-            new = values[index]
-            if old is not None and (new is None or new.encryption_key != old.encryption_key):
-                keys = keys.discard(old.encryption_key)
-            if type(old) is LeafNode:
-                if type(new) is not LeafNode or new.signature_key != old.signature_key:
-                    signature_keys = signature_keys.discard(old.signature_key)
-                at = _profile(old)
-                profiles[at] = (old.capabilities, profiles.get(at, (None, 0))[1] - 1)
-        for index in indices:
-            old = self.cell(index).value
-            new = values[index]
-            if new is None:
-                continue
-            if old is None or new.encryption_key != old.encryption_key:
-                if new.encryption_key in added or new.encryption_key in keys:
+            was = old[index]
+            now = values[index]
+            if was is not None:
+                gone[was.encryption_key] = index
+                if type(was) is LeafNode:
+                    gone_signers[was.signature_key] = index >> 1
+                    at = _profile(was)
+                    profiles[at] = (was.capabilities, profiles.get(at, (None, 0))[1] - 1)
+            if now is not None:
+                if now.encryption_key in added:
                     raise PeerError("VAL-7.3-8")
-                added[new.encryption_key] = index
-            if type(new) is LeafNode:
-                if type(old) is not LeafNode or new.signature_key != old.signature_key:
-                    if new.signature_key in added_signers or new.signature_key in signature_keys:
+                added[now.encryption_key] = index
+                if type(now) is LeafNode:
+                    if now.signature_key in added_signers:
                         raise PeerError("VAL-7.3-9")
-                    added_signers[new.signature_key] = index >> 1
-                at = _profile(new)
-                profiles[at] = (new.capabilities, profiles.get(at, (None, 0))[1] + 1)
-        for at, (capabilities, change) in profiles.items():
+                    added_signers[now.signature_key] = index >> 1
+                    at = _profile(now)
+                    profiles[at] = (now.capabilities, profiles.get(at, (None, 0))[1] + 1)
+        for key in added:
+            if key in keys and key not in gone:
+                raise PeerError("VAL-7.3-8")
+        for key in added_signers:
+            if key in signature_keys and key not in gone_signers:
+                raise PeerError("VAL-7.3-9")
+        if gone_signers == added_signers:
+            gone_signers = added_signers = {}
+        return RatchetTree(
+            self.suite,
+            rebuilt(self.root, indices, values, 0, len(indices)),
+            keys.changed(gone, added),
+            signature_keys.changed(gone_signers, added_signers),
+            self._census(profiles),
+        )
+
+    def _census(self, changes: dict[Profile, tuple[Capabilities, int]]) -> PMap[Profile, Profiled]:
+        census = self.profiles
+        for at, (capabilities, change) in changes.items():
             if change:
                 before = census.find(at)
                 count = change + (before.count if before else 0)
                 census = census.set(at, Profiled(capabilities, at[1], count)) if count else census.discard(at)
-        return RatchetTree(
-            self.suite,
-            rebuilt(self.root, indices, values, 0, len(indices)),
-            keys.update(added) if added else keys,
-            signature_keys.update(added_signers) if added_signers else signature_keys,
-            census,
-        )
+        return census
 
     def evolved(
         self,
@@ -290,7 +300,7 @@ class RatchetTree:
             values[2 * place] = leaf
             node = 2 * place
             cell = root
-            while cell.level and not cell.blank:
+            while cell.level and cell.resolved:
                 if cell.value is not None:
                     unmerged.setdefault(cell.index, []).append(place)
                 cell = cell.left if node < cell.index else cell.right

@@ -68,7 +68,7 @@ from mls.state import Group
 from mls.suite import Suite
 from mls.tree import math
 from mls.tree.hashes import check_parent_hashes, check_unmerged_leaves
-from mls.tree.path import UpdatePath, check_shape, derive_path, follow_path, path_values, seal_path
+from mls.tree.path import UpdatePath, check_shape, derive_path, follow_path, merge_path, seal_path
 from mls.tree.hashes import path_parent_hashes
 from mls.tree.ratchet_tree import RatchetTree
 from mls.welcome import GroupInfo, GroupSecrets, decode_group_info, decode_welcome, read_message
@@ -417,18 +417,18 @@ def treekem(case: Case) -> None:
         assert path.encode() == unhex(row["update_path"])
         whole = tree.path(sender)
         steps = tree.filtered_path(sender)
-        check_shape(tree, steps, path, frozenset())
+        check_shape(steps, path, frozenset())
         public = [node.encryption_key for node in path.nodes]
         hashes = path_parent_hashes(suite, steps, public)
         assert path.leaf_node.parent_hash == hashes[-1]
-        fresh = tree.replaced(path_values(sender, path.leaf_node, whole, steps, public, hashes))
+        fresh = merge_path(tree, sender, path.leaf_node, whole, steps, public, hashes)
         assert fresh.hash == unhex(row["tree_hash_after"])
         context = GroupContext.of(suite.cipher_suite, group_id, case["epoch"], fresh.hash, confirmed, ()).encoded
         for receiver, expected in enumerate(row["path_secrets"]):
             if expected is None:
                 continue
             followed = follow_path(
-                suite, tree, LeafIndex(receiver), private[receiver], steps, path, context, frozenset()
+                suite, LeafIndex(receiver), private[receiver], steps, path, context, frozenset()
             )
             assert followed.commit_secret.raw == unhex(row["commit_secret"])
             shared = math.common_ancestor(2 * receiver, 2 * sender)
@@ -457,7 +457,7 @@ def _seal_again(
     for receiver, held in private.items():
         if receiver == sender:
             continue
-        followed = follow_path(suite, tree, LeafIndex(receiver), held, steps, path, context, frozenset())
+        followed = follow_path(suite, LeafIndex(receiver), held, steps, path, context, frozenset())
         assert followed.commit_secret == keys.commit_secret
 
 

@@ -1,0 +1,1 @@
+"""What things cost, as ratios to the cryptography they cannot do without."""
