@@ -23,6 +23,7 @@ from mls.leaf_node import Capabilities, Extensions, LeafNode, sign_leaf_node
 from mls.messages import frame, send
 from mls.proposals import Proposal, ReInit
 from mls.provider import Environment, LeafExtensions, OwnLeaf, OwnPath, PathSupply
+from mls.psk import PreSharedKeyId, psk_secret
 from mls.public_state import PublicState
 from mls.registries import ContentType, LeafIndex, ProposalRef, ProposalType, SenderType
 from mls.schedule import (
@@ -36,7 +37,6 @@ from mls.schedule import (
 )
 from mls.secret_tree import SecretTree
 from mls.secrets import CommitSecret, InitSecret, PathSecret, PskSecret, SignaturePrivateKey
-from mls.psk import PreSharedKeyId, psk_secret
 from mls.state import Ended, Group, find_psk
 from mls.suite import Suite
 from mls.tree.hashes import path_parent_hashes
@@ -157,7 +157,9 @@ def conclude(
     return Concluded(advanced, PublicState(suite, context, tree, interim_hash(suite, confirmed, tag), tag))
 
 
-def enter(group: Group, applied: Applied, concluded: Concluded, signer: SignaturePrivateKey, reinit: ReInit | None) -> Group:
+def enter(
+    group: Group, applied: Applied, concluded: Concluded, signer: SignaturePrivateKey, reinit: ReInit | None
+) -> Group:
     """The member's next value."""
     advanced = concluded.advanced
     public = concluded.public
@@ -363,7 +365,10 @@ def create_commit(
     else:
         private = kept_private(group.private, state.tree, outcome.tree, group.own_leaf)
         applied = Applied(outcome.tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
-    body = Commit(tuple([item.proposal if item.reference is None else ProposalRef(item.reference) for item in items]), path)
+    body = Commit(
+        tuple([item.proposal if item.reference is None else ProposalRef(item.reference) for item in items]),
+        path,
+    )
     if encrypt is None:
         encrypt = group.parameters.encrypt_handshakes
     unconfirmed = frame(group, ContentType.COMMIT, body, authenticated_data, encrypt=encrypt)
@@ -387,7 +392,12 @@ def create_commit(
     info = None
     if outcome.added:
         info = sign_group_info(
-            suite, signer, group.own_leaf, concluded.public.context, concluded.public.confirmation_tag, extensions
+            suite,
+            signer,
+            group.own_leaf,
+            concluded.public.context,
+            concluded.public.confirmation_tag,
+            extensions,
         )
         welcome = seal_welcome(env, suite, outcome, concluded.advanced, info, path_secrets)
     return Committed(
@@ -549,12 +559,8 @@ def _apply_path(
     if supplied is not None:
         return _own_path(suite, fresh, place, path, steps, supplied)
     context = provisional_context(state, fresh, outcome.extensions)
-    followed = follow_path(
-        suite, group.own_leaf, private, steps, path, context.encoded, excluded
-    )
-    return Applied(
-        fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf
-    )
+    followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, excluded)
+    return Applied(fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf)
 
 
 def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step]) -> PrivateKeys:
@@ -579,4 +585,3 @@ def _own_path(
     for step, key in zip(steps, keys.private, strict=True):
         private[step.cell.index] = key
     return Applied(fresh, private, keys.commit_secret, place)
-

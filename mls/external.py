@@ -169,13 +169,24 @@ def join_externally(
 
 
 def propose_self(
-    env: Environment, group_id: GroupId, epoch: Epoch, package: KeyPackageSecrets, *, authenticated_data: bytes = b""
+    env: Environment,
+    group_id: GroupId,
+    epoch: Epoch,
+    package: KeyPackageSecrets,
+    *,
+    authenticated_data: bytes = b"",
 ) -> bytes:
     """§12.1.8: ask to be added, signed with the KeyPackage's own key."""
     suite = env.provider.suite(package.key_package.cipher_suite)
     sender = Sender(SenderType.NEW_MEMBER_PROPOSAL)
     return _outside(
-        suite, package.signature_private, group_id, epoch, sender, Add(package.key_package), authenticated_data
+        suite,
+        package.signature_private,
+        group_id,
+        epoch,
+        sender,
+        Add(package.key_package),
+        authenticated_data,
     )
 
 
@@ -209,5 +220,3 @@ def _outside(
     signature = sign(suite, key, WireFormat.PUBLIC_MESSAGE, content, b"")
     authenticated = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
     return encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(authenticated, b"").encode())
-
-

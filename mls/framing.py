@@ -25,8 +25,8 @@ from mls.registries import (
     SenderType,
     WireFormat,
 )
-from mls.secrets import MembershipKey, SenderDataSecret, SignaturePrivateKey
 from mls.secret_tree import MessageKey
+from mls.secrets import MembershipKey, SenderDataSecret, SignaturePrivateKey
 from mls.suite import NONCE_SIZE, Suite
 from mls.tree.path import UpdatePath
 
@@ -98,7 +98,13 @@ class FramedContent:
 
     @classmethod
     def of(
-        cls, group_id: GroupId, epoch: Epoch, sender: Sender, authenticated_data: bytes, content_type: int, body: Body
+        cls,
+        group_id: GroupId,
+        epoch: Epoch,
+        sender: Sender,
+        authenticated_data: bytes,
+        content_type: int,
+        body: Body,
     ) -> FramedContent:
         encoded = b"".join(
             [
@@ -121,9 +127,7 @@ class FramedContent:
         authenticated_data = reader.opaque()
         content_type = reader.u8()
         body = decode_body(content_type, reader)
-        return cls(
-            group_id, epoch, sender, authenticated_data, content_type, body, reader.data[start : reader.pos]
-        )
+        return cls(group_id, epoch, sender, authenticated_data, content_type, body, reader.data[start : reader.pos])
 
 
 def encode_body(content_type: int, body: Body) -> bytes:
@@ -131,7 +135,7 @@ def encode_body(content_type: int, body: Body) -> bytes:
         return opaque(body)  # type: ignore[arg-type]  # the content type says which
     if content_type == ContentType.PROPOSAL:
         return encode_proposal(body)  # type: ignore[arg-type]
-    return body.encode()  # type: ignore[union-attr, return-value]
+    return body.encode()  # type: ignore[union-attr]
 
 
 def decode_body(content_type: int, reader: Reader) -> Body:
@@ -249,9 +253,7 @@ def membership_tag(
     return suite.mac(key.raw, signed + authenticated.encode_auth())
 
 
-def open_public(
-    suite: Suite, key: MembershipKey, message: PublicMessage, group_context: bytes
-) -> AuthenticatedContent:
+def open_public(suite: Suite, key: MembershipKey, message: PublicMessage, group_context: bytes) -> AuthenticatedContent:
     content = message.authenticated.content
     if content.content_type == ContentType.APPLICATION:
         raise PeerError("VAL-6.2-1")
@@ -324,9 +326,7 @@ def open_sender_data(suite: Suite, secret: SenderDataSecret, message: PrivateMes
         raise PeerError("VAL-6.3.2-1") from None
     if len(plain) != 12:
         raise PeerError("VAL-6.3.2-2")
-    return SenderData(
-        LeafIndex(int.from_bytes(plain[:4], "big")), int.from_bytes(plain[4:8], "big"), plain[8:]
-    )
+    return SenderData(LeafIndex(int.from_bytes(plain[:4], "big")), int.from_bytes(plain[4:8], "big"), plain[8:])
 
 
 def guarded_nonce(nonce: bytes, reuse_guard: bytes) -> bytes:

@@ -23,9 +23,7 @@ from mls import external, welcome
 from mls.commit import KEEP, Committed, NewLeaf, create_commit, process_commit
 from mls.credential import Credential
 from mls.errors import CallerError, PeerError
-from mls.framing import Commit as CommitBody
-from mls.framing import Sender, encode_message
-from mls.key_package import KeyPackageSecrets
+from mls.framing import Commit as CommitBody, Sender, encode_message
 from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
 from mls.messages import frame, open_message, send
 from mls.parameters import Parameters
@@ -50,6 +48,33 @@ from mls.secrets import EpochSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Group
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal_sender, plan
+
+__all__ = [
+    "ApplicationMessage",
+    "CommitMessage",
+    "Committed",
+    "Event",
+    "ExternallyJoined",
+    "Group",
+    "NewLeaf",
+    "ProposalMessage",
+    "commit",
+    "continue_group",
+    "create",
+    "export_secret",
+    "external_psk",
+    "forget_proposals",
+    "group_info",
+    "join",
+    "join_externally",
+    "propose",
+    "propose_as_sender",
+    "propose_self",
+    "propose_update",
+    "receive",
+    "resumption_psk",
+    "seal",
+]
 
 ExternallyJoined = external.ExternallyJoined
 join = welcome.join
@@ -165,6 +190,7 @@ def continue_group(
     capabilities: Capabilities | None = None,
     lifetime: Lifetime,
     extensions: Extensions | None = None,
+    force_path: bool = True,
 ) -> Committed:
     """Found the group that a ReInit announced (§11.2), or with `branch` a subgroup of that id (§11.3).
 
@@ -196,12 +222,17 @@ def continue_group(
     nonce = env.provider.random(fresh.suite.hash_size)
     psk = ResumptionPskId(usage, group.group_id, group.epoch, nonce)
     return create_commit(
-        fresh, env, proposals=[*members, PreSharedKey(psk)], force_path=True, founding=(usage, group)
+        fresh, env, proposals=[*members, PreSharedKey(psk)], force_path=force_path, founding=(usage, group)
     )
 
 
 def propose(
-    group: Group, env: Environment, proposal: Proposal, *, authenticated_data: bytes = b"", encrypt: bool | None = None
+    group: Group,
+    env: Environment,
+    proposal: Proposal,
+    *,
+    authenticated_data: bytes = b"",
+    encrypt: bool | None = None,
 ) -> tuple[Group, bytes, ProposalRef]:
     """Propose to the group; the proposal also waits here for a commit."""
     group.require_active()
@@ -213,7 +244,11 @@ def propose(
     authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
     after, message = send(group, env, authenticated)
     reference = authenticated.proposal_ref(group.suite)
-    return _with_proposal(after, reference, Proposed(proposal, sender, reference, checked=True)), message, reference
+    return (
+        _with_proposal(after, reference, Proposed(proposal, sender, reference, checked=True)),
+        message,
+        reference,
+    )
 
 
 def propose_update(
@@ -247,7 +282,11 @@ def propose_update(
     )
     updates = {**group.updates, node.encoded: PendingUpdate(private, signer)}
     return propose(
-        replace(group, updates=updates), env, Update(node), authenticated_data=authenticated_data, encrypt=encrypt
+        replace(group, updates=updates),
+        env,
+        Update(node),
+        authenticated_data=authenticated_data,
+        encrypt=encrypt,
     )
 
 

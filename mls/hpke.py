@@ -62,15 +62,11 @@ class Hpke(Protocol):
     def seal(
         self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random
     ) -> tuple[bytes, bytes]: ...
-    def open(
-        self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes
-    ) -> bytes: ...
+    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes: ...
     def send_export(
         self, public: bytes, info: bytes, label: bytes, length: int, random: Random
     ) -> tuple[bytes, bytes]: ...
-    def receive_export(
-        self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int
-    ) -> bytes: ...
+    def receive_export(self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int) -> bytes: ...
 
 
 class Curve25519(Protocol[Handle]):
@@ -165,18 +161,14 @@ class X25519Hpke(Generic[Handle]):
         handle = self._handle(private)
         return self._secret(self._curve.exchange(handle, enc), enc, self._curve.public(handle))
 
-    def seal(
-        self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random
-    ) -> tuple[bytes, bytes]:
+    def seal(self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random) -> tuple[bytes, bytes]:
         enc, secret = self._encapsulate(public, random)
         hmac = self._kdf.mac
         key = hmac(secret, self._key_expand + context + b"\x01")[: self._key_size]
         nonce = hmac(secret, self._nonce_expand + context + b"\x01")[:12]
         return enc, self._aead(key).encrypt(nonce, plaintext, aad)
 
-    def open(
-        self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes
-    ) -> bytes:
+    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         secret = self._decapsulate(private, enc)
         hmac = self._kdf.mac
         key = hmac(secret, self._key_expand + context + b"\x01")[: self._key_size]
@@ -190,15 +182,11 @@ class X25519Hpke(Generic[Handle]):
         exporter = self._kdf.mac(secret, self._exporter_expand + self.context(info) + b"\x01")
         return self._kdf.expand(exporter, length.to_bytes(2, "big") + self._export_label + label, length)
 
-    def send_export(
-        self, public: bytes, info: bytes, label: bytes, length: int, random: Random
-    ) -> tuple[bytes, bytes]:
+    def send_export(self, public: bytes, info: bytes, label: bytes, length: int, random: Random) -> tuple[bytes, bytes]:
         enc, secret = self._encapsulate(public, random)
         return enc, self._export(secret, info, label, length)
 
-    def receive_export(
-        self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int
-    ) -> bytes:
+    def receive_export(self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int) -> bytes:
         return self._export(self._decapsulate(private, enc), info, label, length)
 
 
@@ -269,28 +257,20 @@ class PyhpkeHpke:
         except (PyHPKEError, ValueError):
             raise CryptoError from None
 
-    def seal(
-        self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random
-    ) -> tuple[bytes, bytes]:
+    def seal(self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random) -> tuple[bytes, bytes]:
         enc, sender = self._sender(public, context, random)
         return enc, sender.seal(plaintext, aad)
 
-    def open(
-        self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes
-    ) -> bytes:
+    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         recipient = self._recipient(private, enc, context)
         try:
             return recipient.open(ciphertext, aad)
         except (PyHPKEError, ValueError):
             raise CryptoError from None
 
-    def send_export(
-        self, public: bytes, info: bytes, label: bytes, length: int, random: Random
-    ) -> tuple[bytes, bytes]:
+    def send_export(self, public: bytes, info: bytes, label: bytes, length: int, random: Random) -> tuple[bytes, bytes]:
         enc, sender = self._sender(public, info, random)
         return enc, sender.export(label, length)
 
-    def receive_export(
-        self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int
-    ) -> bytes:
+    def receive_export(self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int) -> bytes:
         return self._recipient(private, enc, info).export(label, length)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from mls.codec import Reader, opaque, u16
 from mls.credential import Credential
-from mls.hpke import CryptoError
 from mls.errors import PeerError
+from mls.hpke import CryptoError
 from mls.leaf_node import (
     Capabilities,
     Extensions,

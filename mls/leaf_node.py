@@ -134,7 +134,7 @@ def default_capabilities(
 ) -> Capabilities:
     """Capabilities of this implementation; each byte of `grease` adds one GREASE number to a list (§13.5)."""
     picked = [GREASE[byte % len(GREASE)] for byte in grease[:4].ljust(4, b"\xff")] if grease else []
-    suites, kinds, acts, creds = ([[value] for value in picked] if picked else [[], [], [], []])
+    suites, kinds, acts, creds = [[value] for value in picked] if picked else [[], [], [], []]
     plain = Capabilities(
         (MLS10,),
         (*cipher_suites, *suites),

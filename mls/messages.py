@@ -102,9 +102,7 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
     )
     authenticated = open_private(suite, message, sender, message_key)
     verified = verify(suite, leaf.signature_key, authenticated, group.public.context.encoded)
-    return Opened(
-        with_keys(group, keys), verified, sender.generation, sender.reuse_guard, message_key.nonce
-    )
+    return Opened(with_keys(group, keys), verified, sender.generation, sender.reuse_guard, message_key.nonce)
 
 
 def with_keys(group: Group, keys: SecretTree) -> Group:
@@ -171,7 +169,11 @@ def frame(
 
 
 def send(
-    group: Group, env: Environment, authenticated: AuthenticatedContent, *, reuse_guard: ReuseGuard | None = None
+    group: Group,
+    env: Environment,
+    authenticated: AuthenticatedContent,
+    *,
+    reuse_guard: ReuseGuard | None = None,
 ) -> tuple[Group, bytes]:
     """The message, and the group without the key it used."""
     suite = group.public.suite
@@ -187,4 +189,3 @@ def send(
         suite, authenticated, message_key, group.secrets.sender_data, guard, group.parameters.padding.size
     )
     return with_keys(group, keys), encode_message(WireFormat.PRIVATE_MESSAGE, sealed.encode())
-

@@ -132,7 +132,7 @@ class PMap(Generic[K, V]):
     @classmethod
     def _of(cls, root: Any, size: int) -> PMap[K, V]:
         made = cls.__new__(cls)
-        made._root = root
+        made._root = root  # noqa: SLF001 - our own class
         made.size = size
         return made
 
@@ -179,12 +179,12 @@ class PMap(Generic[K, V]):
         """Discard some keys (all present) and then set others, copying every shared branch once."""
         work = [(hash(key), key, _MISSING) for key in gone]
         fewer = len(work)
-        work += [(hash(key), key, value) for key, value in entries.items()]  # type: ignore[misc]  # _MISSING or a V
+        work += [(hash(key), key, value) for key, value in entries.items()]
         if not work:
             return self
         if len(work) * 4 >= self.size:
             table = dict(self.items())
-            for _, key, value in work[:fewer]:
+            for _, key, _ in work[:fewer]:
                 del table[key]
             return PMap({**table, **entries})
         more = sum(1 for key in entries if key not in self)

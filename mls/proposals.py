@@ -82,9 +82,7 @@ class ReInit:
     type = ProposalType.REINIT
 
     def encode_body(self) -> bytes:
-        return (
-            opaque(self.group_id) + u16(self.version) + u16(self.cipher_suite) + encode_extensions(self.extensions)
-        )
+        return opaque(self.group_id) + u16(self.version) + u16(self.cipher_suite) + encode_extensions(self.extensions)
 
 
 @dataclass(frozen=True, slots=True)

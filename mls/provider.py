@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from mls.credential import Authentication
     from mls.leaf_node import Extension, LeafNode
-    from mls.secrets import ExternalPsk, HpkePrivateKey, InitSecret, PathSecret, ResumptionPsk, SignaturePrivateKey
+    from mls.secrets import (
+        ExternalPsk,
+        HpkePrivateKey,
+        InitSecret,
+        PathSecret,
+        ResumptionPsk,
+        SignaturePrivateKey,
+    )
     from mls.suite import Suite
 
 
@@ -107,4 +114,3 @@ class ReuseGuard(Protocol):
     """Draws the four bytes that are mixed into a PrivateMessage's nonce (RFC 9420 §6.3.1)."""
 
     def __call__(self, nonce: bytes) -> bytes: ...
-

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.codec import Reader, opaque, u16, u64
-from mls.hpke import CryptoError
 from mls.errors import PeerError
+from mls.hpke import CryptoError
 from mls.leaf_node import Extensions, decode_extensions, encode_extensions
 from mls.registries import MLS10, Epoch, GroupId
 from mls.secrets import (
@@ -66,9 +66,7 @@ class GroupContext:
                 encode_extensions(extensions),
             ]
         )
-        return cls(
-            cipher_suite, group_id, Epoch(epoch), tree_hash, confirmed_transcript_hash, extensions, encoded
-        )
+        return cls(cipher_suite, group_id, Epoch(epoch), tree_hash, confirmed_transcript_hash, extensions, encoded)
 
     @classmethod
     def decode(cls, reader: Reader) -> GroupContext:
@@ -114,7 +112,9 @@ class Advanced:
     welcome: WelcomeSecret
 
 
-def derive_epoch(suite: Suite, epoch_secret: EpochSecret, labels: tuple[bytes, ...] = ()) -> tuple[EpochSecrets, EncryptionSecret]:
+def derive_epoch(
+    suite: Suite, epoch_secret: EpochSecret, labels: tuple[bytes, ...] = ()
+) -> tuple[EpochSecrets, EncryptionSecret]:
     """Table 4, and whatever extensions add to it."""
     secret = epoch_secret.raw
     derive = suite.derive_secret

@@ -104,7 +104,14 @@ class SecretTree:
         )
 
     def key_at(
-        self, suite: Suite, leaf: LeafIndex, kind: int, generation: int, *, max_forward: int, out_of_order: int
+        self,
+        suite: Suite,
+        leaf: LeafIndex,
+        kind: int,
+        generation: int,
+        *,
+        max_forward: int,
+        out_of_order: int,
     ) -> tuple[SecretTree, MessageKey]:
         """The key of a received message."""
         tree = self

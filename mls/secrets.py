@@ -24,7 +24,7 @@ class Secret:
         return f"<{type(self).__name__} {len(self.raw)} bytes>"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and compare_digest(self.raw, other.raw)  # type: ignore[attr-defined]
+        return type(other) is type(self) and compare_digest(self.raw, other.raw)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("secrets are not pickled")

@@ -39,18 +39,14 @@ class Parameters:
 
 
 SUITES: dict[int, Parameters] = {
-    CipherSuite.X25519_AES128GCM_SHA256_ED25519: Parameters(
-        0x20, 1, 1, "sha256", 16, 32, signatures.OpenSslEd25519()
-    ),
+    CipherSuite.X25519_AES128GCM_SHA256_ED25519: Parameters(0x20, 1, 1, "sha256", 16, 32, signatures.OpenSslEd25519()),
     CipherSuite.P256_AES128GCM_SHA256_P256: Parameters(0x10, 1, 1, "sha256", 16, 32, signatures.P256),
     CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519: Parameters(
         0x20, 1, 3, "sha256", 32, 32, signatures.OpenSslEd25519()
     ),
     CipherSuite.X448_AES256GCM_SHA512_ED448: Parameters(0x21, 3, 2, "sha512", 32, 56, signatures.Ed448()),
     CipherSuite.P521_AES256GCM_SHA512_P521: Parameters(0x12, 3, 2, "sha512", 32, 66, signatures.P521),
-    CipherSuite.X448_CHACHA20POLY1305_SHA512_ED448: Parameters(
-        0x21, 3, 3, "sha512", 32, 56, signatures.Ed448()
-    ),
+    CipherSuite.X448_CHACHA20POLY1305_SHA512_ED448: Parameters(0x21, 3, 3, "sha512", 32, 56, signatures.Ed448()),
     CipherSuite.P384_AES256GCM_SHA384_P384: Parameters(0x11, 2, 2, "sha384", 32, 48, signatures.P384),
 }
 
@@ -153,15 +149,11 @@ class Suite:
         """The part of EncryptWithLabel that does not depend on the recipient; reusable."""
         return self.hpke.context(opaque(_PREFIX + label) + opaque(context))
 
-    def seal(
-        self, public: bytes, encryption_context: bytes, plaintext: bytes, random: Random
-    ) -> tuple[bytes, bytes]:
+    def seal(self, public: bytes, encryption_context: bytes, plaintext: bytes, random: Random) -> tuple[bytes, bytes]:
         """EncryptWithLabel, as KEM output and ciphertext."""
         return self.hpke.seal(public, encryption_context, b"", plaintext, random)
 
-    def open(
-        self, private: HpkePrivateKey, encryption_context: bytes, kem_output: bytes, ciphertext: bytes
-    ) -> bytes:
+    def open(self, private: HpkePrivateKey, encryption_context: bytes, kem_output: bytes, ciphertext: bytes) -> bytes:
         """DecryptWithLabel."""
         return self.hpke.open(private, kem_output, encryption_context, b"", ciphertext)
 
@@ -177,8 +169,5 @@ class Suite:
         """Whether every (public key, content, signature) holds; a provider may work on them side by side."""
         head = opaque(_PREFIX + label)
         return self.scheme.verify_many(
-            [
-                (public, head + varint(len(content)) + content, signature)
-                for public, content, signature in signed
-            ]
+            [(public, head + varint(len(content)) + content, signature) for public, content, signature in signed]
         )

@@ -281,7 +281,11 @@ def check_adds(
     if not suite.verify_many(
         b"LeafNodeTBS",
         [
-            (package.leaf_node.signature_key, package.leaf_node.signed_content(b"", 0), package.leaf_node.signature)
+            (
+                package.leaf_node.signature_key,
+                package.leaf_node.signed_content(b"", 0),
+                package.leaf_node.signature,
+            )
             for package in adds
         ],
     ):
@@ -322,7 +326,9 @@ def check_update(env: Environment, state: PublicState, index: LeafIndex, leaf: L
     check_placed_leaf(env, state, index, leaf)
 
 
-def check_path_leaf(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode, old: LeafNode | None) -> None:
+def check_path_leaf(
+    env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode, old: LeafNode | None
+) -> None:
     """§12.4.2: the committer's new leaf; `old` is what it replaces."""
     if leaf.source != LeafNodeSource.COMMIT:
         raise PeerError("VAL-12.4.2-3")

@@ -142,9 +142,7 @@ def sign_group_info(
 ) -> GroupInfo:
     body = context.encoded + encode_extensions(extensions) + opaque(tag) + u32(signer)
     signature = suite.sign_with_label(key, b"GroupInfoTBS", body)
-    return GroupInfo(
-        context, extensions, tag, LeafIndex(signer), signature, body + opaque(signature), len(body)
-    )
+    return GroupInfo(context, extensions, tag, LeafIndex(signer), signature, body + opaque(signature), len(body))
 
 
 def tree_extension(tree: RatchetTree) -> Extension:
@@ -215,9 +213,7 @@ def checked_tree(env: Environment, suite: Suite, info: GroupInfo, tree: bytes | 
     signer = ratchet_tree.leaf(info.signer)
     if signer is None:
         raise PeerError("VAL-12.4.3.1-5")
-    if not suite.verify_with_label(
-        signer.signature_key, b"GroupInfoTBS", info.signed_content(), info.signature
-    ):
+    if not suite.verify_with_label(signer.signature_key, b"GroupInfoTBS", info.signed_content(), info.signature):
         raise PeerError("VAL-12.4.3.1-6")
     if ratchet_tree.hash != info.context.tree_hash:
         raise PeerError("VAL-12.4.3.1-9")
@@ -291,7 +287,11 @@ def join(
     if founding is not None:
         _check_founding(env, founding, prior, info, ratchet_tree)
     public = PublicState(
-        suite, info.context, ratchet_tree, interim_hash(suite, info.context.confirmed_transcript_hash, tag), tag
+        suite,
+        info.context,
+        ratchet_tree,
+        interim_hash(suite, info.context.confirmed_transcript_hash, tag),
+        tag,
     )
     group = Group(
         parameters=parameters,
@@ -354,9 +354,7 @@ def _path_keys(
     return {step.cell.index: key for step, key in zip(steps, keys.private, strict=True)}
 
 
-def _check_founding(
-    env: Environment, usage: int, prior: Group | None, info: GroupInfo, tree: RatchetTree
-) -> None:
+def _check_founding(env: Environment, usage: int, prior: Group | None, info: GroupInfo, tree: RatchetTree) -> None:
     """§11.2, §11.3: a group that says it continues another one must match it."""
     if info.context.epoch != 1:
         raise PeerError("VAL-12.4.3.1-15")
@@ -382,11 +380,7 @@ def _check_founding(
         raise PeerError("VAL-12.4.3.1-19")
 
 
-def _included(
-    part: list[Credential], whole: list[Credential], same: Callable[[Credential, Credential], bool]
-) -> bool:
+def _included(part: list[Credential], whole: list[Credential], same: Callable[[Credential, Credential], bool]) -> bool:
     """Whether everybody in `part` is also in `whole`; equal credentials are found without asking."""
     exact = {credential.encode() for credential in whole}
-    return all(
-        credential.encode() in exact or any(same(credential, other) for other in whole) for credential in part
-    )
+    return all(credential.encode() in exact or any(same(credential, other) for other in whole) for credential in part)

@@ -1,10 +1,10 @@
 """RFC 9420 §7.1 and §12.4.3.3: parent nodes, and the persistent cells that the tree is built of.
 
-A `Cell` is one position of the tree together with everything below it: its value, its two children, how many
-members are under it, how many nodes its resolution has, and, once asked for, its tree hash. Cells never change after they are built (the hash and the
-children of an all-blank cell are filled in when first needed, always to the same value), so two trees share every
-cell that is the same in both, hashes included. That is what makes a commit cost its path and a kept fork its
-difference.
+A `Cell` is one position of the tree together with everything below it: its value, its two children, how many members
+are under it, how many nodes its resolution has, and, once asked for, its tree hash. Cells never change after they are
+built (the hash, and the children of an all-blank cell, are filled in when first needed, always to the same value), so
+two trees share every cell that is the same in both, hashes included. That is what makes a commit cost its path and a
+kept fork its difference.
 """
 
 from __future__ import annotations

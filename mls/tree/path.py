@@ -64,7 +64,7 @@ def _entries(sealed: bytes) -> tuple[int, int]:
     if not sealed:
         return 0, 0
     reader = Reader(sealed)
-    headers = []
+    headers: list[int] = []
     for _ in range(2):
         start = reader.pos
         size = reader.varint()
@@ -229,9 +229,7 @@ def follow_path(
     return Followed(learned, keys.commit_secret)
 
 
-def _own_position(
-    cell: Cell, node: int, private: PrivateKeys, excluded: frozenset[int]
-) -> tuple[int, HpkePrivateKey]:
+def _own_position(cell: Cell, node: int, private: PrivateKeys, excluded: frozenset[int]) -> tuple[int, HpkePrivateKey]:
     """Where in the resolution of `cell` the entry is that we can open, found by walking down to our leaf."""
     position = 0
     while True:

@@ -89,9 +89,7 @@ class RatchetTree:
             raise PeerError("VAL-7.3-8")
         if len(signature_keys) != leaves:
             raise PeerError("VAL-7.3-9")
-        census = {
-            profile: Profiled(capabilities[profile], profile[1], count) for profile, count in profiles.items()
-        }
+        census = {profile: Profiled(capabilities[profile], profile[1], count) for profile, count in profiles.items()}
         return cls(suite, root, PMap(keys), PMap(signature_keys), PMap(census))
 
     @classmethod

@@ -53,7 +53,8 @@ COUNTS: dict[str, Callable[[int, int, bool], Counts]] = {
     "create_group": lambda n, d, flat: {"generate": 1, "derive": 1, "sign": 1, "expand": 11, "hash": 2},
     # From a group of one: two signatures and a seal for each, three hashes (leaf, KeyPackage reference, tree).
     "add_n_commit": lambda n, d, flat: _sum(
-        {"verify": 2 * (n - 1), "seal": n - 1, "hash": 3 * (n - 1) + 4, "sign": 2, "expand": SCHEDULE + 2}, {"aead": 1}
+        {"verify": 2 * (n - 1), "seal": n - 1, "hash": 3 * (n - 1) + 4, "sign": 2, "expand": SCHEDULE + 2},
+        {"aead": 1},
     ),
     # The Welcome comes from a commit with a path in the full tree, without one in the flat tree.
     "join_welcome": lambda n, d, flat: _sum(
@@ -69,9 +70,7 @@ COUNTS: dict[str, Callable[[int, int, bool], Counts]] = {
         "verify": 2,
         "hash": 2 * (d + 1) + 4,
     },
-    "external_commit_create": lambda n, d, flat: _sum(
-        _join(n, d, flat=flat), _path(n + 1, d, flat=flat), {"seal": 1}
-    ),
+    "external_commit_create": lambda n, d, flat: _sum(_join(n, d, flat=flat), _path(n + 1, d, flat=flat), {"seal": 1}),
     # Seen from leaf 0, who shares only the root with the newcomer at the right edge.
     "external_commit_process": lambda n, d, flat: {
         "open": 2,

@@ -118,7 +118,7 @@ class Bench:
     def alone(self) -> Iterator[Row]:
         env, suite = self.env, self.suite
         yield self.row("key_package", lambda: key_package(env, suite, b"somebody"), 200)
-        yield self.row("create_group", lambda: self._founder(), 200)
+        yield self.row("create_group", self._founder, 200)
 
     def _founder(self) -> mls_group.Group:
         return mls_group.create(
@@ -149,9 +149,7 @@ class Bench:
         env = self.env
         world = World(env, self.n - 1, full=True)
         package = key_package(env, self.suite, b"newcomer")
-        sent = mls_group.commit(
-            world.member(0), env, proposals=[Add(package.key_package)], force_path=True
-        )
+        sent = mls_group.commit(world.member(0), env, proposals=[Add(package.key_package)], force_path=True)
         welcome = sent.welcome
         assert welcome is not None
         heavy = max(3, _repeats(self.n, quick=self.quick) // 4)
@@ -204,9 +202,7 @@ class Bench:
         yield self.row("unprotect_256", unprotect, 400)
 
 
-def measure(
-    *, quick: bool, threads: int, impl: str, sizes: list[int], clock: Callable[[], float]
-) -> Iterator[Row]:
+def measure(*, quick: bool, threads: int, impl: str, sizes: list[int], clock: Callable[[], float]) -> Iterator[Row]:
     env = environment(SystemProvider(threads=threads))
     for n in sizes:
         unit = floors.units(env, env.provider.suite(SUITE), 200 if quick else 1000, clock)
@@ -229,7 +225,7 @@ def peer_rows(*, quick: bool, rows: list[Row]) -> Iterator[Row]:
             print(f"peer {name} is not built", file=sys.stderr)
             continue
         command = [str(program), "--bench", *(["--quick"] if quick else [])]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
         for line in done.stdout.splitlines():
             if not line.startswith("{"):
                 continue

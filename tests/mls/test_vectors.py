@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mls import group as mls_group
-from mls.codec import Reader, decode_exactly, opaque
-from mls.credential import BasicCredential, Credential
+from mls.codec import Reader, decode_exactly
+from mls.credential import Credential
 from mls.framing import (
     AuthenticatedContent,
     Commit,
@@ -27,16 +27,12 @@ from mls.framing import (
     read_wire_format,
 )
 from mls.key_package import KeyPackage, KeyPackageSecrets
-from mls.leaf_node import Lifetime
-from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, Remove, Update, decode_proposal, encode_proposal
 from mls.provider import Environment
 from mls.psk import ExternalPskId, psk_secret
-from mls.public_state import PublicState
-from mls.registries import ContentType, Epoch, GroupId, LeafIndex, WireFormat
+from mls.registries import ContentType, GroupId, LeafIndex, WireFormat
 from mls.schedule import (
-    EpochSecrets,
     GroupContext,
     advance,
     confirmation_tag,
@@ -52,9 +48,7 @@ from mls.secrets import (
     CommitSecret,
     ConfirmationKey,
     EncryptionSecret,
-    ExporterSecret,
     ExternalPsk,
-    ExternalSecret,
     HpkePrivateKey,
     InitSecret,
     MembershipKey,
@@ -64,14 +58,12 @@ from mls.secrets import (
     SenderDataSecret,
     SignaturePrivateKey,
 )
-from mls.state import Group
 from mls.suite import Suite
 from mls.tree import math
-from mls.tree.hashes import check_parent_hashes, check_unmerged_leaves
+from mls.tree.hashes import check_parent_hashes, check_unmerged_leaves, path_parent_hashes
 from mls.tree.path import UpdatePath, check_shape, derive_path, follow_path, merge_path, seal_path
-from mls.tree.hashes import path_parent_hashes
 from mls.tree.ratchet_tree import RatchetTree
-from mls.welcome import GroupInfo, GroupSecrets, decode_group_info, decode_welcome, read_message
+from mls.welcome import GroupInfo, GroupSecrets, decode_welcome, read_message
 from tests.providers import SeededProvider
 from tests.requirements import require_or_skip
 from tests.vector_files import load, vector_files, vector_folder
@@ -200,7 +192,11 @@ def message_protection(case: Case) -> None:
     membership = MembershipKey(unhex(case["membership_key"]))
     sender_data = SenderDataSecret(unhex(case["sender_data_secret"]))
     keys = SecretTree.of(EncryptionSecret(unhex(case["encryption_secret"])), 2)
-    kinds = {"proposal": ContentType.PROPOSAL, "commit": ContentType.COMMIT, "application": ContentType.APPLICATION}
+    kinds = {
+        "proposal": ContentType.PROPOSAL,
+        "commit": ContentType.COMMIT,
+        "application": ContentType.APPLICATION,
+    }
     for name, content_type in kinds.items():
         raw = unhex(case[name])
         for form in ("pub", "priv"):
@@ -216,9 +212,7 @@ def message_protection(case: Case) -> None:
                 private = PrivateMessage.decode(reader)
                 data = open_sender_data(suite, sender_data, private)
                 kind = APPLICATION if content_type == ContentType.APPLICATION else HANDSHAKE
-                _, key = keys.key_at(
-                    suite, data.leaf_index, kind, data.generation, max_forward=1000, out_of_order=5
-                )
+                _, key = keys.key_at(suite, data.leaf_index, kind, data.generation, max_forward=1000, out_of_order=5)
                 authenticated = open_private(suite, private, data, key)
             reader.finish()
             verified = mls_verify(suite, public_key, authenticated, context)
@@ -309,17 +303,15 @@ def key_schedule(case: Case) -> None:
         assert secrets.resumption.raw == unhex(epoch["resumption_psk"])
         assert external_key_pair(suite, secrets.external)[1] == unhex(epoch["external_pub"])
         ask = epoch["exporter"]
-        assert export(
-            suite, secrets.exporter, ask["label"].encode(), unhex(ask["context"]), ask["length"]
-        ) == unhex(ask["secret"])
+        assert export(suite, secrets.exporter, ask["label"].encode(), unhex(ask["context"]), ask["length"]) == unhex(
+            ask["secret"]
+        )
         init = secrets.init
 
 
 def psk_secrets(case: Case) -> None:
     suite = suite_of(case)
-    psks = [
-        (ExternalPskId(unhex(psk["psk_id"]), unhex(psk["psk_nonce"])), unhex(psk["psk"])) for psk in case["psks"]
-    ]
+    psks = [(ExternalPskId(unhex(psk["psk_id"]), unhex(psk["psk_nonce"])), unhex(psk["psk"])) for psk in case["psks"]]
     assert psk_secret(suite, list(psks)).raw == unhex(case["psk_secret"])
 
 
@@ -427,9 +419,7 @@ def treekem(case: Case) -> None:
         for receiver, expected in enumerate(row["path_secrets"]):
             if expected is None:
                 continue
-            followed = follow_path(
-                suite, LeafIndex(receiver), private[receiver], steps, path, context, frozenset()
-            )
+            followed = follow_path(suite, LeafIndex(receiver), private[receiver], steps, path, context, frozenset())
             assert followed.commit_secret.raw == unhex(row["commit_secret"])
             shared = math.common_ancestor(2 * receiver, 2 * sender)
             made = derive_path(suite, PathSecret(unhex(expected)), 1)
@@ -498,9 +488,7 @@ def messages(case: Case) -> None:
 
 
 def passive_client(case: Case) -> None:
-    env = Environment(
-        provider=PROVIDER, authentication=TrustAnyone(), now=1_700_000_000_000, psks=VectorPsks(case)
-    )
+    env = Environment(provider=PROVIDER, authentication=TrustAnyone(), now=1_700_000_000_000, psks=VectorPsks(case))
     reader = read_message(unhex(case["key_package"]), WireFormat.KEY_PACKAGE)
     package = KeyPackageSecrets(
         KeyPackage.decode(reader),

@@ -1,0 +1,10 @@
+"""The foreign-peer test bench: other MLS implementations and ours, driven through one gRPC interface.
+
+proto/      the working group's interop interface
+stubs       that interface in Python, both ends, without generated code
+scenario    the working group's scenario files as typed steps
+roles       who plays whom
+runner      drives scenarios over peers and compares what they say
+launch      starts peers as child processes
+js/ rust/   the foreign peers
+"""
