@@ -332,6 +332,8 @@ def create_commit(
             raise CallerError("no such pending proposal", "list references from the group's proposals") from None
     items = [*(Proposed(proposal, committer) for proposal in proposals), *chosen]
     outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
+    if outcome.extensions is not state.context.extensions:
+        check_own_support(group.parameters, outcome.extensions)
     histories = [group] if founding is None else [group, founding[1]]
     psk = gather_psks(env, histories, suite, outcome.psks)
     signer = group.signature_key
@@ -460,8 +462,6 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
     path = commit.path
     if path is None and outcome.path_required:
         raise PeerError("VAL-12.4.2-2")
-    if outcome.extensions is not state.context.extensions:
-        check_own_support(group.parameters, outcome.extensions)
     tree = outcome.tree
     place = LeafIndex(sender.index)
     if external:
@@ -471,6 +471,8 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         supplied = own.own_path(path.leaf_node, state.group_id)
     if group.own_leaf in outcome.removed and supplied is None:
         return Followed(group=replace(group, ended=Ended.REMOVED), plan=outcome, committer=place, external=external)
+    if outcome.extensions is not state.context.extensions:
+        check_own_support(group.parameters, outcome.extensions)
     psk = gather_psks(env, [group], suite, outcome.psks)
     signer = group.signature_key
     pending = outcome.updated.get(group.own_leaf)
@@ -568,8 +570,11 @@ def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step])
     if len(whole) == len(steps):
         return learned
     filtered = {step.cell.index for step in steps}
-    blanked = {step.cell.index for step in whole} - filtered
-    return {index: key for index, key in learned.items() if index not in blanked}
+    for step in whole:
+        index = step.cell.index
+        if index in learned and index not in filtered:
+            learned = {at: key for at, key in learned.items() if at != index}
+    return learned
 
 
 def _own_path(

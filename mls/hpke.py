@@ -48,6 +48,28 @@ class Aead(Protocol):
 AEADS: dict[int, Callable[[bytes], Aead]] = {1: AESGCM, 2: AESGCM, 3: ChaCha20Poly1305}
 
 
+_P25519 = 2**255 - 19
+_P448 = 2**448 - 2**224 - 1
+_ORDER_8 = (
+    0xB8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+    0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+)
+
+SMALL_ORDER = frozenset(
+    [
+        (u | sign).to_bytes(32, "little")
+        for u in (0, 1, *_ORDER_8, _P25519 - 1, _P25519, _P25519 + 1)
+        for sign in (0, 1 << 255)
+    ]
+    + [u.to_bytes(56, "little") for u in (0, 1, _P448 - 1, _P448, _P448 + 1)]
+)
+"""The X25519 and X448 keys with which every exchange gives zero, in all their encodings.
+
+RFC 7748 §6 has the exchange fail, so nothing can be sealed to them: a member with such a key would stop every commit.
+They are refused where keys arrive.
+"""
+
+
 class CryptoError(Exception):
     """A primitive refused its input; holds no detail on purpose."""
 
@@ -137,7 +159,7 @@ class X25519Hpke(Generic[Handle]):
         return self._curve.public(self._handle(private))
 
     def check_public(self, public: bytes) -> None:
-        if len(public) != 32:
+        if len(public) != 32 or public in SMALL_ORDER:
             raise CryptoError
 
     def context(self, info: bytes) -> bytes:
@@ -236,6 +258,8 @@ class PyhpkeHpke:
         return public.to_public_bytes()
 
     def check_public(self, public: bytes) -> None:
+        if public in SMALL_ORDER:
+            raise CryptoError
         self._public(public)
 
     def context(self, info: bytes) -> bytes:

@@ -27,25 +27,35 @@ _HASHES: dict[str, tuple[Callable[[bytes], _Digest], int, int]] = {
 }
 
 
+def _hmac_of(name: str) -> Callable[[bytes, bytes], bytes]:
+    """HMAC over one hash, with everything it needs bound: this is called some dozens of times per message."""
+    hash_, _, block = _HASHES[name]
+    inner, outer = _INNER, _OUTER
+    digest = _hmac.digest
+
+    def mac(key: bytes, data: bytes) -> bytes:
+        if len(key) > block:
+            return digest(key, data, name)
+        padded = key.ljust(block, b"\x00")
+        made: bytes = hash_(padded.translate(outer) + hash_(padded.translate(inner) + data).digest()).digest()
+        return made
+
+    return mac
+
+
 class Kdf:
     """HKDF over one hash."""
 
-    __slots__ = ("_block", "_hash", "name", "size")
+    __slots__ = ("_hash", "mac", "name", "size")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._hash, self.size, self._block = _HASHES[name]
+        self._hash, self.size, _ = _HASHES[name]
+        self.mac = _hmac_of(name)
 
     def hash(self, data: bytes) -> bytes:
-        return self._hash(data).digest()
-
-    def mac(self, key: bytes, data: bytes) -> bytes:
-        block = self._block
-        if len(key) > block:
-            return _hmac.digest(key, data, self.name)
-        padded = key.ljust(block, b"\x00")
-        hash_ = self._hash
-        return hash_(padded.translate(_OUTER) + hash_(padded.translate(_INNER) + data).digest()).digest()
+        digest: bytes = self._hash(data).digest()
+        return digest
 
     def extract(self, salt: bytes, ikm: bytes) -> bytes:
         return self.mac(salt, ikm)

@@ -11,10 +11,10 @@ group's extensions have changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mls.errors import PeerError
+from mls.errors import BugError, PeerError
 from mls.framing import Sender
 from mls.hpke import CryptoError
 from mls.key_package import KeyPackage, check_key_package
@@ -66,6 +66,9 @@ NEEDS_PATH = frozenset(
 )
 """The "Path Required" column of §17.4."""
 
+EXTERNAL_COMMIT = frozenset({ProposalType.EXTERNAL_INIT, ProposalType.REMOVE, ProposalType.PSK})
+"""What an external commit may carry (§12.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
@@ -113,6 +116,7 @@ def plan(
     adds: list[KeyPackage] = []
     unchecked: list[KeyPackage] = []
     psks: list[PreSharedKeyId] = []
+    seen_psks: set[PreSharedKeyId] = set()
     extensions: Extensions | None = None
     reinit: ReInit | None = None
     external_init: bytes | None = None
@@ -121,13 +125,15 @@ def plan(
         _check_sender(item)
         if external and item.reference is not None:
             raise PeerError("VAL-12.4.3.2-2")
+        if external and proposal.type not in EXTERNAL_COMMIT:
+            raise PeerError("VAL-12.2-12", f"type {proposal.type}")
         if isinstance(proposal, Add):
             adds.append(proposal.key_package)
             if not item.checked:
                 unchecked.append(proposal.key_package)
         elif isinstance(proposal, Update):
             leaf = LeafIndex(item.sender.index)
-            if not external and leaf == committer.index:
+            if leaf == committer.index:
                 raise PeerError("VAL-12.2-1")
             if leaf in updated or leaf in removed:
                 raise PeerError("VAL-12.2-3", f"leaf {leaf}")
@@ -145,8 +151,9 @@ def plan(
             removed.append(leaf)
         elif isinstance(proposal, PreSharedKey):
             _check_psk(state.suite, proposal.psk, founding)
-            if proposal.psk in psks:
+            if proposal.psk in seen_psks:
                 raise PeerError("VAL-12.2-6")
+            seen_psks.add(proposal.psk)
             psks.append(proposal.psk)
         elif isinstance(proposal, GroupContextExtensions):
             if extensions is not None:
@@ -164,17 +171,14 @@ def plan(
             if external_init is not None:
                 raise PeerError("VAL-12.2-11")
             external_init = proposal.kem_output
-        elif external:
-            raise PeerError("VAL-12.2-12", f"type {proposal.type}")
         elif not all(profile.capabilities.supports_proposal(proposal.type) for _, profile in tree.profiles.items()):
             raise PeerError("VAL-12.2-10", f"type {proposal.type}")
     if external:
         if external_init is None:
             raise PeerError("VAL-12.2-11")
-        if adds or updated or extensions is not None or reinit is not None:
-            raise PeerError("VAL-12.2-12")
         if len(removed) > 1:
             raise PeerError("VAL-12.2-13")
+    _check_psk_count(psks)
     after = state.context.extensions if extensions is None else extensions
     _check_added_clients(tree, adds, removed)
     if unchecked:
@@ -220,8 +224,6 @@ def _check_sender(item: Proposed) -> None:
     proposal = item.proposal.type
     if kind == SenderType.EXTERNAL and proposal not in EXTERNAL_PROPOSALS:
         raise PeerError("VAL-12.1.8-1", f"type {proposal}")
-    if kind == SenderType.NEW_MEMBER_PROPOSAL and proposal != ProposalType.ADD:
-        raise PeerError("VAL-12.1.8-2", f"type {proposal}")
 
 
 def check_proposal_sender(proposal: Proposal, sender: Sender) -> None:
@@ -239,9 +241,10 @@ def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
         raise PeerError("VAL-12.1.4-2")
 
 
-def check_psk_list(suite: Suite, psks: Iterable[PreSharedKeyId]) -> int | None:
-    """§12.4.3.1: at most one PSK founds a group; its usage."""
-    founding: int | None = None
+def check_psk_list(suite: Suite, psks: Sequence[PreSharedKeyId]) -> ResumptionPskId | None:
+    """§12.4.3.1: at most one PSK founds a group; which."""
+    founding: ResumptionPskId | None = None
+    _check_psk_count(psks)
     for psk in psks:
         if len(psk.nonce) != suite.hash_size:
             raise PeerError("VAL-12.1.4-1")
@@ -249,15 +252,21 @@ def check_psk_list(suite: Suite, psks: Iterable[PreSharedKeyId]) -> int | None:
             continue
         if founding is not None:
             raise PeerError("VAL-12.4.3.1-3")
-        founding = psk.usage
+        founding = psk
     return founding
+
+
+def _check_psk_count(psks: Sequence[PreSharedKeyId]) -> None:
+    """§8.4: PSKLabel counts them in 16 bits."""
+    if len(psks) > 0xFFFF:
+        raise PeerError("VAL-8.4-2")
 
 
 def check_leaf(env: Environment, leaf: LeafNode) -> None:
     """The parts of §7.3 that are about the leaf alone, but for its signature and lifetime."""
     env.authentication.validate(leaf.credential, leaf.signature_key, env.now)
     if leaf.credential.type not in leaf.capabilities.credentials:
-        raise PeerError("VAL-7.3-4")
+        raise PeerError("VAL-7.2-3")
     if leaf.extensions and not leaf.supports_extensions():
         raise PeerError("VAL-7.3-6")
 
@@ -321,7 +330,7 @@ def check_update(env: Environment, state: PublicState, index: LeafIndex, leaf: L
         raise PeerError("VAL-12.1.2-1")
     old = state.tree.leaf(index)
     if old is None:
-        raise PeerError("VAL-12.1.2-2", f"leaf {index}")
+        raise BugError("an Update by somebody who is not a member")
     check_replacement(env, old, leaf)
     check_placed_leaf(env, state, index, leaf)
 
@@ -361,8 +370,11 @@ def check_profiles(tree: RatchetTree, extensions: Extensions) -> None:
     kinds = [extension.type for extension in extensions]
     profiles = [profile for _, profile in tree.profiles.items()]
     in_use = {profile.credential_type for profile in profiles}
+    cipher_suite = tree.suite.cipher_suite
     for profile in profiles:
         capabilities = profile.capabilities
+        if MLS10 not in capabilities.versions or cipher_suite not in capabilities.cipher_suites:
+            raise PeerError("VAL-11.1-1")
         if not capabilities.supports(required):
             raise PeerError("VAL-7.3-3")
         if not all(map(capabilities.supports_extension, kinds)):

@@ -18,9 +18,9 @@ from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Extension, Extensions, decode_extensions, encode_extensions, find_extension
 from mls.parameters import Parameters
 from mls.provider import Environment
-from mls.psk import ExternalPskId, PreSharedKeyId, decode_psk_id, psk_secret
+from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId, decode_psk_id, psk_secret
 from mls.public_state import PublicState
-from mls.registries import ExtensionType, KeyPackageRef, LeafIndex, ResumptionUsage, WireFormat
+from mls.registries import MLS10, ExtensionType, KeyPackageRef, LeafIndex, ResumptionUsage, WireFormat
 from mls.schedule import (
     Advanced,
     GroupContext,
@@ -40,6 +40,7 @@ from mls.tree.path import PrivateKeys, derive_path
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import (
     Plan,
+    check_group_extensions,
     check_leaf,
     check_own_support,
     check_profiles,
@@ -209,6 +210,8 @@ def checked_tree(env: Environment, suite: Suite, info: GroupInfo, tree: bytes | 
         encoded = tree
     if encoded is None:
         raise CallerError("the GroupInfo carries no ratchet tree", "fetch the tree and pass it as `tree`")
+    if info.context.epoch >> 63:  # §8.1: each commit adds one, so only a hostile founder is near the end of 64 bits
+        raise PeerError("VAL-8.1-2")
     ratchet_tree = RatchetTree.decode(suite, encoded)
     signer = ratchet_tree.leaf(info.signer)
     if signer is None:
@@ -234,6 +237,7 @@ def check_tree(env: Environment, suite: Suite, context: GroupContext, tree: Ratc
         raise PeerError("VAL-7.3-2")
     for cell in tree.root.cells():
         check_public_key(suite, cell.value.encryption_key)  # type: ignore[union-attr]  # cells() yields filled ones
+    check_group_extensions(env, context.extensions)
     check_profiles(tree, context.extensions)
 
 
@@ -344,8 +348,6 @@ def _path_keys(
         raise PeerError("VAL-12.4.3.1-13")
     shared = math.common_ancestor(2 * own_leaf, 2 * signer)
     steps = [step for step in tree.filtered_path(signer) if step.cell.level >= math.level(shared)]
-    if not steps or steps[0].cell.index != shared:
-        raise PeerError("VAL-12.4.3.1-13")
     keys = derive_path(suite, first, len(steps))
     for step, public in zip(steps, keys.public, strict=True):
         value = step.cell.value
@@ -354,21 +356,25 @@ def _path_keys(
     return {step.cell.index: key for step, key in zip(steps, keys.private, strict=True)}
 
 
-def _check_founding(env: Environment, usage: int, prior: Group | None, info: GroupInfo, tree: RatchetTree) -> None:
+def _check_founding(
+    env: Environment, psk_id: ResumptionPskId, prior: Group | None, info: GroupInfo, tree: RatchetTree
+) -> None:
     """§11.2, §11.3: a group that says it continues another one must match it."""
     if info.context.epoch != 1:
         raise PeerError("VAL-12.4.3.1-15")
-    if prior is None:
+    if prior is None or psk_id.group_id != prior.group_id:
         raise CallerError("the Welcome continues another group", "pass that group as `prior`")
     succeeds = env.authentication.succeeds
     old = [leaf.credential for _, leaf in prior.public.tree.leaves()]
     new = [leaf.credential for _, leaf in tree.leaves()]
     context = info.context
-    if usage == ResumptionUsage.REINIT:
+    if psk_id.usage == ResumptionUsage.REINIT:
         reinit = prior.reinit
-        if reinit is None or (
-            (reinit.group_id, reinit.cipher_suite, reinit.extensions)
-            != (context.group_id, context.cipher_suite, context.extensions)
+        if (
+            reinit is None
+            or psk_id.epoch != prior.epoch
+            or (reinit.version, reinit.group_id, reinit.cipher_suite, reinit.extensions)
+            != (MLS10, context.group_id, context.cipher_suite, context.extensions)
         ):
             raise PeerError("VAL-12.4.3.1-16")
         if not _included(old, new, succeeds):

@@ -5,9 +5,9 @@ order, signatures, names, validity and constraints of each certificate by RFC 52
 the end entity's key is the member's signature key in MLS encoding, and the certificate presents an identity.
 What to trust, what counts as the identity, whom to accept and what is revoked comes from the application.
 
-`cryptography` parses certificates and checks single signatures. Its own path validation is not used: it
-implements the profile of the web's CAs, which has no Ed25519 or Ed448, the keys of four suites out of seven,
-and wants a DNS name, IP address or web purpose where MLS has a member.
+`cryptography` parses certificates and checks single signatures. Its own path validation is not used: it keeps
+to the profile of the web's CAs, where no CA has an Ed25519 or Ed448 key, every certificate has a key identifier,
+and an end entity without subjectAltName has no name.
 
 Of RFC 5280, policies, name constraints and CRLs are not implemented. A certificate that carries name
 constraints, or any other critical extension not named here, is refused rather than read in part. Revocation
@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -95,7 +96,7 @@ def subject(certificate: x509.Certificate) -> Identity:
 
 
 def presented(certificate: x509.Certificate) -> Identity:
-    """SubjectAltName where there is one, and the subject otherwise."""
+    """The entries of subjectAltName where there are any, and the subject otherwise."""
     return alternative_names(certificate) or subject(certificate)
 
 
@@ -204,7 +205,7 @@ class Limits:
 
     certificates: int = 6
     certificate_bytes: int = 8192
-    remembered: int = 2048
+    remembered: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +214,12 @@ class _Path:
 
     certificates: tuple[_Certificate, ...]
 
+    def holds(self, now: int) -> bool:
+        return all(certificate.begins <= now <= certificate.ends for certificate in self.certificates)
+
     def check_time(self, now: int) -> None:
-        for certificate in self.certificates:
-            if not certificate.begins <= now <= certificate.ends:
-                raise PeerError("VAL-5.3.2-1", "expired" if now > certificate.ends else "not valid yet")
+        if not self.holds(now):
+            raise PeerError("VAL-5.3.2-1")
 
 
 class X509Authentication:
@@ -288,7 +291,7 @@ class X509Authentication:
         if self._accept is not None and not self._accept(identity):
             raise PeerError("VAL-5.3.1-1", "the identity is not accepted")
         if self._revoked is not None:
-            for certificate, issuer in zip(path.certificates, path.certificates[1:], strict=False):
+            for certificate, issuer in pairwise(path.certificates):
                 if self._revoked(certificate.parsed, issuer.parsed, now):
                     raise PeerError("VAL-5.3.2-2")
 
@@ -326,12 +329,10 @@ class X509Authentication:
         return certificates
 
     def _path(self, certificates: tuple[bytes, ...], now: int) -> _Path:
-        """The path of a chain, or of the rest of one: rests are what the members of one organization
-        share.
-        """
+        """The path of a chain, or of the rest of one, which members of one organization share."""
         key = b"".join([sha256(der).digest() for der in certificates])
         path = self._remembered.pop(key, None)
-        if path is None:
+        if path is None or not path.holds(now):
             path = self._build(certificates, now)
             if len(self._remembered) >= self._limits.remembered:
                 del self._remembered[next(iter(self._remembered))]
@@ -342,10 +343,8 @@ class X509Authentication:
         first, *rest = certificates
         anchor = self._anchors.get(first)
         if anchor is not None:
-            # What follows an anchor adds no trust, but the order that §5.3 asks for holds for the whole
-            # chain.
-            chain = [anchor, *map(_parse, rest)]
-            for certificate, issuer in zip(chain, chain[1:], strict=False):
+            # What follows an anchor adds no trust, but §5.3 asks for order in the whole chain.
+            for certificate, issuer in pairwise((anchor, *map(_parse, rest))):
                 _check_issued(certificate, issuer)
             return _Path((anchor,))
         certificate = _parse(first)
@@ -354,9 +353,7 @@ class X509Authentication:
         return self._complete(certificate, now, self._limits.certificates)
 
     def _complete(self, certificate: _Certificate, now: int, depth: int) -> _Path:
-        """Go on from a chain's last certificate by what is known here; the first way that holds now, if any
-        does.
-        """
+        """Go on from a chain's last certificate by what is known here, the first way that holds now."""
         problem = PeerError("VAL-5.3.1-1", "the chain leads to no trust anchor")
         for issuer in self._issuers.get(certificate.issuer, ()) if depth else ():
             try:
@@ -364,7 +361,8 @@ class X509Authentication:
                 path = self._extend(certificate, above)
                 path.check_time(now)
             except PeerError as error:
-                problem = error
+                if problem.check != "VAL-5.3.2-1":  # a way that only time forbids says most
+                    problem = error
             else:
                 return path
         raise problem

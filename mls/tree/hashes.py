@@ -45,6 +45,8 @@ def check_parent_hashes(tree: RatchetTree) -> None:
 def _check(tree: RatchetTree, cell: Cell) -> None:
     parent = cell.value
     assert isinstance(parent, ParentNode)  # noqa: S101 - a cell above level 0 holds a ParentNode or None
+    if parent.parent_hash and cell is tree.root:
+        raise PeerError("VAL-7.9-2")
     unmerged = parent.unmerged_leaves
     vouched = 0
     for child, sibling in ((cell.left, cell.right), (cell.right, cell.left)):

@@ -98,17 +98,18 @@ class Cell:
     def tree_hash(self, suite: Suite) -> bytes:
         """§7.8, remembered."""
         digest = self._digest
-        if digest is None:
-            value = self.value
-            if self.level == 0:
-                body = b"\x01" + (self.index >> 1).to_bytes(4, "big")
-                body += b"\x00" if value is None else b"\x01" + value.encoded
-            else:
-                left = self.left.tree_hash(suite)
-                right = self.right.tree_hash(suite)
-                body = b"\x02\x00" if value is None else b"\x02\x01" + value.encoded
-                body += opaque(left) + opaque(right)
-            digest = self._digest = suite.hash(body)
+        if digest is not None:
+            return digest
+        value = self.value
+        if self.level == 0:
+            place = b"\x01" + (self.index >> 1).to_bytes(4, "big")
+            body = place + b"\x00" if value is None else place + b"\x01" + value.encoded
+        else:
+            left = self.left
+            right = self.right
+            below = opaque(left._digest or left.tree_hash(suite)) + opaque(right._digest or right.tree_hash(suite))
+            body = b"\x02\x00" + below if value is None else b"\x02\x01" + value.encoded + below
+        digest = self._digest = suite.hash(body)
         return digest
 
     def tree_hash_without(self, suite: Suite, leaves: tuple[int, ...]) -> bytes:
@@ -131,24 +132,37 @@ class Cell:
         right = self.right.tree_hash_without(suite, inside)
         return suite.hash(body + opaque(left) + opaque(right))
 
-    def leaves(self) -> Iterator[tuple[int, LeafNode]]:
+    def leaves(self) -> list[tuple[int, LeafNode]]:
         """The members below, in order."""
-        if self.members:
-            if self.level == 0:
-                yield self.index >> 1, self.value  # type: ignore[misc]  # a leaf cell holds a LeafNode
-            else:
-                yield from self.left.leaves()
-                yield from self.right.leaves()
+        found: list[tuple[int, LeafNode]] = []
+        _collect_leaves(self, found)
+        return found
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> list[Cell]:
         """Every cell that is not blank, in index order."""
-        if self.resolved:
-            if self.level:
-                yield from self.left.cells()
-            if self.value is not None:
-                yield self
-            if self.level:
-                yield from self.right.cells()
+        found: list[Cell] = []
+        _collect(self, found)
+        return found
+
+
+def _collect(cell: Cell, found: list[Cell]) -> None:
+    if cell.resolved:
+        if cell.level == 0:
+            found.append(cell)
+            return
+        _collect(cell.left, found)
+        if cell.value is not None:
+            found.append(cell)
+        _collect(cell.right, found)
+
+
+def _collect_leaves(cell: Cell, found: list[tuple[int, LeafNode]]) -> None:
+    if cell.members:
+        if cell.level == 0:
+            found.append((cell.index >> 1, cell.value))  # type: ignore[arg-type]  # a leaf cell holds a LeafNode
+            return
+        _collect_leaves(cell.left, found)
+        _collect_leaves(cell.right, found)
 
 
 def grown(left: Cell) -> Cell:

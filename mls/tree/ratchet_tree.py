@@ -155,7 +155,7 @@ class RatchetTree:
             cell = cell.left if node < cell.index else cell.right
         return cell.value  # type: ignore[return-value]  # a leaf cell holds a LeafNode or None
 
-    def leaves(self) -> Iterator[tuple[LeafIndex, LeafNode]]:
+    def leaves(self) -> list[tuple[LeafIndex, LeafNode]]:
         """Every member, by leaf index."""
         return self.root.leaves()  # type: ignore[return-value]  # NewType
 
@@ -202,7 +202,7 @@ class RatchetTree:
         while cell.level:
             cell = cell.left if node < cell.index else cell.right
         if cell.index != node or cell.value is None:
-            raise PeerError("VAL-12.4.3.1-10")
+            raise BugError("an unmerged leaf is no member; the tree was not checked")
         return cell
 
     # Changing

@@ -1,5 +1,6 @@
 // What this peer keeps between calls, and the translations between the interop interface and ts-mls.
 
+import { p256, p384, p521 } from "@noble/curves/nist.js";
 import * as mls from "./library.mjs";
 
 /** A call for something that the peer was never given, or has forgotten. */
@@ -38,6 +39,17 @@ export const CONFIG = {
   paddingConfig: mls.defaultPaddingConfig,
 };
 
+const ECDSA = { 2: p256, 5: p521, 7: p384 };
+
+// Signature keys as RFC 9420 has them. The library's own are compressed points for ECDSA (section 5.1.1 has
+// them uncompressed) and, for Ed25519, private keys wrapped in PKCS #8 (passive-client vectors have them
+// bare); it reads the other form of both.
+const keygen = (id, signature) => async () => {
+  const { signKey, publicKey } = await signature.keygen();
+  if (id in ECDSA) return { signKey, publicKey: ECDSA[id].Point.fromBytes(publicKey).toBytes(false) };
+  return { signKey: signKey.length === 48 ? signKey.slice(-32) : signKey, publicKey };
+};
+
 const suites = new Map();
 
 /** The library's implementation of a suite, by the suite's number. */
@@ -45,7 +57,8 @@ export async function suite(id) {
   const name = IDS[id];
   if (!SUITES.includes(id)) throw new NotFoundError(`no cipher suite ${id}`);
   if (!suites.has(id)) {
-    suites.set(id, await mls.getCiphersuiteImpl(mls.getCiphersuiteFromName(name), mls.nobleCryptoProvider));
+    const cs = await mls.getCiphersuiteImpl(mls.getCiphersuiteFromName(name), mls.nobleCryptoProvider);
+    suites.set(id, { ...cs, signature: { ...cs.signature, keygen: keygen(id, cs.signature) } });
   }
   return suites.get(id);
 }

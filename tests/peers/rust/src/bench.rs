@@ -1,11 +1,12 @@
 //! How long mls-rs takes for what our own bench times, so both can be read side by side.
 //!
-//! One JSON object a line: `impl`, `op`, `tree`, `n`, `ms` (the median). Suite 1, basic credentials, PublicMessage
-//! handshakes, the ratchet tree inside Welcome and GroupInfo, decoding and encoding of messages counted, and
-//! applying a commit counted with making it. `n` is the number of members: after the commit for `add_n_commit`
-//! and `join_welcome`, before it for an external commit. The tree is `flat` when one commit added everybody and
-//! `full` when no node above the leaves is blank. Commits are made by the first leaf and processed by the second,
-//! which has the longest way to derive. mls-rs spreads work over all cores; RAYON_NUM_THREADS=1 keeps it to one.
+//! One JSON object a line: `impl`, `op`, `tree`, `n`, `ms` (the median). Suite 1, basic credentials,
+//! PublicMessage handshakes, the ratchet tree inside Welcome and GroupInfo, decoding and encoding of messages
+//! counted, and applying a commit counted with making it. `n` is the number of members: after the commit for
+//! `add_n_commit` and `join_welcome`, before it for an external commit. The tree is `flat` when one commit
+//! added everybody and `full` when no node above the leaves is blank. Commits are made by the first leaf and
+//! processed by the second, which has the longest way to derive. mls-rs spreads work over all cores;
+//! RAYON_NUM_THREADS=1 keeps it to one.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -34,7 +35,8 @@ const QUICK: Patience = Patience { largest: 100, fewest: 3, most: 9, budget: Dur
 const THOROUGH: Patience = Patience { largest: 1000, fewest: 5, most: 51, budget: Duration::from_secs(3) };
 
 impl Patience {
-    /// The median time of `run` alone; `prepare` makes what it uses up, and dropping its result is not counted.
+    /// The median time of `run` alone; `prepare` makes what it uses up, and dropping its result is not
+    /// counted.
     fn median<S, T>(
         &self,
         mut prepare: impl FnMut() -> Outcome<S>,
@@ -51,7 +53,7 @@ impl Patience {
         }
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;
-        Ok(if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 })
+        Ok(if times.len() % 2 == 1 { times[middle] } else { f64::midpoint(times[middle - 1], times[middle]) })
     }
 }
 
@@ -195,7 +197,8 @@ fn time_flat(patience: &Patience, n: usize) -> Outcome<()> {
     time_group(patience, "flat", n, &Pair::of(&first, &second)?)
 }
 
-/// Grows one group by external commits, each filling the nodes above its leaf, and stops at each size to measure.
+/// Grows one group by external commits, each filling the nodes above its leaf, and stops at each size to
+/// measure.
 fn time_full(patience: &Patience, sizes: &[usize]) -> Outcome<()> {
     let mut first = create(&client("0")?)?;
     let mut second: Option<MlsGroup> = None;

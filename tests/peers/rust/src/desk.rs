@@ -1,8 +1,9 @@
 //! Everything this process holds between two calls, and the calls that need nothing more.
 //!
-//! A number given out names a seat: first a key package waiting for its Welcome (the interface's transaction),
-//! then the group it led to (its state), then perhaps a group closed by a ReInit. A seat keeps its number while
-//! it turns from one into the next; only a new group beside an old one, a branch, gets another.
+//! A number given out names a seat: first a key package waiting for its Welcome (the interface's
+//! transaction), then the group it led to (its state), then perhaps a group closed by a ReInit. A seat keeps
+//! its number while it turns from one into the next; only a new group beside an old one, a branch, gets
+//! another.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -112,7 +113,8 @@ impl Desk {
         }
     }
 
-    /// A ReInit is finished once; afterwards the number is free for the group it led to.
+    /// A ReInit is finished once, and a failed attempt ends it too; then its number is free for the new
+    /// group.
     pub fn closed(&mut self, id: u32) -> Reply<(Member, MlsReinit)> {
         match self.seats.remove(&id) {
             Some(Seat::Closed(member, reinit)) => Ok((member, *reinit)),
@@ -257,7 +259,7 @@ impl Desk {
         Ok(proto::StorePskResponse {})
     }
 
-    /// Freeing what is not there is no error: a branch freed by the caller may have been freed with its group.
+    /// Freeing what is not there is no error: a runner may free again, at the end, what it freed on the way.
     pub fn free(&mut self, request: proto::FreeRequest) -> Reply<proto::FreeResponse> {
         self.seats.remove(&request.state_id);
         Ok(proto::FreeResponse {})

@@ -88,7 +88,8 @@ impl Desk {
         request: proto::CreateExternalSignerRequest,
     ) -> Reply<proto::CreateExternalSignerResponse> {
         let Signer { identity, secret } = Signer::generate(suite(request.cipher_suite)?, &request.identity)?;
-        // A SigningIdentity is written as the ExternalSender of RFC 9420 section 12.1.8.1: key, then credential.
+        // A SigningIdentity is written as the ExternalSender of RFC 9420 section 12.1.8.1: key, then
+        // credential.
         let external_sender = identity.mls_encode_to_vec().map_err(refused)?;
         let client = ExternalClient::builder()
             .crypto_provider(crypto::Provider::default())

@@ -1,7 +1,7 @@
 //! Proposals and commits inside a group (RFC 9420 sections 12.1 to 12.4).
 //!
-//! Commits work on a copy of the group and replace it only when all of it succeeded, so a refused message leaves
-//! the group where it was.
+//! Commits work on a copy of the group and replace it only when all of it succeeded, so a refused message
+//! leaves the group where it was.
 
 use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;

@@ -44,8 +44,8 @@ struct Wishes {
     by_reference: Option<Vec<ProposalRef>>,
 }
 
-/// The caller's wishes as mls-rs' rules. mls-rs commits every proposal it has seen; the interface names those to
-/// commit, so the others are held back here.
+/// The caller's wishes as mls-rs' rules. mls-rs commits every proposal it has seen; the interface names those
+/// to commit, so the others are held back here.
 #[derive(Clone, Default)]
 pub struct Rules(Arc<Mutex<Wishes>>);
 
@@ -104,8 +104,8 @@ impl MlsRules for Rules {
     }
 }
 
-/// Basic credentials, all of them valid, remembering the extensions of the group last joined: a branch may have
-/// others than its parent, and mls-rs has to be told which (see `subgroup`).
+/// Basic credentials, all of them valid, remembering the extensions of the group last joined: a branch may
+/// have others than its parent, and mls-rs has to be told which (see `subgroup`).
 #[derive(Clone, Default)]
 pub struct Watching {
     basic: BasicIdentityProvider,
@@ -179,8 +179,8 @@ impl Signer {
 }
 
 /// One signature key for each name and suite, as a member has who is in several groups. A branch needs it so:
-/// its key packages come without the parent group (CreateKeyPackage), yet mls-rs goes on signing with the key of
-/// the parent's leaf.
+/// its key packages come without the parent group (CreateKeyPackage), yet mls-rs goes on signing with the key
+/// of the parent's leaf.
 #[derive(Default)]
 pub struct KeyRing(HashMap<(Vec<u8>, u16), Signer>);
 

@@ -22,7 +22,7 @@ const LARGEST_MESSAGE: usize = 64 << 20;
 struct Peer(Mutex<Desk>);
 
 impl Peer {
-    /// A call that panicked must not take the others down with it: it left the `Desk` as it found it.
+    /// A call that panicked must not take the later ones down with it.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
