@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.codec import u32
-from mls.errors import BugError, PeerError, ReplayError
+from mls.errors import BugError, CallerError, PeerError, ReplayError
 from mls.persistent import PMap
 from mls.registries import Generation, LeafIndex
 from mls.secrets import EncryptionSecret
@@ -92,7 +92,7 @@ class SecretTree:
             ratchet = tree.ratchets[2 * leaf + kind]
         generation = ratchet.generation
         if generation > 0xFFFF_FFFF:
-            raise BugError("a ratchet ran out of generations; commit to start a new epoch")
+            raise CallerError("a ratchet ran out of generations", "commit to start a new epoch")
         key, nonce, following = _step(suite, ratchet.secret, generation)
         skipped = ratchet.skipped
         if keep:

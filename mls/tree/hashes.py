@@ -6,6 +6,8 @@ refreshed in the same commit; the check on joining finds, for every node, the on
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from mls.codec import opaque
 from mls.errors import PeerError
 from mls.leaf_node import LeafNode
@@ -92,18 +94,25 @@ def _below(cell: Cell, leaf: int) -> bool:
 
 
 def check_unmerged_leaves(tree: RatchetTree) -> None:
-    """§12.4.3.1: an unmerged leaf is a member below, and unmerged in every parent between as well."""
-    for cell in tree.root.cells():
-        value = cell.value
-        if type(value) is not ParentNode:
-            continue
-        for leaf in value.unmerged_leaves:
-            if not _below(cell, leaf) or tree.leaf(leaf) is None:
-                raise PeerError("VAL-12.4.3.1-10", f"node {cell.index}")
-            node = 2 * leaf
-            at = cell
-            while at.level > 1:
-                at = at.left if node < at.index else at.right
-                between = at.value
-                if type(between) is ParentNode and leaf not in between.unmerged_leaves:
-                    raise PeerError("VAL-12.4.3.1-11", f"node {at.index}")
+    """§12.4.3.1: an unmerged leaf is a member below, and unmerged in every parent between as well.
+
+    It is enough to compare each parent with the nearest one above it; every entry is looked at once there.
+    """
+    members: set[int] = {index for index, _ in tree.leaves()}
+    _check_unmerged(tree.root, (), members)
+
+
+def _check_unmerged(cell: Cell, above: tuple[int, ...], members: set[int]) -> None:
+    if not cell.level or not cell.resolved:
+        return
+    value = cell.value
+    if isinstance(value, ParentNode):
+        listed = set(value.unmerged_leaves)
+        if not listed <= members or not all(_below(cell, leaf) for leaf in listed):
+            raise PeerError("VAL-12.4.3.1-10", f"node {cell.index}")
+        if not listed.issuperset(above):
+            raise PeerError("VAL-12.4.3.1-11", f"node {cell.index}")
+        above = value.unmerged_leaves
+    middle = bisect_left(above, (cell.index + 1) >> 1)
+    _check_unmerged(cell.left, above[:middle], members)
+    _check_unmerged(cell.right, above[middle:], members)

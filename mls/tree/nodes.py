@@ -100,10 +100,13 @@ class Cell:
         digest = self._digest
         if digest is not None:
             return digest
+        if not self.resolved:
+            digest = self._digest = _blank_hash(suite, self.index, self.level)
+            return digest
         value = self.value
         if self.level == 0:
             place = b"\x01" + (self.index >> 1).to_bytes(4, "big")
-            body = place + b"\x00" if value is None else place + b"\x01" + value.encoded
+            body = place + b"\x01" + value.encoded  # type: ignore[union-attr]  # a leaf that is not blank
         else:
             left = self.left
             right = self.right
@@ -143,6 +146,18 @@ class Cell:
         found: list[Cell] = []
         _collect(self, found)
         return found
+
+
+def _blank_hash(suite: Suite, index: int, level: int) -> bytes:
+    """The tree hash of an all-blank cell, level by level, without making the cells below it."""
+    first = (index - (1 << level) + 1) >> 1
+    hash_ = suite.hash
+    row = [hash_(b"\x01" + leaf.to_bytes(4, "big") + b"\x00") for leaf in range(first, first + (1 << level))]
+    while len(row) > 1:
+        row = [
+            hash_(b"\x02\x00" + opaque(row[at]) + opaque(row[at + 1])) for at in range(0, len(row), 2)
+        ]
+    return row[0]
 
 
 def _collect(cell: Cell, found: list[Cell]) -> None:
@@ -191,13 +206,18 @@ def rebuilt(cell: Cell, indices: list[int], values: dict[int, Value], low: int, 
     return Cell(index, cell.level, value, left, right)
 
 
-def built(values: list[Value], index: int, level: int) -> Cell:
-    """A cell from the array form; positions past its end are blank."""
+def built(values: list[Value], filled: list[int], index: int, level: int) -> Cell:
+    """A cell from the array form; `filled` lists, in order, the indices that are not blank.
+
+    Where nothing is filled there is one blank cell, so a long run of blanks costs nothing but its bytes.
+    """
     span = (1 << level) - 1
-    if index - span >= len(values):
+    at = bisect_left(filled, index - span)
+    if at == len(filled) or filled[at] > index + span:
         return Cell(index, level, None, None, None)
-    value = values[index] if index < len(values) else None
     if level == 0:
-        return Cell(index, 0, value, None, None)
+        return Cell(index, 0, values[index], None, None)
+    value = values[index] if index < len(values) else None
     half = 1 << (level - 1)
-    return Cell(index, level, value, built(values, index - half, level - 1), built(values, index + half, level - 1))
+    left = built(values, filled, index - half, level - 1)
+    return Cell(index, level, value, left, built(values, filled, index + half, level - 1))

@@ -63,17 +63,16 @@ class RatchetTree:
     def of_values(cls, suite: Suite, values: list[Value]) -> RatchetTree:
         """From the array form; refuses keys that occur twice, because every index would be wrong."""
         level = max(len(values).bit_length() - 1, 0)
-        root = built(values, (1 << level) - 1, level)
         keys: dict[bytes, int] = {}
         signature_keys: dict[bytes, int] = {}
         profiles: dict[Profile, int] = {}
         capabilities: dict[Profile, Capabilities] = {}
-        filled = 0
+        filled: list[int] = []
         leaves = 0
         for index, value in enumerate(values):
             if value is None:
                 continue
-            filled += 1
+            filled.append(index)
             keys[value.encryption_key] = index
             if type(value) is LeafNode:
                 leaves += 1
@@ -85,11 +84,12 @@ class RatchetTree:
                     capabilities[profile] = value.capabilities
                 else:
                     profiles[profile] = seen + 1
-        if len(keys) != filled:
+        if len(keys) != len(filled):
             raise PeerError("VAL-7.3-8")
         if len(signature_keys) != leaves:
             raise PeerError("VAL-7.3-9")
         census = {profile: Profiled(capabilities[profile], profile[1], count) for profile, count in profiles.items()}
+        root = built(values, filled, (1 << level) - 1, level)
         return cls(suite, root, PMap(keys), PMap(signature_keys), PMap(census))
 
     @classmethod
