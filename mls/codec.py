@@ -153,12 +153,20 @@ class Reader:
         self.pos = stop
         return data[pos:stop]
 
-    def skip_vector(self) -> None:
-        size = self.varint()
-        stop = self.pos + size
-        if stop > self.end:
-            raise PeerError("VAL-2.1-1")
-        self.pos = stop
+    def skip_vectors(self, count: int) -> None:
+        pos = self.pos
+        end = self.end
+        data = self.data
+        for _ in range(count):
+            if pos < end and data[pos] < 0x40:
+                pos += 1 + data[pos]
+            else:
+                self.pos = pos
+                size = self.varint()
+                pos = self.pos + size
+            if pos > end:
+                raise PeerError("VAL-2.1-1")
+        self.pos = pos
 
     def vector(self, decode: Callable[[Reader], T]) -> tuple[T, ...]:
         """A `<V>` vector of structs; its items must fill it exactly."""

@@ -304,6 +304,38 @@ def choose_pending(group: Group) -> list[Proposed]:
     return chosen
 
 
+_ORDER = (ProposalType.REMOVE, ProposalType.UPDATE, ProposalType.GROUP_CONTEXT_EXTENSIONS, ProposalType.ADD)
+
+
+def _eagerness(item: Proposed) -> int:
+    """What makes room for others comes first."""
+    kind = item.proposal.type
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+
+
+def _fitting(env: Environment, group: Group, kept: Sequence[Proposed], pending: Sequence[Proposed]) -> list[Proposed]:
+    """Those of the waiting proposals that make a valid list with `kept`: each is right alone, maybe not beside others.
+
+    Found by halves, so one that does not fit costs a few looks, not one for every other.
+    """
+    try:
+        plan(
+            env,
+            group.public,
+            group.parameters,
+            Sender(SenderType.MEMBER, group.own_leaf),
+            [*kept, *pending],
+            sending=True,
+        )
+    except PeerError:
+        if len(pending) <= 1:
+            return []
+        middle = len(pending) // 2
+        first = _fitting(env, group, kept, pending[:middle])
+        return [*first, *_fitting(env, group, [*kept, *first], pending[middle:])]
+    return list(pending)
+
+
 def create_commit(
     group: Group,
     env: Environment,
@@ -331,7 +363,15 @@ def create_commit(
         except KeyError:
             raise CallerError("no such pending proposal", "list references from the group's proposals") from None
     items = [*(Proposed(proposal, committer) for proposal in proposals), *chosen]
-    outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
+    try:
+        outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
+    except PeerError:
+        if references is not None or not chosen:
+            raise
+        given = items[: len(proposals)]
+        chosen = _fitting(env, group, given, sorted(chosen, key=_eagerness))
+        items = [*given, *chosen]
+        outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
     if outcome.extensions is not state.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
     histories = [group] if founding is None else [group, founding[1]]

@@ -65,13 +65,17 @@ def external_pub_extension(suite: Suite, external: ExternalSecret) -> Extension:
     return Extension(ExtensionType.EXTERNAL_PUB, opaque(public))
 
 
-def public_state(env: Environment, info: GroupInfo, tree: bytes | None) -> PublicState:
+def public_state(
+    env: Environment, info: GroupInfo, tree: bytes | None, parameters: Parameters | None = None
+) -> PublicState:
     """The public state that a GroupInfo describes, with its tree fully checked."""
+    if parameters is None:
+        parameters = Parameters(check_received_lifetimes=False)
     try:
         suite = env.provider.suite(info.context.cipher_suite)
     except KeyError:
         raise PeerError("VAL-12.4.3.1-8") from None
-    ratchet_tree = checked_tree(env, suite, info, tree)
+    ratchet_tree = checked_tree(env, parameters, suite, info, tree)
     interim = interim_hash(suite, info.context.confirmed_transcript_hash, info.confirmation_tag)
     return PublicState(suite, info.context, ratchet_tree, interim, info.confirmation_tag)
 
@@ -95,7 +99,7 @@ def join_externally(
 ) -> ExternallyJoined:
     """Join by a commit of our own making. `remove` is the leaf of an old self to replace."""
     info = decode_group_info(group_info)
-    state = public_state(env, info, tree)
+    state = public_state(env, info, tree, parameters)
     suite = state.suite
     if remove is None and state.group_id in known_groups:
         raise CallerError("already a member of that group", "name the old leaf in `remove` to resynchronize")

@@ -17,7 +17,7 @@ that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mls import external, welcome
 from mls.commit import KEEP, Committed, NewLeaf, create_commit, process_commit
@@ -47,7 +47,7 @@ from mls.secret_tree import SecretTree
 from mls.secrets import EpochSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Group
 from mls.tree.ratchet_tree import RatchetTree
-from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal_sender, plan
+from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal
 
 __all__ = [
     "ApplicationMessage",
@@ -83,9 +83,6 @@ propose_self = external.propose_self
 propose_as_sender = external.propose_as_sender
 commit = create_commit
 
-NOBODY = 0xFFFF_FFFF
-"""A leaf index that no member has: proposals are judged on arrival as if a stranger would commit them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationMessage:
@@ -93,11 +90,11 @@ class ApplicationMessage:
 
     group: Group
     sender: LeafIndex
-    data: bytes
+    data: bytes = field(repr=False)
     authenticated_data: bytes
     generation: Generation
     reuse_guard: bytes
-    nonce: bytes
+    nonce: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +235,7 @@ def propose(
     group.require_active()
     sender = Sender(SenderType.MEMBER, group.own_leaf)
     item = Proposed(proposal, sender)
-    plan(env, group.public, group.parameters, Sender(SenderType.MEMBER, NOBODY), [item], sending=True)
+    check_proposal(env, group.public, group.parameters, item, sending=True)
     if encrypt is None:
         encrypt = group.parameters.encrypt_handshakes
     authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
@@ -320,13 +317,12 @@ def receive(group: Group, env: Environment, message: bytes, *, own: OwnLeaf | No
             plan=done.plan,
             authenticated_data=content.authenticated_data,
         )
-    check_proposal_sender(body, content.sender)
     reference = opened.verified.authenticated.proposal_ref(group.suite)
     if reference not in after.proposals:
         if len(after.proposals) >= group.parameters.max_pending:
             raise PeerError("VAL-15-1")
         item = Proposed(body, content.sender)
-        plan(env, group.public, group.parameters, Sender(SenderType.MEMBER, NOBODY), [item], sending=False)
+        check_proposal(env, group.public, group.parameters, item, sending=False)
         after = _with_proposal(after, reference, replace(item, reference=reference, checked=True))
     return ProposalMessage(
         group=after,

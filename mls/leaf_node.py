@@ -185,11 +185,7 @@ class LeafNode:
         signature_key = reader.opaque()
         credential = decode_credential(reader)
         at = reader.pos
-        reader.skip_vector()
-        reader.skip_vector()
-        reader.skip_vector()
-        reader.skip_vector()
-        reader.skip_vector()
+        reader.skip_vectors(5)
         capabilities = _capabilities(data[at : reader.pos])
         source = reader.u8()
         lifetime = None

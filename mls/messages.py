@@ -6,7 +6,7 @@ does is for `mls.commit` and `mls.group`. `seal_content` is the way out for ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mls.codec import Reader
 from mls.errors import (
@@ -50,7 +50,7 @@ class Opened:
     verified: Verified
     generation: int | None
     reuse_guard: bytes
-    nonce: bytes
+    nonce: bytes = field(repr=False)
     """The key schedule's nonce, before the reuse guard; with it a sibling finds out who of us sent this."""
 
 

@@ -48,9 +48,10 @@ class Parameters:
     max_pending: int = 1024
     """How many proposals wait for a commit; further ones are refused."""
     max_lifetime: int = 400 * 24 * 3600
-    """Longest lifetime, in seconds, of a leaf that this client adds."""
+    """Longest lifetime, in seconds, of a leaf that this client adds, or accepts from others."""
     check_received_lifetimes: bool = True
-    """Whether a commit that adds an expired leaf is refused; a leaf already in the tree may be older."""
+    """Whether lifetimes bind others too: a commit that adds an expired leaf is refused, and so is a leaf, added or in
+    the tree, whose whole lifetime is longer than `max_lifetime`. A leaf in the tree may have expired."""
     extensions: frozenset[int] = frozenset()
     """GroupContext extension types that this client implements beyond those of RFC 9420."""
     ratchet_tree: bool = True

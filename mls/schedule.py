@@ -96,7 +96,7 @@ class EpochSecrets:
     confirmation: ConfirmationKey
     membership: MembershipKey
     resumption: ResumptionPsk
-    authenticator: bytes
+    authenticator: bytes = field(repr=False)
     init: InitSecret
     extra: tuple[tuple[bytes, EpochSecret], ...] = ()
     """Secrets that extensions asked for at the start of the epoch, by label."""

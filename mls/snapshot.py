@@ -238,7 +238,7 @@ def _decode(provider: Provider, parameters: Parameters, reader: Reader) -> Group
     interim = reader.opaque()
     tag = reader.opaque()
     start = reader.pos
-    reader.skip_vector()
+    reader.skip_vectors(1)
     tree = RatchetTree.decode(suite, reader.data[start : reader.pos])
     own_leaf = LeafIndex(reader.u32())
     signature_key = SignaturePrivateKey(reader.opaque())

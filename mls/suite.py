@@ -59,6 +59,12 @@ def _label_head(label: bytes, length: int) -> bytes:
     return length.to_bytes(2, "big") + opaque(_PREFIX + label)
 
 
+@lru_cache(maxsize=512)
+def _derive_info(label: bytes, length: int) -> bytes:
+    """DeriveSecret's HKDF input: no context, one block."""
+    return _label_head(label, length) + b"\x00\x01"
+
+
 class Suite:
     """The operations of RFC 9420 §5 for one suite number."""
 
@@ -111,7 +117,7 @@ class Suite:
 
     def derive_secret(self, secret: bytes, label: bytes) -> bytes:
         """DeriveSecret (§8)."""
-        return self.mac(secret, _label_head(label, self.hash_size) + b"\x00\x01")
+        return self.mac(secret, _derive_info(label, self.hash_size))
 
     def derive_tree_secret(self, secret: bytes, label: bytes, generation: int, length: int) -> bytes:
         """DeriveTreeSecret (§9)."""

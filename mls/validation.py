@@ -120,13 +120,15 @@ def plan(
     extensions: Extensions | None = None
     reinit: ReInit | None = None
     external_init: bytes | None = None
+    others: list[int] = []
     for item in items:
         proposal = item.proposal
-        _check_sender(item)
         if external and item.reference is not None:
             raise PeerError("VAL-12.4.3.2-2")
         if external and proposal.type not in EXTERNAL_COMMIT:
             raise PeerError("VAL-12.2-12", f"type {proposal.type}")
+        if not item.checked:
+            _check_alone(env, state, item, founding)
         if isinstance(proposal, Add):
             adds.append(proposal.key_package)
             if not item.checked:
@@ -137,8 +139,6 @@ def plan(
                 raise PeerError("VAL-12.2-1")
             if leaf in updated or leaf in removed:
                 raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-            if not item.checked:
-                check_update(env, state, leaf, proposal.leaf_node)
             updated[leaf] = proposal.leaf_node
         elif isinstance(proposal, Remove):
             leaf = proposal.removed
@@ -146,11 +146,8 @@ def plan(
                 raise PeerError("VAL-12.2-2")
             if leaf in updated or leaf in removed:
                 raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-            if tree.leaf(leaf) is None:
-                raise PeerError("VAL-12.1.3-1", f"leaf {leaf}")
             removed.append(leaf)
         elif isinstance(proposal, PreSharedKey):
-            _check_psk(state.suite, proposal.psk, founding)
             if proposal.psk in seen_psks:
                 raise PeerError("VAL-12.2-6")
             seen_psks.add(proposal.psk)
@@ -162,8 +159,6 @@ def plan(
         elif isinstance(proposal, ReInit):
             if len(items) > 1:
                 raise PeerError("VAL-12.2-8")
-            if proposal.version < MLS10:
-                raise PeerError("VAL-12.1.5-1")
             reinit = proposal
         elif isinstance(proposal, ExternalInit):
             if not external:
@@ -171,13 +166,15 @@ def plan(
             if external_init is not None:
                 raise PeerError("VAL-12.2-11")
             external_init = proposal.kem_output
-        elif not all(profile.capabilities.supports_proposal(proposal.type) for _, profile in tree.profiles.items()):
-            raise PeerError("VAL-12.2-10", f"type {proposal.type}")
+        else:
+            others.append(proposal.type)
     if external:
         if external_init is None:
             raise PeerError("VAL-12.2-11")
         if len(removed) > 1:
             raise PeerError("VAL-12.2-13")
+    if others:
+        _check_types(tree, removed, others)
     _check_psk_count(psks)
     after = state.context.extensions if extensions is None else extensions
     _check_added_clients(tree, adds, removed)
@@ -187,8 +184,6 @@ def plan(
         tree, added = tree.evolved(updated, removed, [package.leaf_node for package in adds])
     else:
         added = ()
-    if extensions is not None:
-        check_group_extensions(env, extensions)
     if extensions is not None or tree.profiles is not state.tree.profiles:
         check_profiles(tree, after)
     return Plan(
@@ -218,19 +213,50 @@ def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: lis
             raise PeerError("VAL-12.2-5", f"leaf {member}")
 
 
-def _check_sender(item: Proposed) -> None:
-    """§12.1.8: who may propose what."""
-    kind = item.sender.type
-    proposal = item.proposal.type
-    if kind == SenderType.EXTERNAL and proposal not in EXTERNAL_PROPOSALS:
-        raise PeerError("VAL-12.1.8-1", f"type {proposal}")
+def _check_types(tree: RatchetTree, removed: list[LeafIndex], types: list[int]) -> None:
+    """§12.2: whoever has to process the commit supports its proposals; who is removed by it does not have to."""
+    remaining = tree.evolved({}, removed, [])[0] if removed else tree
+    for _, profile in remaining.profiles.items():  # noqa: PERF102 - a PMap has no values()
+        for kind in types:
+            if not profile.capabilities.supports_proposal(kind):
+                raise PeerError("VAL-12.2-10", f"type {kind}")
 
 
-def check_proposal_sender(proposal: Proposal, sender: Sender) -> None:
-    """The same question for a proposal that just arrived."""
-    _check_sender(Proposed(proposal, sender))
-    if proposal.type == ProposalType.EXTERNAL_INIT:
+def check_proposal(
+    env: Environment, state: PublicState, parameters: Parameters, item: Proposed, *, sending: bool
+) -> None:
+    """§12.1: what can be said of a proposal before it is known which others it will stand beside.
+
+    How it fits those, and the tree that they make, is asked of the whole list by `plan`: an Add of a member's client is
+    right beside that member's Remove, and new extensions change what a leaf has to support.
+    """
+    proposal = item.proposal
+    kind = proposal.type
+    if item.sender.type == SenderType.EXTERNAL and kind not in EXTERNAL_PROPOSALS:
+        raise PeerError("VAL-12.1.8-1", f"type {kind}")
+    if isinstance(proposal, ExternalInit):
         raise PeerError("VAL-12.2-9")
+    if isinstance(proposal, Add):
+        check_adds(env, state.suite, parameters, [proposal.key_package], sending=sending)
+    else:
+        _check_alone(env, state, item, None)
+
+
+def _check_alone(env: Environment, state: PublicState, item: Proposed, founding: int | None) -> None:
+    """The rules of §12.1 that need nothing but the epoch; Adds have theirs in `check_adds`."""
+    proposal = item.proposal
+    if isinstance(proposal, Update):
+        check_update(env, state, LeafIndex(item.sender.index), proposal.leaf_node)
+    elif isinstance(proposal, Remove):
+        if state.tree.leaf(proposal.removed) is None:
+            raise PeerError("VAL-12.1.3-1", f"leaf {proposal.removed}")
+    elif isinstance(proposal, PreSharedKey):
+        _check_psk(state.suite, proposal.psk, founding)
+    elif isinstance(proposal, GroupContextExtensions):
+        check_group_extensions(env, proposal.extensions)
+    elif isinstance(proposal, ReInit):
+        if proposal.version < MLS10:
+            raise PeerError("VAL-12.1.5-1")
 
 
 def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
@@ -307,12 +333,19 @@ def check_adds(
 
 
 def check_lifetime(env: Environment, parameters: Parameters, leaf: LeafNode, *, sending: bool) -> None:
+    """§7.3: of a leaf that is being added; one that is in a tree already may have expired since."""
     lifetime = leaf.lifetime
     if lifetime is None or not (sending or parameters.check_received_lifetimes):
         return
     if not lifetime.covers(env.now):
         raise PeerError("VAL-7.3-5")
-    if sending and lifetime.not_after - lifetime.not_before > parameters.max_lifetime:
+    check_lifetime_length(parameters, leaf)
+
+
+def check_lifetime_length(parameters: Parameters, leaf: LeafNode) -> None:
+    """§7.2: the total lifetime is bounded, wherever the leaf stands."""
+    lifetime = leaf.lifetime
+    if lifetime is not None and lifetime.not_after - lifetime.not_before > parameters.max_lifetime:
         raise PeerError("VAL-7.2-2")
 
 

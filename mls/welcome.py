@@ -42,6 +42,7 @@ from mls.validation import (
     Plan,
     check_group_extensions,
     check_leaf,
+    check_lifetime_length,
     check_own_support,
     check_profiles,
     check_psk_list,
@@ -203,7 +204,9 @@ def decode_group_info(data: bytes) -> GroupInfo:
     return info
 
 
-def checked_tree(env: Environment, suite: Suite, info: GroupInfo, tree: bytes | None) -> RatchetTree:
+def checked_tree(
+    env: Environment, parameters: Parameters, suite: Suite, info: GroupInfo, tree: bytes | None
+) -> RatchetTree:
     """The tree of a GroupInfo, from inside it or beside it, after every check of §12.4.3.1."""
     encoded = find_extension(info.extensions, ExtensionType.RATCHET_TREE)
     if encoded is None:
@@ -220,11 +223,13 @@ def checked_tree(env: Environment, suite: Suite, info: GroupInfo, tree: bytes | 
         raise PeerError("VAL-12.4.3.1-6")
     if ratchet_tree.hash != info.context.tree_hash:
         raise PeerError("VAL-12.4.3.1-9")
-    check_tree(env, suite, info.context, ratchet_tree)
+    check_tree(env, parameters, suite, info.context, ratchet_tree)
     return ratchet_tree
 
 
-def check_tree(env: Environment, suite: Suite, context: GroupContext, tree: RatchetTree) -> None:
+def check_tree(
+    env: Environment, parameters: Parameters, suite: Suite, context: GroupContext, tree: RatchetTree
+) -> None:
     """The integrity of a whole tree, but for its hash."""
     check_unmerged_leaves(tree)
     check_parent_hashes(tree)
@@ -232,6 +237,8 @@ def check_tree(env: Environment, suite: Suite, context: GroupContext, tree: Ratc
     signed = []
     for index, leaf in tree.leaves():
         check_leaf(env, leaf)
+        if parameters.check_received_lifetimes:
+            check_lifetime_length(parameters, leaf)
         signed.append((leaf.signature_key, leaf.signed_content(group_id, index), leaf.signature))
     if not suite.verify_many(b"LeafNodeTBS", signed):
         raise PeerError("VAL-7.3-2")
@@ -273,7 +280,7 @@ def join(
     if info.context.cipher_suite != suite.cipher_suite:
         raise PeerError("VAL-12.4.3.1-8")
     check_own_support(parameters, info.context.extensions)
-    ratchet_tree = checked_tree(env, suite, info, tree)
+    ratchet_tree = checked_tree(env, parameters, suite, info, tree)
     leaf = own.key_package.leaf_node
     index = ratchet_tree.signature_keys.find(leaf.signature_key)
     if index is None or ratchet_tree.leaf(index) != leaf:

@@ -48,9 +48,7 @@ _CURVE25519_SUITES = (
     CipherSuite.X25519_AES128GCM_SHA256_ED25519,
     CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519,
 )
-PARALLEL_FROM = (
-    12  # signatures; below that, waking a thread costs what it saves (measured with the fastest scheme)
-)
+PARALLEL_FROM = 12  # signatures; below that, waking a thread costs what it saves (measured with the fastest scheme)
 _SHARE = 4  # signatures a thread takes at a time
 _MOST_THREADS = 4
 
@@ -171,9 +169,7 @@ PROBES: tuple[tuple[str, str, str, bool], ...] = (
 def libsodium_keeps_the_rule() -> bool:
     """Whether this libsodium answers the probes as `mls.ed25519` does; a fifth of a millisecond, once."""
     verify = SodiumEd25519().verify
-    return all(
-        verify(bytes.fromhex(public), b"vcd", bytes.fromhex(r + s)) is holds for public, r, s, holds in PROBES
-    )
+    return all(verify(bytes.fromhex(public), b"vcd", bytes.fromhex(r + s)) is holds for public, r, s, holds in PROBES)
 
 
 class Parallel:

@@ -13,7 +13,7 @@ from mls.errors import PeerError
 from mls.leaf_node import LeafNode
 from mls.registries import LeafNodeSource
 from mls.suite import Suite
-from mls.tree.nodes import Cell, ParentNode
+from mls.tree.nodes import Cell, ParentNode, Value
 from mls.tree.ratchet_tree import RatchetTree, Step
 
 
@@ -45,47 +45,44 @@ def check_parent_hashes(tree: RatchetTree) -> None:
 
 
 def _check(tree: RatchetTree, cell: Cell) -> None:
+    """One child vouches. Both cannot: each one's hash would have to cover the other's."""
     parent = cell.value
     assert isinstance(parent, ParentNode)  # noqa: S101 - a cell above level 0 holds a ParentNode or None
     if parent.parent_hash and cell is tree.root:
         raise PeerError("VAL-7.9-2")
+    suite = tree.suite
     unmerged = parent.unmerged_leaves
-    vouched = 0
-    for child, sibling in ((cell.left, cell.right), (cell.right, cell.left)):
+    head = opaque(parent.encryption_key) + opaque(parent.parent_hash)
+    left, right = cell.left, cell.right
+    for child, sibling in ((left, right), (right, left)):
         candidate = _vouching(tree, child, unmerged)
         if candidate is None:
             continue
-        original = sibling.tree_hash_without(tree.suite, unmerged)
-        expected = parent_hash(tree.suite, parent.encryption_key, parent.parent_hash, original)
-        if candidate == expected:
-            vouched += 1
-    if vouched != 1:
-        raise PeerError("VAL-7.9.2-1", f"node {cell.index}")
+        original = sibling.tree_hash_without(suite, unmerged) if unmerged else sibling.tree_hash(suite)
+        if candidate == suite.hash(head + opaque(original)):
+            return
+    raise PeerError("VAL-7.9.2-1", f"node {cell.index}")
 
 
 def _vouching(tree: RatchetTree, child: Cell, unmerged: tuple[int, ...]) -> bytes | None:
     """The parent_hash of the one node in the resolution of `child` that is not unmerged, if there is just one."""
-    value = child.value
-    if isinstance(value, ParentNode) and not unmerged and not value.unmerged_leaves:
-        return value.parent_hash
-    late = set(unmerged)
-    found: bytes | None = None
-    count = 0
-    absent = 0
-    for below in tree.resolution(child):
-        node = below.value
-        if below.level == 0 and below.index >> 1 in late:
-            absent += 1
-            continue
-        count += 1
-        if isinstance(node, ParentNode):
-            found = node.parent_hash
-        elif isinstance(node, LeafNode) and node.source == LeafNodeSource.COMMIT:
-            found = node.parent_hash
-    if count != 1:
+    if not unmerged:
+        if child.resolved != 1:
+            return None
+        value = child.value
+        return _parent_hash_of(tree.resolution(child)[0].value if value is None else value)
+    inside = [leaf for leaf in unmerged if _below(child, leaf)]
+    if child.resolved != len(inside) + 1:
         return None
-    expected = sum(1 for leaf in unmerged if _below(child, leaf))
-    return found if absent == expected else None
+    late = set(inside)
+    others = [below for below in tree.resolution(child) if below.level or below.index >> 1 not in late]
+    return _parent_hash_of(others[0].value) if len(others) == 1 else None
+
+
+def _parent_hash_of(value: Value) -> bytes | None:
+    if type(value) is ParentNode or (type(value) is LeafNode and value.source == LeafNodeSource.COMMIT):
+        return value.parent_hash
+    return None
 
 
 def _below(cell: Cell, leaf: int) -> bool:
@@ -106,13 +103,13 @@ def _check_unmerged(cell: Cell, above: tuple[int, ...], members: set[int]) -> No
     if not cell.level or not cell.resolved:
         return
     value = cell.value
-    if isinstance(value, ParentNode):
+    if isinstance(value, ParentNode) and (above or value.unmerged_leaves):
         listed = set(value.unmerged_leaves)
         if not listed <= members or not all(_below(cell, leaf) for leaf in listed):
             raise PeerError("VAL-12.4.3.1-10", f"node {cell.index}")
         if not listed.issuperset(above):
             raise PeerError("VAL-12.4.3.1-11", f"node {cell.index}")
         above = value.unmerged_leaves
-    middle = bisect_left(above, (cell.index + 1) >> 1)
+    middle = bisect_left(above, (cell.index + 1) >> 1) if above else 0
     _check_unmerged(cell.left, above[:middle], members)
     _check_unmerged(cell.right, above[middle:], members)

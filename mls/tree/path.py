@@ -50,8 +50,7 @@ class UpdatePathNode:
         if self.stride:
             reader.pos = position * self.stride
         else:
-            for _ in range(2 * position):
-                reader.skip_vector()
+            reader.skip_vectors(2 * position)
         return reader.opaque(), reader.opaque()
 
 
@@ -71,13 +70,14 @@ def _entries(sealed: bytes) -> tuple[int, int]:
         headers.extend(range(start, reader.pos))
         reader.take(size)
     stride = reader.pos
+    if stride == len(sealed):
+        return 1, stride
     count, rest = divmod(len(sealed), stride)
     if not rest and all(sealed[at::stride] == sealed[at : at + 1] * count for at in headers):
         return count, stride
     count = 1
     while reader.pos < reader.end:
-        reader.skip_vector()
-        reader.skip_vector()
+        reader.skip_vectors(2)
         count += 1
     return count, 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mls.codec import Reader, opaque
 from mls.errors import BugError, PeerError
@@ -32,15 +33,12 @@ class Profiled:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One node of a direct path: where it is, and the two subtrees below it."""
+class Step(NamedTuple):
+    """One node of a direct path: where it is, the child on the path, and the other child."""
 
     cell: Cell
     child: Cell
-    """The child on the path."""
     copath: Cell
-    """The other child."""
 
 
 def _profile(leaf: LeafNode) -> Profile:

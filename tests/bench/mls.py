@@ -65,25 +65,25 @@ def target(row: Row) -> float | None:
     return None
 
 
-def timed(action: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    """Milliseconds: the median, with the collector off as a long-lived daemon would have it between its pauses."""
+def timed(action: Callable[[], object], budget: float, clock: Callable[[], float]) -> float:
+    """Milliseconds: the median of as many runs as fit the budget (seconds), 5 to 400 of them.
+
+    The collector is off while a run is timed, as a long-lived daemon would have it between its pauses.
+    """
     action()
-    taken = []
+    taken: list[float] = []
+    spent = 0.0
     gc.collect()
     gc.disable()
     try:
-        for _ in range(repeats):
+        while len(taken) < 5 or (spent < budget and len(taken) < 400):
             start = clock()
             action()
-            taken.append((clock() - start) * 1000)
+            taken.append(clock() - start)
+            spent += taken[-1]
     finally:
         gc.enable()
-    return median(taken)
-
-
-def _repeats(n: int, *, quick: bool) -> int:
-    base = 40 if quick else 200
-    return max(3 if quick else 7, base // max(1, n // 50))
+    return median(taken) * 1000
 
 
 class Bench:
@@ -95,7 +95,6 @@ class Bench:
         n: int,
         *,
         flat: bool,
-        unit: dict[str, float],
         quick: bool,
         impl: str,
         clock: Callable[[], float],
@@ -104,21 +103,25 @@ class Bench:
         self.suite = env.provider.suite(SUITE)
         self.n = n
         self.flat = flat
-        self.unit = unit
+        self.rounds = 60 if quick else 200
         self.quick = quick
         self.impl = impl
         self.clock = clock
 
-    def row(self, op: str, action: Callable[[], object], repeats: int | None = None) -> Row:
-        taken = timed(action, repeats or _repeats(self.n, quick=self.quick), self.clock)
-        least = floors.floor(op, self.n, flat=self.flat, unit=self.unit)
+    def row(self, op: str, action: Callable[[], object]) -> Row:
+        # Primitives are timed right before and after: the machine is shared, and its speed wanders.
+        before = floors.units(self.env, self.suite, self.rounds, self.clock)
+        taken = timed(action, 0.15 if self.quick else 1.0, self.clock)
+        after = floors.units(self.env, self.suite, self.rounds, self.clock)
+        unit = {name: (before[name] + after[name]) / 2 for name in before}
+        least = floors.floor(op, self.n, flat=self.flat, unit=unit)
         tree = "flat" if self.flat else "full"
         return Row(self.impl, op, tree, self.n, round(taken, 4), round(least, 4), round(taken / least, 3))
 
     def alone(self) -> Iterator[Row]:
         env, suite = self.env, self.suite
-        yield self.row("key_package", lambda: key_package(env, suite, b"somebody"), 200)
-        yield self.row("create_group", self._founder, 200)
+        yield self.row("key_package", lambda: key_package(env, suite, b"somebody"))
+        yield self.row("create_group", self._founder)
 
     def _founder(self) -> mls_group.Group:
         return mls_group.create(
@@ -138,12 +141,11 @@ class Bench:
         packages = [key_package(env, self.suite, b"member %d" % i) for i in range(self.n - 1)]
         adds = [Add(package.key_package) for package in packages]
         founder = self._founder()
-        heavy = max(3, _repeats(self.n, quick=self.quick) // 4)
-        yield self.row("add_n_commit", lambda: mls_group.commit(founder, env, proposals=adds), heavy)
+        yield self.row("add_n_commit", lambda: mls_group.commit(founder, env, proposals=adds))
         welcome = mls_group.commit(founder, env, proposals=adds).welcome
         assert welcome is not None
         own = [packages[-1]]
-        yield self.row("join_welcome", lambda: mls_group.join(env, PARAMETERS, welcome, own), heavy)
+        yield self.row("join_welcome", lambda: mls_group.join(env, PARAMETERS, welcome, own))
 
     def joining_full(self) -> Row:
         env = self.env
@@ -152,8 +154,7 @@ class Bench:
         sent = mls_group.commit(world.member(0), env, proposals=[Add(package.key_package)], force_path=True)
         welcome = sent.welcome
         assert welcome is not None
-        heavy = max(3, _repeats(self.n, quick=self.quick) // 4)
-        return self.row("join_welcome", lambda: mls_group.join(env, PARAMETERS, welcome, [package]), heavy)
+        return self.row("join_welcome", lambda: mls_group.join(env, PARAMETERS, welcome, [package]))
 
     def running(self) -> Iterator[Row]:
         env = self.env
@@ -179,7 +180,7 @@ class Bench:
 
         entered = enter().message
         if not large:
-            yield self.row("external_commit_create", enter, max(3, _repeats(self.n, quick=self.quick) // 4))
+            yield self.row("external_commit_create", enter)
         yield self.row("external_commit_process", lambda: mls_group.receive(zero, env, entered))
         data = env.provider.random(256)
         state = [mls_group.seal(zero, env, data)[0]]
@@ -187,7 +188,7 @@ class Bench:
         def protect() -> None:
             state[0], _ = mls_group.seal(state[0], env, data)
 
-        yield self.row("protect_256", protect, 400)
+        yield self.row("protect_256", protect)
         sender = zero
         messages = []
         for _ in range(402):
@@ -199,15 +200,14 @@ class Bench:
         def unprotect() -> None:
             reader[0] = mls_group.receive(reader[0], env, next(arriving)).group
 
-        yield self.row("unprotect_256", unprotect, 400)
+        yield self.row("unprotect_256", unprotect)
 
 
 def measure(*, quick: bool, threads: int, impl: str, sizes: list[int], clock: Callable[[], float]) -> Iterator[Row]:
     env = environment(SystemProvider(threads=threads))
     for n in sizes:
-        unit = floors.units(env, env.provider.suite(SUITE), 200 if quick else 1000, clock)
         for flat in (True, False):
-            bench = Bench(env, n, flat=flat, unit=unit, quick=quick, impl=impl, clock=clock)
+            bench = Bench(env, n, flat=flat, quick=quick, impl=impl, clock=clock)
             if n == sizes[0] and flat:
                 yield from bench.alone()
             if flat and n <= 1000:

@@ -13,19 +13,32 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from mls import group as front
+from mls.codec import opaque, u16, u32, u64
 from mls.commit import Committed
 from mls.credential import Authentication, BasicCredential, TrustBasic
+from mls.framing import Sender, encode_message
 from mls.group import ApplicationMessage, CommitMessage, Event, ExternallyJoined, ProposalMessage
-from mls.key_package import KeyPackageSecrets, create_key_package
+from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
 from mls.leaf_node import Capabilities, Extensions, Lifetime, default_capabilities
 from mls.parameters import Parameters
 from mls.proposals import Add
 from mls.provider import Environment, PskStore
-from mls.registries import GroupId, LeafIndex
-from mls.secrets import ExternalPsk, HpkePrivateKey, ResumptionPsk, Secret, SignaturePrivateKey
+from mls.registries import MLS10, ContentType, GroupId, LeafIndex, SenderType, WireFormat
+from mls.schedule import welcome_key_and_nonce, welcome_secret
+from mls.secret_tree import APPLICATION, HANDSHAKE
+from mls.secrets import (
+    ExternalPsk,
+    HpkePrivateKey,
+    JoinerSecret,
+    PskSecret,
+    ResumptionPsk,
+    Secret,
+    SignaturePrivateKey,
+)
 from mls.state import Ended, Group
 from mls.suite import Suite
 from mls.tree.nodes import ParentNode
+from mls.welcome import EncryptedGroupSecrets, Welcome
 from tests.providers import SeededProvider
 
 NOW = 1_800_000_000_000  # milliseconds
@@ -395,3 +408,91 @@ def removed(group: Group) -> bool:
 def with_parameters(group: Group, **changes: Any) -> Group:
     """The same group under other limits."""
     return replace(group, parameters=replace(group.parameters, **changes))
+
+
+# ---------------------------------------------------------------- insiders: bytes of one's choice, properly sealed
+
+
+def framed(
+    group: Group, content_type: int, body: bytes, *, authenticated_data: bytes = b"", sender: Sender | None = None
+) -> bytes:
+    """FramedContent with any bytes for a body."""
+    by = sender or Sender(SenderType.MEMBER, group.own_leaf)
+    head = opaque(group.group_id) + u64(group.epoch) + by.encode()
+    return head + opaque(authenticated_data) + bytes([content_type]) + body
+
+
+def sign_framed(group: Group, wire_format: int, content: bytes, signer: SignaturePrivateKey | None = None) -> bytes:
+    signed = u16(MLS10) + u16(wire_format) + content + group.public.context.encoded
+    return group.suite.sign_with_label(signer or group.signature_key, b"FramedContentTBS", signed)
+
+
+def insider_public(
+    group: Group,
+    content: bytes,
+    *,
+    tag: bytes | None = None,
+    signer: SignaturePrivateKey | None = None,
+    member: bool = True,
+) -> bytes:
+    """A PublicMessage of any FramedContent, with a signature and a membership tag that hold."""
+    auth = opaque(sign_framed(group, WireFormat.PUBLIC_MESSAGE, content, signer))
+    if tag is not None:
+        auth += opaque(tag)
+    message = content + auth
+    if member:
+        signed = u16(MLS10) + u16(WireFormat.PUBLIC_MESSAGE) + content + group.public.context.encoded
+        message += opaque(group.suite.mac(group.secrets.membership.raw, signed + auth))
+    return encode_message(WireFormat.PUBLIC_MESSAGE, message)
+
+
+def insider_private(
+    group: Group,
+    content_type: int,
+    plaintext: bytes,
+    *,
+    leaf: int | None = None,
+    generation: int = 0,
+    authenticated_data: bytes = b"",
+    sender_data: bytes | None = None,
+) -> bytes:
+    """A PrivateMessage of any plaintext; whoever knows the epoch can make one for any leaf and generation."""
+    suite = group.suite
+    at = group.own_leaf if leaf is None else LeafIndex(leaf)
+    kind = APPLICATION if content_type == ContentType.APPLICATION else HANDSHAKE
+    key = bytes(suite.key_size)
+    nonce = bytes(12)
+    if at < group.keys.leaf_count and generation < 100:
+        _, found = group.keys.key_at(suite, at, kind, generation, max_forward=100, out_of_order=0)
+        key, nonce = found.key, found.nonce
+    head = opaque(group.group_id) + u64(group.epoch) + bytes([content_type])
+    ciphertext = suite.aead_seal(key, nonce, head + opaque(authenticated_data), plaintext)
+    sample = ciphertext[: suite.hash_size]
+    secret = group.secrets.sender_data.raw
+    sender_key = suite.expand_with_label(secret, b"key", sample, suite.key_size)
+    sender_nonce = suite.expand_with_label(secret, b"nonce", sample, 12)
+    data = u32(at) + u32(generation) + bytes(4) if sender_data is None else sender_data
+    sealed = suite.aead_seal(sender_key, sender_nonce, head, data)
+    body = head + opaque(authenticated_data) + opaque(sealed) + opaque(ciphertext)
+    return encode_message(WireFormat.PRIVATE_MESSAGE, body)
+
+
+def insider_welcome(
+    env: Environment,
+    package: KeyPackage,
+    group_secrets: bytes,
+    group_info: bytes,
+    *,
+    joiner: bytes = bytes(32),
+    psk: PskSecret | None = None,
+) -> bytes:
+    """A Welcome of any GroupSecrets and GroupInfo to the owner of `package`, sealed as it should be."""
+    suite = env.provider.suite(package.cipher_suite)
+    zero = PskSecret(bytes(suite.hash_size))
+    key, nonce = welcome_key_and_nonce(suite, welcome_secret(suite, JoinerSecret(joiner), psk or zero))
+    encrypted = suite.aead_seal(key, nonce, b"", group_info)
+    context = suite.encryption_context(b"Welcome", encrypted)
+    kem_output, ciphertext = suite.seal(package.init_key, context, group_secrets, env.provider.random)
+    sealed = EncryptedGroupSecrets(package.reference(suite), kem_output, ciphertext)
+    welcome = Welcome(suite.cipher_suite, (sealed,), encrypted)
+    return encode_message(WireFormat.WELCOME, welcome.encode())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 
-from mls.persistent import PMap
+from mls.persistent import _LEAF, PMap
 
 
 class Key:
@@ -32,11 +32,20 @@ class Key:
         return f"Key({self.name}, {self.digest:#x})"
 
 
-# Hashes that agree in their low bits for a few levels, for all sixty bits that count, or entirely; negative
-# too.
-digests = st.sampled_from([0, 1, 31, 32, 1 << 20, 1 << 59, 1 << 60, (1 << 60) + 1, -1 << 55, -2, -3])
-keys = st.builds(Key, st.integers(0, 40), digests) | st.integers(-100, 100).map(lambda n: Key(n, n))
+# More keys than a leaf holds of each sort: with one hash; with hashes that agree in 55 bits, in twenty or in five;
+# and spread. Negative hashes too.
+COUNT = _LEAF + 8
+POOL = [
+    *(Key(n, 7) for n in range(COUNT)),
+    *(Key(n, 7 + (n << 55)) for n in range(COUNT)),
+    *(Key(n, -5 + (n << 20)) for n in range(COUNT)),
+    *(Key(n, 31 + (n << 5)) for n in range(COUNT)),
+    *(Key(n, n - COUNT) for n in range(2 * COUNT)),
+]
+keys = st.sampled_from(POOL)
 values = st.integers(0, 5)
+# A subset as one number: drawing hundreds of keys one by one would take most of the time.
+subsets = st.integers(0, 2 ** len(POOL) - 1).map(lambda mask: [key for n, key in enumerate(POOL) if mask >> n & 1])
 
 
 def nodes(map_: PMap[Any, Any]) -> Iterator[Any]:
@@ -74,11 +83,10 @@ class AgainstDict(RuleBasedStateMachine):
         self.all.append((map_, model))
         return map_, model
 
-    @initialize(target=versions, model=st.dictionaries(keys, values, max_size=60), pairs=st.booleans())
-    def make(self, model: dict[Key, int], pairs: bool) -> Any:
-        return multiple(
-            self.keep(PMap(), {}), self.keep(PMap(model.items() if pairs else model), dict(model))
-        )
+    @initialize(target=versions, members=subsets, pairs=st.booleans())
+    def make(self, members: list[Key], pairs: bool) -> Any:
+        model = {key: key.name for key in members}
+        return multiple(self.keep(PMap(), {}), self.keep(PMap(model.items() if pairs else model), model))
 
     @rule(target=versions, version=versions, key=keys, value=values)
     def set(self, version: tuple[PMap[Key, int], dict[Key, int]], key: Key, value: int) -> Any:
@@ -104,15 +112,26 @@ class AgainstDict(RuleBasedStateMachine):
             with pytest.raises(KeyError):
                 map_[key]
 
-    @rule(target=versions, version=versions, entries=st.dictionaries(keys, values, max_size=20))
-    def update(self, version: tuple[PMap[Key, int], dict[Key, int]], entries: dict[Key, int]) -> Any:
+    @rule(target=versions, version=versions, members=st.lists(keys, max_size=12), value=values)
+    def update(self, version: tuple[PMap[Key, int], dict[Key, int]], members: list[Key], value: int) -> Any:
         map_, model = version
+        entries = dict.fromkeys(members, value)
         return self.keep(map_.update(entries), {**model, **entries})
 
+    @rule(target=versions, version=versions, gone=subsets, few=st.integers(0, 9), members=st.lists(keys, max_size=9))
+    def change(
+        self, version: tuple[PMap[Key, int], dict[Key, int]], gone: list[Key], few: int, members: list[Key]
+    ) -> Any:
+        """Some go and others come, a few or most; what goes may come again."""
+        map_, model = version
+        present = [key for key in gone if key in model]
+        leaving = present[:few] if few < 9 else present
+        entries = dict.fromkeys([*members, *leaving[:1]], 9)
+        after = {key: value for key, value in model.items() if key not in set(leaving)} | entries
+        return self.keep(map_.changed(leaving, entries), after)
+
     @rule(one=versions, two=versions)
-    def changes(
-        self, one: tuple[PMap[Key, int], dict[Key, int]], two: tuple[PMap[Key, int], dict[Key, int]]
-    ) -> None:
+    def changes(self, one: tuple[PMap[Key, int], dict[Key, int]], two: tuple[PMap[Key, int], dict[Key, int]]) -> None:
         """From any version to any other, and nothing needless."""
         (old, before), (new, after) = one, two
         changed, gone = new.changes(old)
@@ -161,7 +180,7 @@ def test_it_is_no_dictionary_key_and_shows_no_values() -> None:
     assert map_ != {"key": "value"}
 
 
-@pytest.mark.parametrize("count", [9, 200])
+@pytest.mark.parametrize("count", [_LEAF + 1, 200])
 def test_keys_with_one_hash_live_in_one_leaf(count: int) -> None:
     """Chosen collisions cannot make the trie deeper than twelve branches, nor lose an entry."""
     map_: PMap[Key, int] = PMap()
@@ -198,12 +217,13 @@ def test_one_change_costs_a_few_nodes_whatever_the_size(count: int) -> None:
     map_: PMap[int, int] = PMap({n: n for n in range(count)})
     whole = size_of(map_)
     assert whole < 300 * count  # the worst is one entry a leaf, which is a dict of 184 bytes
+    largest_leaf = sys.getsizeof(dict.fromkeys(range(_LEAF)))
     for changed in (map_.set(count // 2, -1), map_.set(count, -1), map_.discard(count // 3)):
         fresh = size_of(changed, without=map_)
         levels = 1
         while 32**levels < count:
             levels += 1
-        assert fresh <= levels * sys.getsizeof((None,) * 32) + 2 * sys.getsizeof(dict.fromkeys(range(8)))
+        assert fresh <= levels * sys.getsizeof((None,) * 32) + 2 * largest_leaf
 
 
 def test_a_hundred_versions_share_almost_everything() -> None:

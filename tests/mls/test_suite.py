@@ -176,9 +176,7 @@ def test_labels_are_laid_out_as_in_the_rfc() -> None:
     """RFC 9420 §8: length, "MLS 1.0 " + label and context, each a vector of the presentation language."""
     _, suite = provider_of(1, True)
     info = b"\x00\x46" + b"\x0dMLS 1.0 label" + b"\x40\x64" + bytes(100)
-    assert suite.expand_with_label(b"secret", b"label", bytes(100), 70) == suite.kdf.expand(
-        b"secret", info, 70
-    )
+    assert suite.expand_with_label(b"secret", b"label", bytes(100), 70) == suite.kdf.expand(b"secret", info, 70)
     assert suite.derive_secret(b"secret", b"label") == suite.expand_with_label(b"secret", b"label", b"", 32)
     tree = suite.expand_with_label(b"secret", b"label", b"\x00\x00\x01\x00", 16)
     assert suite.derive_tree_secret(b"secret", b"label", 256, 16) == tree
@@ -529,9 +527,7 @@ def test_verify_many_finds_the_one_that_is_bad(parallel: SystemProvider, number:
         broken[at] = public, content + b"!", signature
         assert not suite.verify_many(b"label", broken)
     if count:
-        assert not suite.verify_many(
-            b"label", [(b"", content, signature) for _, content, signature in signed]
-        )
+        assert not suite.verify_many(b"label", [(b"", content, signature) for _, content, signature in signed])
 
 
 def test_verify_many_asks_each_once_and_passes_on_what_a_thread_raises(parallel: SystemProvider) -> None:
@@ -604,9 +600,7 @@ def test_the_system_provider_does_not_repeat() -> None:
 
 # ---------------------------------------------------------------- secrets
 
-SECRETS = [
-    value for value in vars(mls.secrets).values() if isinstance(value, type) and issubclass(value, Secret)
-]
+SECRETS = [value for value in vars(mls.secrets).values() if isinstance(value, type) and issubclass(value, Secret)]
 
 
 @pytest.mark.parametrize("kind", SECRETS, ids=lambda kind: kind.__name__)

@@ -508,9 +508,14 @@ def test_damaged_certificates_raise_peer_errors_only(data: st.DataObject, positi
             original = bytearray(data.draw(st.binary(max_size=300)))
     damaged = bytes(original)
     credential = X509Credential((*ders[:position], damaged, *ders[position + 1 :]))
-    if damaged != ders[position]:
-        with pytest.raises(PeerError):
-            TRUST.validate(credential, KEY, NOW)
+    try:
+        TRUST.validate(credential, KEY, NOW)
+    except PeerError:
+        assert damaged != ders[position]
+    else:
+        # Nothing that is signed has changed; the signature itself has several encodings.
+        parsed, undamaged = map(x509.load_der_x509_certificate, (damaged, ders[position]))
+        assert parsed.tbs_certificate_bytes == undamaged.tbs_certificate_bytes
     for call in (TRUST.identity, lambda c: TRUST.succeeds(c, c), lambda c: TRUST.succeeds(chain(LEAF), c)):
         try:
             call(credential)
@@ -548,6 +553,16 @@ def test_an_extension_twice() -> None:
     """RFC 5280 §4.2: never more than one instance; here keyUsage is renamed to a second basicConstraints."""
     oid_usage, oid_basic = bytes.fromhex("0603551d0f"), bytes.fromhex("0603551d13")
     assert "Duplicate" in refused("VAL-5.3-3", resigned(oid_usage, oid_basic))
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_serial_numbers_are_positive() -> None:
+    serial = LEAF.certificate.serial_number
+    assert 0 < serial < 128
+    positive = bytes([2, 1, serial])
+    TRUST.validate(resigned(positive, bytes([2, 1, serial ^ 1])), KEY, NOW)
+    for other in (0, 128, 255):
+        assert "serial" in refused("VAL-5.3-3", resigned(positive, bytes([2, 1, other])))
 
 
 def test_names_that_are_no_text() -> None:
@@ -634,6 +649,11 @@ def test_basic_credentials_go_to_whoever_judges_them() -> None:
     assert not both.succeeds(alice, bob)
     assert not both.succeeds(alice, chain(LEAF))
     assert not both.succeeds(chain(LEAF), alice)
+    # Not even if a certificate's identity is made to look like a basic one.
+    alike = X509Authentication([ROOT.der], basic=TrustBasic(), identify=lambda _: (("basic", b"alice".hex()),))
+    assert alike.identity(alice) == alike.identity(chain(LEAF))
+    assert not alike.succeeds(alice, chain(LEAF))
+    assert not alike.succeeds(chain(LEAF), alice)
 
 
 # ---------------------------------------------------------------- revocation, and what is remembered

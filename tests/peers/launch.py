@@ -3,6 +3,8 @@
 `ours` is this project's own server, `js` is ts-mls under node, `rust` is mls-rs built by cargo. A peer whose
 toolchain or packages are not there raises UnavailableError with the reason, which a test turns into a loud
 skip; a peer that is there and does not come up raises PeerDiedError, which nothing turns into a skip.
+
+`python -m tests.peers.launch js rust` installs and builds what these peers need, ahead of the tests.
 """
 
 from __future__ import annotations
@@ -117,9 +119,7 @@ def _ours() -> list[str]:
 def _js() -> list[str]:
     """`npm ci` when there are no packages yet or the lock file has changed since they were put there."""
     node, npm = _tool("node"), _tool("npm")
-    wanted = hashlib.sha256(
-        (JS / "package-lock.json").read_bytes() + (JS / "package.json").read_bytes()
-    ).hexdigest()
+    wanted = hashlib.sha256((JS / "package-lock.json").read_bytes() + (JS / "package.json").read_bytes()).hexdigest()
     mark = JS / "node_modules" / ".vcd-installed"
     with _alone("js"):
         if not mark.is_file() or mark.read_text(encoding="ascii") != wanted:
@@ -133,7 +133,7 @@ def _rust() -> list[str]:
     cargo = _tool("cargo")
     if not (RUST / "Cargo.toml").is_file():
         raise UnavailableError("tests/peers/rust is not there")
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or RUST / "target")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or RUST / "target").absolute()
     with _alone("rust"):
         environment = {"CARGO_TARGET_DIR": str(target)}
         _prepare([cargo, "build", "--release", "--locked"], RUST, CARGO_LIMIT, environment)
@@ -141,11 +141,6 @@ def _rust() -> list[str]:
 
 
 _COMMANDS: dict[str, Callable[[], list[str]]] = {"ours": _ours, "js": _js, "rust": _rust}
-
-
-def available() -> tuple[str, ...]:
-    """The names of all peers that `started` knows."""
-    return tuple(_COMMANDS)
 
 
 def _port_said(process: subprocess.Popen[str], said: Path, log: Path, name: str) -> int:
@@ -202,3 +197,22 @@ def connected(name: str) -> Iterator[Peer]:
             yield peer
         finally:
             peer.client.close()
+
+
+def main(names: Sequence[str]) -> int:
+    """Prepare these peers, or all; 1 if one of them cannot be had."""
+    code = 0
+    for name in names or _COMMANDS:
+        began = time.monotonic()
+        try:
+            _COMMANDS[name]()
+        except UnavailableError as error:
+            print(f"{name}: unavailable: {error}")
+            code = 1
+        else:
+            print(f"{name}: ready after {time.monotonic() - began:.1f} s")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -133,9 +133,7 @@ class Performance:
 
     def _same(self, role: str, what: str, said: bytes, expected: bytes) -> None:
         if not said or said != expected:
-            raise DisagreementError(
-                f"{role} has {what} {said.hex() or 'empty'}, expected {expected.hex() or 'empty'}"
-            )
+            raise DisagreementError(f"{role} has {what} {said.hex() or 'empty'}, expected {expected.hex() or 'empty'}")
 
     def _epoch_begun(self, live: Iterable[str], epoch_authenticator: bytes) -> None:
         """Everyone in the new epoch must say so, and export the same secret."""
@@ -145,9 +143,7 @@ class Performance:
         for role in self._live:
             authenticator = self._call(role, "StateAuth", state_id=self._state(role)).state_auth_secret
             self._same(role, "epoch authenticator", authenticator, epoch_authenticator)
-            answer = self._call(
-                role, "Export", state_id=self._state(role), label=label, context=context, key_length=40
-            )
+            answer = self._call(role, "Export", state_id=self._state(role), label=label, context=context, key_length=40)
             exported = exported or answer.exported_secret
             self._same(role, "exported secret", answer.exported_secret, exported)
 
@@ -173,9 +169,7 @@ class Performance:
         return bytes(applied.epoch_authenticator)
 
     def _handle(self, role: str, commit: bytes, proposals: Sequence[bytes] = ()) -> bytes:
-        handled = self._call(
-            role, "HandleCommit", state_id=self._state(role), proposal=proposals, commit=commit
-        )
+        handled = self._call(role, "HandleCommit", state_id=self._state(role), proposal=proposals, commit=commit)
         self._states[role] = handled.state_id
         return bytes(handled.epoch_authenticator)
 
@@ -226,9 +220,7 @@ class Performance:
             self._live = (step.actor,)
             return
         packages = {member: self._key_package(member) for member in step.members}
-        adds = [
-            {"proposal_type": b"add", "key_package": package.key_package} for package in packages.values()
-        ]
+        adds = [{"proposal_type": b"add", "key_package": package.key_package} for package in packages.values()]
         committed = self._call(step.actor, "Commit", state_id=self._state(step.actor), by_value=adds)
         authenticator = self._apply_own(step.actor)
         for member, package in packages.items():
@@ -249,9 +241,7 @@ class Performance:
 
     @_play.register
     def _(self, step: s.ExternalJoin) -> None:
-        info = self._call(
-            step.actor, "GroupInfo", state_id=self._state(step.actor), external_tree=step.external_tree
-        )
+        info = self._call(step.actor, "GroupInfo", state_id=self._state(step.actor), external_tree=step.external_tree)
         self._keep(group_info=info.group_info, ratchet_tree=info.ratchet_tree)
         psks = [
             {"psk_id": self._output(number, "psk_id"), "psk_secret": self._output(number, "psk_secret")}
@@ -284,15 +274,11 @@ class Performance:
                 where = self._states[client]
             else:
                 where = self._transaction(client)
-            self._call(
-                client, "StorePSK", state_or_transaction_id=where, psk_id=psk_id, psk_secret=psk_secret
-            )
+            self._call(client, "StorePSK", state_or_transaction_id=where, psk_id=psk_id, psk_secret=psk_secret)
 
     @_play.register
     def _(self, step: s.GroupInfo) -> None:
-        info = self._call(
-            step.actor, "GroupInfo", state_id=self._state(step.actor), external_tree=step.external_tree
-        )
+        info = self._call(step.actor, "GroupInfo", state_id=self._state(step.actor), external_tree=step.external_tree)
         self._keep(group_info=info.group_info, ratchet_tree=info.ratchet_tree)
 
     @_play.register
@@ -377,9 +363,7 @@ class Performance:
 
     @_play.register
     def _(self, step: s.ReInit) -> None:
-        everyone = dict.fromkeys(
-            role for role in (step.proposer, step.committer, step.welcomer, *step.members) if role
-        )
+        everyone = dict.fromkeys(role for role in (step.proposer, step.committer, step.welcomer, *step.members) if role)
         if step.change_cipher_suite:
             self._change_suite()
         if step.proposer:
@@ -430,9 +414,7 @@ class Performance:
                 welcome=welcomed.welcome,
                 ratchet_tree=welcomed.ratchet_tree if step.external_tree else b"",
             )
-            self._same(
-                member, "epoch authenticator", joined.epoch_authenticator, welcomed.epoch_authenticator
-            )
+            self._same(member, "epoch authenticator", joined.epoch_authenticator, welcomed.epoch_authenticator)
             self._states[member] = joined.state_id
         self._epoch_begun((step.welcomer, *invited), welcomed.epoch_authenticator)
 
@@ -460,9 +442,7 @@ class Performance:
                 welcome=branched.welcome,
                 ratchet_tree=branched.ratchet_tree if step.external_tree else b"",
             )
-            self._same(
-                member, "epoch authenticator", joined.epoch_authenticator, branched.epoch_authenticator
-            )
+            self._same(member, "epoch authenticator", joined.epoch_authenticator, branched.epoch_authenticator)
             self._states[member] = joined.state_id
         self._epoch_begun((step.actor, *step.members), branched.epoch_authenticator)
         # The old group goes on beside the branch, but scenarios have no way to speak of two groups.
@@ -531,9 +511,7 @@ class Performance:
         )
         for member in self._live:
             if member != writer:
-                opened = self._call(
-                    member, "Unprotect", state_id=self._state(member), ciphertext=sealed.ciphertext
-                )
+                opened = self._call(member, "Unprotect", state_id=self._state(member), ciphertext=sealed.ciphertext)
                 if opened.authenticated_data != aad or opened.plaintext != plaintext:
                     raise DisagreementError(f"{member} opened another message than was sealed")
 

@@ -147,9 +147,7 @@ def _able(peers: Sequence[Peer], suite: int) -> list[Peer]:
     return [peer for peer in peers if suite in peer.suites]
 
 
-def _cast(
-    scenario: Scenario, suite: int, encrypt: bool, able: Sequence[Peer], who: Sequence[int]
-) -> Assignment:
+def _cast(scenario: Scenario, suite: int, encrypt: bool, able: Sequence[Peer], who: Sequence[int]) -> Assignment:
     cast = {role: able[index] for role, index in zip(scenario.actors, who, strict=True)}
     return Assignment(scenario=scenario, suite=suite, encrypt=encrypt, peers=cast)
 
@@ -201,35 +199,19 @@ def closing_line(results: Sequence[Result]) -> str:
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.peers.runner", description="Run MLS interop scenarios."
-    )
-    parser.add_argument(
-        "--client", action="append", required=True, metavar="[NAME=]HOST:PORT", help="repeatable"
-    )
-    parser.add_argument(
-        "--config", action="append", type=Path, metavar="FILE", help="repeatable; default: all"
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.peers.runner", description="Run MLS interop scenarios.")
+    parser.add_argument("--client", action="append", required=True, metavar="[NAME=]HOST:PORT", help="repeatable")
+    parser.add_argument("--config", action="append", type=Path, metavar="FILE", help="repeatable; default: all")
     parser.add_argument("--scenario", action="append", metavar="NAME", help="only these; repeatable")
     parser.add_argument("--suite", action="append", type=int, metavar="N", help="repeatable; default: 1")
     framing = parser.add_mutually_exclusive_group()
-    framing.add_argument(
-        "--public", action="store_const", dest="framings", const=(False,), help="PublicMessage only"
-    )
-    framing.add_argument(
-        "--private", action="store_const", dest="framings", const=(True,), help="PrivateMessage only"
-    )
-    framing.add_argument(
-        "--both", action="store_const", dest="framings", const=(False, True), help="the default"
-    )
+    framing.add_argument("--public", action="store_const", dest="framings", const=(False,), help="PublicMessage only")
+    framing.add_argument("--private", action="store_const", dest="framings", const=(True,), help="PrivateMessage only")
+    framing.add_argument("--both", action="store_const", dest="framings", const=(False, True), help="the default")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--all", action="store_true", help="every assignment of clients to roles")
-    how.add_argument(
-        "--one", action="store_true", help="one assignment per scenario, roles turning (default)"
-    )
-    parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="with --all: at most N assignments each"
-    )
+    how.add_argument("--one", action="store_true", help="one assignment per scenario, roles turning (default)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="with --all: at most N assignments each")
     parser.add_argument("--deadline", type=float, default=DEADLINE, metavar="SECONDS", help="of each call")
     parser.add_argument("--no-follow-up", action="store_true", help="end a scenario with its last step")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure")

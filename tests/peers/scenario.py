@@ -327,11 +327,7 @@ def config_folder() -> Path | None:
     """Where the scenario files are: with the vectors, wherever those are; None if nowhere."""
     named = os.environ.get("VCD_MLS_VECTORS")
     # A folder that was named and is wrong must not be papered over by another one.
-    homes = (
-        [Path(named)]
-        if named
-        else [ROOT / "tests" / "vectors" / "mlswg", ROOT.parent / "shared" / "mls-vectors"]
-    )
+    homes = [Path(named)] if named else [ROOT / "tests" / "vectors" / "mlswg", ROOT.parent / "shared" / "mls-vectors"]
     return next((home / "interop-configs" for home in homes if (home / "interop-configs").is_dir()), None)
 
 

@@ -180,10 +180,10 @@ class Client:
         """Make one call and wait for its answer; RpcError if there is none or it is an error."""
         return self.send(rpc, interface().rpcs[rpc].request(**fields))
 
-    def send(self, rpc: str, request: Message, *, deadline: float | None = None) -> Message:
+    def send(self, rpc: str, request: Message) -> Message:
         """Like `call`, with a request made before."""
         try:
-            answer = self._calls[rpc](request, timeout=self.deadline if deadline is None else deadline)
+            answer = self._calls[rpc](request, timeout=self.deadline)
         except grpc.RpcError as error:
             raise RpcError(rpc, error.code().name, error.details() or "") from None
         return cast("Message", answer)
@@ -282,9 +282,7 @@ def serve(handler: object, port: int = 0, *, codes: Mapping[type[Exception], str
     return Server(port=bound, _server=server)
 
 
-def serve_until_told(
-    handler: object, port: int, *, codes: Mapping[type[Exception], str] | None = None
-) -> None:
+def serve_until_told(handler: object, port: int, *, codes: Mapping[type[Exception], str] | None = None) -> None:
     """What a peer's main does: serve, print `listening N`, and stop on SIGTERM or SIGINT."""
     told = threading.Event()
 

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from tests.peers.runner import Assignment, Peer, Result
 
-pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.xdist_group("peers")]
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("peers"),  # one set of peers, whatever the number of workers
+    # Whichever test comes first waits for the installer and the compiler; every call has a deadline of its own.
+    pytest.mark.timeout(launch.NPM_LIMIT + launch.CARGO_LIMIT + 300),
+]
 
 FOREIGN = ("js", "rust")
 SCENARIOS = [scenario for file in config_files() for scenario in read_scenarios(file)]

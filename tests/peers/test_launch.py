@@ -42,9 +42,7 @@ def gone(process_id: int) -> bool:
         return True
 
 
-def test_a_peer_answers_and_is_gone_with_its_children(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_peer_answers_and_is_gone_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(monkeypatch, sys.executable, "-c", ANSWERS)
     note = tmp_path / "child"
     with launch.started("ours", arguments=[str(note)]) as running:
@@ -107,8 +105,6 @@ def test_the_js_lock_names_packages_and_no_places() -> None:
     manifest = json.loads((launch.JS / "package.json").read_text(encoding="utf-8"))
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages
-    assert all(
-        "resolved" not in entry and entry["integrity"].startswith("sha512-") for entry in packages.values()
-    )
+    assert all("resolved" not in entry and entry["integrity"].startswith("sha512-") for entry in packages.values())
     for name, version in manifest["dependencies"].items():
         assert packages[f"node_modules/{name}"]["version"] == version

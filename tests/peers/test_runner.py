@@ -190,9 +190,7 @@ class Sleeps(Toy):
         return super().commit(request)
 
 
-def play(
-    *toys: Toy, cast: Sequence[int] = (0, 1, 0), deadline: float = 20.0, follow_up: bool = True
-) -> runner.Result:
+def play(*toys: Toy, cast: Sequence[int] = (0, 1, 0), deadline: float = 20.0, follow_up: bool = True) -> runner.Result:
     """BASICS with alice, bob and carol played by the toys at these places."""
     with ExitStack() as stack:
         peers = []
@@ -295,9 +293,7 @@ def test_the_command_line_counts_and_exits(tmp_path: Path, capsys: pytest.Captur
         # bob is played by `two` in two of the four assignments.
         assert lines[-1] == "2 passed, 2 failed, 0 skipped"
         assert len(lines) == 3
-        assert lines[0].startswith(
-            "FAILED toys.small suite 1 public alice=one bob=two: step 0 createGroup: bob (two)"
-        )
+        assert lines[0].startswith("FAILED toys.small suite 1 public alice=one bob=two: step 0 createGroup: bob (two)")
         assert runner.main([*clients[:2], "--config", str(config)]) == 0
         assert capsys.readouterr().out == "2 passed, 0 failed, 0 skipped\n"
         # Nobody has suite 2: to have run nothing is no success.

@@ -27,9 +27,7 @@ class Clerk:
         return None
 
     def resumption_psk_proposal(self, request: Message) -> Message:
-        answer: Message = stubs.interface().messages["ProposalResponse"](
-            proposal=str(request.epoch_id).encode()
-        )
+        answer: Message = stubs.interface().messages["ProposalResponse"](proposal=str(request.epoch_id).encode())
         return answer
 
     def free(self, request: Message) -> dict[str, object]:
@@ -80,9 +78,7 @@ def test_fields_cross_the_wire() -> None:
         ("Export", {"label": "too much"}, "FAILED_PRECONDITION", "OverflowError: too much"),
     ],
 )
-def test_what_a_method_raises_becomes_a_status(
-    rpc: str, fields: dict[str, object], code: str, why: str
-) -> None:
+def test_what_a_method_raises_becomes_a_status(rpc: str, fields: dict[str, object], code: str, why: str) -> None:
     codes: dict[type[Exception], str] = {OverflowError: "FAILED_PRECONDITION"}
     with (
         stubs.serve(Clerk(), codes=codes) as server,
