@@ -21,10 +21,10 @@ class Padding(Enum):
 
     def size(self, length: int) -> int:
         """How many zero bytes to append to `length` bytes."""
-        if self is Padding.NONE or length < 2:
-            return 0
         if self is Padding.BLOCK:
             return -length % 256
+        if self is Padding.NONE or length < 2:
+            return 0
         exponent = length.bit_length() - 1
         mask = (1 << (exponent - exponent.bit_length())) - 1
         return ((length + mask) & ~mask) - length

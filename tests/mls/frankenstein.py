@@ -154,6 +154,8 @@ def forge_package(
     leaf_key: bytes | None = None,
     extensions: Extensions = (),
     signature: Bytes = same,
+    leaf_signature: Bytes = same,
+    leaf_extensions: Extensions = (),
     **leaf: Any,
 ) -> KeyPackageSecrets:
     """A KeyPackage of any content; what is not named here goes to its leaf."""
@@ -161,6 +163,7 @@ def forge_package(
     init_private, init_public = suite.generate_key_pair(env.provider.random)
     leaf_private, leaf_public = suite.generate_key_pair(env.provider.random)
     init_key = init_public if init_key is None else init_key
+    leaf = {"signature": leaf_signature, "extensions": leaf_extensions, **leaf}
     node = forge_leaf(client, leaf_public if leaf_key is None else leaf_key, **leaf)
     number = client.cipher_suite if cipher_suite is None else cipher_suite
     body = u16(version) + u16(number) + opaque(init_key) + node.encoded + extension_list(extensions)
@@ -307,6 +310,7 @@ class Forged:
     advanced: Advanced
     tree: RatchetTree
     context: GroupContext
+    tag: bytes
     path_secrets: dict[int, bytes] = field(repr=False)
 
 
@@ -322,6 +326,8 @@ class PathSurgery:
     """The size of the first path secret."""
     public: Callable[[list[bytes]], list[bytes]] = same
     """The public keys, before anything is made of them."""
+    parent_hash: Bytes = same
+    """The parent hash of the new leaf."""
     nodes: Callable[[tuple[UpdatePathNode, ...]], tuple[UpdatePathNode, ...]] = same
     """The nodes as sent; the tree and its hash stay as they would be."""
 
@@ -409,6 +415,7 @@ def forge_commit(
         advanced=done.advanced,
         tree=tree,
         context=done.public.context,
+        tag=done.public.confirmation_tag,
         path_secrets=path_secrets,
     )
 
@@ -435,7 +442,7 @@ def _forge_path(
     fields: dict[str, Any] = {
         "encryption_key": leaf_public,
         "source": 3,
-        "parent_hash": hashes[-1],
+        "parent_hash": surgery.parent_hash(hashes[-1]),
         "group_id": group.group_id,
         "leaf_index": place,
         **surgery.leaf,

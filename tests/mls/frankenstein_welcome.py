@@ -20,9 +20,9 @@ from mls.schedule import Advanced, confirmation_tag, enter_epoch, external_key_p
 from mls.secrets import JoinerSecret, PathSecret, PskSecret
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from mls.welcome import EncryptedGroupSecrets, GroupSecrets, Welcome, tree_extension
+from mls.welcome import EncryptedGroupSecrets, GroupSecrets, Welcome, sign_group_info, tree_extension
 from tests.mls.clients import Client
-from tests.mls.frankenstein import Bytes, extension_list, same
+from tests.mls.frankenstein import Bytes, Forged, extension_list, same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,13 @@ class Info:
     @property
     def message(self) -> bytes:
         return encode_message(WireFormat.GROUP_INFO, self.encoded)
+
+
+def info_of(forged: Forged, signer: Client, leaf: int) -> Info:
+    """The GroupInfo of a forged commit's epoch."""
+    suite = Suite(signer.cipher_suite)
+    info = sign_group_info(suite, signer.signer, leaf, forged.context, forged.tag, (tree_extension(forged.tree),))
+    return Info(encoded=info.encoded, advanced=forged.advanced)
 
 
 def forge_info(
@@ -52,10 +59,11 @@ def forge_info(
     extensions: Extensions = (),
     psk: PskSecret | None = None,
     external_pub: Bytes | None = same,
+    bare: bool = False,
     tag: Bytes = same,
     signature: Bytes = same,
 ) -> Info:
-    """A GroupInfo for a group that never was: newcomers have nothing but this to tell."""
+    """A GroupInfo for a group that never was: newcomers have nothing but this to tell. `bare` leaves the tree out."""
     suite = Suite(signer.cipher_suite)
     if tree_hash is None:
         tree_hash = tree.hash if isinstance(tree, RatchetTree) else b"?"
@@ -76,7 +84,7 @@ def forge_info(
     advanced = enter_epoch(suite, joiner, psk or PskSecret(bytes(suite.hash_size)), body)
     mac = tag(confirmation_tag(suite, advanced.secrets.confirmation, transcript))
     ratchet_tree = tree_extension(tree) if isinstance(tree, RatchetTree) else Extension(2, tree)
-    listed = [*extensions, ratchet_tree]
+    listed = [*extensions] if bare else [*extensions, ratchet_tree]
     if external_pub is not None:
         _, public = external_key_pair(suite, advanced.secrets.external)
         listed.append(Extension(4, opaque(external_pub(public))))

@@ -7,11 +7,13 @@ the reason.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mls import group as front
+from mls.credential import Credential
 from mls.errors import PeerError
 from mls.group import Event, ExternallyJoined
 from mls.key_package import KeyPackageSecrets
@@ -36,6 +38,20 @@ from tests.mls.frankenstein import (
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
 
 A, B, C, D, E, F, G, H = NAMES[:8]
+
+
+class Trusting:
+    """Believes everyone and everything, so that other rules can be looked at."""
+
+    def validate(self, credential: Credential, signature_key: bytes, now: int) -> None:
+        pass
+
+    def succeeds(self, old: Credential, new: Credential) -> bool:
+        return True
+
+
+def trusting(env: Environment) -> Environment:
+    return replace(env, authentication=Trusting())
 
 
 def refused(rule: str, action: Callable[[], object]) -> PeerError:
@@ -163,20 +179,26 @@ def refuses_in_tree(
     rule: str,
     env: Environment,
     *,
-    of: Client | None = None,
+    by: Client | None = None,
+    copied: str = "",
     group_extensions: Extensions = (),
     bad_extensions: Extensions | None = None,
     parameters: Parameters = DEFAULT,
     good: dict[str, Any] | None = None,
     **leaf: Any,
 ) -> None:
-    """Nobody joins a group in which B's leaf has those fields, or which has those extensions."""
+    """Nobody joins a group in which B's leaf has those fields, or which has those extensions.
+
+    The bad leaf is signed `by` somebody else, or has a field `copied` from A's, if that is said.
+    """
     newcomer = client("newcomer", parameters=parameters)
     package = newcomer.package(env)
-    someone = of or client(B)
+    someone = client(B)
     _, key = Suite(1).generate_key_pair(env.provider.random)
     fine = small_tree(env, package, forge_leaf(someone, **{"encryption_key": key, **(good or {})}))
-    wrong = changed_tree(fine, {2: forge_leaf(someone, **{"encryption_key": key, **(good or {}), **leaf})})
+    if copied:
+        leaf[copied] = getattr(fine.leaf(0), copied)
+    wrong = changed_tree(fine, {2: forge_leaf(by or someone, **{"encryption_key": key, **(good or {}), **leaf})})
     if bad_extensions is None:
         bad_extensions = group_extensions
     bad_info = forge_info(env, wrong, client(A), group_extensions=bad_extensions)

@@ -12,40 +12,26 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 
 from mls.persistent import _LEAF, PMap
 
-
-class Key:
-    """A key whose hash is chosen, so that keys meet in one leaf at whatever depth a test wants."""
-
-    __slots__ = ("digest", "name")
-
-    def __init__(self, name: int, digest: int) -> None:
-        self.name = name
-        self.digest = digest
-
-    def __hash__(self) -> int:
-        return self.digest
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Key) and self.name == other.name and self.digest == other.digest
-
-    def __repr__(self) -> str:
-        return f"Key({self.name}, {self.digest:#x})"
-
+# Python's hash of an integer is its remainder by this, so integers can be made to meet wherever a test wants.
+MODULUS = sys.hash_info.modulus  # 2^61 - 1
 
 # More keys than a leaf holds of each sort: with one hash; with hashes that agree in 55 bits, in twenty or in five;
 # and spread. Negative hashes too.
-COUNT = _LEAF + 8
+COUNT = _LEAF + 16
 POOL = [
-    *(Key(n, 7) for n in range(COUNT)),
-    *(Key(n, 7 + (n << 55)) for n in range(COUNT)),
-    *(Key(n, -5 + (n << 20)) for n in range(COUNT)),
-    *(Key(n, 31 + (n << 5)) for n in range(COUNT)),
-    *(Key(n, n - COUNT) for n in range(2 * COUNT)),
+    *(7 + n * MODULUS for n in range(COUNT)),
+    *(7 + (n << 55) for n in range(1, COUNT)),
+    *(-5 - (n << 20) for n in range(COUNT)),
+    *(31 + (n << 5) for n in range(COUNT)),
+    *(100_000 + n for n in range(2 * COUNT)),
 ]
+assert len(set(POOL)) == len(POOL)
 keys = st.sampled_from(POOL)
 values = st.integers(0, 5)
-# A subset as one number: drawing hundreds of keys one by one would take most of the time.
-subsets = st.integers(0, 2 ** len(POOL) - 1).map(lambda mask: [key for n, key in enumerate(POOL) if mask >> n & 1])
+# A subset as numbers: drawing hundreds of keys one by one would take most of the time. Two numbers together have
+# three quarters of the keys, enough of each sort to fill a leaf.
+masks = st.integers(0, 2 ** len(POOL) - 1)
+subsets = st.builds(int.__or__, masks, masks).map(lambda mask: [key for n, key in enumerate(POOL) if mask >> n & 1])
 
 
 def nodes(map_: PMap[Any, Any]) -> Iterator[Any]:
@@ -61,7 +47,7 @@ def nodes(map_: PMap[Any, Any]) -> Iterator[Any]:
                 todo += node
 
 
-def check(map_: PMap[Key, int], model: dict[Key, int]) -> None:
+def check(map_: PMap[int, int], model: dict[int, int]) -> None:
     assert len(map_) == map_.size == len(model)
     assert bool(map_) is bool(model)
     assert dict(map_.items()) == model
@@ -72,29 +58,29 @@ def check(map_: PMap[Key, int], model: dict[Key, int]) -> None:
 class AgainstDict(RuleBasedStateMachine):
     """Versions grow from versions in any order; each is remembered beside the dict it should equal."""
 
-    versions: Bundle[tuple[PMap[Key, int], dict[Key, int]]] = Bundle("versions")
+    versions: Bundle[tuple[PMap[int, int], dict[int, int]]] = Bundle("versions")
 
     def __init__(self) -> None:
         super().__init__()
-        self.all: list[tuple[PMap[Key, int], dict[Key, int]]] = []
+        self.all: list[tuple[PMap[int, int], dict[int, int]]] = []
 
-    def keep(self, map_: PMap[Key, int], model: dict[Key, int]) -> tuple[PMap[Key, int], dict[Key, int]]:
+    def keep(self, map_: PMap[int, int], model: dict[int, int]) -> tuple[PMap[int, int], dict[int, int]]:
         check(map_, model)
         self.all.append((map_, model))
         return map_, model
 
     @initialize(target=versions, members=subsets, pairs=st.booleans())
-    def make(self, members: list[Key], pairs: bool) -> Any:
-        model = {key: key.name for key in members}
+    def make(self, members: list[int], pairs: bool) -> Any:
+        model = {key: key % 6 for key in members}
         return multiple(self.keep(PMap(), {}), self.keep(PMap(model.items() if pairs else model), model))
 
     @rule(target=versions, version=versions, key=keys, value=values)
-    def set(self, version: tuple[PMap[Key, int], dict[Key, int]], key: Key, value: int) -> Any:
+    def set(self, version: tuple[PMap[int, int], dict[int, int]], key: int, value: int) -> Any:
         map_, model = version
         return self.keep(map_.set(key, value), {**model, key: value})
 
     @rule(target=versions, version=versions, data=st.data())
-    def discard_present(self, version: tuple[PMap[Key, int], dict[Key, int]], data: st.DataObject) -> Any:
+    def discard_present(self, version: tuple[PMap[int, int], dict[int, int]], data: st.DataObject) -> Any:
         map_, model = version
         if not model:
             return multiple()
@@ -102,7 +88,7 @@ class AgainstDict(RuleBasedStateMachine):
         return self.keep(map_.discard(key), {k: v for k, v in model.items() if k != key})
 
     @rule(version=versions, key=keys)
-    def ask_for_what_may_be_absent(self, version: tuple[PMap[Key, int], dict[Key, int]], key: Key) -> None:
+    def ask_for_what_may_be_absent(self, version: tuple[PMap[int, int], dict[int, int]], key: int) -> None:
         map_, model = version
         assert (key in map_) is (key in model)
         assert map_.find(key) == model.get(key)
@@ -113,14 +99,14 @@ class AgainstDict(RuleBasedStateMachine):
                 map_[key]
 
     @rule(target=versions, version=versions, members=st.lists(keys, max_size=12), value=values)
-    def update(self, version: tuple[PMap[Key, int], dict[Key, int]], members: list[Key], value: int) -> Any:
+    def update(self, version: tuple[PMap[int, int], dict[int, int]], members: list[int], value: int) -> Any:
         map_, model = version
         entries = dict.fromkeys(members, value)
         return self.keep(map_.update(entries), {**model, **entries})
 
     @rule(target=versions, version=versions, gone=subsets, few=st.integers(0, 9), members=st.lists(keys, max_size=9))
     def change(
-        self, version: tuple[PMap[Key, int], dict[Key, int]], gone: list[Key], few: int, members: list[Key]
+        self, version: tuple[PMap[int, int], dict[int, int]], gone: list[int], few: int, members: list[int]
     ) -> Any:
         """Some go and others come, a few or most; what goes may come again."""
         map_, model = version
@@ -131,7 +117,7 @@ class AgainstDict(RuleBasedStateMachine):
         return self.keep(map_.changed(leaving, entries), after)
 
     @rule(one=versions, two=versions)
-    def changes(self, one: tuple[PMap[Key, int], dict[Key, int]], two: tuple[PMap[Key, int], dict[Key, int]]) -> None:
+    def changes(self, one: tuple[PMap[int, int], dict[int, int]], two: tuple[PMap[int, int], dict[int, int]]) -> None:
         """From any version to any other, and nothing needless."""
         (old, before), (new, after) = one, two
         changed, gone = new.changes(old)
@@ -183,18 +169,18 @@ def test_it_is_no_dictionary_key_and_shows_no_values() -> None:
 @pytest.mark.parametrize("count", [_LEAF + 1, 200])
 def test_keys_with_one_hash_live_in_one_leaf(count: int) -> None:
     """Chosen collisions cannot make the trie deeper than twelve branches, nor lose an entry."""
-    map_: PMap[Key, int] = PMap()
+    map_: PMap[int, int] = PMap()
     for name in range(count):
-        map_ = map_.set(Key(name, 7), name)
+        map_ = map_.set(7 + name * MODULUS, name)
     depth, node = 0, map_._root
     while type(node) is tuple:
         depth, node = depth + 1, node[7 >> 5 * depth & 31]
     assert depth == 12
     assert len(node) == count
     for name in range(count):
-        assert map_[Key(name, 7)] == name
+        assert map_[7 + name * MODULUS] == name
     for name in range(count):
-        map_ = map_.discard(Key(name, 7))
+        map_ = map_.discard(7 + name * MODULUS)
     assert map_._root is None
 
 
@@ -204,6 +190,19 @@ def test_emptied_branches_go() -> None:
         map_ = map_.discard(n)
     assert map_._root is None
     assert map_ == PMap()
+
+
+def test_emptied_branches_go_in_bulk_too() -> None:
+    """Enough keys for eleven levels under one slot of the root, in a map large enough not to be rebuilt."""
+    deep = [7 + (n << 55) for n in range(COUNT)]
+    others: PMap[int, int] = PMap({32 * n: n for n in range(20 * COUNT)})
+    map_ = others.update(dict.fromkeys(deep, 0))
+    assert type(map_._root[7]) is tuple
+    assert map_.changed(deep, {})._root[7] is None
+    left = map_.changed(deep[1:], {deep[0]: 1})
+    assert left[deep[0]] == 1
+    assert left.changed(deep[:1], {})._root[7] is None
+    assert left.changed((), {}) is left
 
 
 def size_of(map_: PMap[Any, Any], without: PMap[Any, Any] | None = None) -> int:

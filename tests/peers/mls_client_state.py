@@ -217,7 +217,10 @@ def read_key_package(message: bytes) -> KeyPackage:
 
 
 def read_extensions(given: Iterable[Message]) -> Extensions:
-    return tuple(Extension(extension.extension_type, extension.extension_data) for extension in given)
+    extensions = tuple(Extension(extension.extension_type, extension.extension_data) for extension in given)
+    if any(extension.type > 0xFFFF for extension in extensions):
+        raise MisuseError("an extension type has 16 bits")
+    return extensions
 
 
 def replaced_extension(extensions: Extensions, fresh: Extension) -> GroupContextExtensions:

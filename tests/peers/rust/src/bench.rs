@@ -3,10 +3,10 @@
 //! One JSON object a line: `impl`, `op`, `tree`, `n`, `ms` (the median). Suite 1, basic credentials,
 //! PublicMessage handshakes, the ratchet tree inside Welcome and GroupInfo, decoding and encoding of messages
 //! counted, and applying a commit counted with making it. `n` is the number of members: after the commit for
-//! `add_n_commit` and `join_welcome`, before it for an external commit. The tree is `flat` when one commit
-//! added everybody and `full` when no node above the leaves is blank. Commits are made by the first leaf and
-//! processed by the second, which has the longest way to derive. mls-rs spreads work over all cores;
-//! RAYON_NUM_THREADS=1 keeps it to one.
+//! `add_n_commit` and `join_welcome`, before it for an external commit; what needs no group is listed once,
+//! under the smallest. The tree is `flat` when one commit added everybody and `full` when no node above the
+//! leaves is blank. Commits are made by the first leaf and processed by the second, which has the longest way
+//! to derive. mls-rs spreads work over all cores; RAYON_NUM_THREADS=1 keeps it to one.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -64,9 +64,13 @@ fn report(op: &str, tree: &str, n: usize, ms: f64) -> Outcome<()> {
     Ok(())
 }
 
-fn client(name: &str) -> Outcome<MlsClient> {
+fn member(name: &str) -> Outcome<Member> {
     let signer = Signer::generate(SUITE, name.as_bytes())?;
-    Ok(Member::new(name.as_bytes(), SUITE, &signer).client)
+    Ok(Member::new(name.as_bytes(), SUITE, &signer))
+}
+
+fn client(name: &str) -> Outcome<MlsClient> {
+    Ok(member(name)?.client)
 }
 
 fn key_package(client: &MlsClient) -> Outcome<Vec<u8>> {
@@ -200,7 +204,9 @@ fn time_flat(patience: &Patience, n: usize) -> Outcome<()> {
 /// Grows one group by external commits, each filling the nodes above its leaf, and stops at each size to
 /// measure.
 fn time_full(patience: &Patience, sizes: &[usize]) -> Outcome<()> {
-    let mut first = create(&client("0")?)?;
+    let founder = member("0")?;
+    founder.rules.next_commit(true, false, None);
+    let mut first = create(&founder.client)?;
     let mut second: Option<MlsGroup> = None;
     for members in 1..*sizes.last().ok_or("no sizes")? {
         if sizes.contains(&(members + 1)) {
@@ -219,7 +225,7 @@ fn time_full(patience: &Patience, sizes: &[usize]) -> Outcome<()> {
     Ok(())
 }
 
-/// Joining as the last of `n`, the tree having been full before.
+/// Joining as the last of `n` a tree that was full before and that the commit's path leaves full.
 fn time_join_full(patience: &Patience, n: usize, group: &MlsGroup) -> Outcome<()> {
     let newcomer = client("newcomer")?;
     let (_, welcome) = commit(&mut group.clone(), &[key_package(&newcomer)?])?;
@@ -233,9 +239,9 @@ pub fn run(quick: bool) -> Outcome<()> {
     let sizes: Vec<usize> = SIZES.into_iter().filter(|n| *n <= patience.largest).collect();
 
     let ms = patience.median(|| client("0"), |client| key_package(&client))?;
-    report("key_package", "flat", 1, ms)?;
+    report("key_package", "flat", sizes[0], ms)?;
     let ms = patience.median(|| client("0"), |client| create(&client))?;
-    report("create_group", "flat", 1, ms)?;
+    report("create_group", "flat", sizes[0], ms)?;
     for n in &sizes {
         time_flat(patience, *n)?;
     }

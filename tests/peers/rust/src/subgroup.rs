@@ -16,10 +16,10 @@ const VERSION_BYTES: usize = 2;
 
 /// A copy of `group` whose GroupContext lists `wanted`.
 ///
-/// mls-rs takes it that a branch has its parent's extensions, when making one and when joining one. RFC 9420
-/// section 11.3 does not say so, and the interface lets the caller choose. The library has no way to state
-/// them, but its store has: the copy is written there, altered and loaded. It serves as the parent of one
-/// branch and is then dropped.
+/// mls-rs takes it that a branch has its parent's extensions, when making one and when joining one. The checks
+/// of RFC 9420 section 11.3 do not name extensions, and the interface lets the caller choose them. The library
+/// has no way to state them, but its store has: the copy is written there, altered and loaded. It serves as
+/// the parent of one branch and is then dropped.
 fn with_extensions(member: &Member, group: &MlsGroup, wanted: ExtensionList) -> Reply<MlsGroup> {
     let mut copy = group.clone();
     copy.write_to_storage().map_err(refused)?;
