@@ -38,6 +38,7 @@ CHECKS: dict[str, Check] = _table(
         "VAL-5.3-5": "the chain does not end at a trust anchor",
         "VAL-5.3-6": "a certificate does not permit the use made of it",
         "VAL-5.3-7": "the chain is empty, too long or too large",
+        "VAL-5.3-8": "a certificate is signed by a kind of key, or over a hash, that is not accepted",
         "VAL-5.3.2-1": "a certificate has expired or is not valid yet",
         "VAL-5.3.2-2": "a certificate is revoked",
         # Framing

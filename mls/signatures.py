@@ -35,14 +35,8 @@ class Scheme(Protocol):
     def public_key(self, private: SignaturePrivateKey) -> bytes: ...
     def sign(self, private: SignaturePrivateKey, content: bytes) -> bytes: ...
     def verify(self, public: bytes, content: bytes, signature: bytes) -> bool: ...
-    def verify_many(self, signed: Sequence[Signed]) -> bool: ...
-
-
-class _Scheme:
-    def verify(self, public: bytes, content: bytes, signature: bytes) -> bool:
-        raise NotImplementedError
-
     def verify_many(self, signed: Sequence[Signed]) -> bool:
+        """Whether all hold; one by one, unless a provider knows better."""
         verify = self.verify
         return all(verify(public, content, signature) for public, content, signature in signed)
 
@@ -55,7 +49,7 @@ def _ed25519_public(public: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public)
 
 
-class OpenSslEd25519(_Scheme):
+class OpenSslEd25519(Scheme):
     """Ed25519 by `cryptography`, held to the rule of `mls.ed25519`."""
 
     def generate(self, random: Random) -> tuple[SignaturePrivateKey, bytes]:
@@ -86,7 +80,7 @@ class OpenSslEd25519(_Scheme):
         return True
 
 
-class Ed448(_Scheme):
+class Ed448(Scheme):
     """Ed448 by `cryptography`."""
 
     def generate(self, random: Random) -> tuple[SignaturePrivateKey, bytes]:
@@ -122,7 +116,7 @@ def _ec_public(curve: type[ec.EllipticCurve], public: bytes) -> ec.EllipticCurve
     return ec.EllipticCurvePublicKey.from_encoded_point(curve(), public)
 
 
-class Ecdsa(_Scheme):
+class Ecdsa(Scheme):
     """ECDSA over a NIST curve, signatures in DER."""
 
     def __init__(self, curve: type[ec.EllipticCurve], digest: hashes.HashAlgorithm, order: int) -> None:

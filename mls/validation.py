@@ -267,12 +267,18 @@ def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
         raise PeerError("VAL-12.1.4-2")
 
 
-def check_psk_list(suite: Suite, psks: Sequence[PreSharedKeyId]) -> ResumptionPskId | None:
-    """§12.4.3.1: at most one PSK founds a group; which."""
+def check_psk_list(suite: Suite, psks: Sequence[PreSharedKeyId], prior: Suite | None) -> ResumptionPskId | None:
+    """§12.4.3.1: at most one PSK founds a group; which.
+
+    Its nonce has the size of the new group's hash (§8.4); of the old group's too is accepted, because other
+    implementations send that where a ReInit changes the suite, and a joiner loses nothing by it.
+    """
     founding: ResumptionPskId | None = None
     _check_psk_count(psks)
     for psk in psks:
-        if len(psk.nonce) != suite.hash_size:
+        founds = isinstance(psk, ResumptionPskId) and psk.usage != ResumptionUsage.APPLICATION
+        size = len(psk.nonce)
+        if size != suite.hash_size and not (founds and prior is not None and size == prior.hash_size):
             raise PeerError("VAL-12.1.4-1")
         if isinstance(psk, ExternalPskId) or psk.usage == ResumptionUsage.APPLICATION:
             continue
@@ -390,6 +396,8 @@ def check_placed_leaf(env: Environment, state: PublicState, index: LeafIndex, le
 
 def check_group_extensions(env: Environment, extensions: Extensions) -> None:
     """§12.1.7 and §5.3.1: the parts of new GroupContext extensions that can be judged alone."""
+    if len({extension.type for extension in extensions}) != len(extensions):
+        raise PeerError("VAL-13.4-1")
     parse_required_capabilities(find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES))
     senders = find_extension(extensions, ExtensionType.EXTERNAL_SENDERS)
     if senders is not None:

@@ -267,7 +267,7 @@ def join(
     except CryptoError:
         raise PeerError("VAL-12.4.3.1-2") from None
     secrets = decode_exactly(plain, GroupSecrets.decode)
-    founding = check_psk_list(suite, secrets.psks)
+    founding = check_psk_list(suite, secrets.psks, None if prior is None else prior.suite)
     psk = psk_secret(suite, [(psk_id, _psk(env, prior, psk_id)) for psk_id in secrets.psks])
     key, nonce = welcome_key_and_nonce(suite, welcome_secret(suite, secrets.joiner, psk))
     try:
@@ -323,19 +323,14 @@ def join(
 def _find_secrets(
     env: Environment, welcome: Welcome, packages: Sequence[KeyPackageSecrets]
 ) -> tuple[KeyPackageSecrets, EncryptedGroupSecrets, Suite]:
-    try:
+    fitting = [package for package in packages if package.key_package.cipher_suite == welcome.cipher_suite]
+    if fitting:
         suite = env.provider.suite(welcome.cipher_suite)
-    except KeyError:
-        raise PeerError("VAL-12.4.3.1-1") from None
-    ours = {
-        package.key_package.reference(suite): package
-        for package in packages
-        if package.key_package.cipher_suite == welcome.cipher_suite
-    }
-    for sealed in welcome.secrets:
-        own = ours.get(sealed.new_member)
-        if own is not None:
-            return own, sealed, suite
+        ours = {package.key_package.reference(suite): package for package in fitting}
+        for sealed in welcome.secrets:
+            own = ours.get(sealed.new_member)
+            if own is not None:
+                return own, sealed, suite
     raise PeerError("VAL-12.4.3.1-1")
 
 

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from mls.credential import Authentication, BasicCredential, Credential, X509Credential
-from mls.errors import CallerError, PeerError
+from mls.errors import BugError, CallerError, PeerError
 
 Identity = tuple[tuple[str, str], ...]
 """The identifiers that a credential presents, as (kind, value), sorted."""
@@ -77,7 +77,7 @@ def _general_name(name: x509.GeneralName) -> tuple[str, str]:
         case x509.OtherName():
             return f"other:{name.type_id.dotted_string}", name.value.hex()
         case _:
-            raise PeerError("VAL-5.3-3", "a subjectAltName of unknown kind")
+            raise BugError("a kind of name that the parser did not have before")
 
 
 def alternative_names(certificate: x509.Certificate) -> Identity:
@@ -140,11 +140,11 @@ def _signature_key(key: object) -> bytes:
 def _read(der: bytes) -> _Certificate:
     parsed = x509.load_der_x509_certificate(der)
     if parsed.serial_number <= 0:  # RFC 5280 §4.1.2.2; `cryptography` means to refuse it too, in a later release
-        raise PeerError("VAL-5.3-3", "a serial number that is not positive")
+        raise PeerError("VAL-5.3-2", "a serial number that is not positive")
     is_ca, path_length, signs_certificates, signs_content, purposes = False, None, False, True, None
     for extension in parsed.extensions:
         if extension.oid == ExtensionOID.NAME_CONSTRAINTS or (extension.critical and extension.oid not in _UNDERSTOOD):
-            raise PeerError("VAL-5.3.1-1", f"extension {extension.oid.dotted_string} is not supported")
+            raise PeerError("VAL-5.3-6", f"extension {extension.oid.dotted_string} is not supported")
         match extension.value:
             case x509.BasicConstraints() as constraints:
                 is_ca, path_length = constraints.ca, constraints.path_length
@@ -179,13 +179,13 @@ def _parse(der: bytes) -> _Certificate:
     except PeerError:
         raise
     except Exception as error:  # noqa: BLE001 - the parser's own errors are of many types, and all mean the same
-        raise PeerError("VAL-5.3-3", f"not a certificate: {type(error).__name__}") from None
+        raise PeerError("VAL-5.3-2", f"not a certificate: {type(error).__name__}") from None
 
 
 def _check_issued(certificate: _Certificate, issuer: _Certificate) -> None:
     """Names and signature: `issuer` certifies `certificate`. `cryptography` compares the names too."""
     if not issuer.may_certify:
-        raise PeerError("VAL-5.3.1-1", "a certificate is signed by a key of a kind that is not accepted")
+        raise PeerError("VAL-5.3-8", "a certificate is signed by a key of a kind that is not accepted")
     try:
         algorithm = certificate.parsed.signature_hash_algorithm  # None for EdDSA
         if algorithm is None or algorithm.name in _HASHES:
@@ -193,7 +193,7 @@ def _check_issued(certificate: _Certificate, issuer: _Certificate) -> None:
             return
     except Exception as error:  # noqa: BLE001 - another name, a wrong signature, or whatever a strange one causes
         raise PeerError("VAL-5.3-4", type(error).__name__) from None
-    raise PeerError("VAL-5.3.1-1", f"a certificate is signed over {algorithm.name}")
+    raise PeerError("VAL-5.3-8", f"a certificate is signed over {algorithm.name}")
 
 
 # ---------------------------------------------------------------- chains
@@ -282,9 +282,9 @@ class X509Authentication:
         # RFC 9420 §5.3: "The public key encoded in the subjectPublicKeyInfo of the end-entity certificate
         # MUST be identical to the signature_key in the LeafNode containing this credential."
         if leaf.signature_key != signature_key or not signature_key:
-            raise PeerError("VAL-5.3-2")
+            raise PeerError("VAL-5.3-3")
         if not leaf.signs_content:
-            raise PeerError("VAL-5.3.1-1", "the key is not for digital signatures")
+            raise PeerError("VAL-5.3-6", "the key is not for digital signatures")
         identity = self._identity(leaf)
         if not identity:
             raise PeerError("VAL-5.3.1-1", "the certificate presents no identity")
@@ -318,14 +318,14 @@ class X509Authentication:
         try:
             return self._identify(leaf.parsed)
         except ValueError:
-            raise PeerError("VAL-5.3-3", "an unreadable name") from None
+            raise PeerError("VAL-5.3-2", "an unreadable name") from None
 
     def _bounded(self, credential: X509Credential) -> tuple[bytes, ...]:
         certificates = credential.certificates
         if not 0 < len(certificates) <= self._limits.certificates:
-            raise PeerError("VAL-5.3-3", f"{len(certificates)} certificates")
+            raise PeerError("VAL-5.3-7", f"{len(certificates)} certificates")
         if max(map(len, certificates)) > self._limits.certificate_bytes:
-            raise PeerError("VAL-5.3-3", "a certificate is too long")
+            raise PeerError("VAL-5.3-7", "a certificate is too long")
         return certificates
 
     def _path(self, certificates: tuple[bytes, ...], now: int) -> _Path:
@@ -354,33 +354,35 @@ class X509Authentication:
 
     def _complete(self, certificate: _Certificate, now: int, depth: int) -> _Path:
         """Go on from a chain's last certificate by what is known here, the first way that holds now."""
-        problem = PeerError("VAL-5.3.1-1", "the chain leads to no trust anchor")
+        problem: PeerError | None = None
         for issuer in self._issuers.get(certificate.issuer, ()) if depth else ():
             try:
                 above = _Path((issuer,)) if issuer.der in self._anchors else self._complete(issuer, now, depth - 1)
                 path = self._extend(certificate, above)
                 path.check_time(now)
             except PeerError as error:
-                if problem.check != "VAL-5.3.2-1":  # a way that only time forbids says most
+                if problem is None or problem.check != "VAL-5.3.2-1":  # a way that only time forbids says most
                     problem = error
             else:
                 return path
-        raise problem
+        if problem is not None:
+            raise problem
+        raise PeerError("VAL-5.3-5")
 
     def _extend(self, certificate: _Certificate, above: _Path) -> _Path:
         """Put a certificate under the path of its issuer (RFC 5280 §6.1.3, §6.1.4)."""
         issuer = above.certificates[0]
         if certificate.purposes is not None and not certificate.purposes & self._purposes:
-            raise PeerError("VAL-5.3.1-1", "a certificate is for another purpose")
+            raise PeerError("VAL-5.3-6", "a certificate is for another purpose")
         if not (issuer.is_ca and issuer.signs_certificates):
-            raise PeerError("VAL-5.3.1-1", "a certificate is signed by one that may not sign certificates")
+            raise PeerError("VAL-5.3-6", "a certificate is signed by one that may not sign certificates")
         # §4.2.1.9: pathLenConstraint counts the CA certificates that follow, without those issued to
         # themselves.
         path = (certificate, *above.certificates)
         below = 0
         for ca in path[1:]:
             if ca.path_length is not None and below > ca.path_length:
-                raise PeerError("VAL-5.3.1-1", "a chain is longer than one of its CAs allows")
+                raise PeerError("VAL-5.3-6", "a chain is longer than one of its CAs allows")
             below += not ca.self_issued
         _check_issued(certificate, issuer)
         return _Path(path)

@@ -5,15 +5,16 @@ X25519, which are most of what suites 1 and 3 cost, and with `mls.suite`'s own c
 Signatures that come in heaps, as when joining a group, are shared among the cores: the libraries let go of
 the interpreter lock while they work.
 
-Measured per operation on one core, through these classes, in microseconds, least of many runs:
+Measured through these classes on one core, least of many runs, in microseconds:
 
                       libsodium   OpenSSL
-    Ed25519 verify        43         91
-    Ed25519 sign          18         30
-    Ed25519 key pair      20         62
-    X25519 key pair       20         35
-    HPKE seal             69         79
-    HPKE open             54         49
+    Ed25519 verify        40         81
+    Ed25519 sign          16         25
+    Ed25519 key pair      15         27
+    X25519 key pair       16         30
+    X25519 exchange       31         28
+    HPKE seal             56         65
+    HPKE open             39         36    and the key pair once, if the key was not used before
 
 Which signatures are valid must not depend on any of this (docs/adr/0003-one-ed25519-rule.md). libsodium
 changed its mind about that once already on its development branch, and a PyNaCl can be built against any
@@ -40,7 +41,7 @@ from nacl.exceptions import BadSignatureError, CryptoError as SodiumError
 
 from mls.hpke import CryptoError, Hpke, X25519Hpke
 from mls.registries import CipherSuite
-from mls.secrets import SignaturePrivateKey
+from mls.secrets import Secret, SignaturePrivateKey
 from mls.signatures import Random, Scheme, Signed
 from mls.suite import SUITES, Suite
 
@@ -48,18 +49,18 @@ _CURVE25519_SUITES = (
     CipherSuite.X25519_AES128GCM_SHA256_ED25519,
     CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519,
 )
-PARALLEL_FROM = 12  # signatures; below that, waking a thread costs what it saves (measured with the fastest scheme)
+PARALLEL_FROM = 12  # signatures; below that, waking a thread costs what it saves, with the fastest scheme
 _SHARE = 4  # signatures a thread takes at a time
 _MOST_THREADS = 4
 
 
-class X25519Key:
+class X25519Key(Secret):
     """A private key whose public half is computed when first asked for: that is another multiplication."""
 
-    __slots__ = ("private", "public")
+    __slots__ = ("public",)
 
-    def __init__(self, private: bytes) -> None:
-        self.private = private
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
         self.public: bytes | None = None
 
 
@@ -74,14 +75,14 @@ class SodiumX25519:
     def public(self, handle: X25519Key) -> bytes:
         public = handle.public
         if public is None:
-            public = handle.public = crypto_scalarmult_base(handle.private)
+            public = handle.public = crypto_scalarmult_base(handle.raw)
         return public
 
     def exchange(self, handle: X25519Key, public: bytes) -> bytes:
         if len(public) != 32:
             raise CryptoError
         try:
-            return crypto_scalarmult(handle.private, public)
+            return crypto_scalarmult(handle.raw, public)
         except SodiumError:  # RFC 9180 §7.1.4: the all-zero output of a point of small order
             raise CryptoError from None
 

@@ -204,14 +204,16 @@ def follow_path(
 ) -> Followed:
     """Open the one path secret that is for us and derive what is above it (§7.5)."""
     node = 2 * own_leaf
+    found = None
     for at, step in enumerate(steps):
         cell = step.copath
         span = (1 << cell.level) - 1
         if cell.index - span <= node <= cell.index + span:
+            found = _own_position(cell, node, private, excluded)
             break
-    else:
+    if found is None:
         raise PeerError("VAL-12.4.2-7")
-    position, key = _own_position(cell, node, private, excluded)
+    position, key = found
     enc, ciphertext = path.nodes[at].ciphertext(position)
     try:
         context = suite.encryption_context(b"UpdatePathNode", group_context)
@@ -229,7 +231,9 @@ def follow_path(
     return Followed(learned, keys.commit_secret)
 
 
-def _own_position(cell: Cell, node: int, private: PrivateKeys, excluded: frozenset[int]) -> tuple[int, HpkePrivateKey]:
+def _own_position(
+    cell: Cell, node: int, private: PrivateKeys, excluded: frozenset[int]
+) -> tuple[int, HpkePrivateKey] | None:
     """Where in the resolution of `cell` the entry is that we can open, found by walking down to our leaf."""
     position = 0
     while True:
@@ -243,15 +247,14 @@ def _own_position(cell: Cell, node: int, private: PrivateKeys, excluded: frozens
                 if 2 * leaf == node and node in private:
                     return position, private[node]
                 position += leaf not in excluded
-            break
+            return None
         if cell.level == 0:
-            break
+            return None
         if node < cell.index:
             cell = cell.left
         else:
             position += cell.left.resolved - _excluded_below(cell.left, excluded)
             cell = cell.right
-    raise PeerError("VAL-12.4.2-7")
 
 
 def kept_private(private: PrivateKeys, before: RatchetTree, after: RatchetTree, own_leaf: int) -> PrivateKeys:

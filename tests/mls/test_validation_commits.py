@@ -173,11 +173,11 @@ def test_a_path_secret_for_a_node_whose_key_we_never_got() -> None:
     party_ = party(3)
     env = party_.env
     package = STRANGER.package(env)
-    forged = forge_commit(party_[B], env, party_.clients[B], [Add(package.key_package)])
-    for name in (A, C):
+    forged = forge_commit(party_[C], env, party_.clients[C], [Add(package.key_package)])
+    for name in (A, B):
         accepts(party_, name, forged.message)
-    info = info_of(forged, party_.clients[B], 1)
-    secret = forged.path_secrets[3]
+    info = info_of(forged, party_.clients[C], 2)
+    secret = forged.path_secrets[5]
     for given in (None, secret):
         welcome = forge_welcome(env, info, package, path_secret=given)
         party_.groups[D] = STRANGER.join(env, welcome, [package])

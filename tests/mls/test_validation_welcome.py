@@ -15,6 +15,7 @@ from mls.codec import opaque
 from mls.proposals import Add
 from mls.psk import ExternalPskId
 from mls.suite import Suite
+from mls.tree.ratchet_tree import RatchetTree
 from tests.mls.clients import Psks, client, environment, party
 from tests.mls.frankenstein import PathSurgery, flipped, forge_commit
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome, info_of
@@ -232,7 +233,7 @@ def test_a_path_secret_from_ourselves() -> None:
     env = environment("own")
     package = NEWCOMER.package(env)
     suite = Suite(1)
-    tree = front.RatchetTree.of_values(suite, [package.key_package.leaf_node])
+    tree = RatchetTree.of_values(suite, [package.key_package.leaf_node])
     info = forge_info(env, tree, NEWCOMER)
     welcomes = [forge_welcome(env, info, package, path_secret=secret) for secret in (bytes(32), None)]
     refuses_to_join("VAL-12.4.3.1-13", env, package, *welcomes)

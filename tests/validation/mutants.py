@@ -20,7 +20,6 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from tests.validation.sources import ROOT, Site, rule_of, sites, tests
 
@@ -101,6 +100,7 @@ class Mutation:
     jobs: int
     problems: list[str] = field(default_factory=list)
     killed: int = 0
+    failure: str = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -136,14 +136,28 @@ class Mutation:
         status = 3
         try:
             signal.alarm(SECONDS)
+            shown, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
             if site is not None:
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, 1)
-                os.dup2(null, 2)
                 self.switch.off = (site.module, site.nth)
-            status = int(_some_fails(items, loud=site is None))
+            failure = self._first_failure(items)
+            if failure and site is None:
+                os.write(shown, failure.encode())
+            status = int(bool(failure))
         finally:
             os._exit(status)
+
+    def _first_failure(self, items: Sequence[pytest.Item]) -> str:
+        for item in items:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if self.failure:
+                return f"{item.nodeid}\n{self.failure}\n"
+        return ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failure = report.longreprtext or "failed"
 
     def _verdict(self, child: int) -> str:
         _, status = os.waitpid(child, 0)
@@ -167,16 +181,6 @@ class Mutation:
             self.problems.append(f"{verdict}: {site.label}")
 
 
-def _some_fails(items: Sequence[pytest.Item], *, loud: bool) -> bool:
-    for item in items:
-        for report in runtestprotocol(item, log=False, nextitem=None):
-            if report.failed:
-                if loud:
-                    print(f"{item.nodeid}\n{report.longreprtext}", flush=True)
-                return True
-    return False
-
-
 def chosen(rules: Sequence[str], *, part: int = 0, parts: int = 1) -> list[Site]:
     """The sites of some rules (of all, if none is named), or every `parts`-th of them."""
     wanted = set(rules)
@@ -197,8 +201,9 @@ def run(mutants: Sequence[Site], *, jobs: int) -> int:
     sys.meta_path.insert(0, _Finder(switch))
     mutation = Mutation(switch, mutants, jobs)
     os.environ["VCD_LONG"] = ""
-    quiet = ["-qq", "--no-header", "--no-summary", "--capture=no", f"--rootdir={ROOT}"]
-    status = pytest.main([*quiet, "-p", "no:cacheprovider", *files], plugins=[mutation]) if files else 0
+    quiet = ["-qq", "--no-header", "--no-summary", "--capture=no", f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
+    patient = ["-o", "timeout=0", "-o", "faulthandler_timeout=0"]
+    status = pytest.main([*quiet, *patient, *files], plugins=[mutation]) if files else 0
     if status not in {0, 5} and not mutation.problems:
         mutation.problems.append(f"pytest stopped with status {int(status)}")
     for problem in mutation.problems:
