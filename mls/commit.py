@@ -1,65 +1,45 @@
-"""RFC 9420 §12.4: ending an epoch, as the one who commits and as everyone else.
+"""RFC 9420 §12.4.1: ending an epoch, as the one who commits.
 
-Both sides meet in `conclude`, which turns a new tree and a commit secret into the next epoch. A commit is created
-against a group value and yields the next value beside it; nothing is adopted until the caller does, so a commit that
-loses a race is simply not used. A received commit either yields the next value or raises, and changes nothing.
+A commit is created against a group value and yields the next value beside it; nothing is adopted until the caller
+does, so a commit that loses a race is simply not used. `mls.follow` is the other side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from hmac import compare_digest
 
 from mls.credential import Credential
-from mls.errors import BugError, CallerError, MissingProposalsError, MissingPskError, PeerError
+from mls.epoch import Applied, conclude, enter, gather_psks, provisional_context
+from mls.errors import CallerError, PeerError
 from mls.framing import (
-    AuthenticatedContent,
     Commit,
     Sender,
-    Verified,
 )
-from mls.leaf_node import Capabilities, Extensions, LeafNode, sign_leaf_node
+from mls.leaf_node import Capabilities, Extensions, sign_leaf_node
 from mls.messages import frame, send
-from mls.proposals import Proposal, ReInit
-from mls.provider import Environment, LeafExtensions, OwnLeaf, OwnPath, PathSupply
-from mls.psk import PreSharedKeyId, psk_secret
+from mls.proposals import Proposal
+from mls.provider import Environment, LeafExtensions, PathSupply
 from mls.public_state import PublicState
 from mls.registries import ContentType, LeafIndex, ProposalRef, ProposalType, SenderType
-from mls.schedule import (
-    Advanced,
-    GroupContext,
-    advance,
-    confirmation_tag,
-    confirmed_hash,
-    interim_hash,
-    receive_external_init,
-)
-from mls.secret_tree import SecretTree
-from mls.secrets import CommitSecret, InitSecret, PathSecret, PskSecret, SignaturePrivateKey
-from mls.state import Ended, Group, find_psk
-from mls.suite import Suite
+from mls.secrets import CommitSecret, InitSecret, PathSecret, SignaturePrivateKey
+from mls.state import Group
 from mls.tree.hashes import path_parent_hashes
-from mls.tree.nodes import grown
 from mls.tree.path import (
     PathKeys,
     PrivateKeys,
     UpdatePath,
-    check_shape,
     derive_path,
-    follow_path,
     kept_private,
     merge_path,
     seal_path,
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
 from mls.validation import (
-    Plan,
     Proposed,
     check_own_support,
     check_path_leaf,
     check_profiles,
-    check_public_key,
     plan,
 )
 from mls.welcome import GroupInfo, seal_welcome, sign_group_info, tree_extension
@@ -92,108 +72,6 @@ class Committed:
     """The next epoch."""
     added: tuple[LeafIndex, ...]
     path_secrets: dict[int, bytes] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """Everything a commit changes but its confirmation."""
-
-    tree: RatchetTree
-    private: PrivateKeys = field(repr=False)
-    commit_secret: CommitSecret
-    own_leaf: LeafIndex
-
-
-@dataclass(frozen=True, slots=True)
-class Concluded:
-    """The next epoch."""
-
-    advanced: Advanced
-    public: PublicState
-
-
-def leaf_place(tree: RatchetTree) -> tuple[RatchetTree, LeafIndex]:
-    """§12.4.2: the leftmost blank leaf, on a tree that is grown if there is none."""
-    if tree.member_count < tree.leaf_count:
-        cell = tree.root
-        while cell.level:
-            left = cell.left
-            cell = left if left.members < 1 << left.level else cell.right
-        return tree, LeafIndex(cell.index >> 1)
-    place = LeafIndex(tree.leaf_count)
-    return RatchetTree(tree.suite, grown(tree.root), tree.encryption_keys, tree.signature_keys, tree.profiles), place
-
-
-def provisional_context(state: PublicState, tree: RatchetTree, extensions: Extensions) -> GroupContext:
-    """§12.4.1: the next epoch's context with this epoch's transcript hash."""
-    context = state.context
-    return GroupContext.of(
-        context.cipher_suite,
-        context.group_id,
-        context.epoch + 1,
-        tree.hash,
-        context.confirmed_transcript_hash,
-        extensions,
-    )
-
-
-def conclude(
-    state: PublicState,
-    tree: RatchetTree,
-    extensions: Extensions,
-    authenticated: AuthenticatedContent,
-    init: InitSecret,
-    commit: CommitSecret,
-    psk: PskSecret,
-    labels: tuple[bytes, ...],
-) -> Concluded:
-    """The transcript, the new context, the key schedule and the confirmation tag."""
-    suite = state.suite
-    confirmed = confirmed_hash(suite, state.interim_hash, authenticated.transcript_input())
-    old = state.context
-    context = GroupContext.of(old.cipher_suite, old.group_id, old.epoch + 1, tree.hash, confirmed, extensions)
-    advanced = advance(suite, init, commit, psk, context.encoded, labels)
-    tag = confirmation_tag(suite, advanced.secrets.confirmation, confirmed)
-    return Concluded(advanced, PublicState(suite, context, tree, interim_hash(suite, confirmed, tag), tag))
-
-
-def enter(
-    group: Group, applied: Applied, concluded: Concluded, signer: SignaturePrivateKey, reinit: ReInit | None
-) -> Group:
-    """The member's next value."""
-    advanced = concluded.advanced
-    public = concluded.public
-    kept = group.parameters.resumption_psks
-    resumption = (*group.resumption, (public.epoch, advanced.secrets.resumption))
-    return Group(
-        parameters=group.parameters,
-        public=public,
-        own_leaf=applied.own_leaf,
-        signature_key=signer,
-        private=applied.private,
-        secrets=advanced.secrets,
-        keys=SecretTree.of(advanced.encryption, public.tree.leaf_count),
-        proposals={},
-        updates={},
-        resumption=resumption[-kept:] if kept else (),
-        ended=reinit,
-    )
-
-
-def gather_psks(
-    env: Environment, groups: Sequence[Group], suite: Suite, psk_ids: Sequence[PreSharedKeyId]
-) -> PskSecret:
-    """§8.4, with every key found first."""
-    found = []
-    for psk_id in psk_ids:
-        psk = find_psk(env, groups, psk_id)
-        if psk is None:
-            raise MissingPskError("a pre-shared key that the commit uses is not here")
-        found.append((psk_id, psk))
-    return psk_secret(suite, found)
-
-
-# Committing
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,182 +329,3 @@ def create_commit(
         added=outcome.added,
         path_secrets=path_secrets,
     )
-
-
-# Following
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
-    """A commit of somebody else, carried out."""
-
-    group: Group
-    plan: Plan
-    committer: LeafIndex
-    external: bool
-
-
-def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
-    """The commit's list, with references looked up."""
-    items = []
-    missing = []
-    for item in commit.proposals:
-        if isinstance(item, bytes):
-            found = group.proposals.get(item)
-            if found is None:
-                missing.append(item)
-            else:
-                items.append(found)
-        else:
-            items.append(Proposed(item, sender))
-    if missing:
-        if sender.type == SenderType.NEW_MEMBER_COMMIT:
-            raise PeerError("VAL-12.4.3.2-2")
-        raise MissingProposalsError(tuple(missing))
-    return items
-
-
-def process_commit(group: Group, env: Environment, verified: Verified, *, own: OwnLeaf | None = None) -> Followed:
-    """§12.4.2."""
-    state = group.public
-    suite = state.suite
-    authenticated = verified.authenticated
-    content = authenticated.content
-    commit = content.body
-    if not isinstance(commit, Commit):
-        raise BugError("process_commit was given something else")
-    sender = content.sender
-    external = sender.type == SenderType.NEW_MEMBER_COMMIT
-    items = resolve(group, commit, sender)
-    outcome = plan(env, state, group.parameters, sender, items, sending=False)
-    path = commit.path
-    if path is None and outcome.path_required:
-        raise PeerError("VAL-12.4.2-2")
-    tree = outcome.tree
-    place = LeafIndex(sender.index)
-    if external:
-        tree, place = leaf_place(tree)
-    supplied = None
-    if own is not None and path is not None and _is_own(group, place, outcome, external=external):
-        supplied = own.own_path(path.leaf_node, state.group_id)
-    if group.own_leaf in outcome.removed and supplied is None:
-        return Followed(group=replace(group, ended=Ended.REMOVED), plan=outcome, committer=place, external=external)
-    if outcome.extensions is not state.context.extensions:
-        check_own_support(group.parameters, outcome.extensions)
-    psk = gather_psks(env, [group], suite, outcome.psks)
-    signer = group.signature_key
-    pending = outcome.updated.get(group.own_leaf)
-    private = group.private
-    if pending is not None:
-        update = group.updates.get(pending.encoded)
-        if update is None and own is not None:
-            update = own.own_update(pending, state.group_id)
-        if update is None:
-            raise PeerError("VAL-12.1.2-3")
-        private = {2 * group.own_leaf: update.leaf_private}
-        signer = update.signature_private
-    elif outcome.updated or outcome.removed:
-        private = kept_private(private, state.tree, tree, group.own_leaf)
-    if path is None:
-        applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
-    else:
-        old = _replaced_leaf(state, outcome, place, external=external)
-        applied = _apply_path(env, group, outcome, tree, place, path, old, private, supplied)
-    init = group.secrets.init
-    if outcome.external_init is not None:
-        if supplied is not None and supplied.external_init is not None:
-            init = supplied.external_init
-        else:
-            init = receive_external_init(suite, group.secrets.external, outcome.external_init)
-    concluded = conclude(
-        state,
-        applied.tree,
-        outcome.extensions,
-        authenticated,
-        init,
-        applied.commit_secret,
-        psk,
-        group.parameters.epoch_labels,
-    )
-    if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
-        raise PeerError("VAL-12.4.2-10")
-    following = enter(group, applied, concluded, signer, outcome.reinit)
-    return Followed(group=following, plan=outcome, committer=place, external=external)
-
-
-def _is_own(group: Group, place: LeafIndex, outcome: Plan, *, external: bool) -> bool:
-    """Whether the committer is our own leaf, on another device."""
-    return group.own_leaf in outcome.removed if external else place == group.own_leaf
-
-
-def _replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, external: bool) -> LeafNode | None:
-    """The leaf that the committer's new one takes the place of."""
-    if not external:
-        return state.tree.leaf(place)
-    return state.tree.leaf(outcome.removed[0]) if outcome.removed else None
-
-
-def _apply_path(
-    env: Environment,
-    group: Group,
-    outcome: Plan,
-    tree: RatchetTree,
-    place: LeafIndex,
-    path: UpdatePath,
-    old: LeafNode | None,
-    private: PrivateKeys,
-    supplied: OwnPath | None,
-) -> Applied:
-    state = group.public
-    suite = state.suite
-    leaf_node = path.leaf_node
-    check_path_leaf(env, state, place, leaf_node, old)
-    whole = tree.path(place)
-    steps = [step for step in whole if step.copath.resolved]
-    excluded = frozenset(outcome.added)
-    check_shape(steps, path, excluded)
-    public = [node.encryption_key for node in path.nodes]
-    taken = tree.encryption_keys
-    for key in (leaf_node.encryption_key, *public):
-        if key in taken:
-            raise PeerError("VAL-12.4.2-4")
-    for key in public:
-        check_public_key(suite, key)
-    hashes = path_parent_hashes(suite, steps, public)
-    if leaf_node.parent_hash != hashes[-1]:
-        raise PeerError("VAL-7.9-1")
-    fresh = merge_path(tree, place, leaf_node, whole, steps, public, hashes)
-    if fresh.profiles is not tree.profiles:
-        check_profiles(fresh, outcome.extensions)
-    if supplied is not None:
-        return _own_path(suite, fresh, place, path, steps, supplied)
-    context = provisional_context(state, fresh, outcome.extensions)
-    followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, excluded)
-    return Applied(fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf)
-
-
-def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step]) -> PrivateKeys:
-    """Forget the keys of nodes that the path blanked: those on it whose other side stands for nobody."""
-    if len(whole) == len(steps):
-        return learned
-    filtered = {step.cell.index for step in steps}
-    for step in whole:
-        index = step.cell.index
-        if index in learned and index not in filtered:
-            learned = {at: key for at, key in learned.items() if at != index}
-    return learned
-
-
-def _own_path(
-    suite: Suite, fresh: RatchetTree, place: LeafIndex, path: UpdatePath, steps: list[Step], supplied: OwnPath
-) -> Applied:
-    """A sibling's commit: the whole path follows from what the hook derived, and must match what was sent."""
-    if suite.hpke.public_key(supplied.leaf_private) != path.leaf_node.encryption_key:
-        raise PeerError("VAL-12.4.2-9")
-    keys = derive_path(suite, supplied.path_secret, len(steps))
-    if keys.public != [node.encryption_key for node in path.nodes]:
-        raise PeerError("VAL-12.4.2-9")
-    private: PrivateKeys = {2 * place: supplied.leaf_private}
-    for step, key in zip(steps, keys.private, strict=True):
-        private[step.cell.index] = key
-    return Applied(fresh, private, keys.commit_secret, place)

@@ -10,13 +10,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from mls.codec import opaque
-from mls.commit import (
-    conclude,
-    gather_psks,
-    leaf_place,
-    make_path,
-)
+from mls.commit import make_path
 from mls.credential import Credential
+from mls.epoch import conclude, gather_psks, leaf_place
 from mls.errors import CallerError, PeerError
 from mls.framing import (
     AuthenticatedContent,
@@ -181,7 +177,7 @@ def propose_self(
     authenticated_data: bytes = b"",
 ) -> bytes:
     """§12.1.8: ask to be added, signed with the KeyPackage's own key."""
-    suite = env.provider.suite(package.key_package.cipher_suite)
+    suite = env.suite(package.key_package.cipher_suite)
     sender = Sender(SenderType.NEW_MEMBER_PROPOSAL)
     return _outside(
         suite,
@@ -206,7 +202,7 @@ def propose_as_sender(
     authenticated_data: bytes = b"",
 ) -> bytes:
     """§12.1.8.1: propose as one of the group's external senders."""
-    suite = env.provider.suite(cipher_suite)
+    suite = env.suite(cipher_suite)
     sender = Sender(SenderType.EXTERNAL, sender_index)
     return _outside(suite, signature_private, group_id, epoch, sender, proposal, authenticated_data)
 

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mls import external, welcome
-from mls.commit import KEEP, Committed, NewLeaf, create_commit, process_commit
+from mls.commit import KEEP, Committed, NewLeaf, create_commit
 from mls.credential import Credential
 from mls.errors import CallerError, PeerError
+from mls.follow import process_commit
 from mls.framing import Commit as CommitBody, Sender, encode_message
 from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
 from mls.messages import frame, open_message, send
@@ -142,7 +143,7 @@ def create(
     epoch_secret: EpochSecret | None = None,
 ) -> Group:
     """A group of one (§11); the leaf key and the first epoch secret are random unless supplied."""
-    suite = env.provider.suite(cipher_suite)
+    suite = env.suite(cipher_suite)
     leaf_private, leaf_public = leaf_key or suite.generate_key_pair(env.provider.random)
     leaf = sign_leaf_node(
         suite,

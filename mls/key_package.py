@@ -83,7 +83,7 @@ def create_key_package(
     leaf_key: tuple[HpkePrivateKey, bytes] | None = None,
 ) -> KeyPackageSecrets:
     """A fresh KeyPackage; the two key pairs are drawn at random unless the caller supplies them."""
-    suite = env.provider.suite(cipher_suite)
+    suite = env.suite(cipher_suite)
     init_private, init_public = init_key or suite.generate_key_pair(env.provider.random)
     leaf_private, leaf_public = leaf_key or suite.generate_key_pair(env.provider.random)
     leaf_node = sign_leaf_node(

@@ -103,22 +103,34 @@ class Capabilities:
             ]
         )
 
-    def supports_extension(self, kind: int) -> bool:
-        return kind in DEFAULT_EXTENSIONS or kind in self.extensions
+    # Both sides of these comparisons may be as long as a message, so each is walked once: sets, not look-ups.
 
-    def supports_proposal(self, kind: int) -> bool:
-        return kind in DEFAULT_PROPOSALS or kind in self.proposals
+    def supports_extensions(self, kinds: frozenset[int]) -> bool:
+        beyond = kinds - DEFAULT_EXTENSIONS
+        return not beyond or beyond.issubset(self.extensions)
 
-    def supports(self, required: RequiredCapabilities) -> bool:
-        return (
-            all(map(self.supports_extension, required.extensions))
-            and all(map(self.supports_proposal, required.proposals))
-            and all(kind in self.credentials for kind in required.credentials)
-        )
+    def supports_proposals(self, kinds: frozenset[int]) -> bool:
+        beyond = kinds - DEFAULT_PROPOSALS
+        return not beyond or beyond.issubset(self.proposals)
+
+    def supports_credentials(self, kinds: frozenset[int]) -> bool:
+        return not kinds or kinds.issubset(self.credentials)
+
+
+_COMMON = 512
+"""Encoded capabilities of more bytes are nobody's habit, and are not remembered: they would fill the memory."""
+
+
+def _capabilities(encoded: bytes) -> Capabilities:
+    return _remembered(encoded) if len(encoded) <= _COMMON else _parsed(encoded)
 
 
 @lru_cache(maxsize=256)
-def _capabilities(encoded: bytes) -> Capabilities:
+def _remembered(encoded: bytes) -> Capabilities:
+    return _parsed(encoded)
+
+
+def _parsed(encoded: bytes) -> Capabilities:
     reader = Reader(encoded)
     lists = [read_u16_vector(reader) for _ in range(5)]
     return Capabilities(lists[0], lists[1], lists[2], lists[3], lists[4], encoded)
@@ -226,7 +238,7 @@ class LeafNode:
 
     def supports_extensions(self) -> bool:
         """Whether the leaf's own extensions are among its capabilities (§7.3)."""
-        return all(self.capabilities.supports_extension(extension.type) for extension in self.extensions)
+        return self.capabilities.supports_extensions(frozenset(extension.type for extension in self.extensions))
 
 
 def sign_leaf_node(

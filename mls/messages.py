@@ -1,7 +1,7 @@
 """RFC 9420 §6, §12.1 and §15: sealing and opening what members say to each other.
 
 `open_message` takes bytes as far as verified content and the group value whose key they used; what the content then
-does is for `mls.commit` and `mls.group`. `seal_content` is the way out for everything a member sends.
+does is for `mls.follow` and `mls.group`. `seal_content` is the way out for everything a member sends.
 """
 
 from __future__ import annotations

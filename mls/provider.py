@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from mls.errors import CallerError
+
 if TYPE_CHECKING:
     from mls.credential import Authentication
     from mls.leaf_node import Extension, LeafNode
@@ -63,6 +65,13 @@ class Environment:
     authentication: Authentication
     now: int
     psks: PskStore = field(default_factory=NoPsks)
+
+    def suite(self, cipher_suite: int) -> Suite:
+        """The suite that a local program asked for."""
+        try:
+            return self.provider.suite(cipher_suite)
+        except KeyError:
+            raise CallerError(f"cipher suite {cipher_suite} is not supported here", "use one of 1 to 7") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from cryptography.exceptions import InvalidTag
 
 from mls import signatures
 from mls.codec import opaque, varint
-from mls.errors import CallerError
 from mls.hpke import AEADS, Aead, CryptoError, Hpke, OpenSslX25519, PyhpkeHpke, X25519Hpke
 from mls.kdf import Kdf
 from mls.registries import CipherSuite
@@ -83,10 +82,7 @@ class Suite:
     )
 
     def __init__(self, cipher_suite: int, *, hpke: Hpke | None = None, scheme: Scheme | None = None) -> None:
-        try:
-            row = SUITES[cipher_suite]
-        except KeyError:
-            raise CallerError(f"cipher suite {cipher_suite} is unknown", "use one of 1 to 7") from None
+        row = SUITES[cipher_suite]
         self.cipher_suite = int(cipher_suite)
         self.kdf = Kdf(row.hash)
         self.hash = self.kdf.hash

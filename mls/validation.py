@@ -218,7 +218,7 @@ def _check_types(tree: RatchetTree, removed: list[LeafIndex], types: list[int]) 
     remaining = tree.evolved({}, removed, [])[0] if removed else tree
     for _, profile in remaining.profiles.items():  # noqa: PERF102 - a PMap has no values()
         for kind in types:
-            if not profile.capabilities.supports_proposal(kind):
+            if not profile.capabilities.supports_proposals(frozenset({kind})):
                 raise PeerError("VAL-12.2-10", f"type {kind}")
 
 
@@ -408,7 +408,8 @@ def check_group_extensions(env: Environment, extensions: Extensions) -> None:
 def check_profiles(tree: RatchetTree, extensions: Extensions) -> None:
     """§7.3, §11.1 and §13.4: every member supports what the group and the other members use."""
     required = parse_required_capabilities(find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES))
-    kinds = [extension.type for extension in extensions]
+    wanted = frozenset(required.extensions), frozenset(required.proposals), frozenset(required.credentials)
+    kinds = frozenset(extension.type for extension in extensions)
     profiles = [profile for _, profile in tree.profiles.items()]
     in_use = {profile.credential_type for profile in profiles}
     cipher_suite = tree.suite.cipher_suite
@@ -416,9 +417,13 @@ def check_profiles(tree: RatchetTree, extensions: Extensions) -> None:
         capabilities = profile.capabilities
         if MLS10 not in capabilities.versions or cipher_suite not in capabilities.cipher_suites:
             raise PeerError("VAL-11.1-1")
-        if not capabilities.supports(required):
+        if not (
+            capabilities.supports_extensions(wanted[0])
+            and capabilities.supports_proposals(wanted[1])
+            and capabilities.supports_credentials(wanted[2])
+        ):
             raise PeerError("VAL-7.3-3")
-        if not all(map(capabilities.supports_extension, kinds)):
+        if not capabilities.supports_extensions(kinds):
             raise PeerError("VAL-13.4-2")
         if not in_use.issubset(capabilities.credentials):
             raise PeerError("VAL-7.3-4")

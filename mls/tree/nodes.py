@@ -10,7 +10,6 @@ kept fork its difference.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mls.codec import Reader, opaque, read_u32_vector, u32_vector
@@ -110,7 +109,7 @@ class Cell:
         else:
             left = self.left
             right = self.right
-            below = opaque(left._digest or left.tree_hash(suite)) + opaque(right._digest or right.tree_hash(suite))
+            below = opaque(left.tree_hash(suite)) + opaque(right.tree_hash(suite))
             body = b"\x02\x00" + below if value is None else b"\x02\x01" + value.encoded + below
         digest = self._digest = suite.hash(body)
         return digest
@@ -154,9 +153,7 @@ def _blank_hash(suite: Suite, index: int, level: int) -> bytes:
     hash_ = suite.hash
     row = [hash_(b"\x01" + leaf.to_bytes(4, "big") + b"\x00") for leaf in range(first, first + (1 << level))]
     while len(row) > 1:
-        row = [
-            hash_(b"\x02\x00" + opaque(row[at]) + opaque(row[at + 1])) for at in range(0, len(row), 2)
-        ]
+        row = [hash_(b"\x02\x00" + opaque(row[at]) + opaque(row[at + 1])) for at in range(0, len(row), 2)]
     return row[0]
 
 

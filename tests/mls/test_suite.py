@@ -21,10 +21,11 @@ from hypothesis import example, given, strategies as st
 from pyhpke import AEADId, CipherSuite as PyhpkeSuite, KDFId, KEMId
 
 import mls.secrets
+from mls.credential import TrustBasic
 from mls.errors import CallerError
 from mls.hpke import CryptoError, Curve25519, OpenSslX25519
 from mls.kdf import Kdf
-from mls.provider import Provider
+from mls.provider import Environment, Provider
 from mls.secrets import HpkePrivateKey, Secret, SignaturePrivateKey
 from mls.signatures import Signed
 from mls.suite import SUITES, Suite
@@ -385,7 +386,10 @@ def test_unknown_suites() -> None:
     for provider in (SeededProvider(), SystemProvider(threads=1)):
         with pytest.raises(KeyError):
             provider.suite(8)
-    with pytest.raises(CallerError):
+        env = Environment(provider=provider, authentication=TrustBasic(), now=0)
+        with pytest.raises(CallerError, match="cipher suite 8"):
+            env.suite(8)
+    with pytest.raises(KeyError):
         Suite(0x0A0A)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mls.codec import opaque, u32, vector
-from mls.commit import leaf_place
+from mls.epoch import leaf_place
 from mls.credential import BasicCredential, X509Credential
 from mls.errors import PeerError
 from mls.leaf_node import Capabilities, LeafNode, default_capabilities, sign_leaf_node

@@ -38,6 +38,7 @@ export {
 } from "ts-mls";
 export { decodeVarLenData, lengthEncoder } from "./node_modules/ts-mls/dist/src/codec/variableLength.js";
 export { signWithLabel } from "./node_modules/ts-mls/dist/src/crypto/signature.js";
+export { verifyKeyPackage } from "./node_modules/ts-mls/dist/src/keyPackage.js";
 export { encodeLeafNodeTBS } from "./node_modules/ts-mls/dist/src/leafNode.js";
 export { accumulatePskSecret } from "./node_modules/ts-mls/dist/src/pskIndex.js";
 export { decodeRatchetTree, encodeRatchetTree } from "./node_modules/ts-mls/dist/src/ratchetTree.js";

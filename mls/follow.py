@@ -1,0 +1,223 @@
+"""RFC 9420 §12.4.2: following a commit that somebody else made, another device of ours included.
+
+A received commit either yields the next value or raises, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hmac import compare_digest
+
+from mls.epoch import Applied, conclude, enter, gather_psks, leaf_place, provisional_context
+from mls.errors import BugError, MissingProposalsError, PeerError
+from mls.framing import (
+    Commit,
+    Sender,
+    Verified,
+)
+from mls.leaf_node import LeafNode
+from mls.provider import Environment, OwnLeaf, OwnPath
+from mls.public_state import PublicState
+from mls.registries import LeafIndex, SenderType
+from mls.schedule import (
+    receive_external_init,
+)
+from mls.secrets import CommitSecret
+from mls.state import Ended, Group
+from mls.suite import Suite
+from mls.tree.hashes import path_parent_hashes
+from mls.tree.path import (
+    PrivateKeys,
+    UpdatePath,
+    check_shape,
+    derive_path,
+    follow_path,
+    kept_private,
+    merge_path,
+)
+from mls.tree.ratchet_tree import RatchetTree, Step
+from mls.validation import (
+    Plan,
+    Proposed,
+    check_own_support,
+    check_path_leaf,
+    check_profiles,
+    check_public_key,
+    plan,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A commit of somebody else, carried out."""
+
+    group: Group
+    plan: Plan
+    committer: LeafIndex
+    external: bool
+
+
+def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
+    """The commit's list, with references looked up."""
+    items = []
+    missing = []
+    for item in commit.proposals:
+        if isinstance(item, bytes):
+            found = group.proposals.get(item)
+            if found is None:
+                missing.append(item)
+            else:
+                items.append(found)
+        else:
+            items.append(Proposed(item, sender))
+    if missing:
+        if sender.type == SenderType.NEW_MEMBER_COMMIT:
+            raise PeerError("VAL-12.4.3.2-2")
+        raise MissingProposalsError(tuple(missing))
+    return items
+
+
+def process_commit(group: Group, env: Environment, verified: Verified, *, own: OwnLeaf | None = None) -> Followed:
+    """§12.4.2."""
+    state = group.public
+    suite = state.suite
+    authenticated = verified.authenticated
+    content = authenticated.content
+    commit = content.body
+    if not isinstance(commit, Commit):
+        raise BugError("process_commit was given something else")
+    sender = content.sender
+    external = sender.type == SenderType.NEW_MEMBER_COMMIT
+    items = resolve(group, commit, sender)
+    outcome = plan(env, state, group.parameters, sender, items, sending=False)
+    path = commit.path
+    if path is None and outcome.path_required:
+        raise PeerError("VAL-12.4.2-2")
+    tree = outcome.tree
+    place = LeafIndex(sender.index)
+    if external:
+        tree, place = leaf_place(tree)
+    supplied = None
+    if own is not None and path is not None and _is_own(group, place, outcome, external=external):
+        supplied = own.own_path(path.leaf_node, state.group_id)
+    if group.own_leaf in outcome.removed and supplied is None:
+        return Followed(group=replace(group, ended=Ended.REMOVED), plan=outcome, committer=place, external=external)
+    if outcome.extensions is not state.context.extensions:
+        check_own_support(group.parameters, outcome.extensions)
+    psk = gather_psks(env, [group], suite, outcome.psks)
+    signer = group.signature_key
+    pending = outcome.updated.get(group.own_leaf)
+    private = group.private
+    if pending is not None:
+        update = group.updates.get(pending.encoded)
+        if update is None and own is not None:
+            update = own.own_update(pending, state.group_id)
+        if update is None:
+            raise PeerError("VAL-12.1.2-3")
+        private = {2 * group.own_leaf: update.leaf_private}
+        signer = update.signature_private
+    elif outcome.updated or outcome.removed:
+        private = kept_private(private, state.tree, tree, group.own_leaf)
+    if path is None:
+        applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
+    else:
+        old = _replaced_leaf(state, outcome, place, external=external)
+        applied = _apply_path(env, group, outcome, tree, place, path, old, private, supplied)
+    init = group.secrets.init
+    if outcome.external_init is not None:
+        if supplied is not None and supplied.external_init is not None:
+            init = supplied.external_init
+        else:
+            init = receive_external_init(suite, group.secrets.external, outcome.external_init)
+    concluded = conclude(
+        state,
+        applied.tree,
+        outcome.extensions,
+        authenticated,
+        init,
+        applied.commit_secret,
+        psk,
+        group.parameters.epoch_labels,
+    )
+    if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
+        raise PeerError("VAL-12.4.2-10")
+    following = enter(group, applied, concluded, signer, outcome.reinit)
+    return Followed(group=following, plan=outcome, committer=place, external=external)
+
+
+def _is_own(group: Group, place: LeafIndex, outcome: Plan, *, external: bool) -> bool:
+    """Whether the committer is our own leaf, on another device."""
+    return group.own_leaf in outcome.removed if external else place == group.own_leaf
+
+
+def _replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, external: bool) -> LeafNode | None:
+    """The leaf that the committer's new one takes the place of."""
+    if not external:
+        return state.tree.leaf(place)
+    return state.tree.leaf(outcome.removed[0]) if outcome.removed else None
+
+
+def _apply_path(
+    env: Environment,
+    group: Group,
+    outcome: Plan,
+    tree: RatchetTree,
+    place: LeafIndex,
+    path: UpdatePath,
+    old: LeafNode | None,
+    private: PrivateKeys,
+    supplied: OwnPath | None,
+) -> Applied:
+    state = group.public
+    suite = state.suite
+    leaf_node = path.leaf_node
+    check_path_leaf(env, state, place, leaf_node, old)
+    whole = tree.path(place)
+    steps = [step for step in whole if step.copath.resolved]
+    excluded = frozenset(outcome.added)
+    check_shape(steps, path, excluded)
+    public = [node.encryption_key for node in path.nodes]
+    taken = tree.encryption_keys
+    for key in (leaf_node.encryption_key, *public):
+        if key in taken:
+            raise PeerError("VAL-12.4.2-4")
+    for key in public:
+        check_public_key(suite, key)
+    hashes = path_parent_hashes(suite, steps, public)
+    if leaf_node.parent_hash != hashes[-1]:
+        raise PeerError("VAL-7.9-1")
+    fresh = merge_path(tree, place, leaf_node, whole, steps, public, hashes)
+    if fresh.profiles is not tree.profiles:
+        check_profiles(fresh, outcome.extensions)
+    if supplied is not None:
+        return _own_path(suite, fresh, place, path, steps, supplied)
+    context = provisional_context(state, fresh, outcome.extensions)
+    followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, excluded)
+    return Applied(fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf)
+
+
+def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step]) -> PrivateKeys:
+    """Forget the keys of nodes that the path blanked: those on it whose other side stands for nobody."""
+    if len(whole) == len(steps):
+        return learned
+    filtered = {step.cell.index for step in steps}
+    for step in whole:
+        index = step.cell.index
+        if index in learned and index not in filtered:
+            learned = {at: key for at, key in learned.items() if at != index}
+    return learned
+
+
+def _own_path(
+    suite: Suite, fresh: RatchetTree, place: LeafIndex, path: UpdatePath, steps: list[Step], supplied: OwnPath
+) -> Applied:
+    """A sibling's commit: the whole path follows from what the hook derived, and must match what was sent."""
+    if suite.hpke.public_key(supplied.leaf_private) != path.leaf_node.encryption_key:
+        raise PeerError("VAL-12.4.2-9")
+    keys = derive_path(suite, supplied.path_secret, len(steps))
+    if keys.public != [node.encryption_key for node in path.nodes]:
+        raise PeerError("VAL-12.4.2-9")
+    private: PrivateKeys = {2 * place: supplied.leaf_private}
+    for step, key in zip(steps, keys.private, strict=True):
+        private[step.cell.index] = key
+    return Applied(fresh, private, keys.commit_secret, place)
