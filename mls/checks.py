@@ -71,7 +71,6 @@ CHECKS: dict[str, Check] = _table(
         "VAL-7.3-8": "an encryption key occurs twice in the tree",
         "VAL-7.3-9": "a signature key occurs twice in the tree",
         "VAL-7.9-1": "the leaf's parent hash does not match the path",
-        "VAL-7.9-2": "the root names a parent hash, and nothing is above it",
         "VAL-7.9.2-1": "a parent node is not parent-hash valid",
         # Key schedule
         "VAL-8.1-1": "the group context has another protocol version",

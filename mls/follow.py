@@ -100,7 +100,12 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
     supplied = None
     if own is not None and path is not None and _is_own(group, place, outcome, external=external):
         supplied = own.own_path(path.leaf_node, state.group_id)
+    merged = None
+    if path is not None:
+        old = _replaced_leaf(state, outcome, place, external=external)
+        merged = _merged_path(env, state, outcome, tree, place, path, old)
     if group.own_leaf in outcome.removed and supplied is None:
+        # What a stranger says in our name was refused above; the rest is sealed to those who stay.
         return Followed(group=replace(group, ended=Ended.REMOVED), plan=outcome, committer=place, external=external)
     if outcome.extensions is not state.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
@@ -118,11 +123,10 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         signer = update.signature_private
     elif outcome.updated or outcome.removed:
         private = kept_private(private, state.tree, tree, group.own_leaf)
-    if path is None:
+    if merged is None:
         applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
     else:
-        old = _replaced_leaf(state, outcome, place, external=external)
-        applied = _apply_path(env, group, outcome, tree, place, path, old, private, supplied)
+        applied = _apply_path(group, outcome, place, merged, private, supplied)
     init = group.secrets.init
     if outcome.external_init is not None:
         if supplied is not None and supplied.external_init is not None:
@@ -157,18 +161,27 @@ def _replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, exter
     return state.tree.leaf(outcome.removed[0]) if outcome.removed else None
 
 
-def _apply_path(
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A path that everybody can check, in the tree; its secrets were not looked at."""
+
+    path: UpdatePath
+    tree: RatchetTree
+    whole: list[Step]
+    steps: list[Step]
+    excluded: frozenset[int]
+
+
+def _merged_path(
     env: Environment,
-    group: Group,
+    state: PublicState,
     outcome: Plan,
     tree: RatchetTree,
     place: LeafIndex,
     path: UpdatePath,
     old: LeafNode | None,
-    private: PrivateKeys,
-    supplied: OwnPath | None,
-) -> Applied:
-    state = group.public
+) -> Merged:
+    """The public half of §12.4.2's path: leaf, shape, keys and parent hashes."""
     suite = state.suite
     leaf_node = path.leaf_node
     check_path_leaf(env, state, place, leaf_node, old)
@@ -189,11 +202,27 @@ def _apply_path(
     fresh = merge_path(tree, place, leaf_node, whole, steps, public, hashes)
     if fresh.profiles is not tree.profiles:
         check_profiles(fresh, outcome.extensions)
+    return Merged(path, fresh, whole, steps, excluded)
+
+
+def _apply_path(
+    group: Group,
+    outcome: Plan,
+    place: LeafIndex,
+    merged: Merged,
+    private: PrivateKeys,
+    supplied: OwnPath | None,
+) -> Applied:
+    """The secret half: what the path tells us, or what a sibling supplies."""
+    state = group.public
+    suite = state.suite
+    path, fresh, steps = merged.path, merged.tree, merged.steps
     if supplied is not None:
         return _own_path(suite, fresh, place, path, steps, supplied)
     context = provisional_context(state, fresh, outcome.extensions)
-    followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, excluded)
-    return Applied(fresh, _without_blanked(followed.private, whole, steps), followed.commit_secret, group.own_leaf)
+    followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, merged.excluded)
+    learned = _without_blanked(followed.private, merged.whole, steps)
+    return Applied(fresh, learned, followed.commit_secret, group.own_leaf)
 
 
 def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step]) -> PrivateKeys:

@@ -113,6 +113,7 @@ def plan(
     tree = state.tree
     updated: dict[LeafIndex, LeafNode] = {}
     removed: list[LeafIndex] = []
+    changed: set[LeafIndex] = set()
     adds: list[KeyPackage] = []
     unchecked: list[KeyPackage] = []
     psks: list[PreSharedKeyId] = []
@@ -137,15 +138,17 @@ def plan(
             leaf = LeafIndex(item.sender.index)
             if leaf == committer.index:
                 raise PeerError("VAL-12.2-1")
-            if leaf in updated or leaf in removed:
+            if leaf in changed:
                 raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+            changed.add(leaf)
             updated[leaf] = proposal.leaf_node
         elif isinstance(proposal, Remove):
             leaf = proposal.removed
             if not external and leaf == committer.index:
                 raise PeerError("VAL-12.2-2")
-            if leaf in updated or leaf in removed:
+            if leaf in changed:
                 raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+            changed.add(leaf)
             removed.append(leaf)
         elif isinstance(proposal, PreSharedKey):
             if proposal.psk in seen_psks:
@@ -203,13 +206,14 @@ def plan(
 def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: list[LeafIndex]) -> None:
     """§12.2: no client twice, where a client is known by its signature key."""
     seen: set[bytes] = set()
+    gone = frozenset(removed)
     for package in adds:
         key = package.leaf_node.signature_key
         if key in seen:
             raise PeerError("VAL-12.2-4")
         seen.add(key)
         member = tree.signature_keys.find(key)
-        if member is not None and member not in removed:
+        if member is not None and member not in gone:
             raise PeerError("VAL-12.2-5", f"leaf {member}")
 
 

@@ -48,8 +48,6 @@ def _check(tree: RatchetTree, cell: Cell) -> None:
     """One child vouches. Both cannot: each one's hash would have to cover the other's."""
     parent = cell.value
     assert isinstance(parent, ParentNode)  # noqa: S101 - a cell above level 0 holds a ParentNode or None
-    if parent.parent_hash and cell is tree.root:
-        raise PeerError("VAL-7.9-2")
     suite = tree.suite
     unmerged = parent.unmerged_leaves
     head = opaque(parent.encryption_key) + opaque(parent.parent_hash)

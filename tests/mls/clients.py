@@ -8,6 +8,7 @@ one of a given size and shape, and remembers the making: groups are values, so e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from mls import group as front
 from mls.codec import opaque, u16, u32, u64
 from mls.commit import Committed
 from mls.credential import Authentication, BasicCredential, TrustBasic
+from mls.errors import StaleError
 from mls.framing import Sender, encode_message
 from mls.group import ApplicationMessage, CommitMessage, Event, ExternallyJoined, ProposalMessage
 from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
@@ -463,8 +465,9 @@ def insider_private(
     key = bytes(suite.key_size)
     nonce = bytes(12)
     if at < group.keys.leaf_count and generation < 100:
-        _, found = group.keys.key_at(suite, at, kind, generation, max_forward=100, out_of_order=0)
-        key, nonce = found.key, found.nonce
+        with suppress(StaleError):  # a key that was used is gone; any other will do
+            _, found = group.keys.key_at(suite, at, kind, generation, max_forward=100, out_of_order=0)
+            key, nonce = found.key, found.nonce
     head = opaque(group.group_id) + u64(group.epoch) + bytes([content_type])
     ciphertext = suite.aead_seal(key, nonce, head + opaque(authenticated_data), plaintext)
     sample = ciphertext[: suite.hash_size]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mls.codec import opaque, u8, u16, u32, u64, vector
-from mls.epoch import conclude, leaf_place, provisional_context
 from mls.credential import Credential
+from mls.epoch import conclude, leaf_place, provisional_context
 from mls.framing import (
     AuthenticatedContent,
     Commit,

@@ -9,7 +9,7 @@ from mls import group as front
 from mls.codec import opaque
 from mls.credential import BasicCredential, Credential, TrustBasic, X509Credential
 from mls.leaf_node import Extension
-from mls.proposals import ExternalSender, GroupContextExtensions, Remove, external_senders_extension
+from mls.proposals import ExternalSender, GroupContextExtensions, Proposal, Remove, external_senders_extension
 from mls.registries import LeafIndex
 from tests.mls.clients import client, environment, party
 from tests.mls.frankenstein import (
@@ -151,10 +151,11 @@ def test_a_resync_in_somebody_else_s_name() -> None:
     party_ = party(3)
     env = party_.env
     init, secret = external_init(party_[A], env)
-    proposals = [init, Remove(LeafIndex(2))]
+    proposals: list[Proposal] = [init, Remove(LeafIndex(2))]
     bad = forge_commit(party_[A], env, STRANGER, proposals, external=secret)
     good = forge_commit(party_[A], env, party_.clients[C], proposals, external=secret)
     refuses("VAL-5.3.1-2", party_, B, bad.message, good.message)
+    refuses("VAL-5.3.1-2", party_, C, bad.message, good.message)  # who is not so easily removed by a stranger
     info = front.group_info(party_[A])
     refused("VAL-5.3.1-2", lambda: STRANGER.join_externally(env, info, remove=LeafIndex(2)))
     party_.clients[C].join_externally(env, info, remove=LeafIndex(2))

@@ -7,12 +7,12 @@ import pytest
 from mls import group as front
 from mls.leaf_node import Extension, Extensions, RequiredCapabilities, default_capabilities
 from mls.parameters import Parameters
-from mls.proposals import GroupContextExtensions, ReInit, Remove
+from mls.proposals import GroupContextExtensions, Proposal, ReInit, Remove
 from mls.registries import GREASE, GroupId, LeafIndex
 from mls.state import Ended
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from tests.mls.clients import ANY, DEFAULT, client, environment, party
+from tests.mls.clients import ANY, DEFAULT, client, environment, party, snapshot
 from tests.mls.frankenstein import Raw, extension_list, forge_commit, forge_package, proposed
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
 from tests.mls.refusals import (
@@ -49,13 +49,27 @@ def test_one_type_twice_in_a_leaf() -> None:
 
 
 @breaks("VAL-13.4-1")
+def test_one_type_twice_in_what_we_are_told_to_send() -> None:
+    party_ = party(2, capabilities=ABLE, parameters=KNOWING)
+    env = party_.env
+    before = snapshot(party_[A])
+    refused("VAL-13.4-1", lambda: front.propose(party_[A], env, GroupContextExtensions(TWICE)))
+    refused("VAL-13.4-1", lambda: front.commit(party_[A], env, proposals=[GroupContextExtensions(TWICE)]))
+    assert snapshot(party_[A]) == before
+    front.commit(party_[A], env, proposals=[GroupContextExtensions(ONE)])
+    able = client("founder", capabilities=ABLE)
+    refused("VAL-13.4-1", lambda: able.create(env, extensions=TWICE))
+    able.create(env, extensions=ONE)
+
+
+@breaks("VAL-13.4-1")
 @pytest.mark.parametrize("field", ["extensions", "leaf_extensions"])
 def test_one_type_twice_in_a_key_package(field: str) -> None:
     party_ = party(2)
     env = party_.env
     packages = [
-        forge_package(STRANGER, env, capabilities=ABLE, **{field: each}).key_package
-        for each in (TWICE, ONE)  # type: ignore[arg-type]
+        forge_package(STRANGER, env, capabilities=ABLE, **{field: each}).key_package  # type: ignore[arg-type]
+        for each in (TWICE, ONE)
     ]
     refuses("VAL-13.4-1", party_, A, *[proposed(party_[B], env, Raw(each.encoded, type=1)) for each in packages])
 
@@ -144,7 +158,7 @@ def test_who_is_removed_does_not_have_to_implement_new_extensions() -> None:
     """The commit that removes us is the last thing we have to understand."""
     party_ = party(3, capabilities=ABLE)
     env = party_.env
-    proposals = [Remove(LeafIndex(2)), GroupContextExtensions(ONE)]
+    proposals: list[Proposal] = [Remove(LeafIndex(2)), GroupContextExtensions(ONE)]
     commit = forge_commit(party_[B], env, party_.clients[B], proposals).message
     assert front.receive(party_[C], env, commit).group.ended is Ended.REMOVED
 

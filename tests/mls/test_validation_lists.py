@@ -176,7 +176,7 @@ def test_two_replacements_of_the_extensions() -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_a_reinit_beside_something_else(first: bool) -> None:
     party_ = party(4)
-    both = [REINIT, Remove(LeafIndex(3))]
+    both: list[Proposal] = [REINIT, Remove(LeafIndex(3))]
     refuses_list("VAL-12.2-8", party_, both if first else both[::-1], [REINIT])
     refuses_list("VAL-12.2-8", party_, [REINIT, REINIT], [REINIT])
 

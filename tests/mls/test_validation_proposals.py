@@ -79,7 +79,7 @@ def test_an_unknown_proposal_type(kind: int) -> None:
     env = party_.env
     bad, good = Raw(b"", type=kind), Add(STRANGER.package(env).key_package)
     refuses("VAL-12.1-1", party_, A, *[proposed(party_[B], env, each) for each in (bad, good)])
-    listed = forge_commit(party_[B], env, party_.clients[B], listed=[bad])  # type: ignore[list-item]
+    listed = forge_commit(party_[B], env, party_.clients[B], listed=[bad])
     refuses("VAL-12.1-1", party_, A, listed.message, forge_commit(party_[B], env, party_.clients[B]).message)
 
 

@@ -128,6 +128,11 @@ def _js() -> list[str]:
     return [node, str(JS / "main.mjs")]
 
 
+def js_command(script: str) -> list[str]:
+    """What runs another of the js peer's scripts, with the peer's packages in place."""
+    return [_js()[0], str(JS / script)]
+
+
 def _rust() -> list[str]:
     """`cargo build`, which does nothing when nothing has changed. Cargo.toml pins the versions; no lock is kept."""
     cargo = _tool("cargo")

@@ -108,7 +108,8 @@ def generate(cipher_suite: int, seed: int) -> dict[str, Any]:
     listener = life.newcomer()
     package = listener.package(life.env)
     adds = life.add(1)
-    life.commit([Add(package.key_package), *adds])
+    psks = [front.external_psk(life.groups[0], life.env, name) for name in PSKS if life.random.random() < 0.5]
+    life.commit([Add(package.key_package), *adds, *psks])
     welcome = life.sent.welcome
     assert welcome is not None
     tree = life.sent.group.public.tree
