@@ -142,6 +142,7 @@ CHECKS: dict[str, Check] = _table(
         "VAL-12.4.3.1-17": "a member of the old group is missing from the new one",
         "VAL-12.4.3.1-18": "the branch has another cipher suite than its origin",
         "VAL-12.4.3.1-19": "the branch has a member that the origin has not",
+        "VAL-12.4.3.1-20": "the group does not say that it continues the one it was taken to continue",
         # External commits
         "VAL-12.4.3.2-1": "the GroupInfo has no external public key",
         "VAL-12.4.3.2-2": "an external commit refers to a proposal",

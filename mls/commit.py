@@ -134,11 +134,11 @@ def make_path(
     return MadePath(UpdatePath(leaf_node, nodes), fresh, keys, steps, private)
 
 
-def choose_pending(group: Group) -> list[Proposed]:
+def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     """The waiting proposals that may stand in one commit of ours (§12.2's preferences).
 
     Removals win over updates, later updates over earlier ones, and anything over a ReInit; our own updates cannot be
-    committed by us.
+    committed by us, nor can a pre-shared key that is not here, or extensions that we could not follow.
     """
     removed: set[int] = set()
     latest: dict[int, Proposed] = {}
@@ -166,8 +166,12 @@ def choose_pending(group: Group) -> list[Proposed]:
         elif kind == ProposalType.ADD:
             key = ("add", proposal.key_package.leaf_node.signature_key)  # type: ignore[attr-defined]
         elif kind == ProposalType.PSK:
+            if find_psk(env, [group], proposal.psk) is None:  # type: ignore[attr-defined]
+                continue
             key = ("psk", proposal.psk)  # type: ignore[attr-defined]
         elif kind == ProposalType.GROUP_CONTEXT_EXTENSIONS:
+            if not supports_own(group.parameters, proposal.extensions):  # type: ignore[attr-defined]
+                continue
             key = "extensions"
         elif kind == ProposalType.REINIT:
             reinit = reinit or item
@@ -234,7 +238,7 @@ def create_commit(
     suite = state.suite
     committer = Sender(SenderType.MEMBER, group.own_leaf)
     if references is None:
-        chosen = choose_pending(group)
+        chosen = choose_pending(group, env)
     else:
         try:
             chosen = [group.proposals[reference] for reference in references]

@@ -22,7 +22,7 @@ from mls.registries import LeafIndex, SenderType
 from mls.schedule import (
     receive_external_init,
 )
-from mls.secrets import CommitSecret
+from mls.secrets import CommitSecret, SignaturePrivateKey
 from mls.state import Ended, Group
 from mls.suite import Suite
 from mls.tree.hashes import path_parent_hashes
@@ -123,10 +123,12 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         signer = update.signature_private
     elif outcome.updated or outcome.removed:
         private = kept_private(private, state.tree, tree, group.own_leaf)
+    if supplied is not None and supplied.signature_private is not None:
+        signer = supplied.signature_private
     if merged is None:
         applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
     else:
-        applied = _apply_path(group, outcome, place, merged, private, supplied)
+        applied = _apply_path(group, outcome, place, merged, private, supplied, signer)
     init = group.secrets.init
     if outcome.external_init is not None:
         if supplied is not None and supplied.external_init is not None:
@@ -212,13 +214,14 @@ def _apply_path(
     merged: Merged,
     private: PrivateKeys,
     supplied: OwnPath | None,
+    signer: SignaturePrivateKey,
 ) -> Applied:
     """The secret half: what the path tells us, or what a sibling supplies."""
     state = group.public
     suite = state.suite
     path, fresh, steps = merged.path, merged.tree, merged.steps
     if supplied is not None:
-        return _own_path(suite, fresh, place, path, steps, supplied)
+        return _own_path(suite, fresh, place, path, steps, supplied, signer)
     context = provisional_context(state, fresh, outcome.extensions)
     followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, merged.excluded)
     learned = _without_blanked(followed.private, merged.whole, steps)
@@ -238,10 +241,17 @@ def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step])
 
 
 def _own_path(
-    suite: Suite, fresh: RatchetTree, place: LeafIndex, path: UpdatePath, steps: list[Step], supplied: OwnPath
+    suite: Suite,
+    fresh: RatchetTree,
+    place: LeafIndex,
+    path: UpdatePath,
+    steps: list[Step],
+    supplied: OwnPath,
+    signer: SignaturePrivateKey,
 ) -> Applied:
-    """A sibling's commit: the whole path follows from what the hook derived, and must match what was sent."""
-    if suite.hpke.public_key(supplied.leaf_private) != path.leaf_node.encryption_key:
+    """A sibling's commit: leaf and path follow from what the hook derived, and must match what was sent."""
+    public = suite.hpke.public_key(supplied.leaf_private), suite.scheme.public_key(signer)
+    if public != (path.leaf_node.encryption_key, path.leaf_node.signature_key):
         raise PeerError("VAL-12.4.2-9")
     keys = derive_path(suite, supplied.path_secret, len(steps))
     if keys.public != [node.encryption_key for node in path.nodes]:

@@ -110,6 +110,8 @@ class OwnPath:
     leaf_private: HpkePrivateKey
     path_secret: PathSecret
     external_init: InitSecret | None = None
+    signature_private: SignaturePrivateKey | None = None
+    """The new signature key, if the sibling gave the leaf one."""
 
 
 class OwnLeaf(Protocol):

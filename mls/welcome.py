@@ -258,7 +258,7 @@ def join(
     known_groups: Container[bytes] = (),
     prior: Group | None = None,
 ) -> tuple[Group, KeyPackageSecrets]:
-    """Become a member by a Welcome. `prior` is the group that a ReInit or branch continues."""
+    """Become a member by a Welcome. `prior` is the group that a ReInit or branch continues, if it is to be one."""
     welcome = decode_welcome(message)
     own, sealed, suite = _find_secrets(env, welcome, packages)
     try:
@@ -297,6 +297,8 @@ def join(
         raise PeerError("VAL-12.4.3.1-14")
     if founding is not None:
         _check_founding(env, founding, prior, info, ratchet_tree)
+    elif prior is not None:
+        raise PeerError("VAL-12.4.3.1-20")
     public = PublicState(
         suite,
         info.context,

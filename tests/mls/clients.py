@@ -79,9 +79,7 @@ def environment(
     libsodium: bool = True,
 ) -> Environment:
     provider = SeededProvider(f"environment {seed}", libsodium=libsodium)
-    return Environment(
-        provider=provider, authentication=authentication or TrustBasic(), now=now, psks=psks or Psks()
-    )
+    return Environment(provider=provider, authentication=authentication or TrustBasic(), now=now, psks=psks or Psks())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,9 +222,7 @@ class Party:
                 events[name] = event
         return events
 
-    def commit(
-        self, by: str, *, joining: Sequence[tuple[Client, KeyPackageSecrets]] = (), **options: Any
-    ) -> Committed:
+    def commit(self, by: str, *, joining: Sequence[tuple[Client, KeyPackageSecrets]] = (), **options: Any) -> Committed:
         """A commit by `by`, taken up by everyone; `joining` are added by value, and join."""
         proposals = [*options.pop("proposals", ()), *(Add(package.key_package) for _, package in joining)]
         sent = front.commit(self.groups[by], self.env, proposals=proposals, **options)
@@ -250,9 +246,7 @@ class Party:
         return self.commit(by, joining=[(each, each.package(self.env)) for each in newcomers], **options)
 
     def join_externally(self, name: str, *, through: str | None = None, **options: Any) -> ExternallyJoined:
-        newcomer = self.clients.get(name) or client(
-            name, self.suite.cipher_suite, parameters=self.any.parameters
-        )
+        newcomer = self.clients.get(name) or client(name, self.suite.cipher_suite, parameters=self.any.parameters)
         info = front.group_info(self.groups[through or self.names[0]], with_tree=True)
         joined = newcomer.join_externally(self.env, info, **options)
         self.deliver(joined.message, by=name)
@@ -312,9 +306,7 @@ def _made(
     capabilities: Capabilities,
 ) -> Party:
     env = environment(f"making {count} {cipher_suite} {shape}")
-    people = [
-        client(name, cipher_suite, parameters=parameters, capabilities=capabilities) for name in NAMES[:count]
-    ]
+    people = [client(name, cipher_suite, parameters=parameters, capabilities=capabilities) for name in NAMES[:count]]
     first = people[0]
     made = Party(env, {first.name: first}, {first.name: first.create(env, extensions=extensions)})
     if count > 1:
@@ -365,8 +357,7 @@ def snapshot(group: Group) -> dict[str, object]:
         ),
         "proposals": [(reference, repr(item)) for reference, item in group.proposals.items()],
         "updates": [
-            (leaf, pending.leaf_private.raw, pending.signature_private.raw)
-            for leaf, pending in group.updates.items()
+            (leaf, pending.leaf_private.raw, pending.signature_private.raw) for leaf, pending in group.updates.items()
         ],
         "resumption": [(epoch, psk.raw) for epoch, psk in group.resumption],
         "ended": group.ended,
@@ -393,7 +384,7 @@ def secret_bytes(group: Group) -> list[bytes]:
     found.append(group.signature_key.raw)
     found.extend(key.raw for key in group.private.values())
     found.extend(secret for _, secret in group.keys.nodes.items())
-    for _, ratchet in group.keys.ratchets.items():
+    for _, ratchet in group.keys.ratchets.items():  # noqa: PERF102 - a PMap has no values()
         found.append(ratchet.secret)
         for key, nonce in ratchet.skipped.values():
             found.extend((key, nonce))

@@ -101,9 +101,9 @@ leaf_indices = st.builds(LeafIndex, u32s)
 # ---------------------------------------------------------------- leaves and what is in them
 
 extension = st.builds(Extension, u16s, opaques)
-extensions_: st.SearchStrategy[Extensions] = st.lists(
-    extension, max_size=3, unique_by=lambda each: each.type
-).map(tuple)
+extensions_: st.SearchStrategy[Extensions] = st.lists(extension, max_size=3, unique_by=lambda each: each.type).map(
+    tuple
+)
 basic = st.builds(BasicCredential, opaques)
 x509 = st.builds(X509Credential, st.lists(short, max_size=3).map(tuple))
 credentials: st.SearchStrategy[Credential] = basic | x509
@@ -133,9 +133,7 @@ def key_packages(draw: st.DrawFn) -> KeyPackage:
     version, suite, init_key = draw(u16s), draw(u16s), draw(opaques)
     leaf, extensions, signature = draw(leaf_nodes()), draw(extensions_), draw(opaques)
     body = u16(version) + u16(suite) + opaque(init_key) + leaf.encoded + encode_extensions(extensions)
-    return KeyPackage(
-        version, suite, init_key, leaf, extensions, signature, body + opaque(signature), len(body)
-    )
+    return KeyPackage(version, suite, init_key, leaf, extensions, signature, body + opaque(signature), len(body))
 
 
 parent_nodes = st.builds(
@@ -170,9 +168,7 @@ proposals: st.SearchStrategy[Proposal] = st.one_of(
     st.builds(GroupContextExtensions, extensions_),
 )
 proposal_refs = st.builds(ProposalRef, opaques)
-commits = st.builds(
-    Commit, st.lists(proposals | proposal_refs, max_size=3).map(tuple), st.none() | update_paths
-)
+commits = st.builds(Commit, st.lists(proposals | proposal_refs, max_size=3).map(tuple), st.none() | update_paths)
 external_senders = st.builds(ExternalSender, opaques, credentials)
 
 # ---------------------------------------------------------------- framing
@@ -191,15 +187,11 @@ def framed_contents(draw: st.DrawFn) -> FramedContent:
         ContentType.PROPOSAL: proposals,
         ContentType.COMMIT: commits,
     }
-    return FramedContent.of(
-        draw(group_ids), draw(epochs), draw(senders), draw(opaques), kind, draw(bodies[kind])
-    )
+    return FramedContent.of(draw(group_ids), draw(epochs), draw(senders), draw(opaques), kind, draw(bodies[kind]))
 
 
 @st.composite
-def authenticated_contents(
-    draw: st.DrawFn, wire_format: st.SearchStrategy[int] = u16s
-) -> AuthenticatedContent:
+def authenticated_contents(draw: st.DrawFn, wire_format: st.SearchStrategy[int] = u16s) -> AuthenticatedContent:
     content = draw(framed_contents())
     tag = draw(opaques) if content.content_type == ContentType.COMMIT else b""
     return AuthenticatedContent(draw(wire_format), content, draw(short), tag)
@@ -212,9 +204,7 @@ def public_messages(draw: st.DrawFn) -> PublicMessage:
     return PublicMessage(authenticated, draw(opaques) if member else b"")
 
 
-private_messages = st.builds(
-    PrivateMessage, group_ids, epochs, st.integers(1, 3), opaques, opaques, opaques
-)
+private_messages = st.builds(PrivateMessage, group_ids, epochs, st.integers(1, 3), opaques, opaques, opaques)
 
 # ---------------------------------------------------------------- epochs and joining
 
@@ -228,12 +218,8 @@ def group_infos(draw: st.DrawFn) -> GroupInfo:
     )
 
 
-encrypted_group_secrets = st.builds(
-    EncryptedGroupSecrets, st.builds(KeyPackageRef, opaques), opaques, opaques
-)
-welcomes = st.builds(
-    Welcome, u16s, st.lists(encrypted_group_secrets, max_size=3).map(tuple), opaques
-)
+encrypted_group_secrets = st.builds(EncryptedGroupSecrets, st.builds(KeyPackageRef, opaques), opaques, opaques)
+welcomes = st.builds(Welcome, u16s, st.lists(encrypted_group_secrets, max_size=3).map(tuple), opaques)
 group_secrets = st.builds(
     GroupSecrets,
     st.builds(JoinerSecret, opaques),
@@ -275,9 +261,7 @@ def _length(data: bytes, at: int, value: int) -> bytes:
 CHANGES: dict[str, Callable[[bytes, int, int, int, int], bytes]] = {
     "truncate": lambda data, at, low, high, value: data[:at],
     "extend": lambda data, at, low, high, value: data + bytes([value & 0xFF]) * (1 + (value >> 8) % 40),
-    "flip": lambda data, at, low, high, value: (
-        data[:at] + bytes([data[at] ^ (1 << (value & 7))]) + data[at + 1 :]
-    ),
+    "flip": lambda data, at, low, high, value: data[:at] + bytes([data[at] ^ (1 << (value & 7))]) + data[at + 1 :],
     "set": lambda data, at, low, high, value: data[:at] + bytes([value & 0xFF]) + data[at + 1 :],
     "length": lambda data, at, low, high, value: _length(data, at, value),
     "huge": lambda data, at, low, high, value: (

@@ -70,9 +70,7 @@ def encoded(value: Any) -> bytes:
     return bytes(value.encoded)
 
 
-ROUND_TRIPS: dict[
-    str, tuple[st.SearchStrategy[Any], Callable[[Any], bytes], Callable[[Reader], Any]]
-] = {
+ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bytes], Callable[[Reader], Any]]] = {
     "Extension": (make.extension, encode, decode_extension),
     "Extensions": (make.extensions_, encode_extensions, decode_extensions),
     "RequiredCapabilities": (make.required, encode, RequiredCapabilities.decode),
@@ -126,7 +124,7 @@ def test_capabilities_are_five_lists(value: Capabilities) -> None:
     reader = Reader(value.encode())
     lists = [read_u16_vector(reader) for _ in range(5)]
     reader.finish()
-    assert Capabilities(*lists) == value
+    assert Capabilities(lists[0], lists[1], lists[2], lists[3], lists[4]) == value
 
 
 @given(welcome=make.welcomes, info=make.group_infos())

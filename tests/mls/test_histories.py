@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from mls import group as front
 from mls.errors import GroupEndedError, PastEpochError, PeerError, ReplayError, StaleError
@@ -81,9 +88,7 @@ class Histories(RuleBasedStateMachine):
         self.bot = client(BOT, self.suite)
         extensions = self.extensions(b"first") if watched else ()
         founder = self.newcomer()
-        self.party = Party(
-            env, {founder.name: founder}, {founder.name: founder.create(env, extensions=extensions)}
-        )
+        self.party = Party(env, {founder.name: founder}, {founder.name: founder.create(env, extensions=extensions)})
         self.note_epoch()
         if count:
             self.commit_with(0, [self.arrival() for _ in range(count)], [])
@@ -158,7 +163,7 @@ class Histories(RuleBasedStateMachine):
                     lambda name=name: front.receive(party[name], party.env, sent.message),
                 ):
                     with pytest.raises(GroupEndedError):
-                        attempt()  # type: ignore[misc]  # the default is the argument
+                        attempt()
             else:
                 with pytest.raises(PastEpochError):
                     front.receive(event.group, party.env, sent.message)
@@ -293,9 +298,7 @@ class Histories(RuleBasedStateMachine):
             self.propose_one(proposer, kind, choice, how, encrypt)
 
     @rule(several=proposing, encrypt=wire, by=who)
-    def propose_and_commit(
-        self, several: list[tuple[int, str, int, str]], encrypt: bool | None, by: int
-    ) -> None:
+    def propose_and_commit(self, several: list[tuple[int, str, int, str]], encrypt: bool | None, by: int) -> None:
         """Whatever people propose, in any order and by any way, the next member to commit is not kept from it."""
         self.propose(several, encrypt)
         self.commit_with(by, [], [])
@@ -314,6 +317,7 @@ class Histories(RuleBasedStateMachine):
             self.proposed(name, message, Update)
             return
         proposal: Proposal
+        package = None
         match kind:
             case "add":
                 _, package = self.arrival()
@@ -325,7 +329,7 @@ class Histories(RuleBasedStateMachine):
                 proposal = PreSharedKey(ExternalPskId(b"psk%d" % (choice % 4), nonce))
             case _:
                 proposal = GroupContextExtensions(self.extensions(b"%d" % choice) if choice else ())
-        if how == "new member":
+        if how == "new member" and package is not None:
             message = front.propose_self(party.env, group.group_id, group.epoch, package)
             self.proposed(None, message, Add)
         elif how == "external sender":
@@ -425,6 +429,5 @@ TestHistories = Histories.TestCase
 
 @pytest.mark.parametrize("suite", range(2, 8))
 def test_every_suite(suite: int) -> None:
-    machine = type("Suite", (Histories,), {"suite": suite}).TestCase
-    machine.settings = settings(max_examples=3, stateful_step_count=12)
-    machine().runTest()
+    machine = type("InThisSuite", (Histories,), {"suite": suite})
+    run_state_machine_as_test(machine, settings=settings(max_examples=3, stateful_step_count=12))

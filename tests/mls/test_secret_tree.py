@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import pytest
 from hypothesis import given, strategies as st
@@ -49,7 +49,7 @@ class Ladder:
             found.append(secret)
         return found
 
-    @lru_cache(maxsize=None)  # noqa: B019 - a few ladders, for as long as the tests run
+    @cache  # noqa: B019 - a few ladders, for as long as the tests run
     def ratchet(self, leaf: int, kind: int, generation: int) -> bytes:
         if generation == 0:
             return expand(self.nodes(leaf)[-1], NAMES[kind], b"")
@@ -74,15 +74,13 @@ class Model:
 def at(
     tree: SecretTree, leaf: int, kind: int, generation: int, *, forward: int = 1000, window: int = 64
 ) -> tuple[SecretTree, MessageKey]:
-    return tree.key_at(
-        SUITE, LeafIndex(leaf), kind, generation, max_forward=forward, out_of_order=window
-    )
+    return tree.key_at(SUITE, LeafIndex(leaf), kind, generation, max_forward=forward, out_of_order=window)
 
 
 def held(tree: SecretTree) -> set[bytes]:
     """All secrets that a tree holds."""
     found = {secret for _, secret in tree.nodes.items()}
-    for _, ratchet in tree.ratchets.items():
+    for _, ratchet in tree.ratchets.items():  # noqa: PERF102 - a PMap has no values()
         found.add(ratchet.secret)
         for key, nonce in ratchet.skipped.values():
             found |= {key, nonce}

@@ -1,6 +1,6 @@
 """RFC 9420 §5.3: credentials that cannot be read, are not believed, or belong to somebody else.
 
-Certificate chains are in test_x509.py.
+Certificate chains are in test_x509.py, test_x509_refusals.py and test_x509_hostile.py.
 """
 
 from __future__ import annotations

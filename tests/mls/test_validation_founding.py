@@ -25,6 +25,7 @@ from tests.validation import breaks
 
 REINIT, BRANCH = 2, 3
 NONCE = bytes(range(32))
+RESUMED = ResumptionPskId(1, GroupId(b"group"), Epoch(2), NONCE)
 EXTENSIONS: Extensions = (RequiredCapabilities().extension(),)
 
 
@@ -92,6 +93,26 @@ def test_two_keys_that_found_a_group(first: int, second: int) -> None:
     front.join(party_.env, DEFAULT, good, [package], prior=prior)
 
 
+@breaks("VAL-12.1.4-1")
+def test_the_nonce_of_a_founding_key() -> None:
+    """It has the size of the new group's hash, or of the old one's; that of any other key only the first."""
+    old = ended(party(3, 4, psks=Psks({b"known": b"a key"})), ReInit(GroupId(b"new"), 1, 1, ()))
+    env, prior = old.env, old[B]
+
+    def join(founding: int, other: int) -> None:
+        psks: list[PreSharedKeyId] = [
+            ResumptionPskId(REINIT, prior.group_id, prior.epoch, bytes(founding)),
+            ExternalPskId(b"known", bytes(other)),
+        ]
+        package, welcome = founded(env, prior, REINIT, psks=psks)
+        front.join(env, DEFAULT, welcome, [package], prior=prior)
+
+    for sizes in ((31, 32), (0, 32), (48, 32), (65, 32), (32, 64), (64, 64)):
+        refused("VAL-12.1.4-1", lambda: join(*sizes))  # noqa: B023 - used at once
+    join(32, 32)
+    join(64, 32)
+
+
 @breaks("VAL-12.4.3.1-15")
 @pytest.mark.parametrize("usage", [REINIT, BRANCH])
 @pytest.mark.parametrize("epoch", [0, 2, 77])
@@ -150,6 +171,15 @@ def test_a_branch_with_another_suite() -> None:
 @breaks("VAL-12.4.3.1-19")
 def test_a_branch_with_somebody_new() -> None:
     refuses_founding("VAL-12.4.3.1-19", party(3), BRANCH, members=(A, C, "somebody else"))
+
+
+@breaks("VAL-12.4.3.1-20")
+@pytest.mark.parametrize("psks", [[], [ExternalPskId(b"known", NONCE)], [RESUMED]])
+def test_a_new_group_without_the_key_of_the_old_one(psks: list[PreSharedKeyId]) -> None:
+    """It has the name that the ReInit announced, and everybody in it; anybody could have made it."""
+    party_ = ended(party(3, psks=Psks({b"known": b"a key"})))
+    refuses_founding("VAL-12.4.3.1-20", party_, REINIT, psks=psks)
+    refuses_founding("VAL-12.4.3.1-20", party_, BRANCH, psks=psks)
 
 
 @pytest.mark.parametrize("usage", [REINIT, BRANCH])

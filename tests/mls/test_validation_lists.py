@@ -272,6 +272,14 @@ def test_an_external_commit_that_removes_two() -> None:
     refuses_external_list("VAL-12.2-13", party_, both, both[:2], by=C)
 
 
+def test_an_external_commit_may_replace_the_first_leaf() -> None:
+    """Its sender has no index, and none is taken for index 0."""
+    party_ = party(3)
+    init, secret = external_init(party_[B], party_.env)
+    commit = forge_commit(party_[B], party_.env, party_.clients[A], [init, Remove(LeafIndex(0))], external=secret)
+    assert accepts(party_, C, commit.message).committer == 0  # type: ignore[union-attr]
+
+
 # What waits, and what we make of it
 
 

@@ -7,6 +7,7 @@ it by the same code as whoever joins by a Welcome.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from mls.provider import Environment
 from mls.registries import LeafIndex
 from mls.suite import Suite
 from mls.tree.hashes import parent_hash
-from mls.tree.nodes import ParentNode, Value
+from mls.tree.nodes import ParentNode, Value, grown
 from mls.tree.ratchet_tree import RatchetTree
 from tests.mls.clients import Party, client, environment, party
 from tests.mls.frankenstein import (
@@ -173,18 +174,21 @@ def test_a_tree_that_is_not_the_one_that_the_group_info_means() -> None:
 
 
 @breaks("VAL-12.4.3.1-10")
-@pytest.mark.parametrize("extra", [0, 3, 7, 8, 0xFFFF_FFFF])
-def test_an_unmerged_leaf_that_is_blank_or_not_below(extra: int) -> None:
-    """Node 11 is above leaves 4 to 7, of which 7 is blank; the newcomer is 5."""
+@pytest.mark.parametrize(("index", "extra"), [(7, 7), (7, 8), (7, 0xFFFF_FFFF), (11, 7), (11, 0), (11, 3)])
+def test_an_unmerged_leaf_that_is_blank_or_not_below(index: int, extra: int) -> None:
+    """Node 7 is the root, node 11 is above leaves 4 to 7, of which 7 is blank; the newcomer is 5.
+
+    Nobody vouches for what the root lists, so there everything else fits.
+    """
     party_ = party(7, shape="full")
     party_.commit(A, proposals=[Remove(LeafIndex(5))])
     party_.commit(G)
     package = NEWCOMER.package(party_.env)
     tree, _ = tree_after(party_[A].public.tree, {}, [], [package.key_package.leaf_node])
-    node = parent(tree, 11)
+    node = parent(tree, index)
     assert (node.unmerged_leaves, tree.leaf(7)) == ((5,), None)
     leaves = tuple(sorted((5, extra)))
-    bad = changed_tree(tree, {11: ParentNode.of(node.encryption_key, node.parent_hash, leaves)})
+    bad = changed_tree(tree, {index: ParentNode.of(node.encryption_key, node.parent_hash, leaves)})
     refuses_tree("VAL-12.4.3.1-10", party_.env, package, bad, tree)
 
 
@@ -195,6 +199,32 @@ def test_an_unmerged_leaf_that_a_node_in_between_does_not_list() -> None:
     node = parent(tree, 11)
     bad = changed_tree(tree, {11: ParentNode.of(node.encryption_key, node.parent_hash)})
     refuses_tree("VAL-12.4.3.1-11", party_.env, package, bad, tree)
+
+
+@breaks("VAL-12.4.3.1-11")
+def test_an_unmerged_leaf_that_a_node_in_between_has_merged() -> None:
+    """A and B made this together, so that every parent hash fits: the newcomer was there when B set node 5, and has
+    yet to come in what A says of the root.
+    """
+    env = environment("merged")
+    package = NEWCOMER.package(env)
+    suite = Suite(1)
+    newcomer = package.key_package.leaf_node
+    keys = [suite.generate_key_pair(env.provider.random)[1] for _ in range(4)]
+    others = [client(name).package(env).key_package.leaf_node for name in (B, "somebody")]
+    late = changed_tree(small_tree(env, package, *others), {2: None})
+    assert late.leaf(3) == newcomer
+    below = parent_hash(suite, keys[2], b"earlier", late.cell(6).tree_hash(suite))
+    second = forge_leaf(client(B), keys[1], source=3, parent_hash=below, group_id=b"group", leaf_index=2)
+
+    def made(unmerged: tuple[int, ...]) -> RatchetTree:
+        right = changed_tree(late, {4: second, 5: ParentNode.of(keys[2], b"earlier")})
+        original = right.cell(5).tree_hash_without(suite, unmerged)
+        above = parent_hash(suite, keys[3], b"", original)
+        first = forge_leaf(client(A), keys[0], source=3, parent_hash=above, group_id=b"group", leaf_index=0)
+        return changed_tree(right, {0: first, 3: ParentNode.of(keys[3], b"", unmerged)})
+
+    refuses_tree("VAL-12.4.3.1-11", env, package, made((3,)), made(()))
 
 
 # §12.4.3.3
@@ -216,7 +246,8 @@ def test_a_tree_that_ends_with_a_blank_node(trailing: int) -> None:
     package = NEWCOMER.package(env)
     tree = small_tree(env, package)
     whole = decode_exactly(tree.encode(), Reader.opaque)
-    refuses_tree("VAL-12.4.3.3-1", env, package, opaque(whole + bytes(trailing)), tree, tree_hash=tree.hash)
+    longer = replace(tree, root=grown(tree.root))  # what the blanks would make of it
+    refuses_tree("VAL-12.4.3.3-1", env, package, opaque(whole + bytes(trailing)), tree, tree_hash=longer.hash)
 
 
 @breaks("VAL-12.4.3.3-1")

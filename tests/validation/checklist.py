@@ -46,7 +46,7 @@ CHECKLIST: dict[str, tuple[Item, ...]] = {
         ),
         _item(
             "labels of signatures, encryption, references and secrets",
-            "mls.suite:Suite suite::labels_are_laid_out_as_in_the_rfc",
+            "mls.suite:Suite kdf::labels_are_laid_out_as_in_the_rfc",
         ),
         _item(
             "public keys are valid for the suite; none that nothing can be sealed to",
@@ -160,7 +160,7 @@ CHECKLIST: dict[str, tuple[Item, ...]] = {
         _item("unknown extensions ignored", "validation_extensions::unknown_values_are_ignored_where_they_may_be"),
         _item(
             "init keys are unique: drawn fresh",
-            "mls.key_package:create_key_package suite::the_system_provider_does_not_repeat",
+            "mls.key_package:create_key_package keys::the_system_provider_does_not_repeat",
         ),
     ),
     "Creation, reinitialization, branching (11)": (
@@ -168,7 +168,7 @@ CHECKLIST: dict[str, tuple[Item, ...]] = {
         _item("required capabilities", "VAL-7.3-3"),
         _item(
             "ReInit: epoch 1, the parameters announced, everybody in it, the resumption PSK of the last epoch",
-            "VAL-12.4.3.1-15 VAL-12.4.3.1-16 VAL-12.4.3.1-17 flows::reinit",
+            "VAL-12.4.3.1-15 VAL-12.4.3.1-16 VAL-12.4.3.1-17 VAL-12.4.3.1-20 flows::reinit",
         ),
         _item(
             "branch: epoch 1, same version and suite, nobody new",

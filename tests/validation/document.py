@@ -28,6 +28,10 @@ the same bytes without the fault are accepted by the same value afterwards. `tes
 
 Which of several broken rules is named depends on the order of the checks and is not part of any promise.
 
+Three demands of RFC 9420 bind the sender and are not turned against it. A KeyPackage's own extensions may be missing
+from the capabilities (§10 wants them there, §13.4 wants unknown ones ignored). Default types may be listed in
+capabilities (§7.2). A leaf that is in the tree already may have expired since (§7.3 recommends to look).
+
 Some rules are left to whoever calls: `known_groups` (VAL-12.4.3.1-7), the authentication service (VAL-5.3.1-1 and -2),
 and what an application asks beyond RFC 9420. A received commit or proposal is a value to look at before it is adopted:
 its `plan` says what it does, so permission to add or remove somebody is asked there.
