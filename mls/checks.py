@@ -155,7 +155,6 @@ CHECKS: dict[str, Check] = _table(
         "VAL-13.4-2": "a member does not support an extension of the group",
         "VAL-13.4-3": "this client does not support an extension of the group",
         # Limits
-        "VAL-15-1": "too many proposals are waiting",
         "VAL-15.3-1": "the message is too many generations ahead",
     }
 )

@@ -19,11 +19,11 @@ from mls.framing import (
 from mls.leaf_node import Capabilities, Extensions, sign_leaf_node
 from mls.messages import frame, send
 from mls.proposals import Proposal
-from mls.provider import Environment, LeafExtensions, PathSupply
+from mls.provider import Environment, LeafExtensions, PathSupply, ReuseGuard
 from mls.public_state import PublicState
 from mls.registries import ContentType, LeafIndex, ProposalRef, ProposalType, SenderType
 from mls.secrets import CommitSecret, InitSecret, PathSecret, SignaturePrivateKey
-from mls.state import Group
+from mls.state import Group, find_psk
 from mls.tree.hashes import path_parent_hashes
 from mls.tree.path import (
     PathKeys,
@@ -36,6 +36,7 @@ from mls.tree.path import (
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
 from mls.validation import (
+    SUPPORTED_EXTENSIONS,
     Proposed,
     check_own_support,
     check_path_leaf,
@@ -142,16 +143,23 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     """
     removed: set[int] = set()
     latest: dict[int, Proposed] = {}
-    for item in group.proposals.values():
+    strangers = group.parameters.take_new_members
+    waiting = [
+        item
+        for item in group.proposals.values()
+        if not item.shelved and (strangers or item.sender.type != SenderType.NEW_MEMBER_PROPOSAL)
+    ]
+    for item in waiting:
         kind = item.proposal.type
         if kind == ProposalType.REMOVE:
             removed.add(item.proposal.removed)  # type: ignore[attr-defined]  # a Remove
         elif kind == ProposalType.UPDATE:
             latest[item.sender.index] = item
+    implemented = SUPPORTED_EXTENSIONS | group.parameters.extensions
     chosen: list[Proposed] = []
     seen: set[object] = set()
     reinit: Proposed | None = None
-    for item in group.proposals.values():
+    for item in waiting:
         proposal = item.proposal
         kind = proposal.type
         key: object = item
@@ -170,7 +178,7 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
                 continue
             key = ("psk", proposal.psk)  # type: ignore[attr-defined]
         elif kind == ProposalType.GROUP_CONTEXT_EXTENSIONS:
-            if not supports_own(group.parameters, proposal.extensions):  # type: ignore[attr-defined]
+            if not all(extension.type in implemented for extension in proposal.extensions):  # type: ignore[attr-defined]
                 continue
             key = "extensions"
         elif kind == ProposalType.REINIT:
@@ -231,6 +239,7 @@ def create_commit(
     supply: PathSupply | None = None,
     group_info_extensions: Extensions = (),
     founding: tuple[int, Group] | None = None,
+    reuse_guard: ReuseGuard | None = None,
 ) -> Committed:
     """Commit `proposals` by value and the pending ones by reference (all that fit together, unless listed)."""
     group.require_active()
@@ -307,7 +316,7 @@ def create_commit(
         group.parameters.epoch_labels,
     )
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
-    before, message = send(group, env, authenticated)
+    before, message = send(group, env, authenticated, reuse_guard=reuse_guard)
     following = enter(group, applied, concluded, signer, outcome.reinit)
     extensions = group_info_extensions
     if group.parameters.ratchet_tree and outcome.added:

@@ -67,6 +67,10 @@ class MissingPskError(StaleError):
     """A commit or Welcome uses a pre-shared key that is not available here."""
 
 
+class LimitError(StaleError):
+    """A proposal was not kept because too many wait already; if a commit turns out to need it, ask for it again."""
+
+
 class GroupEndedError(StaleError):
     """This epoch is the last one here: we were removed, or the group was re-initialized."""
 

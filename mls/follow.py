@@ -5,7 +5,7 @@ A received commit either yields the next value or raises, and changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hmac import compare_digest
 
 from mls.epoch import Applied, conclude, enter, gather_psks, leaf_place, provisional_context
@@ -23,7 +23,7 @@ from mls.schedule import (
     receive_external_init,
 )
 from mls.secrets import CommitSecret, SignaturePrivateKey
-from mls.state import Ended, Group
+from mls.state import Ended, Group, stripped
 from mls.suite import Suite
 from mls.tree.hashes import path_parent_hashes
 from mls.tree.path import (
@@ -106,7 +106,7 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         merged = _merged_path(env, state, outcome, tree, place, path, old)
     if group.own_leaf in outcome.removed and supplied is None:
         # What a stranger says in our name was refused above; the rest is sealed to those who stay.
-        return Followed(group=replace(group, ended=Ended.REMOVED), plan=outcome, committer=place, external=external)
+        return Followed(group=stripped(group, Ended.REMOVED), plan=outcome, committer=place, external=external)
     if outcome.extensions is not state.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
     psk = gather_psks(env, [group], suite, outcome.psks)
@@ -118,6 +118,9 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         if update is None and own is not None:
             update = own.own_update(pending, state.group_id)
         if update is None:
+            raise PeerError("VAL-12.1.2-3")
+        keys = suite.hpke.public_key(update.leaf_private), suite.scheme.public_key(update.signature_private)
+        if keys != (pending.encryption_key, pending.signature_key):
             raise PeerError("VAL-12.1.2-3")
         private = {2 * group.own_leaf: update.leaf_private}
         signer = update.signature_private

@@ -16,17 +16,25 @@ that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls import external, welcome
+from mls.codec import Reader
 from mls.commit import KEEP, Committed, NewLeaf, create_commit
 from mls.credential import Credential
-from mls.errors import CallerError, PeerError
+from mls.errors import BugError, CallerError, LimitError, PeerError
 from mls.follow import process_commit
-from mls.framing import Commit as CommitBody, Sender, encode_message
+from mls.framing import (
+    Commit as CommitBody,
+    FramedContent,
+    PrivateMessage,
+    Sender,
+    encode_message,
+    read_wire_format,
+)
 from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
-from mls.messages import frame, open_message, send
+from mls.messages import Sealing, frame, open_message, send
 from mls.parameters import Parameters
 from mls.proposals import PreSharedKey, Proposal, Update
 from mls.provider import Environment, LeafExtensions, OwnLeaf, PendingUpdate, ReuseGuard
@@ -35,7 +43,6 @@ from mls.public_state import PublicState
 from mls.registries import (
     ContentType,
     Epoch,
-    Generation,
     GroupId,
     LeafIndex,
     ProposalRef,
@@ -46,7 +53,7 @@ from mls.registries import (
 from mls.schedule import GroupContext, confirmation_tag, derive_epoch, export, interim_hash
 from mls.secret_tree import SecretTree
 from mls.secrets import EpochSecret, HpkePrivateKey, SignaturePrivateKey
-from mls.state import Group
+from mls.state import Ended, Group, stripped
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal
 
@@ -54,6 +61,7 @@ __all__ = [
     "ApplicationMessage",
     "CommitMessage",
     "Committed",
+    "Envelope",
     "Event",
     "ExternallyJoined",
     "Group",
@@ -64,17 +72,19 @@ __all__ = [
     "create",
     "export_secret",
     "external_psk",
-    "forget_proposals",
     "group_info",
     "join",
     "join_externally",
+    "peek",
     "propose",
     "propose_as_sender",
     "propose_self",
     "propose_update",
     "receive",
     "resumption_psk",
+    "retired",
     "seal",
+    "shelve_proposals",
 ]
 
 ExternallyJoined = external.ExternallyJoined
@@ -93,9 +103,7 @@ class ApplicationMessage:
     sender: LeafIndex
     data: bytes = field(repr=False)
     authenticated_data: bytes
-    generation: Generation
-    reuse_guard: bytes
-    nonce: bytes = field(repr=False)
+    sealing: Sealing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,8 @@ class ProposalMessage:
     proposal: Proposal
     reference: ProposalRef
     authenticated_data: bytes
+    sealing: Sealing | None
+    """How it was sealed, if it was not public."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +124,27 @@ class CommitMessage:
     """A commit that was carried out."""
 
     before: Group
-    """The epoch it ended, without the key that the commit used; keep it for late messages, or for a rival commit."""
+    """The epoch it ended, without the key that the commit used. Keep it for a rival commit (which may come on the same
+    key: `Parameters.keep_handshake_keys`); once none can come, keep `retired(before)` for late messages."""
     group: Group
-    """The next epoch; if the commit removed us or re-initialized the group, its `ended` says so."""
+    """The next epoch; if the commit removed us or re-initialized the group, its `ended` says so. Who is removed cannot
+    check the confirmation tag: do not forget everything on such a commit alone."""
     committer: LeafIndex
     external: bool
     plan: Plan
     """What it did: who was added, updated, removed."""
     authenticated_data: bytes
+    sealing: Sealing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the outside of a message says; None where this kind does not say it."""
+
+    wire_format: int
+    group_id: GroupId | None
+    epoch: Epoch | None
+    content_type: int | None
 
 
 Event = ApplicationMessage | ProposalMessage | CommitMessage
@@ -231,6 +254,7 @@ def propose(
     *,
     authenticated_data: bytes = b"",
     encrypt: bool | None = None,
+    reuse_guard: ReuseGuard | None = None,
 ) -> tuple[Group, bytes, ProposalRef]:
     """Propose to the group; the proposal also waits here for a commit."""
     group.require_active()
@@ -240,7 +264,7 @@ def propose(
     if encrypt is None:
         encrypt = group.parameters.encrypt_handshakes
     authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
-    after, message = send(group, env, authenticated)
+    after, message = send(group, env, authenticated, reuse_guard=reuse_guard)
     reference = authenticated.proposal_ref(group.suite)
     return (
         _with_proposal(after, reference, Proposed(proposal, sender, reference, checked=True)),
@@ -257,6 +281,7 @@ def propose_update(
     leaf_key: tuple[HpkePrivateKey, bytes] | None = None,
     authenticated_data: bytes = b"",
     encrypt: bool | None = None,
+    reuse_guard: ReuseGuard | None = None,
 ) -> tuple[Group, bytes, ProposalRef]:
     """Propose a fresh leaf of our own; its private key waits with it."""
     group.require_active()
@@ -285,6 +310,7 @@ def propose_update(
         Update(node),
         authenticated_data=authenticated_data,
         encrypt=encrypt,
+        reuse_guard=reuse_guard,
     )
 
 
@@ -292,21 +318,31 @@ def _with_proposal(group: Group, reference: ProposalRef, item: Proposed) -> Grou
     return replace(group, proposals={**group.proposals, reference: item})
 
 
-def receive(group: Group, env: Environment, message: bytes, *, own: OwnLeaf | None = None) -> Event:
-    """Whatever arrived for this epoch: an application message, a proposal or a commit."""
+def receive(
+    group: Group,
+    env: Environment,
+    message: bytes,
+    *,
+    own: OwnLeaf | None = None,
+    admit: Container[bytes] = frozenset(),
+) -> Event:
+    """Whatever arrived for this epoch: an application message, a proposal or a commit.
+
+    `admit` names proposals that a commit is waiting for (`MissingProposalsError`): they are kept whatever the limits.
+    """
     opened = open_message(group, message, shared_leaf=own is not None)
     after = opened.group
     content = opened.verified.content
     body = content.body
     if isinstance(body, bytes):
+        if opened.sealing is None:
+            raise BugError("application data came unsealed through open_public")
         return ApplicationMessage(
             group=after,
             sender=LeafIndex(content.sender.index),
             data=body,
             authenticated_data=content.authenticated_data,
-            generation=Generation(opened.generation or 0),
-            reuse_guard=opened.reuse_guard,
-            nonce=opened.nonce,
+            sealing=opened.sealing,
         )
     if isinstance(body, CommitBody):
         done = process_commit(after, env, opened.verified, own=own)
@@ -317,12 +353,13 @@ def receive(group: Group, env: Environment, message: bytes, *, own: OwnLeaf | No
             external=done.external,
             plan=done.plan,
             authenticated_data=content.authenticated_data,
+            sealing=opened.sealing,
         )
     reference = opened.verified.authenticated.proposal_ref(group.suite)
     if reference not in after.proposals:
-        if len(after.proposals) >= group.parameters.max_pending:
-            raise PeerError("VAL-15-1")
         item = Proposed(body, content.sender)
+        if reference not in admit:
+            _check_room(after, item)
         check_proposal(env, group.public, group.parameters, item, sending=False)
         after = _with_proposal(after, reference, replace(item, reference=reference, checked=True))
     return ProposalMessage(
@@ -331,7 +368,28 @@ def receive(group: Group, env: Environment, message: bytes, *, own: OwnLeaf | No
         proposal=body,
         reference=reference,
         authenticated_data=content.authenticated_data,
+        sealing=opened.sealing,
     )
+
+
+_KEPT = 128
+"""What keeping a proposal costs beside its bytes."""
+
+
+def _check_room(group: Group, item: Proposed) -> None:
+    """One sender's proposals crowd out nobody else's, and all together have a size."""
+    parameters = group.parameters
+    outside = item.sender.type != SenderType.MEMBER
+    waiting = 0
+    size = len(item.proposal.encode_body())
+    for other in group.proposals.values():
+        size += len(other.proposal.encode_body()) + _KEPT
+        if other.sender == item.sender or (outside and other.sender.type != SenderType.MEMBER):
+            waiting += 1
+    if waiting >= parameters.max_pending:
+        raise LimitError("too many proposals of this sender are waiting")
+    if size > parameters.max_pending_bytes:
+        raise LimitError("the waiting proposals are too large")
 
 
 def seal(
@@ -344,15 +402,41 @@ def seal(
 ) -> tuple[Group, bytes]:
     """An application message (§15)."""
     group.require_active()
-    if group.proposals:
+    if any(
+        not item.shelved and item.sender.type != SenderType.NEW_MEMBER_PROPOSAL for item in group.proposals.values()
+    ):
         raise CallerError("proposals are waiting", "commit them before sending application data (RFC 9420 §12.4)")
     authenticated = frame(group, ContentType.APPLICATION, data, authenticated_data, encrypt=True)
     return send(group, env, authenticated, reuse_guard=reuse_guard)
 
 
-def forget_proposals(group: Group) -> Group:
-    """Drop what waits, for example because it was superseded."""
-    return replace(group, proposals={}, updates={})
+def shelve_proposals(group: Group) -> Group:
+    """Let what waits stand in the way no longer: it is not committed by us, and others' commits may still name it."""
+    shelved = {reference: replace(item, shelved=True) for reference, item in group.proposals.items()}
+    return replace(group, proposals=shelved)
+
+
+def retired(group: Group) -> Group:
+    """An epoch that was left: it reads late application messages and holds nothing else worth stealing (§9.2)."""
+    return stripped(group, Ended.RETIRED)
+
+
+def peek(message: bytes) -> Envelope:
+    """Where a message belongs, as anybody can read it: nothing of this is verified."""
+    reader = Reader(message)
+    wire_format = read_wire_format(reader)
+    if wire_format == WireFormat.PRIVATE_MESSAGE:
+        private = PrivateMessage.decode(reader)
+        return Envelope(wire_format, private.group_id, private.epoch, private.content_type)
+    if wire_format == WireFormat.PUBLIC_MESSAGE:
+        content = FramedContent.decode(reader)
+        return Envelope(wire_format, content.group_id, content.epoch, content.content_type)
+    if wire_format == WireFormat.GROUP_INFO:
+        context = GroupContext.decode(reader)
+        return Envelope(wire_format, context.group_id, context.epoch, None)
+    if wire_format in (WireFormat.WELCOME, WireFormat.KEY_PACKAGE):
+        return Envelope(wire_format, None, None, None)
+    raise PeerError("VAL-6-4", f"wire format {wire_format}")
 
 
 def group_info(

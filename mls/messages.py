@@ -1,7 +1,7 @@
 """RFC 9420 §6, §12.1 and §15: sealing and opening what members say to each other.
 
 `open_message` takes bytes as far as verified content and the group value whose key they used; what the content then
-does is for `mls.follow` and `mls.group`. `seal_content` is the way out for everything a member sends.
+does is for `mls.follow` and `mls.group`. `send` is the way out for everything a member sends.
 """
 
 from __future__ import annotations
@@ -37,21 +37,28 @@ from mls.framing import (
 )
 from mls.proposals import Add
 from mls.provider import Environment, ReuseGuard
-from mls.registries import ContentType, Epoch, GroupId, SenderType, WireFormat
+from mls.registries import ContentType, Epoch, Generation, GroupId, SenderType, WireFormat
 from mls.secret_tree import APPLICATION, HANDSHAKE, SecretTree
-from mls.state import Group
+from mls.state import Ended, Group
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """How a PrivateMessage was sealed: with these, clients that share a leaf find out which of them sent it."""
+
+    generation: Generation
+    reuse_guard: bytes
+    nonce: bytes = field(repr=False)
+    """The key schedule's nonce, before the reuse guard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Verified content, and the group without the key that opened it."""
+    """Verified content, the group without the key that opened it, and how it was sealed if it was."""
 
     group: Group
     verified: Verified
-    generation: int | None
-    reuse_guard: bytes
-    nonce: bytes = field(repr=False)
-    """The key schedule's nonce, before the reuse guard; with it a sibling finds out who of us sent this."""
+    sealing: Sealing | None
 
 
 def _check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
@@ -71,7 +78,8 @@ def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
         private = PrivateMessage.decode(reader)
         reader.finish()
         _check_place(group, private.group_id, private.epoch)
-        group.require_active()
+        if not (group.ended is Ended.RETIRED and private.content_type == ContentType.APPLICATION):
+            group.require_active()
         return _open_private(group, private, shared_leaf=shared_leaf)
     if wire_format == WireFormat.PUBLIC_MESSAGE:
         public = PublicMessage.decode(reader)
@@ -92,6 +100,9 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
         raise OwnMessageError("our own message came back")
     parameters = group.parameters
     kind = APPLICATION if message.content_type == ContentType.APPLICATION else HANDSHAKE
+    keep = parameters.own_keys if sender.leaf_index == group.own_leaf else 0
+    if kind == HANDSHAKE and parameters.keep_handshake_keys:
+        keep = parameters.max_forward
     keys, message_key = group.keys.key_at(
         suite,
         sender.leaf_index,
@@ -99,10 +110,12 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
         sender.generation,
         max_forward=parameters.max_forward,
         out_of_order=parameters.out_of_order,
+        keep=keep,
     )
     authenticated = open_private(suite, message, sender, message_key)
     verified = verify(suite, leaf.signature_key, authenticated, group.public.context.encoded)
-    return Opened(with_keys(group, keys), verified, sender.generation, sender.reuse_guard, message_key.nonce)
+    sealing = Sealing(message_key.generation, sender.reuse_guard, message_key.nonce)
+    return Opened(with_keys(group, keys), verified, sealing)
 
 
 def with_keys(group: Group, keys: SecretTree) -> Group:
@@ -117,7 +130,7 @@ def _open_public(group: Group, message: PublicMessage, *, shared_leaf: bool) -> 
     if content.sender.type == SenderType.MEMBER and content.sender.index == group.own_leaf and not shared_leaf:
         raise OwnMessageError("our own message came back")
     verified = verify(suite, _signer(group, content), authenticated, context)
-    return Opened(group, verified, None, b"", b"")
+    return Opened(group, verified, None)
 
 
 def _signer(group: Group, content: FramedContent) -> bytes:
@@ -183,9 +196,13 @@ def send(
         message = PublicMessage(authenticated, tag)
         return group, encode_message(WireFormat.PUBLIC_MESSAGE, message.encode())
     kind = APPLICATION if authenticated.content.content_type == ContentType.APPLICATION else HANDSHAKE
-    keys, message_key = group.keys.next_key(suite, group.own_leaf, kind, keep=group.parameters.own_keys)
-    guard = env.provider.random(4) if reuse_guard is None else reuse_guard(message_key.nonce)
-    sealed = seal_private(
-        suite, authenticated, message_key, group.secrets.sender_data, guard, group.parameters.padding.size
+    parameters = group.parameters
+    keys, message_key = group.keys.next_key(
+        suite, group.own_leaf, kind, keep=parameters.own_keys, out_of_order=parameters.out_of_order
     )
+    if reuse_guard is None:
+        guard = env.provider.random(4)
+    else:
+        guard = reuse_guard(message_key.nonce, message_key.generation, kind)
+    sealed = seal_private(suite, authenticated, message_key, group.secrets.sender_data, guard, parameters.padding.size)
     return with_keys(group, keys), encode_message(WireFormat.PRIVATE_MESSAGE, sealed.encode())

@@ -42,16 +42,26 @@ class Parameters:
     out_of_order: int = 64
     """How many passed-over message keys are kept per ratchet for late messages."""
     own_keys: int = 0
-    """How many of our own sent keys stay readable; above zero when siblings share the leaf and may collide."""
+    """How many of our own leaf's used message keys stay readable; above zero when siblings share the leaf, because two
+    of them may use one generation at once. Duplicates are then the caller's to notice."""
+    keep_handshake_keys: bool = False
+    """Whether used handshake keys stay until the epoch is retired. Two commits may come in on one generation, by
+    siblings or by a liar; a group that keeps forks must be able to read both, in either order."""
     resumption_psks: int = 32
     """How many epochs back a resumption PSK of this group can be used (§8.6)."""
-    max_pending: int = 1024
-    """How many proposals wait for a commit; further ones are refused."""
+    max_pending: int = 64
+    """How many proposals of one sender wait for a commit; everybody who is not a member counts as one sender."""
+    max_pending_bytes: int = 4 << 20
+    """How large all waiting proposals may be together."""
+    take_new_members: bool = False
+    """Whether our commits take up what strangers propose for themselves, without being told to by reference."""
     max_lifetime: int = 400 * 24 * 3600
     """Longest lifetime, in seconds, of a leaf that this client adds, or accepts from others."""
     check_received_lifetimes: bool = True
-    """Whether lifetimes bind others too: a commit that adds an expired leaf is refused, and so is a leaf, added or in
-    the tree, whose whole lifetime is longer than `max_lifetime`. A leaf in the tree may have expired."""
+    """Whether `max_lifetime` binds others too: in commits, and in the tree that we join."""
+    refuse_expired: bool = False
+    """Whether a commit that adds an expired leaf is refused (§7.3 recommends it). Off, because a device that reads the
+    commit late would refuse what everybody else accepted, and stay behind."""
     extensions: frozenset[int] = frozenset()
     """GroupContext extension types that this client implements beyond those of RFC 9420."""
     ratchet_tree: bool = True

@@ -122,6 +122,10 @@ class OwnLeaf(Protocol):
 
 
 class ReuseGuard(Protocol):
-    """Draws the four bytes that are mixed into a PrivateMessage's nonce (RFC 9420 §6.3.1)."""
+    """Draws the four bytes that are mixed into a PrivateMessage's nonce (RFC 9420 §6.3.1).
 
-    def __call__(self, nonce: bytes) -> bytes: ...
+    It is told the key schedule's nonce, the generation, and which ratchet it is of (`mls.secret_tree.HANDSHAKE` or
+    `APPLICATION`), so that clients that share a leaf can mark who sends and announce what they use.
+    """
+
+    def __call__(self, nonce: bytes, generation: int, ratchet: int) -> bytes: ...

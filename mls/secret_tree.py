@@ -83,7 +83,9 @@ class SecretTree:
         ratchets = self.ratchets.set(node, handshake).set(node + 1, application)
         return SecretTree(self.leaf_count, nodes, ratchets)
 
-    def next_key(self, suite: Suite, leaf: LeafIndex, kind: int, *, keep: int = 0) -> tuple[SecretTree, MessageKey]:
+    def next_key(
+        self, suite: Suite, leaf: LeafIndex, kind: int, *, keep: int = 0, out_of_order: int = 0
+    ) -> tuple[SecretTree, MessageKey]:
         """The next key for sending. With `keep`, as many sent keys stay readable: a sibling may have used one too."""
         tree = self
         ratchet = tree.ratchets.find(2 * leaf + kind)
@@ -96,7 +98,7 @@ class SecretTree:
         key, nonce, following = _step(suite, ratchet.secret, generation)
         skipped = ratchet.skipped
         if keep:
-            skipped = _trimmed({**skipped, generation: (key, nonce)}, generation + 1 - keep)
+            skipped = _trimmed({**skipped, generation: (key, nonce)}, generation + 1 - max(keep, out_of_order))
         stepped = Ratchet(generation + 1, following, skipped)
         return (
             SecretTree(tree.leaf_count, tree.nodes, tree.ratchets.set(2 * leaf + kind, stepped)),
@@ -112,8 +114,9 @@ class SecretTree:
         *,
         max_forward: int,
         out_of_order: int,
+        keep: int = 0,
     ) -> tuple[SecretTree, MessageKey]:
-        """The key of a received message."""
+        """The key of a received message. With `keep`, that many used keys stay, for a rival on the same generation."""
         tree = self
         ratchet = tree.ratchets.find(2 * leaf + kind)
         if ratchet is None:
@@ -124,8 +127,10 @@ class SecretTree:
             found = ratchet.skipped.get(generation)
             if found is None:
                 raise ReplayError(f"generation {generation} was used or is too old")
-            skipped = ratchet.skipped.copy()
-            del skipped[generation]
+            skipped = ratchet.skipped
+            if not keep:
+                skipped = skipped.copy()
+                del skipped[generation]
             stepped = Ratchet(at, ratchet.secret, skipped)
             key, nonce = found
         else:
@@ -140,9 +145,11 @@ class SecretTree:
                     if generation - at <= out_of_order:
                         skipped[at] = (key, nonce)
                     at += 1
-            if skipped:
-                skipped = _trimmed(skipped, generation - out_of_order)
             key, nonce, secret = _step(suite, secret, generation)
+            if keep:
+                skipped = {**skipped, generation: (key, nonce)}
+            if skipped:
+                skipped = _trimmed(skipped, generation - max(keep, out_of_order))
             stepped = Ratchet(generation + 1, secret, skipped)
         return (
             SecretTree(tree.leaf_count, tree.nodes, tree.ratchets.set(2 * leaf + kind, stepped)),

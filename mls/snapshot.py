@@ -12,7 +12,7 @@ in a delta as their changed entries; everything else is small and appears whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -132,10 +132,10 @@ def _read_secret_tree(reader: Reader) -> tuple[dict[int, bytes], dict[int, Ratch
     return nodes, dict(reader.vector(lambda r: (r.u32(), _read_ratchet(r))))
 
 
-def _write_proposals(proposals: dict[ProposalRef, Proposed]) -> bytes:
+def _write_proposals(proposals: Mapping[ProposalRef, Proposed]) -> bytes:
     return vector(
         [
-            opaque(reference) + item.sender.encode() + encode_proposal(item.proposal)
+            opaque(reference) + u8(item.shelved) + item.sender.encode() + encode_proposal(item.proposal)
             for reference, item in proposals.items()
         ]
     )
@@ -144,13 +144,14 @@ def _write_proposals(proposals: dict[ProposalRef, Proposed]) -> bytes:
 def _read_proposals(reader: Reader) -> dict[ProposalRef, Proposed]:
     def one(r: Reader) -> tuple[ProposalRef, Proposed]:
         reference = ProposalRef(r.opaque())
+        shelved = bool(r.u8())
         sender = decode_sender(r)
-        return reference, Proposed(decode_proposal(r), sender, reference, checked=True)
+        return reference, Proposed(decode_proposal(r), sender, reference, checked=True, shelved=shelved)
 
     return dict(reader.vector(one))
 
 
-def _write_updates(updates: dict[bytes, PendingUpdate]) -> bytes:
+def _write_updates(updates: Mapping[bytes, PendingUpdate]) -> bytes:
     return vector(
         [
             opaque(leaf) + opaque(update.leaf_private.raw) + opaque(update.signature_private.raw)
@@ -183,7 +184,7 @@ def _write_ended(ended: Ended | ReInit | None) -> bytes:
         return u8(0)
     if isinstance(ended, ReInit):
         return u8(2) + encode_proposal(ended)
-    return u8(1)
+    return u8(1 if ended is Ended.REMOVED else 3)
 
 
 def _read_ended(reader: Reader) -> Ended | ReInit | None:
@@ -192,6 +193,8 @@ def _read_ended(reader: Reader) -> Ended | ReInit | None:
         return None
     if kind == 1:
         return Ended.REMOVED
+    if kind == 3:
+        return Ended.RETIRED
     proposal = decode_proposal(reader)
     if not isinstance(proposal, ReInit):
         raise CallerError("the snapshot is damaged", "restore it from a backup or join again")

@@ -9,13 +9,14 @@ The fields are read by the rooms that implement the operations and by serializat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from mls.errors import GroupEndedError
 from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
+from mls.persistent import PMap
 from mls.proposals import ReInit
 from mls.provider import Environment, PendingUpdate
 from mls.psk import ExternalPskId, PreSharedKeyId
@@ -23,7 +24,16 @@ from mls.public_state import PublicState
 from mls.registries import Epoch, GroupId, LeafIndex, ProposalRef
 from mls.schedule import EpochSecrets
 from mls.secret_tree import SecretTree
-from mls.secrets import ResumptionPsk, SignaturePrivateKey
+from mls.secrets import (
+    ConfirmationKey,
+    ExporterSecret,
+    ExternalSecret,
+    InitSecret,
+    MembershipKey,
+    ResumptionPsk,
+    SenderDataSecret,
+    SignaturePrivateKey,
+)
 from mls.suite import Suite
 from mls.tree.path import PrivateKeys
 from mls.validation import Proposed
@@ -33,6 +43,13 @@ class Ended(Enum):
     """Why an epoch is the last one, if it is not a ReInit."""
 
     REMOVED = "removed"
+    RETIRED = "retired"
+
+
+_REASONS: dict[object, str] = {
+    Ended.REMOVED: "we were removed from the group",
+    Ended.RETIRED: "the epoch was retired and reads late application messages only",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +63,9 @@ class Group:
     private: PrivateKeys
     secrets: EpochSecrets
     keys: SecretTree
-    proposals: dict[ProposalRef, Proposed]
+    proposals: Mapping[ProposalRef, Proposed]
     """Waiting for a commit, in order of arrival."""
-    updates: dict[bytes, PendingUpdate]
+    updates: Mapping[bytes, PendingUpdate]
     """By the encoded leaf node that they belong to."""
     resumption: tuple[tuple[Epoch, ResumptionPsk], ...] = field(repr=False)
     """Resumption PSKs of this and earlier epochs, oldest first."""
@@ -88,8 +105,37 @@ class Group:
 
     def require_active(self) -> None:
         if self.ended is not None:
-            reason = "removed from the group" if self.ended is Ended.REMOVED else "the group was re-initialized"
-            raise GroupEndedError(reason)
+            raise GroupEndedError(_REASONS.get(self.ended, "the group was re-initialized"))
+
+
+def stripped(group: Group, ended: Ended) -> Group:
+    """The value without what only an epoch that goes on needs (§9.2, §7.5).
+
+    Gone are the init, external and exporter secrets, the keys for tags, the private keys, and whatever waits. Retired
+    epochs keep what reads late application messages; removed members keep nothing but their resumption PSKs, which
+    prove that they were there.
+    """
+    old = group.secrets
+    kept = EpochSecrets(
+        sender_data=old.sender_data if ended is Ended.RETIRED else SenderDataSecret(b""),
+        exporter=ExporterSecret(b""),
+        external=ExternalSecret(b""),
+        confirmation=ConfirmationKey(b""),
+        membership=MembershipKey(b""),
+        resumption=old.resumption,
+        authenticator=old.authenticator,
+        init=InitSecret(b""),
+    )
+    return replace(
+        group,
+        signature_key=SignaturePrivateKey(b""),
+        private={},
+        secrets=kept,
+        keys=group.keys if ended is Ended.RETIRED else SecretTree(group.keys.leaf_count, PMap(), PMap()),
+        proposals={},
+        updates={},
+        ended=ended,
+    )
 
 
 def find_psk(env: Environment, groups: Sequence[Group], psk_id: PreSharedKeyId) -> bytes | None:

@@ -79,6 +79,8 @@ class Proposed:
     reference: bytes | None = None
     checked: bool = False
     """Judged on its own when it arrived in this epoch; its signatures need no second look."""
+    shelved: bool = False
+    """Not to be committed by us; kept because somebody else may commit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,9 @@ def plan(
     _check_added_clients(tree, adds, removed)
     if unchecked:
         check_adds(env, state.suite, parameters, unchecked, sending=sending)
+    if sending and len(unchecked) < len(adds):
+        for package in adds:  # a proposal may have waited longer than its leaf lives
+            check_lifetime(env, parameters, package.leaf_node, sending=True)
     if updated or removed or adds:
         tree, added = tree.evolved(updated, removed, [package.leaf_node for package in adds])
     else:
@@ -345,11 +350,12 @@ def check_adds(
 def check_lifetime(env: Environment, parameters: Parameters, leaf: LeafNode, *, sending: bool) -> None:
     """§7.3: of a leaf that is being added; one that is in a tree already may have expired since."""
     lifetime = leaf.lifetime
-    if lifetime is None or not (sending or parameters.check_received_lifetimes):
+    if lifetime is None:
         return
-    if not lifetime.covers(env.now):
+    if (sending or parameters.refuse_expired) and not lifetime.covers(env.now):
         raise PeerError("VAL-7.3-5")
-    check_lifetime_length(parameters, leaf)
+    if sending or parameters.check_received_lifetimes:
+        check_lifetime_length(parameters, leaf)
 
 
 def check_lifetime_length(parameters: Parameters, leaf: LeafNode) -> None:

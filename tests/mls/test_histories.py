@@ -54,7 +54,7 @@ from tests.mls.clients import (
 
 MOST = 6  # members
 WINDOW = 4
-PARAMETERS = Parameters(out_of_order=WINDOW, max_forward=20, resumption_psks=3)
+PARAMETERS = Parameters(out_of_order=WINDOW, max_forward=20, resumption_psks=3, take_new_members=True)
 PSKS = {b"psk%d" % number: hashlib.sha256(b"psk%d" % number).digest() for number in range(4)}
 BOT = "bot"
 
@@ -227,7 +227,7 @@ class Histories(RuleBasedStateMachine):
             return
         party = self.party
         for name in party.names:
-            party.groups[name] = front.forget_proposals(party[name])
+            party.groups[name] = front.shelve_proposals(party[name])
         joining = [self.arrival()] if adds else []
         self.commit_with(by, joining, [Remove(party.leaf(target_name))], encrypt=encrypt)
 

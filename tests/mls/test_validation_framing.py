@@ -21,10 +21,9 @@ from tests.mls.frankenstein import (
     external_init,
     flipped,
     forge_commit,
-    proposed,
     spoken,
 )
-from tests.mls.refusals import A, B, C, D, accepts, refused, refuses
+from tests.mls.refusals import A, B, C, accepts, refused, refuses
 from tests.validation import breaks
 
 OUTSIDER = client("outsider")
@@ -316,17 +315,6 @@ def test_sender_data_with_a_blank_leaf(leaf: int) -> None:
 
 
 # §15
-
-
-@breaks("VAL-15-1")
-def test_more_proposals_than_may_wait() -> None:
-    party_ = party(4)
-    party_.groups[A] = with_parameters(party_[A], max_pending=2)
-    accepts(party_, A, proposed(party_[B], party_.env, Remove(LeafIndex(3))))
-    last = proposed(party_[C], party_.env, Remove(LeafIndex(3)))
-    accepts(party_, A, last)
-    refuses("VAL-15-1", party_, A, proposed(party_[D], party_.env, Remove(LeafIndex(1))))
-    assert len(party_[A].proposals) == 2
 
 
 @breaks("VAL-15.3-1")

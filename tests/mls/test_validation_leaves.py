@@ -258,7 +258,7 @@ def test_a_new_credential_type_that_one_member_does_not_support() -> None:
 def test_a_lifetime_that_does_not_cover_now(bad: Lifetime, good: Lifetime) -> None:
     env = environment("late")
     packages = [forge_package(STRANGER, env, lifetime=lifetime) for lifetime in (bad, good)]
-    refuses_to_add("VAL-7.3-5", party(2), *packages)
+    refuses_to_add("VAL-7.3-5", party(2, parameters=replace(DEFAULT, refuse_expired=True)), *packages)
 
 
 @breaks("VAL-7.3-6")

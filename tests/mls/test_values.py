@@ -229,7 +229,7 @@ def test_the_value_before_a_commit() -> None:
     # The committer keeps such a value too; the generation that its commit took is not taken again.
     again = front.commit(sent.before, ours.env)
     opened = open_message(ours["member01"], again.message, shared_leaf=False)
-    assert opened.generation == 1
+    assert opened.sealing.generation == 1
     assert front.receive(sent.before, ours.env, rival).group.epoch == sent.group.epoch
 
 
@@ -340,9 +340,9 @@ def test_repr_of_a_message_shows_no_plaintext() -> None:
     message = front.seal(ours["member00"], ours.env, plaintext)[1]
     event = front.receive(ours["member01"], ours.env, message)
     assert isinstance(event, ApplicationMessage)
-    assert_hidden(repr(event), [plaintext, event.nonce])
+    assert_hidden(repr(event), [plaintext, event.sealing.nonce])
     opened = open_message(ours["member01"], message, shared_leaf=False)
-    assert_hidden(repr(opened), [opened.nonce])
+    assert_hidden(repr(opened), [opened.sealing.nonce])
 
 
 def test_errors_show_no_plaintext() -> None:

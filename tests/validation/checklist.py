@@ -308,7 +308,7 @@ CHECKLIST: dict[str, tuple[Item, ...]] = {
         ),
         _item(
             "limits for steps forward, kept keys and waiting proposals",
-            "VAL-15.3-1 VAL-15-1 mls.parameters:Parameters flows::late_messages flows::messages_from_far_ahead",
+            "VAL-15.3-1 mls.parameters:Parameters flows::late_messages flows::messages_from_far_ahead",
         ),
     ),
     "Hostile insiders (16.12)": (
