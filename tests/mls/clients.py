@@ -7,17 +7,19 @@ one of a given size and shape, and remembers the making: groups are values, so e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+import pytest
+
 from mls import group as front
 from mls.codec import opaque, u16, u32, u64
 from mls.commit import Committed
 from mls.credential import Authentication, BasicCredential, TrustBasic
-from mls.errors import StaleError
+from mls.errors import PeerError, StaleError
 from mls.framing import Sender, encode_message
 from mls.group import ApplicationMessage, CommitMessage, Event, ExternallyJoined, ProposalMessage
 from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
@@ -401,6 +403,13 @@ def removed(group: Group) -> bool:
 def with_parameters(group: Group, **changes: Any) -> Group:
     """The same group under other limits."""
     return replace(group, parameters=replace(group.parameters, **changes))
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The rule that a call breaks."""
+    with pytest.raises(PeerError) as refused:
+        call()
+    return refused.value.check
 
 
 # ---------------------------------------------------------------- insiders: bytes of one's choice, properly sealed

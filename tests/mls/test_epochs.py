@@ -16,11 +16,13 @@ from mls.errors import (
 )
 from mls.framing import encode_message
 from mls.group import ApplicationMessage, CommitMessage, ProposalMessage
-from mls.leaf_node import Extension
+from mls.leaf_node import Extension, LeafNode
 from mls.proposals import Add, GroupContextExtensions, Remove
+from mls.provider import OwnPath, PendingUpdate
 from mls.registries import ContentType, ExtensionType, LeafIndex, WireFormat
 from mls.state import Ended, Group
 from tests.mls.clients import DEFAULT, PUBLIC, Party, client, party, secret_bytes
+from tests.validation import breaks
 
 FORKING = replace(DEFAULT, keep_handshake_keys=True)
 
@@ -162,6 +164,34 @@ def test_a_proposal_that_cannot_be_resolved_stops_nobody() -> None:
     ours.say("member01", b"on we go")
 
 
+class Liar:
+    """A hook that hands out keys which are not those of the leaf."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> OwnPath | None:
+        return None
+
+    def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None:
+        return PendingUpdate(self.group.private[2 * self.group.own_leaf], self.group.signature_key)
+
+
+@breaks("VAL-12.1.2-3")
+def test_a_sibling_s_update_with_keys_that_are_not_its_own() -> None:
+    ours = party(3, parameters=PUBLIC)
+    sibling = ours["member01"]
+    _, message, _ = front.propose_update(ours["member01"], ours.env)
+    liar = Liar(sibling)
+    sibling = front.receive(sibling, ours.env, message, own=liar).group
+    committer = front.receive(ours["member00"], ours.env, message).group
+    sent = front.commit(committer, ours.env)
+    with pytest.raises(PeerError) as refused:
+        front.receive(sibling, ours.env, sent.message, own=liar)
+    assert refused.value.check == "VAL-12.1.2-3"
+
+
+@breaks("VAL-6-4")
 def test_peeking_says_where_a_message_belongs() -> None:
     ours = party(2)
     env, group = ours.env, ours["member00"]

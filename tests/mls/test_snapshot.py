@@ -13,6 +13,7 @@ from mls import group as front, snapshot
 from mls.errors import CallerError
 from mls.leaf_node import RequiredCapabilities
 from mls.proposals import Add, GroupContextExtensions, ReInit, Remove
+from mls.provider import Environment
 from mls.registries import GroupId
 from mls.snapshot import Delta, Snapshot
 from mls.state import Ended, Group
@@ -22,7 +23,7 @@ from tests.vectors.own import snapshot_v1
 PINNED = Path(snapshot_v1.__file__).with_suffix(".json")
 
 
-def step(group: Group, env: front.Environment, choice: int) -> Group:
+def step(group: Group, env: Environment, choice: int) -> Group:
     """One change of a group by a member who acts alone; the choice says which."""
     others = [leaf for leaf, _ in group.members if leaf != group.own_leaf]
     if group.ended is not None:

@@ -11,6 +11,7 @@ from mls import group as front
 from mls.codec import Reader, decode_exactly, opaque, u32
 from mls.credential import X509Credential
 from mls.leaf_node import Capabilities, Extension, Lifetime, RequiredCapabilities, default_capabilities
+from mls.parameters import Parameters
 from mls.proposals import Add, GroupContextExtensions, Proposal, Remove
 from mls.registries import CredentialType, LeafIndex
 from mls.tree.nodes import ParentNode
@@ -246,19 +247,44 @@ def test_a_new_credential_type_that_one_member_does_not_support() -> None:
     refuses_to_add("VAL-7.3-4", party_, bad, forge_package(STRANGER, env, capabilities=ANY), alone=False)
 
 
+SECOND = NOW // 1000
+
+
 @breaks("VAL-7.3-5")
 @pytest.mark.parametrize(
     ("bad", "good"),
     [
-        (Lifetime(NOW // 1000 - 100, NOW // 1000 - 1), Lifetime(NOW // 1000 - 100, NOW // 1000)),
-        (Lifetime(NOW // 1000 + 1, NOW // 1000 + 100), Lifetime(NOW // 1000, NOW // 1000 + 100)),
-        (Lifetime(NOW // 1000 + 1, NOW // 1000 - 1), LIFETIME),
+        (Lifetime(SECOND - 100, SECOND - 1), Lifetime(SECOND - 100, SECOND)),
+        (Lifetime(SECOND + 1, SECOND + 100), Lifetime(SECOND, SECOND + 100)),
+        (Lifetime(SECOND + 1, SECOND - 1), LIFETIME),
     ],
 )
 def test_a_lifetime_that_does_not_cover_now(bad: Lifetime, good: Lifetime) -> None:
     env = environment("late")
+    strict = party(2, parameters=Parameters(refuse_expired=True))
     packages = [forge_package(STRANGER, env, lifetime=lifetime) for lifetime in (bad, good)]
-    refuses_to_add("VAL-7.3-5", party(2, parameters=replace(DEFAULT, refuse_expired=True)), *packages)
+    refuses_to_add("VAL-7.3-5", strict, *packages)
+    # by default others may be late, and we may not
+    party_ = party(2)
+    group = party_[A]
+    add = Add(packages[0].key_package)
+    refused("VAL-7.3-5", lambda: front.commit(group, env, proposals=[add]))
+    refused("VAL-7.3-5", lambda: front.propose(group, env, add))
+    accepts(party_, A, forge_commit(party_[B], env, party_.clients[B], [add]).message)
+
+
+@breaks("VAL-7.3-5")
+def test_a_leaf_that_expires_while_its_proposal_waits() -> None:
+    party_ = party(2)
+    env = party_.env
+    package = forge_package(STRANGER, env, lifetime=Lifetime(SECOND, SECOND + 10)).key_package
+    accepts(party_, A, proposed(party_[B], env, Add(package)))
+    group = party_[A]
+    references = list(group.proposals)
+    assert front.commit(group, env, references=references).added == (2,)
+    late = replace(env, now=env.now + 11_000)
+    refused("VAL-7.3-5", lambda: front.commit(group, late, references=references))
+    assert front.commit(group, late).added == ()
 
 
 @breaks("VAL-7.3-6")

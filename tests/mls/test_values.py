@@ -229,6 +229,7 @@ def test_the_value_before_a_commit() -> None:
     # The committer keeps such a value too; the generation that its commit took is not taken again.
     again = front.commit(sent.before, ours.env)
     opened = open_message(ours["member01"], again.message, shared_leaf=False)
+    assert opened.sealing is not None
     assert opened.sealing.generation == 1
     assert front.receive(sent.before, ours.env, rival).group.epoch == sent.group.epoch
 
@@ -342,6 +343,7 @@ def test_repr_of_a_message_shows_no_plaintext() -> None:
     assert isinstance(event, ApplicationMessage)
     assert_hidden(repr(event), [plaintext, event.sealing.nonce])
     opened = open_message(ours["member01"], message, shared_leaf=False)
+    assert opened.sealing is not None
     assert_hidden(repr(opened), [opened.sealing.nonce])
 
 

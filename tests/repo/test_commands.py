@@ -61,9 +61,7 @@ class TestVectors:
         assert not (checkout / "tests/vectors/mlswg/old.json").exists()
 
     @pytest.mark.parametrize("exists", [False, True])
-    def test_refuses_politely_and_leaves_things_alone(
-        self, checkout: Path, tmp_path: Path, *, exists: bool
-    ) -> None:
+    def test_refuses_politely_and_leaves_things_alone(self, checkout: Path, tmp_path: Path, *, exists: bool) -> None:
         kept = vectors(checkout / "tests/vectors/mlswg", "old.json") / "old.json"
         if exists:
             (tmp_path / "empty").mkdir()

@@ -12,9 +12,7 @@ import pytest
 
 from tests.repo.files import PACKAGES, PYPROJECT, ROOT
 
-CONTRACTS: dict[str, dict[str, Any]] = {
-    rule["id"]: rule for rule in PYPROJECT["tool"]["importlinter"]["contracts"]
-}
+CONTRACTS: dict[str, dict[str, Any]] = {rule["id"]: rule for rule in PYPROJECT["tool"]["importlinter"]["contracts"]}
 RULED = {"vcd/core": ["core"], "vcd/cli": ["front", "front-trio"], "vcd/client": ["front", "front-trio"]}
 
 
