@@ -99,6 +99,7 @@ class Scene:
             "join externally with a tree": lambda: self.newcomer.join_externally(
                 env, self.messages["bare group info"], tree=data
             ),
+            "decode an envelope": lambda: front.peek(data),
             "decode a Welcome": lambda: decode_welcome(data),
             "decode a GroupInfo": lambda: decode_group_info(data),
             "decode a tree": lambda: RatchetTree.decode(reader.suite, data).hash,

@@ -72,9 +72,9 @@ class Model:
 
 
 def at(
-    tree: SecretTree, leaf: int, kind: int, generation: int, *, forward: int = 1000, window: int = 64
+    tree: SecretTree, leaf: int, kind: int, generation: int, *, forward: int = 1000, window: int = 64, keep: int = 0
 ) -> tuple[SecretTree, MessageKey]:
-    return tree.key_at(SUITE, LeafIndex(leaf), kind, generation, max_forward=forward, out_of_order=window)
+    return tree.key_at(SUITE, LeafIndex(leaf), kind, generation, max_forward=forward, out_of_order=window, keep=keep)
 
 
 def held(tree: SecretTree) -> set[bytes]:
@@ -98,7 +98,7 @@ steps = st.lists(
     steps=steps,
     forward=st.integers(0, 7),
     window=st.integers(0, 6),
-    keep=st.integers(0, 3),
+    keep=st.just(0) | st.integers(1, 8),
 )
 def test_every_key_once_and_nothing_that_leads_back(
     count: int, steps: list[tuple[int, int, int | None]], forward: int, window: int, keep: int
@@ -113,32 +113,33 @@ def test_every_key_once_and_nothing_that_leads_back(
         before, text = tree, held(tree)
         if offset is None:
             generation = model.reached
-            tree, key = tree.next_key(SUITE, LeafIndex(leaf), kind, keep=keep)
+            tree, key = tree.next_key(SUITE, LeafIndex(leaf), kind, keep=keep, out_of_order=window)
             model.reached += 1
             if keep:
                 waiting = {*model.waiting, generation}
-                model.waiting = frozenset(n for n in waiting if n > generation - keep)
+                model.waiting = frozenset(n for n in waiting if n > generation - max(keep, window))
         else:
             generation = max(model.reached + offset, 0)
             late = generation < model.reached
             if late and generation not in model.waiting:
                 with pytest.raises(ReplayError):
-                    at(tree, leaf, kind, generation, forward=forward, window=window)
+                    at(tree, leaf, kind, generation, forward=forward, window=window, keep=keep)
                 continue
             if not late and generation - model.reached > forward:
                 with pytest.raises(PeerError, match=r"VAL-15\.3-1"):
-                    at(tree, leaf, kind, generation, forward=forward, window=window)
+                    at(tree, leaf, kind, generation, forward=forward, window=window, keep=keep)
                 continue
-            tree, key = at(tree, leaf, kind, generation, forward=forward, window=window)
-            if late:
-                model.waiting -= {generation}
-            else:
-                waiting = {*model.waiting, *range(model.reached, generation)}
-                model.waiting = frozenset(n for n in waiting if n >= generation - window)
+            tree, key = at(tree, leaf, kind, generation, forward=forward, window=window, keep=keep)
+            if not late:
+                waiting = {*model.waiting, *range(max(model.reached, generation - window), generation)}
+                waiting |= {generation} if keep else set()
+                model.waiting = frozenset(n for n in waiting if n >= generation - max(keep, window))
                 model.reached = generation + 1
+            elif not keep:
+                model.waiting -= {generation}
         assert key.generation == generation
         assert (key.key, key.nonce) == ladder.key(leaf, kind, generation)
-        if offset is not None or not keep:
+        if not keep:
             used.add((leaf, kind, generation))
         assert held(before) == text  # the value before is as it was
     check_what_is_left(tree, ladder, models, used)

@@ -107,6 +107,15 @@ def test_a_group_info_that_is_something_else() -> None:
     stranger.join_externally(party_.env, info)
 
 
+@breaks("VAL-6-4")
+@pytest.mark.parametrize("wire_format", [0, 6, 0xFFFF])
+def test_the_outside_of_a_message_of_no_kind(wire_format: int) -> None:
+    party_ = party(2)
+    good = spoken(party_[B], party_.env)
+    refused("VAL-6-4", lambda: front.peek(good[:2] + u16(wire_format) + good[4:]))
+    assert front.peek(good).group_id == party_[A].group_id
+
+
 @breaks("VAL-6-5")
 @pytest.mark.parametrize("leaf", [3, 4, 0xFFFF_FFFF])
 def test_a_public_message_from_a_blank_leaf(leaf: int) -> None:

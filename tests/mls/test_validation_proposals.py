@@ -35,6 +35,7 @@ from tests.mls.frankenstein import (
     forge_commit,
     own_update,
     proposed,
+    spoken,
 )
 from tests.mls.refusals import A, B, C, accepts, refused, refuses
 from tests.validation import breaks
@@ -121,6 +122,8 @@ def test_an_update_of_our_leaf_that_is_not_ours() -> None:
     items = list(party_[C].proposals.values())
     commit = forge_commit(party_[C], env, party_.clients[C], items).message
     refuses("VAL-12.1.2-3", party_, A, commit, forge_commit(party_[C], env, party_.clients[C]).message)
+    for wrong in ((party_[A].private[0], party_[A].signature_key), (private, party_.clients[B].signer)):
+        refuses("VAL-12.1.2-3", party_, A, commit, spoken(party_[B], env), own=Sibling(PendingUpdate(*wrong)))
     known = Sibling(PendingUpdate(private, party_[A].signature_key))
     assert front.receive(party_[A], env, commit, own=known).group.own_leaf_node == update.leaf_node
 

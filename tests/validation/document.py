@@ -6,7 +6,7 @@ import textwrap
 
 from mls.checks import CHECKS
 from tests.validation.checklist import CHECKLIST, Item
-from tests.validation.sources import ROOT, SourceError, defined, sites, strays, tests
+from tests.validation.sources import ROOT, SourceError, defined, sites, strays, test_files, tests
 
 PATH = ROOT / "docs" / "validation.md"
 
@@ -66,8 +66,7 @@ def _answer(item: Item) -> str:
     if item.code:
         parts.append(", ".join(f"`{place}`" for place in item.code))
     if item.tests:
-        names = [place.removeprefix("tests/mls/").replace(".py::", ": ") for place in item.tests]
-        parts.append("; ".join(names))
+        parts.append(", ".join(f"`{name}`" for name in item.tests))
     return "<br>".join(parts)
 
 
@@ -142,7 +141,8 @@ def _items() -> list[str]:
             if item.code and not item.tests and not item.rules:
                 found.append(f"{where}: no test")
             found.extend(f"{where}: {rule} is not in mls/checks.py" for rule in item.rules if rule not in CHECKS)
-            found.extend(f"{where}: there is no {place}" for place in (*item.code, *item.tests) if not defined(place))
+            found.extend(f"{where}: there is no {place}" for place in item.code if not defined(place))
+            found.extend(f"{where}: there is no {name}" for name in item.tests if name not in test_files())
     return found
 
 

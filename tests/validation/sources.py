@@ -6,6 +6,7 @@ Both are read from the syntax, not from running anything, so that a refusal nobo
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -142,12 +143,18 @@ def tests() -> tuple[Test, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)
+def test_files() -> dict[str, str]:
+    """In which file a test is, by its name."""
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(), re.MULTILINE):
+            found[name] = path.stem
+    return found
+
+
 def defined(place: str) -> bool:
-    """Whether `module:function` or `tests/...py::function` names something that is there."""
-    if "::" in place:
-        file, _, name = place.partition("::")
-        path = ROOT / file
-        return path.is_file() and f"def {name}(" in path.read_text()
+    """Whether `module:name` names something that is there."""
     module, _, name = place.partition(":")
     path_of = module_paths().get(module)
     if path_of is None:
