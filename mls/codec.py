@@ -212,6 +212,8 @@ def u32_vector(values: tuple[int, ...]) -> bytes:
 
 def read_u32_vector(reader: Reader) -> tuple[int, ...]:
     body = reader.opaque()
+    if not body:
+        return ()
     if len(body) & 3:
         raise PeerError("VAL-2.1-1")
     return tuple([int.from_bytes(body[i : i + 4], "big") for i in range(0, len(body), 4)])

@@ -49,6 +49,9 @@ def encode_extensions(extensions: Extensions) -> bytes:
 
 
 def decode_extensions(reader: Reader) -> Extensions:
+    if reader.data[reader.pos : reader.pos + 1] == b"\x00" and reader.pos < reader.end:
+        reader.pos += 1  # none, as in most leaves
+        return ()
     extensions = reader.vector(decode_extension)
     if len(extensions) > 1 and len({extension.type for extension in extensions}) != len(extensions):
         raise PeerError("VAL-13.4-1")

@@ -8,7 +8,6 @@ profiles. A change makes a new tree and touches what it changes; nothing here ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +15,8 @@ from mls.codec import Reader, opaque
 from mls.errors import BugError, PeerError
 from mls.leaf_node import Capabilities, LeafNode
 from mls.persistent import PMap
-from mls.registries import LeafIndex, NodeIndex
+from mls.registries import LeafIndex
 from mls.suite import Suite
-from mls.tree import math
 from mls.tree.nodes import Cell, ParentNode, Value, built, grown, rebuilt
 
 Profile = tuple[bytes, int]
@@ -336,13 +334,6 @@ class RatchetTree:
             return self
         return RatchetTree(self.suite, root, self.encryption_keys, self.signature_keys, self.profiles)
 
-    # Indices into the parts that a commit changes
-
-    def members_below(self, index: int) -> range:
-        """The leaf indices under a node, blank or not."""
-        span = (1 << math.level(index)) - 1
-        return range((index - span) >> 1, ((index + span) >> 1) + 1)
-
 
 def _read_node(reader: Reader) -> Value:
     flag = reader.u8()
@@ -356,9 +347,3 @@ def _read_node(reader: Reader) -> Value:
     if kind == 2:
         return ParentNode.decode(reader)
     raise PeerError("VAL-7.1-2")
-
-
-def ordered_nodes(tree: RatchetTree) -> Iterator[tuple[NodeIndex, Value]]:
-    """Every node that is not blank, by index."""
-    for cell in tree.root.cells():
-        yield NodeIndex(cell.index), cell.value
