@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from mls.codec import Reader, opaque, read_u16_vector, u16, u16_vector, u32, u64, vector
 from mls.credential import Credential, decode_credential
-from mls.errors import PeerError
+from mls.errors import CallerError, PeerError
 from mls.registries import (
     DEFAULT_EXTENSIONS,
     DEFAULT_PROPOSALS,
@@ -45,6 +45,8 @@ Extensions = tuple[Extension, ...]
 
 
 def encode_extensions(extensions: Extensions) -> bytes:
+    if len(extensions) > 1 and len({extension.type for extension in extensions}) != len(extensions):
+        raise CallerError("a list has two extensions of one type", "give one of each; nobody would accept both")
     return vector([extension.encode() for extension in extensions]) if extensions else b"\x00"
 
 

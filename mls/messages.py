@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from mls.codec import Reader
 from mls.errors import (
+    CallerError,
     FutureEpochError,
     OwnMessageError,
     PastEpochError,
@@ -204,5 +205,7 @@ def send(
         guard = env.provider.random(4)
     else:
         guard = reuse_guard(message_key.nonce, message_key.generation, kind)
+        if len(guard) != 4:
+            raise CallerError("a reuse guard is four bytes", "return four from the hook")
     sealed = seal_private(suite, authenticated, message_key, group.secrets.sender_data, guard, parameters.padding.size)
     return with_keys(group, keys), encode_message(WireFormat.PRIVATE_MESSAGE, sealed.encode())
