@@ -42,9 +42,10 @@ class Parameters:
     out_of_order: int = 64
     """How many passed-over message keys are kept per ratchet for late messages."""
     own_keys: int = 0
-    """How many of our own leaf's used message keys stay readable (`out_of_order` of them if that is more); above zero when
-    siblings share the leaf, because two of them may use one generation at once. Duplicates are then the caller's to
-    notice."""
+    """How many of our own leaf's used message keys stay readable (`out_of_order` of them if that is more).
+
+    Above zero when siblings share the leaf, because two of them may use one generation at once. Duplicates are then
+    the caller's to notice."""
     keep_handshake_keys: bool = False
     """Whether used handshake keys stay until the epoch is retired. Two commits may come in on one generation, by
     siblings or by a liar; a group that keeps forks must be able to read both, in either order."""
