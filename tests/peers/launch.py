@@ -4,7 +4,10 @@
 toolchain or packages are not there raises UnavailableError with the reason, which a test turns into a loud
 skip; a peer that is there and does not come up raises PeerDiedError, which nothing turns into a skip.
 
-`python -m tests.peers.launch js rust` installs and builds what these peers need, ahead of the tests.
+js-libp2p and go-libp2p are peers of the mesh, not of MLS: they are made ready here and started by tests/mesh.
+
+`python -m tests.peers.launch js rust go` installs and builds what peers in these languages need, ahead of the
+tests.
 """
 
 from __future__ import annotations
@@ -30,10 +33,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 JS = HERE / "js"
 RUST = HERE / "rust"
+LIBP2P_JS = HERE / "libp2p_js"
+LIBP2P_GO = HERE / "libp2p_go"
 
 # How long a package manager, a compiler and a starting peer may take, in seconds.
 NPM_LIMIT = 300
 CARGO_LIMIT = 1800
+GO_LIMIT = 900
 START_LIMIT = 30
 STOP_LIMIT = 5
 
@@ -116,21 +122,40 @@ def _ours() -> list[str]:
     return [sys.executable, "-m", "tests.peers.mls_client"]
 
 
-def _js() -> list[str]:
+def _node(folder: Path, name: str) -> list[str]:
     """`npm ci` when there are no packages yet or the lock file has changed since they were put there."""
     node, npm = _tool("node"), _tool("npm")
-    wanted = hashlib.sha256((JS / "package-lock.json").read_bytes() + (JS / "package.json").read_bytes()).hexdigest()
-    mark = JS / "node_modules" / ".vcd-installed"
-    with _alone("js"):
+    lock, manifest = folder / "package-lock.json", folder / "package.json"
+    wanted = hashlib.sha256(lock.read_bytes() + manifest.read_bytes()).hexdigest()
+    mark = folder / "node_modules" / ".vcd-installed"
+    with _alone(name):
         if not mark.is_file() or mark.read_text(encoding="ascii") != wanted:
-            _prepare([npm, "ci", "--no-audit", "--no-fund"], JS, NPM_LIMIT, {})
+            _prepare([npm, "ci", "--no-audit", "--no-fund"], folder, NPM_LIMIT, {})
             mark.write_text(wanted, encoding="ascii")
-    return [node, str(JS / "main.mjs")]
+    return [node, str(folder / "main.mjs")]
+
+
+def _js() -> list[str]:
+    return _node(JS, "js")
 
 
 def js_command(script: str) -> list[str]:
     """What runs another of the js peer's scripts, with the peer's packages in place."""
     return [_js()[0], str(JS / script)]
+
+
+def js_libp2p() -> list[str]:
+    """What runs the js-libp2p node, with its packages in place."""
+    return _node(LIBP2P_JS, "libp2p-js")
+
+
+def go_libp2p() -> list[str]:
+    """What runs the go-libp2p node; `go build` does nothing when nothing has changed."""
+    go = _tool("go")
+    program = LIBP2P_GO / "build" / "vcd-peer-go-libp2p"
+    with _alone("libp2p-go"):
+        _prepare([go, "build", "-mod=readonly", "-trimpath", "-o", str(program), "."], LIBP2P_GO, GO_LIMIT, {})
+    return [str(program)]
 
 
 def _rust() -> list[str]:
@@ -146,6 +171,15 @@ def _rust() -> list[str]:
 
 
 _COMMANDS: dict[str, Callable[[], list[str]]] = {"ours": _ours, "js": _js, "rust": _rust}
+
+
+_NEEDED: dict[str, Sequence[Callable[[], list[str]]]] = {
+    "ours": [_ours],
+    "js": [_js, js_libp2p],
+    "rust": [_rust],
+    "go": [go_libp2p],
+}
+"""What is made ready for the peers of a language."""
 
 
 def _port_said(process: subprocess.Popen[str], said: Path, log: Path, name: str) -> int:
@@ -207,10 +241,11 @@ def connected(name: str) -> Iterator[Peer]:
 def main(names: Sequence[str]) -> int:
     """Prepare these peers, or all; 1 if one of them cannot be had."""
     code = 0
-    for name in names or _COMMANDS:
+    for name in names or _NEEDED:
         began = time.monotonic()
         try:
-            _COMMANDS[name]()
+            for make_ready in _NEEDED[name]:
+                make_ready()
         except UnavailableError as error:
             print(f"{name}: unavailable: {error}")
             code = 1

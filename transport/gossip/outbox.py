@@ -1,0 +1,168 @@
+"""What waits to be written to one peer; when that peer counts as too slow.
+
+Control goes first, then messages, oldest first. An outbox of messages is in one of three states:
+
+    OPEN     takes messages
+    FULL     holds more than `full_at` bytes; still takes what is forwarded, up to `most`, but whoever publishes
+             waits. OPEN again once it is half empty.
+    BEHIND   was FULL for longer than the patience, or was about to hold more than `most`: its messages are
+             gone, and it takes none until what is being written has been written. Then OPEN.
+
+So a peer that reads, however hard it is pressed, slows publishing down to what it can take; one that needs more
+than the patience for half an outbox stops holding others up. Forwarding never waits: two nodes that wait for
+room in each other's outboxes before they read on would wait for ever.
+
+Nothing is left out silently: `missed` names the topics in which a peer that is BEHIND has to be reconciled, once
+for what was thrown away and once more, when it is OPEN again, for what came in between.
+
+Control is bounded too (`MOST_CONTROL`): if that much waits, `broken` is set and the stream has to be replaced;
+a new stream begins with everything that matters.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from transport.gossip.wire import MessageId
+
+MOST_CONTROL: Final = 2 << 20
+
+
+class State(enum.Enum):
+    OPEN = "open"
+    FULL = "full"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Letter:
+    topic: str
+    rpc: bytes = field(repr=False)
+
+
+class Outbox:
+    __slots__ = (
+        "_control",
+        "_control_size",
+        "_full_at",
+        "_letters",
+        "_missed",
+        "_most",
+        "_since",
+        "_size",
+        "broken",
+        "state",
+    )
+
+    def __init__(self, *, full_at: int, most: int) -> None:
+        """Bytes of messages: from which on the outbox is FULL, and that it never exceeds."""
+        self._full_at, self._most = full_at, most
+        self._control: deque[bytes] = deque()
+        self._control_size = 0
+        self._letters: dict[MessageId, _Letter] = {}
+        self._size = 0
+        self._since = 0.0
+        self._missed: dict[str, None] = {}
+        self.state = State.OPEN
+        self.broken = False
+
+    def __len__(self) -> int:
+        return len(self._control) + len(self._letters)
+
+    @property
+    def size(self) -> int:
+        """Bytes of messages that wait."""
+        return self._size
+
+    def tell(self, rpc: bytes) -> None:
+        if self._control_size + len(rpc) > MOST_CONTROL:
+            self.broken = True
+            return
+        self._control.append(rpc)
+        self._control_size += len(rpc)
+
+    def put(self, message: MessageId, topic: str, rpc: bytes, now: float) -> bool:
+        """Whether the message waits here now. If not, its topic is among `missed`."""
+        if self.state is not State.BEHIND and self._size + len(rpc) > self._most:
+            self._fall_behind()
+        if self.state is State.BEHIND:
+            self._missed[topic] = None
+            return False
+        if message not in self._letters:
+            self._letters[message] = _Letter(topic=topic, rpc=rpc)
+            self._size += len(rpc)
+            if self._size > self._full_at and self.state is State.OPEN:
+                self.state, self._since = State.FULL, now
+        return True
+
+    def cancel(self, message: MessageId) -> bool:
+        """The peer has it already."""
+        letter = self._letters.pop(message, None)
+        if letter is None:
+            return False
+        self._size -= len(letter.rpc)
+        self._relax()
+        return True
+
+    def overdue(self, now: float, patience: float) -> bool:
+        """FULL for too long: is BEHIND now."""
+        if self.state is not State.FULL or now < self._since + patience:
+            return False
+        self._fall_behind()
+        return True
+
+    def deadline(self, patience: float) -> float:
+        """When it will be overdue, if nothing is read."""
+        return self._since + patience
+
+    def take(self, limit: int) -> bytes:
+        """What to write next: as much as fits into `limit`, but at least one RPC if there is one."""
+        parts: list[bytes] = []
+        room = limit
+        while self._control and (not parts or len(self._control[0]) <= room):
+            parts.append(self._control.popleft())
+            self._control_size -= len(parts[-1])
+            room -= len(parts[-1])
+        while self._letters and not self._control:
+            message, letter = next(iter(self._letters.items()))
+            if parts and len(letter.rpc) > room:
+                break
+            del self._letters[message]
+            self._size -= len(letter.rpc)
+            room -= len(letter.rpc)
+            parts.append(letter.rpc)
+        self._relax()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def written(self) -> bool:
+        """All that was taken is on its way. True if that ends being BEHIND."""
+        if self.state is not State.BEHIND or self._control:
+            return False
+        self.state = State.OPEN
+        return True
+
+    def missed(self) -> list[str]:
+        """The topics in which something was left out since this was last asked."""
+        topics = list(self._missed)
+        self._missed.clear()
+        return topics
+
+    def reset(self) -> None:
+        """The stream is gone; a new one begins with a hello. What has not been written stays."""
+        if self.broken:
+            self._control.clear()
+            self._control_size = 0
+            self.broken = False
+
+    def _relax(self) -> None:
+        if self.state is State.FULL and self._size <= self._full_at // 2:
+            self.state = State.OPEN
+
+    def _fall_behind(self) -> None:
+        self._missed.update((letter.topic, None) for letter in self._letters.values())
+        self._letters.clear()
+        self._size = 0
+        self.state = State.BEHIND

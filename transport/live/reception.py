@@ -1,0 +1,120 @@
+"""Where everything that arrives comes in: gossiped whole, fetched after an announcement, or reconciled.
+
+The rooms in front have checked it; from here on there is one path and one owner:
+
+    frames() or publish()  ->  waiting  ->  writer: store, one transaction for all that waits  ->  inbox
+
+A frame of ours takes the same path without the inbox. Whoever brings frames waits until they are stored and in
+the inbox: that is the whole of back-pressure. A reader that does not read stops the writer, the writer stops
+the readers of gossip and sync, and those stop their peers. A peer that cannot wait so long gives up and marks
+us as behind; sync brings us later what we missed, so nothing is lost and nothing piles up.
+
+A frame is `known` while it waits, is being fetched, or is kept: it is verified and stored once, in however many
+ways it comes. The store is the authority: only what it calls new goes to the inbox. What is waiting is bounded
+by the number of those who may bring something, and by what each may bring at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from transport.base import Arrival, Frame, FrameId, PeerId, TopicId
+from transport.frames import Head
+from transport.live.fetch import Fetcher
+from transport.live.inbox import Inbox
+from transport.sync.log import Log
+
+MOST_AT_ONCE = 512
+"""Frames in one transaction: the first that came should not wait for too many others."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    frame: Frame
+    source: PeerId | None  # None: ours
+    done: trio.Event
+
+
+class Reception:
+    """The `gossip.intake.Intake` of a live mesh."""
+
+    def __init__(self, log: Log, inbox: Inbox, *, late: Callable[[PeerId, TopicId], None]) -> None:
+        self._log, self._inbox, self._late = log, inbox, late
+        self._kept: set[TopicId] = set()
+        self._waiting: dict[FrameId, _Waiting] = {}
+        self._some = trio.Event()
+        self._fetcher: Fetcher | None = None
+
+    def attach(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    # ------------------------------------------------------------ topics
+
+    def keep(self, topic: TopicId) -> None:
+        self._kept.add(topic)
+
+    def leave(self, topic: TopicId) -> None:
+        self._kept.discard(topic)
+        if self._fetcher is not None:
+            self._fetcher.forget_topic(topic)
+
+    def keeps(self, topic: TopicId) -> bool:
+        return topic in self._kept
+
+    # ------------------------------------------------------------ what comes
+
+    def known(self, topic: TopicId, frame: FrameId) -> bool:
+        if frame in self._waiting or self._log.has(topic, frame):
+            return True
+        return self._fetcher is not None and self._fetcher.wants(frame)
+
+    async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
+        if topic in self._kept:
+            await self._store(frames, source)
+
+    async def publish(self, frame: Frame) -> None:
+        await self._store([frame], None)
+
+    def announced(self, topic: TopicId, heads: Sequence[Head], source: PeerId) -> None:
+        if self._fetcher is not None and topic in self._kept:
+            self._fetcher.announced(heads, source)
+
+    def behind(self, peer: PeerId, topic: TopicId) -> None:
+        self._late(peer, topic)
+
+    async def _store(self, frames: Sequence[Frame], source: PeerId | None) -> None:
+        events = []
+        for frame in frames:
+            waiting = self._waiting.get(frame.id)
+            if waiting is None:
+                waiting = self._waiting[frame.id] = _Waiting(frame, source, trio.Event())
+            events.append(waiting.done)
+        self._some.set()
+        for event in events:
+            await event.wait()
+
+    # ------------------------------------------------------------ the writer
+
+    async def write(self) -> None:
+        """For ever: store what waits, then hand it to the reader. An error of the store ends the mesh."""
+        while True:
+            await self._some.wait()
+            self._some = trio.Event()
+            while self._waiting:
+                batch = list(self._waiting.values())[:MOST_AT_ONCE]
+                await self._write(batch)
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            kept = [waiting.frame for waiting in batch if waiting.frame.topic in self._kept]
+            new = {frame.id for frame in await self._log.add(kept)}
+            for waiting in batch:
+                if waiting.source is not None and waiting.frame.id in new:
+                    await self._inbox.put(Arrival(frame=waiting.frame, source=waiting.source))
+        finally:
+            for waiting in batch:
+                del self._waiting[waiting.frame.id]
+                waiting.done.set()

@@ -1,0 +1,168 @@
+"""What sessions have in common, whoever opens them: limits, the line they talk over, and what faults cost.
+
+A session is one stream. It is strictly question and answer, asked by whoever opened it, except that after an OFFER
+the other side asks, until it says TAKEN. So nothing is ever written that the other is not waiting for, and memory
+per session is a page. Silence is judged by what it follows: who owes an answer and does not give it in time is
+stalling, and that is charged; who has a page and does not come for the next is merely slow, and its session ends
+without a charge when `idle` is over. Every fault ends its session at once; what was received by then is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from transport.base import PeerId, Reason, Refused, TransportError, Unreachable
+from transport.conduct import Bucket, Offence
+from transport.network import Network, Stream
+from transport.streams import LENGTH_SIZE, Messages
+from transport.sync.ranges import Lying
+from transport.sync.wire import LIMIT, Message, decode, encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Seconds, and numbers of sessions at the same time. The defaults are for devices on two cores."""
+
+    margin: float = 10.0  # what expires sooner than this is not worth comparing
+    opening: float = 10.0  # from an incoming stream to its first message
+    answer: float = 20.0  # from a question to the whole of its answer
+    idle: float = 120.0  # from an answer to the next question
+    session: float = 900.0  # all of it
+    unopened: int = 128  # incoming streams whose first message is not here yet
+    unopened_each: int = 16
+    reconciled: int = 16  # incoming sessions, in all and for each peer; more are told that we are busy
+    reconciled_each: int = 2
+    fetched: int = 64
+    fetched_each: int = 16
+    opened: int = 8  # sessions that we open; more wait for their turn
+    questions: float = 200.0  # a second from one peer; more are answered later
+
+
+class Offended(TransportError):
+    """The other side did something that is held against it."""
+
+    def __init__(self, offence: Offence, detail: str) -> None:
+        super().__init__(f"{offence.label}: {detail}")
+        self.offence = offence
+
+
+_OFFENCES: Final = {
+    Reason.MALFORMED: Offence.MALFORMED,
+    Reason.VERSION: Offence.VERSION,
+    Reason.SIZE: Offence.OVERSIZE,
+    Reason.FORGED: Offence.FORGED,
+    Reason.EXPIRED: Offence.EXPIRED,
+    Reason.TOO_LONG: Offence.EXPIRED,
+    Reason.STRANGER: Offence.STRANGER,
+}
+
+
+def offence(error: TransportError) -> Offence | None:
+    """What to charge for an error; None for bad luck."""
+    match error:
+        case Offended():
+            return error.offence
+        case Lying():
+            return Offence.LYING
+        case Refused():
+            return _OFFENCES.get(error.reason, Offence.GARBAGE)
+        case _:
+            return None
+
+
+def blame(network: Network, peer: PeerId, error: TransportError) -> None:
+    """Count an error that ended a session, and charge the peer if it is its fault."""
+    charged = offence(error)
+    network.count("sync.broken" if charged is None else f"sync.{charged.name.lower()}")
+    # A peer that has gone meanwhile did not stall.
+    if charged is not None and (charged is not Offence.STALLED or network.connected(peer)):
+        network.charge(peer, charged)
+
+
+class Line:
+    """The messages of one session. One task uses it."""
+
+    def __init__(self, stream: Stream, settings: Settings) -> None:
+        self.stream = stream
+        self.bytes_in = 0
+        self.bytes_out = 0
+        # Whoever reads says how long it waits; this deadline is the writer's, and the last resort.
+        self._messages = Messages(stream, limit=LIMIT, deadline=settings.idle + settings.answer + 60.0)
+        self._writing = settings.idle
+
+    async def say(self, *messages: Message) -> None:
+        encoded = [encode(message) for message in messages]
+        with trio.move_on_after(self._writing) as scope:
+            await self._messages.send(*encoded)
+        if scope.cancelled_caught:
+            raise Unreachable("the peer does not read")
+        self.bytes_out += sum(LENGTH_SIZE + len(message) for message in encoded)
+
+    async def hear(self, within: float) -> Message:
+        """The next message; `Offended` if it does not come in time, `Refused` if it is not one."""
+        with trio.move_on_after(within) as scope:
+            data = await self._messages.receive()
+        if scope.cancelled_caught:
+            raise Offended(Offence.STALLED, f"nothing for {within:.0f} s")
+        if data is None:
+            raise Unreachable("the peer ended the session")
+        self.bytes_in += LENGTH_SIZE + len(data)
+        return decode(data)
+
+    async def reset(self) -> None:
+        """Gone, also when the caller is being canceled."""
+        with trio.CancelScope(shield=True):
+            await self.stream.reset()
+
+
+class Seats:
+    """At most `total` at once, and `each` for one peer. Full: who comes is told so, nobody waits."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total, self._each = total, each
+        self._taken: Counter[PeerId] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken.total()
+
+    @contextmanager
+    def seat(self, peer: PeerId) -> Iterator[bool]:
+        """Whether there was one."""
+        if len(self) >= self._total or self._taken[peer] >= self._each:
+            yield False
+            return
+        self._taken[peer] += 1
+        try:
+            yield True
+        finally:
+            self._taken[peer] -= 1
+            if not self._taken[peer]:
+                del self._taken[peer]
+
+
+class Pace:
+    """How long to let a peer wait for its next answer. A table of `MOST` peers; the one longest there is forgotten."""
+
+    MOST: Final = 512
+
+    def __init__(self, network: Network, rate: float) -> None:
+        self._network = network
+        self._rate = rate
+        self._buckets: dict[PeerId, Bucket] = {}
+
+    async def keep(self, peer: PeerId) -> None:
+        now = trio.current_time()
+        bucket = self._buckets.get(peer)
+        if bucket is None:
+            if len(self._buckets) >= self.MOST:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = self._buckets[peer] = Bucket(self._rate, self._rate, now)
+        wait = max(bucket.take(1.0, now), self._network.penalty(peer))
+        if wait > 0:
+            await trio.sleep(wait)

@@ -1,0 +1,279 @@
+"""Frames over a session's line: `Pages` hands them out, `Puller` asks for them, `Inbox` decides which and passes on.
+
+The puller names up to `MOST_IDS` frames and gets them in that order, a page of at most 192 KiB at a time, each with
+the frames that fit and a mark for those that are not there. It asks for the next page when it has stored this one:
+a mesh whose reader is slow simply asks later. A payload over 128 KiB is announced by its head at the end of a page
+and follows in pieces of 64 KiB, so its receiver sees what it is before it comes.
+
+Everything received is judged here: that it is the frame that was asked for, of this topic, signed, whole and alive.
+What is not is dropped and charged. A frame that was promised and is not there costs too, but once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from transport.base import Frame, FrameId, Milliseconds, PeerId, Refused, TopicId, TransportError
+from transport.conduct import Offence
+from transport.frames import Head, check, check_life, join_payload
+from transport.gossip.intake import Intake
+from transport.network import MAX_WRITE, Network
+from transport.streams import chunks
+from transport.sync.index import Key, key_expires, key_id
+from transport.sync.log import Log
+from transport.sync.sessions import Line, Offended, Settings, offence
+from transport.sync.wire import (
+    PAGE,
+    Absent,
+    Entry,
+    Large,
+    Message,
+    Next,
+    Page,
+    Piece,
+    Pull,
+    entry_of,
+    entry_size,
+)
+
+_FIRST_FETCH: Final = 4
+_MOST_FETCHED: Final = 32
+"""Frames read from the store at once: if all are as large as can be, 128 MiB for as long as a page takes to make."""
+_CLAIM: Final = 10.0
+"""Seconds for which one session may keep others from pulling the same frames."""
+_VERIFIED_AT_ONCE: Final = 16
+
+
+class Pages:
+    """What is still to be handed out of one PULL."""
+
+    def __init__(
+        self, log: Log, intake: Intake, topic: TopicId, pull: Pull, now_ms: Callable[[], Milliseconds]
+    ) -> None:
+        self._log = log
+        self._intake = intake
+        self._topic = topic
+        self._now_ms = now_ms
+        self._left = deque(pull.ids)
+        self._wait_until = trio.current_time() + pull.wait / 1000
+        self._fetch = _FIRST_FETCH
+        self._again: FrameId | None = None
+        self.sent = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._left)
+
+    async def page(self) -> list[Message]:
+        """The next page, and the pieces after it."""
+        entries: list[Entry] = []
+        room = PAGE - 1
+        while self._left:
+            batch = [self._left[place] for place in range(min(self._fetch, len(self._left)))]
+            now = self._now_ms()
+            found = {frame.id: frame for frame in await self._log.fetch(self._topic, batch) if frame.expires > now}
+            before = room
+            for frame_id in batch:
+                frame = found.get(frame_id)
+                if frame is None and entries and self._expected(frame_id):
+                    return [Page(entries=tuple(entries))]  # nobody waits for these because of that one
+                if frame is None and frame_id != self._again and await self._arrives(frame_id):
+                    self._again = frame_id  # once: a store may have lost it
+                    break
+                entry = Absent() if frame is None else entry_of(frame)
+                if entry_size(entry) > room:
+                    return [Page(entries=tuple(entries))]
+                self._left.popleft()
+                entries.append(entry)
+                room -= entry_size(entry)
+                self.sent += frame is not None
+                if isinstance(entry, Large) and frame is not None:
+                    pieces = [Piece(data=data) for data in chunks([frame.payload], MAX_WRITE)]
+                    self._fetch = 1
+                    return [Page(entries=tuple(entries)), *pieces]
+            # The next look into the store takes about what still fits.
+            each = (before - room) // len(batch) or 1
+            self._fetch = min(max(room // each, 1), 4 * self._fetch, _MOST_FETCHED)
+        return [Page(entries=tuple(entries))]
+
+    def _expected(self, frame: FrameId) -> bool:
+        return trio.current_time() < self._wait_until and self._intake.known(self._topic, frame)
+
+    async def _arrives(self, frame: FrameId) -> bool:
+        if self._log.has(self._topic, frame):
+            return True
+        if not self._expected(frame):
+            return False
+        return await self._log.arrival(self._topic, frame, self._wait_until - trio.current_time())
+
+
+async def hand_out(line: Line, pages: Pages, network: Network) -> int:
+    """Say the next page; how many frames it had."""
+    before = pages.sent
+    await line.say(*await pages.page())
+    network.count("sync.frames_out", pages.sent - before)
+    return pages.sent - before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Frames to pull, with the expiry that each was said to have."""
+
+    topic: TopicId
+    expiries: dict[FrameId, Milliseconds]
+    wait: float = 0.0
+
+
+class Puller:
+    """Gets an order, a page at a time, until `left` is 0."""
+
+    def __init__(
+        self, line: Line, network: Network, order: Order, settings: Settings, now_ms: Callable[[], Milliseconds]
+    ) -> None:
+        self._line = line
+        self._network = network
+        self._order = order
+        self._within = settings.answer + order.wait
+        self._now_ms = now_ms
+        self._left = deque(order.expiries)
+        self._asked = False
+        self._fault: TransportError | None = None
+        self._broken = 0  # promises
+
+    @property
+    def left(self) -> int:
+        return len(self._left)
+
+    async def page(self) -> list[Frame]:
+        """Ask for the next page; what of it is good. A fault that ends the session waits until this was returned."""
+        await self._line.say(Next() if self._asked else Pull(ids=tuple(self._left), wait=int(self._order.wait * 1000)))
+        self._asked = True
+        page = await self._line.hear(self._within)
+        if not isinstance(page, Page) or not 1 <= len(page.entries) <= len(self._left):
+            raise Offended(Offence.GARBAGE, "not a page of what was asked for")
+        frames = []
+        for number, entry in enumerate(page.entries):
+            if number % _VERIFIED_AT_ONCE == _VERIFIED_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+            expected = self._left.popleft()
+            try:
+                frame = await self._take(expected, entry)
+            except TransportError as error:
+                if isinstance(entry, Large) or not isinstance(error, Refused):
+                    self._fault = error
+                    break
+                self._charge(offence(error))
+            else:
+                if frame is not None:
+                    frames.append(frame)
+        if self._fault is not None and not frames:
+            raise self._fault
+        return frames
+
+    def settle(self) -> None:
+        """After the last page, or the first that shows a fault: raise that fault, charge broken promises once."""
+        if self._fault is not None:
+            raise self._fault
+        if self._broken and not self._left:
+            self._charge(Offence.BROKEN_PROMISE)
+            self._broken = 0
+
+    async def _take(self, expected: FrameId, entry: Entry) -> Frame | None:
+        if isinstance(entry, Absent):
+            self._broken += self._order.expiries[expected] > self._now_ms()
+            return None
+        head = entry.head
+        if head.id != expected:
+            raise Offended(Offence.GARBAGE, "a frame that was not asked for")
+        if head.expires != self._order.expiries[expected]:
+            raise Offended(Offence.LYING, "it said that the frame expires at another time")
+        if head.topic != self._order.topic:
+            raise Offended(Offence.STRANGER, "a frame of another topic")
+        check_life(head.expires, self._now_ms())
+        check(head)
+        return join_payload(head, await self._pieces(head) if isinstance(entry, Large) else entry.payload)
+
+    async def _pieces(self, head: Head) -> bytes:
+        payload = bytearray()
+        while len(payload) < head.size:
+            piece = await self._line.hear(self._within)
+            if not isinstance(piece, Piece) or len(piece.data) != min(MAX_WRITE, head.size - len(payload)):
+                raise Offended(Offence.GARBAGE, "not the next piece of a frame")
+            payload += piece.data
+        return bytes(payload)
+
+    def _charge(self, charged: Offence | None) -> None:
+        if charged is not None:
+            self._network.count(f"sync.{charged.name.lower()}")
+            self._network.charge(self._line.stream.peer, charged)
+
+
+class Inbox:
+    """Which of the frames that a peer has are pulled, and where they go. One for all sessions.
+
+    Sessions with several peers find the same frames lacking. The first to come claims up to `MOST_IDS` of them at a
+    time; others leave those out and find them there, or still lacking, when they next reconcile. A claim ends after
+    ten seconds at most, so a slow peer keeps nothing from anybody. There is one claim a session.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        log: Log,
+        intake: Intake,
+        settings: Settings,
+        now_ms: Callable[[], Milliseconds],
+    ) -> None:
+        self._network = network
+        self._log = log
+        self._intake = intake
+        self._settings = settings
+        self._now_ms = now_ms
+        self._claims: dict[FrameId, float] = {}  # until when
+
+    async def take(self, line: Line, topic: TopicId, keys: Sequence[Key]) -> int:
+        """Pull what we lack of these and pass it on; how many frames came."""
+        wanted = self._wanted(topic, keys)
+        if not wanted:
+            return 0
+        until = trio.current_time() + _CLAIM
+        self._claims.update(dict.fromkeys(wanted, until))
+        try:
+            order = Order(topic=topic, expiries=wanted)
+            puller = Puller(line, self._network, order, self._settings, self._now_ms)
+            received = 0
+            while puller.left:
+                frames = await puller.page()
+                received += await self._pass_on(line.stream.peer, topic, frames)
+                puller.settle()
+        finally:
+            for frame in wanted:
+                if self._claims.get(frame) == until:
+                    del self._claims[frame]
+        return received
+
+    async def _pass_on(self, peer: PeerId, topic: TopicId, frames: Iterable[Frame]) -> int:
+        new = [frame for frame in frames if not self._log.has(topic, frame.id)]
+        if new:
+            await self._intake.frames(topic, new, peer)
+            self._network.count("sync.frames_in", len(new))
+        return len(new)
+
+    def _wanted(self, topic: TopicId, keys: Sequence[Key]) -> dict[FrameId, Milliseconds]:
+        now, wall = trio.current_time(), self._now_ms()
+        wanted = {}
+        for one in keys:
+            frame, expires = key_id(one), key_expires(one)
+            if self._log.has(topic, frame) or self._claims.get(frame, 0.0) > now:
+                continue
+            try:
+                check_life(expires, wall)
+            except Refused:
+                continue
+            wanted[frame] = expires
+        return wanted
