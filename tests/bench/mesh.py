@@ -85,6 +85,7 @@ class Plan:
     impls: Sequence[str]
     nodes: Sequence[int]
     sizes: Sequence[int]
+    climbed: Sequence[int]  # the sizes whose highest rate is looked for
     seconds: float  # of one trial
     repeats: int
     idle: float  # seconds
@@ -94,12 +95,30 @@ class Plan:
 
 def quick(impls: Sequence[str], seed: int) -> Plan:
     return Plan(
-        impls=impls, nodes=(5,), sizes=(256, 64 << 10), seconds=1.5, repeats=1, idle=6.0, frames=2000, seed=seed
+        impls=impls,
+        nodes=(5,),
+        sizes=(256, 64 << 10),
+        climbed=(256,),
+        seconds=2.0,
+        repeats=1,
+        idle=6.0,
+        frames=2000,
+        seed=seed,
     )
 
 
 def thorough(impls: Sequence[str], nodes: Sequence[int], sizes: Sequence[int], seed: int) -> Plan:
-    return Plan(impls=impls, nodes=nodes, sizes=sizes, seconds=4.0, repeats=3, idle=60.0, frames=20_000, seed=seed)
+    return Plan(
+        impls=impls,
+        nodes=nodes,
+        sizes=sizes,
+        climbed=sizes,
+        seconds=4.0,
+        repeats=3,
+        idle=60.0,
+        frames=20_000,
+        seed=seed,
+    )
 
 
 class Bench:
@@ -129,6 +148,8 @@ class Bench:
                         noise = self._noise()
                         trials = [await ladder.trial(PACE[size]) for _ in range(plan.repeats)]
                         yield latency(impl, count, size, trials, noise)
+                        if size not in plan.climbed:
+                            continue
                         noise, best = self._noise(), await ladder.climb(START[size])
                         yield Row(impl=impl, op="throughput", nodes=count, size=size, per_second=best, noise=noise)
         for impl in plan.impls:

@@ -54,6 +54,7 @@ def _python(module: str) -> Callable[[], list[str]]:
 COMMANDS: dict[str, Callable[[], list[str]]] = {
     "ours": _python("tests.mesh.ours"),
     "raw": _python("tests.mesh.raw"),
+    "hostile": _python("tests.mesh.hostile"),
     "js": launch.js_libp2p,
     "go": launch.go_libp2p,
 }

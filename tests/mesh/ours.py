@@ -32,7 +32,7 @@ from transport.live.open import SocketMesh, open_mesh
 from transport.mailbox.disk import DiskStore
 from transport.signing import SigningKey
 
-LIFE = 3600_000
+LIFE = 3600_000  # of a frame, in milliseconds, unless the configuration says otherwise
 ECHO = "/vcd/echo/1"
 
 
@@ -64,7 +64,7 @@ class Loss:
 
 
 class OurNode:
-    def __init__(self, mesh: SocketMesh, store: DiskStore, key: WriteKey, counted: Book, loss: Loss) -> None:
+    def __init__(self, mesh: SocketMesh, store: DiskStore, key: WriteKey, counted: Book, loss: Loss, life: int) -> None:
         self.peer = str(mesh.me)
         self.addresses = [str(address) for address in mesh.addresses()]
         self.commands: Mapping[str, Command] = {
@@ -77,7 +77,8 @@ class OurNode:
             "forget": self._forget,
             "profile": self._profile,
         }
-        self._mesh, self._store, self._key, self._book, self._loss_ = mesh, store, key, counted, loss
+        self._mesh, self._store, self._key, self._book = mesh, store, key, counted
+        self._loss_, self._life = loss, life
         self._topic = member_topic(key)
         self._profiler: cProfile.Profile | None = None
         mesh.serve(ECHO, self._echo)
@@ -100,7 +101,7 @@ class OurNode:
         await self._mesh.join(self._topic)
 
     async def publish(self, payload: bytes) -> None:
-        await self._mesh.publish(seal(self._key, payload, Milliseconds(wall_clock() + LIFE)))
+        await self._mesh.publish(seal(self._key, payload, Milliseconds(wall_clock() + self._life)))
 
     def neighbors(self) -> int:
         return sum(self._topic.id in state.topics for state in self._mesh.peers().values())
@@ -191,7 +192,7 @@ async def main() -> None:
                 lock=Path(config["store"] + ".lock"),
             )
         )
-        node = OurNode(mesh, store, key, counted, loss)
+        node = OurNode(mesh, store, key, counted, loss, config.get("frame_life", LIFE))
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(node.read)
         await obey(node, counted)

@@ -8,13 +8,17 @@ The data of a gossip message:
         length   4    big-endian
         bytes
 
-A message costs each link about the same whether it holds one frame or a hundred, so frames travel together.
-How long the first frame of a batch waits for others is ruled by what gossip costs at the moment, measured in
-messages on links: those this node sends and receives, copies included. While they are few (`Pace.budget` a second)
-a frame waits only `Pace.shortest`, which is nearly nothing. Above that the wait grows, up to `Pace.longest`,
-until the rate is back at the budget: in a mesh of five at 500 frames a second a message then holds about ten
-frames. All nodes of a mesh see about the same traffic, so they all slow down together, without a word about it;
-two nodes on one link keep the short wait much longer than ten nodes with nine links each.
+A write to a link costs about the same whether it carries one frame or a hundred, and so does a read, so frames
+travel together. How long is waited for company is ruled by what gossip costs at the moment, measured in writes
+and reads of this node. While they are few (`Pace.budget` a second) the first frame of a batch waits `Pace.shortest`,
+which is nearly nothing. Above that the wait grows, up to `Pace.longest`, until the rate is back at the budget. All
+nodes of a mesh see about the same traffic, so they slow down together, without a word about it; two nodes on one
+link keep the short wait much longer than ten nodes with nine links each.
+
+Forwarding waits, too (`Pace.hold`), from a quarter of the budget on: what we publish goes to all peers directly, so
+in the usual mesh, where all are connected, forwarding brings most of them nothing new. A few milliseconds, a
+different number each time, are enough to hear that a peer has a message already, and not to send it; the rest goes
+in one write. Where forwarding is the only way, it costs that much per hop, and nothing while there is little to do.
 
 Pure: the time comes in, and whoever runs this sleeps until `due`.
 """
@@ -94,26 +98,30 @@ def decode(data: bytes) -> list[Item]:
 
 
 class Pace:
-    """How long the first frame of a batch waits: see the module's docstring."""
+    """How long is waited for company: see the module's docstring."""
 
-    __slots__ = ("_at", "_began", "_level", "_wait", "budget", "longest", "shortest")
+    __slots__ = ("_at", "_began", "_level", "_wait", "budget", "longest", "longest_hold", "shortest")
 
     _SMOOTHING: Final = 0.25  # seconds over which the rate is measured
     _REACTION: Final = 0.5  # seconds in which the wait follows the rate: twice the above, so that it does not swing
 
-    def __init__(self, *, budget: float, shortest: float, longest: float) -> None:
-        self.budget, self.shortest, self.longest = budget, shortest, longest
+    def __init__(self, *, budget: float, shortest: float, longest: float, longest_hold: float) -> None:
+        self.budget, self.shortest, self.longest, self.longest_hold = budget, shortest, longest, longest_hold
         self._level = self._at = self._began = 0.0
         self._wait = shortest
 
-    def spent(self, messages: int, now: float) -> None:
-        """So many messages went over links just now."""
-        self._level = self._level * math.exp((self._at - now) / self._SMOOTHING) + messages
+    def spent(self, events: int, now: float) -> None:
+        """So many writes or reads just now."""
+        self._level = self._level * math.exp((self._at - now) / self._SMOOTHING) + events
         self._at = now
 
     def rate(self, now: float) -> float:
-        """Messages per second on this node's links."""
+        """Writes and reads per second on this node's links."""
         return self._level * math.exp((self._at - now) / self._SMOOTHING) / self._SMOOTHING
+
+    def hold(self, now: float) -> float:
+        """For what is forwarded; to be varied at random."""
+        return min(max(self.rate(now) / self.budget - 0.25, 0.0), 1.0) * self.longest_hold
 
     def wait(self, now: float) -> float:
         """For a batch that begins now. Changes by a part of the time since the last one, so it fits every rate."""

@@ -1,6 +1,7 @@
 """What waits to be written to one peer; when that peer counts as too slow.
 
-Control goes first, then messages, oldest first. An outbox of messages is in one of three states:
+Control goes first, then messages, oldest first. What is put in says how soon it has to be written; `due` is the
+soonest of these, and then all that waits goes along. An outbox of messages is in one of three states:
 
     OPEN     takes messages
     FULL     holds more than `full_at` bytes; still takes what is forwarded, up to `most`, but whoever publishes
@@ -22,11 +23,13 @@ a new stream begins with everything that matters.
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from transport.gossip.wire import MessageId
+from transport.network import MAX_WRITE
 
 MOST_CONTROL: Final = 2 << 20
 
@@ -54,6 +57,7 @@ class Outbox:
         "_since",
         "_size",
         "broken",
+        "due",
         "state",
     )
 
@@ -68,6 +72,7 @@ class Outbox:
         self._missed: dict[str, None] = {}
         self.state = State.OPEN
         self.broken = False
+        self.due = math.inf
 
     def __len__(self) -> int:
         return len(self._control) + len(self._letters)
@@ -83,9 +88,10 @@ class Outbox:
             return
         self._control.append(rpc)
         self._control_size += len(rpc)
+        self.due = -math.inf
 
-    def put(self, message: MessageId, topic: str, rpc: bytes, now: float) -> bool:
-        """Whether the message waits here now. If not, its topic is among `missed`."""
+    def put(self, message: MessageId, topic: str, rpc: bytes, now: float, hold: float = 0.0) -> bool:
+        """Whether the message waits here now, for at most `hold` seconds. If not, its topic is among `missed`."""
         if self.state is not State.BEHIND and self._size + len(rpc) > self._most:
             self._fall_behind()
         if self.state is State.BEHIND:
@@ -96,6 +102,9 @@ class Outbox:
             self._size += len(rpc)
             if self._size > self._full_at and self.state is State.OPEN:
                 self.state, self._since = State.FULL, now
+            if self._size > MAX_WRITE:
+                hold = 0.0
+            self.due = min(self.due, now + hold)
         return True
 
     def cancel(self, message: MessageId) -> bool:
@@ -104,6 +113,8 @@ class Outbox:
         if letter is None:
             return False
         self._size -= len(letter.rpc)
+        if not self:
+            self.due = math.inf
         self._relax()
         return True
 
@@ -134,6 +145,7 @@ class Outbox:
             self._size -= len(letter.rpc)
             room -= len(letter.rpc)
             parts.append(letter.rpc)
+        self.due = -math.inf if self else math.inf
         self._relax()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -165,4 +177,5 @@ class Outbox:
         self._missed.update((letter.topic, None) for letter in self._letters.values())
         self._letters.clear()
         self._size = 0
+        self.due = -math.inf
         self.state = State.BEHIND

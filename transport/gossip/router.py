@@ -83,12 +83,13 @@ class Tell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """One message for some peers, as the same bytes."""
+    """One message for some peers, as the same bytes. `urgent`: they most likely do not have it yet."""
 
     peers: tuple[PeerId, ...]
     id: MessageId
     topic: str
     rpc: bytes = field(repr=False)
+    urgent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +246,7 @@ class Router:
             mesh = list(self._meshes.get(message.topic, ()))
             others = [peer for peer in peers if peer not in set(mesh)]
             peers = mesh + self._rng.sample(others, max(self._set.high - len(mesh), 0))
-        return self._forward(peers, message.id, message.topic, rpc)
+        return [Forward(peers=tuple(peers), id=message.id, topic=message.topic, rpc=rpc)] if peers else []
 
     def verdict(self, message: MessageId, verdict: Verdict) -> list[Output]:
         """What became of a message that was delivered."""
@@ -253,8 +254,10 @@ class Router:
         if pending is None or verdict is not Verdict.ACCEPT:
             return []
         self._history.add(message, pending.topic, pending.rpc)
-        peers = [peer for peer in self._meshes.get(pending.topic, ()) if peer not in pending.has]
-        return self._forward(peers, message, pending.topic, pending.rpc)
+        peers = tuple(peer for peer in self._meshes.get(pending.topic, ()) if peer not in pending.has)
+        if not peers:
+            return []
+        return [Forward(peers=peers, id=message, topic=pending.topic, rpc=pending.rpc, urgent=False)]
 
     def withdraw(self, message: MessageId) -> None:
         """A message that was delivered could not be looked at: another copy of it is welcome."""
@@ -486,9 +489,6 @@ class Router:
         if len(self._backoffs) >= MOST_BACKOFFS:
             del self._backoffs[next(iter(self._backoffs))]
         self._backoffs[topic, peer] = max(until, self._backoffs.get((topic, peer), until))
-
-    def _forward(self, peers: Collection[PeerId], message: MessageId, topic: str, rpc: bytes) -> list[Output]:
-        return [Forward(peers=tuple(peers), id=message, topic=topic, rpc=rpc)] if peers else []
 
 
 def _canonical(name: MessageId) -> MessageId:

@@ -50,9 +50,10 @@ class Settings:
 
     router: routing.Settings = field(default_factory=routing.Settings)
     heartbeat: float = 1.0
-    budget: float = 400.0  # messages on this node's links above which frames wait longer: see batch.Pace
+    budget: float = 200.0  # writes and reads above which frames wait longer: see batch.Pace
     shortest_wait: float = 0.0025
     longest_wait: float = 0.1
+    longest_hold: float = 0.04
     full_at: int = 512 << 10
     most_waiting: int = 4 << 20
     bytes_rate: float = 8 << 20
@@ -107,7 +108,12 @@ class Gossip:
         self._patience = (patience or Patience()).slow_peer
         self._set = settings or Settings()
         self._router = Router(rng, self._set.router)
-        self._pace = Pace(budget=self._set.budget, shortest=self._set.shortest_wait, longest=self._set.longest_wait)
+        self._pace = Pace(
+            budget=self._set.budget,
+            shortest=self._set.shortest_wait,
+            longest=self._set.longest_wait,
+            longest_hold=self._set.longest_hold,
+        )
         self._batcher = Batcher(self._pace)
         self._links: dict[PeerId, _Link] = {}
         self._readers: dict[PeerId, _Reader] = {}
@@ -229,16 +235,18 @@ class Gossip:
         data = self._router.hello(peer)
         while not outbox.broken:
             for chunk in chunks([data]):
+                self._pace.spent(1, trio.current_time())
                 await stream.send_all(chunk)
             if outbox.written():
                 self._behind(peer, outbox.missed())
+            while outbox.due > trio.current_time():
+                link.wake = trio.Event()
+                with trio.move_on_at(outbox.due):
+                    await link.wake.wait()
             was_full = outbox.state is State.FULL
             data = outbox.take(MAX_WRITE)
             if was_full and outbox.state is not State.FULL:
                 self._make_room()
-            if not data:
-                link.wake = trio.Event()
-                await link.wake.wait()
 
     async def _watch_end(self, peer: PeerId, stream: Stream, scope: trio.CancelScope) -> None:
         """Nobody writes on a stream that we opened, so reading it shows its end."""
@@ -302,6 +310,7 @@ class Gossip:
                     self._network.charge(peer, Offence.STALLED)
                 return
             reader.busy = True
+            self._pace.spent(1, trio.current_time())
             await self._ration(peer, reader, reader.bytes.take(len(data), trio.current_time()))
             for body in frames.feed(data):
                 await self._handle(peer, reader, body)
@@ -314,7 +323,6 @@ class Gossip:
         rpc = decode(body)
         now = trio.current_time()
         if rpc.publish:
-            self._pace.spent(len(rpc.publish), now)
             self._network.count("gossip.messages_in", len(rpc.publish))
             await self._ration(peer, reader, reader.messages.take(len(rpc.publish), now))
         delivered = deque(self._do(self._router.receive(peer, rpc, now)))
@@ -396,19 +404,22 @@ class Gossip:
 
     def _forward(self, forward: Forward) -> None:
         now = trio.current_time()
+        hold = 0.0 if forward.urgent else self._pace.hold(now)
         sent = 0
         for peer in forward.peers:
             link = self._links.get(peer)
             if link is None:
                 continue
-            before = link.outbox.state
-            if link.outbox.put(forward.id, forward.topic, forward.rpc, now):
+            before, due = link.outbox.state, link.outbox.due
+            if link.outbox.put(
+                forward.id, forward.topic, forward.rpc, now, hold and hold * self._rng.uniform(0.2, 1.8)
+            ):
                 link.used[forward.topic] = None
-                link.wake.set()
+                if link.outbox.due < due:
+                    link.wake.set()
                 sent += 1
             elif before is not State.BEHIND:
                 self._fell_behind(peer, link)
-        self._pace.spent(sent, now)
         self._network.count("gossip.messages_out", sent)
 
     def _fell_behind(self, peer: PeerId, link: _Link) -> None:

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from transport.base import Address, PeerId, TransportError, Unreachable
 from transport.host.extension import Dial, Extension
+from transport.host.logs import kind
 from transport.host.swarm import GuardedHost, GuardedSwarm, build, plain
 from transport.network import Network
 from transport.signing import SigningKey
@@ -108,7 +109,7 @@ class Domain:
 
     # ------------------------------------------------ lives
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         pause = self._settings.first_pause
         try:
             while not self._stopping.is_set():
@@ -119,7 +120,7 @@ class Domain:
                     if isinstance(error, _NotBegun) and not self.rebuilt:
                         raise error.reason from None
                     self._network.count("host.crashes")
-                    log.error("the libp2p host died and is built again", exc_info=error)
+                    log.error("the libp2p host died and is built again: %s", kind(error))
                 finally:
                     self._life = None
                     self._network.links.shut_all("the host ended")
@@ -177,7 +178,7 @@ class Domain:
             if listener is None:
                 raise TransportError(f"{address} is not TCP")
             swarm.listeners[address] = listener
-            listener.background_nursery = swarm.background_nursery  # type: ignore[attr-defined]  # DoorListener
+            setattr(listener, "background_nursery", swarm.background_nursery)  # noqa: B010 - as the swarm itself does
             await listener.listen(wanted)
             ports += [plain(real) for real in listener.get_addrs()]
         self._listen = tuple(ports)  # port 0 was any; from now on it is this one

@@ -16,19 +16,21 @@ import errno
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
-from libp2p.abc import IListener, IRawConnection
-from libp2p.custom_types import THandler
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.transport.exceptions import OpenConnectionError
-from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.tcp.tcp import TCP, TCPListener
 from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr
-from multiaddr import Multiaddr
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from transport.host.settings import HostSettings
+
+if TYPE_CHECKING:
+    from libp2p.abc import IRawConnection
+    from libp2p.custom_types import THandler
 
 _BACKLOG: Final = 256
 _ACCEPT_PAUSE: Final = 0.1  # after the system refused to accept: out of file descriptors, mostly
@@ -86,7 +88,7 @@ class DoorTCP(TCP):
         super().__init__()
         self._count = count
 
-    def create_listener(self, handler_function: THandler) -> IListener:
+    def create_listener(self, handler_function: THandler) -> TCPListener:
         return DoorListener(handler_function, self._count)
 
     async def dial(self, maddr: Multiaddr) -> IRawConnection:
@@ -96,15 +98,14 @@ class DoorTCP(TCP):
         return raw
 
 
-class DoorListener(IListener):
+class DoorListener(TCPListener):
     """Listens on one address; accepts in the nursery that the swarm sets on it."""
 
     background_nursery: trio.Nursery
 
     def __init__(self, handler: THandler, count: Callable[[str], None]) -> None:
-        self._handler = handler
+        super().__init__(handler)
         self._count = count
-        self._sockets: list[trio.SocketListener] = []
         self._scope = trio.CancelScope()
 
     async def listen(self, maddr: Multiaddr) -> None:
@@ -116,15 +117,15 @@ class DoorListener(IListener):
             listener = trio.SocketListener(await _listen(host, int(port)))
         except OSError as error:
             raise OpenConnectionError(f"cannot listen on {maddr}: {error.strerror}") from error
-        self._sockets.append(listener)
+        self.listeners.append(listener)
         self.background_nursery.start_soon(self._accept, listener)
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
-        return tuple(Multiaddr(_address(listener.socket.getsockname())) for listener in self._sockets)
+        return tuple(Multiaddr(_address(listener.socket.getsockname())) for listener in self.listeners)
 
     async def close(self) -> None:
         self._scope.cancel()
-        sockets, self._sockets = self._sockets, []
+        sockets, self.listeners = self.listeners, []
         for listener in sockets:
             listener.socket.close()
 
@@ -140,7 +141,7 @@ class DoorListener(IListener):
                         self._count("host.accept_errors")
                         await trio.sleep(_ACCEPT_PAUSE)
                     continue
-                self.background_nursery.start_soon(self._handler, PeerTCPStream(stream))
+                self.background_nursery.start_soon(self.handler, PeerTCPStream(stream))
 
 
 async def _listen(host: str, port: int) -> trio.socket.SocketType:

@@ -5,10 +5,7 @@
         transport = CircuitV2Transport(site.host, ...)
         site.dial_by(lambda address: "/p2p-circuit" in address, dial)
         site.nursery.start_soon(reserve, site)
-        yield
-
-
-    async with open_network(..., extensions=[relay]) as network: ...
+        yield  # and then open_network(..., extensions=[relay])
 
 An extension belongs to one life of the library's host. At a rebuild it is left (or was killed) and entered
 again with a new `Site`; what must outlive that belongs to whoever made the extension, outside. The dialers and

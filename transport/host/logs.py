@@ -17,6 +17,7 @@ import trio
 _MOST: Final = 20
 _PERIOD: Final = 60.0
 _LONGEST: Final = 200
+_MOST_KINDS: Final = 4  # of a group
 
 
 class LibraryLog(logging.Handler):
@@ -49,3 +50,14 @@ class LibraryLog(logging.Handler):
 
     def remove(self) -> None:
         logging.getLogger("libp2p").removeHandler(self)
+
+
+def kind(error: BaseException) -> str:
+    """The type, and where it was raised; never the message, which may quote a peer."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(kind(one) for one in error.exceptions[:_MOST_KINDS])
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" at {where.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{where.tb_lineno}" if where else ""
+    return f"{type(error).__name__}{place}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamError
-from multiaddr import Multiaddr
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from transport.base import Address, Link, PeerId, PeerState, TransportError, Unreachable
 from transport.conduct import Ledger, Offence, Standing
@@ -167,7 +167,7 @@ class LibP2PNetwork:
         await trio.lowlevel.checkpoint()
 
     def recheck(self) -> None:
-        """`allow` may answer differently now: close what it no longer lets in. Happens by itself too, with the pings."""
+        """`allow` may answer differently now: close what it no longer lets in. Pings do this too."""
         for peer in self.links.peers():
             if not self.may_connect(peer):
                 self.links.shut(peer, "no longer let in")
@@ -218,12 +218,8 @@ class LibP2PNetwork:
             return False
         return self._allow is None or self._allow(peer)
 
-    def refused(self, peer: PeerId) -> None:
-        self.count("host.refused")
-
     def announced(self, listening: Sequence[Multiaddr]) -> list[Multiaddr]:
         """For identify, in the library's form."""
-
         told = announced(
             [Address(str(address)) for address in listening],
             self._interfaces(),

@@ -12,24 +12,25 @@ for both directions: a peer that may not come in is not dialed successfully eith
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
-from libp2p.io.abc import EncryptedMsgReadWriter
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
-from libp2p.peer.id import ID
 from libp2p.security.exceptions import HandshakeFailure
-from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.security.noise.transport import Transport
 from libp2p.security.secure_session import SecureSession
-from noise.connection import NoiseConnection
 
 from transport.base import PeerId
 from transport.signing import SigningKey
+
+if TYPE_CHECKING:
+    from libp2p.abc import IRawConnection, ISecureConn
+    from libp2p.crypto.keys import KeyPair
+    from libp2p.peer.id import ID
+    from libp2p.security.noise.io import NoiseTransportReadWriter
+    from noise.connection import NoiseConnection  # type: ignore[import-untyped]  # it has none
 
 Gate = Callable[[PeerId], bool]
 
@@ -46,10 +47,10 @@ def key_pair(identity: SigningKey) -> KeyPair:
 class GatedNoise(Transport):
     """Lets through whom the gate lets through; whatever goes wrong in a handshake is a `HandshakeFailure`."""
 
-    def __init__(self, keys: KeyPair, gate: Gate, refused: Callable[[PeerId], None]) -> None:
+    def __init__(self, keys: KeyPair, gate: Gate, count: Callable[[str], None]) -> None:
         super().__init__(keys, noise_privkey=create_noise_key().private_key)
         self._gate = gate
-        self._refused = refused
+        self._count = count
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         try:
@@ -68,7 +69,7 @@ class GatedNoise(Transport):
     async def _let_through(self, session: ISecureConn, conn: IRawConnection) -> ISecureConn:
         peer = PeerId(str(session.get_remote_peer()))
         if not self._gate(peer):
-            self._refused(peer)
+            self._count("host.refused")
             await session.close()
             raise HandshakeFailure(f"{peer} is not let in")
         return BulkSession(cast("SecureSession", session), conn)
@@ -84,7 +85,7 @@ class BulkSession(SecureSession):
             remote_peer=session.remote_peer,
             remote_permanent_pubkey=session.remote_permanent_pubkey,
             is_initiator=session.is_initiator,
-            conn=cast("EncryptedMsgReadWriter", session.conn),
+            conn=session.conn,
         )
         self._state: NoiseConnection = cast("NoiseTransportReadWriter", session.conn).noise_state
         self._raw = raw
@@ -147,4 +148,4 @@ class BulkSession(SecureSession):
             message = self._state.encrypt(data[start : start + _MOST_PLAIN])
             sealed += len(message).to_bytes(_LENGTH)
             sealed += message
-        await (self._socket.send_all(sealed) if self._socket else self._raw.write(bytes(sealed)))
+        await (self._socket.send_all(memoryview(sealed)) if self._socket else self._raw.write(bytes(sealed)))

@@ -19,6 +19,7 @@ import trio
 from transport.base import PeerId, TransportError
 from transport.conduct import Offence
 from transport.host import negotiation
+from transport.host.logs import kind
 from transport.host.settings import HostSettings
 from transport.network import StreamHandler
 
@@ -118,21 +119,12 @@ class Serving:
         except Exception as error:  # noqa: BLE001 - the point of this module
             if protocol in self._handlers:
                 self._count("handler.error")
-                log.warning("the handler of %s failed: %s", protocol, _kind(error))
+                log.warning("the handler of %s failed: %s", protocol, kind(error))
             else:
                 self._count("handler.library_error")
-                log.info("the library's handler of %s failed: %s", protocol, _kind(error))
+                log.info("the library's handler of %s failed: %s", protocol, kind(error))
             return False
         if scope.cancelled_caught:
             self._count("handler.too_long")
             return False
         return True
-
-
-def _kind(error: BaseException) -> str:
-    """The type, and where it was raised; never the message, which may quote a peer."""
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" at {where.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{where.tb_lineno}" if where else ""
-    return f"{type(error).__name__}{place}"

@@ -7,34 +7,38 @@ it rely on that). `transport.host.mends` lists what each override answers and th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from libp2p import generate_peer_id_from
-from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
-from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX, Yamux
 from libp2p.transport.upgrader import TransportUpgrader
-from multiaddr import Multiaddr
 
-from transport.base import Address, PeerId
+from transport.base import Address, PeerId, TransportError
 from transport.host.door import Door, DoorTCP
-from transport.host.noise import BulkSession, Gate, GatedNoise, key_pair
+from transport.host.noise import BulkSession, GatedNoise, key_pair
 from transport.host.settings import HostSettings
 from transport.host.yamux import Flow, Session, Watcher
 from transport.signing import SigningKey
+
+if TYPE_CHECKING:
+    from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn
+    from libp2p.io.abc import ReadWriteCloser
+    from libp2p.peer.id import ID
+    from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 _ADDRESS_LIFE = 3600  # seconds that the library remembers what a peer said about itself
 
@@ -45,7 +49,6 @@ class Owner(Watcher, Protocol):
     settings: HostSettings
 
     def may_connect(self, peer: PeerId) -> bool: ...
-    def refused(self, peer: PeerId) -> None: ...
     def announced(self, listening: Sequence[Multiaddr]) -> list[Multiaddr]: ...
     def identified(self, peer: PeerId, addresses: Sequence[Address]) -> None: ...
     def protocols(self) -> Sequence[str]: ...
@@ -66,6 +69,16 @@ class SessionMuxer(MuxerMultistream):
             raise SwarmException("a connection that did not come through the gate")
         session = Session(conn, peer_id, settings=self._owner.settings, watcher=self._owner)
         return self._annotate_connection(session, conn, protocol)
+
+
+class NoAutoConnector(AutoConnector):
+    """Dials nobody. The library's dials whoever its peerstore knows, up to the limit, watermarks of zero or not."""
+
+    async def run_background_task(self, nursery: trio.Nursery) -> None:
+        pass
+
+    async def maybe_connect(self) -> None:
+        pass
 
 
 class GuardedSwarm(Swarm):
@@ -93,6 +106,7 @@ class GuardedSwarm(Swarm):
             retry_config=RetryConfig(max_retries=0),
             connection_config=config,
         )
+        self.auto_connector = NoAutoConnector(swarm=self)
         self.notifees.clear()  # the store of tags would keep an entry for every peer that was ever connected
         self._owner = owner
         self.door = Door(settings, owner.count)
@@ -122,7 +136,10 @@ class GuardedSwarm(Swarm):
                 addresses = self.peerstore.addrs(peer_id)
             except PeerStoreError:
                 addresses = []
-            await self._owner.dial_for_library(PeerId(str(peer_id)), [plain(address) for address in addresses])
+            try:
+                await self._owner.dial_for_library(PeerId(str(peer_id)), [plain(address) for address in addresses])
+            except TransportError as error:
+                raise SwarmException(str(error)) from error
             connections = self.get_connections(peer_id)
         if not connections:
             raise SwarmException(f"no connection to {peer_id}")
@@ -173,7 +190,7 @@ class GuardedHost(BasicHost):
 def build(owner: Owner, identity: SigningKey) -> GuardedHost:
     """A host as we want it: TCP, Noise with the gate, Yamux; nothing else is offered or accepted."""
     keys = key_pair(identity)
-    upgrader = TransportUpgrader({NOISE: GatedNoise(keys, owner.may_connect, owner.refused)}, {TProtocol(YAMUX): Yamux})
+    upgrader = TransportUpgrader({NOISE: GatedNoise(keys, owner.may_connect, owner.count)}, {TProtocol(YAMUX): Yamux})
     upgrader.muxer_multistream = SessionMuxer(owner)
     peer_id = generate_peer_id_from(keys)
     swarm = GuardedSwarm(owner, peer_id, upgrader)
@@ -188,8 +205,6 @@ def plain(address: Multiaddr) -> Address:
     return Address(head if mark and "/" not in tail else text)
 
 
-async def close_quietly(conn: IRawConnection | Callable[[], Awaitable[None]]) -> None:
-    try:
-        await (conn.close() if isinstance(conn, IRawConnection) else conn())
-    except Exception:  # noqa: BLE001, S110 - it is being thrown away
-        pass
+async def close_quietly(conn: IRawConnection) -> None:
+    with suppress(Exception):
+        await conn.close()

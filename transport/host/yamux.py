@@ -25,10 +25,11 @@ import logging
 import math
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import trio
-from libp2p.abc import ConnectionType, IMuxedConn, IMuxedStream
+from libp2p.abc import IMuxedConn, IMuxedStream
+from libp2p.connection_types import ConnectionType
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.exceptions import (
@@ -38,16 +39,16 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamError,
     MuxedStreamReset,
 )
-from noise.exceptions import NoiseInvalidMessage
+from noise.exceptions import NoiseInvalidMessage  # type: ignore[import-untyped]  # it has none
 
 from transport.base import PeerId, Unreachable
 from transport.conduct import Offence
+from transport.host.logs import kind
 from transport.host.settings import HostSettings
 
 if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
     from libp2p.peer.id import ID
+    from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
     from transport.host.noise import BulkSession
 
@@ -185,13 +186,13 @@ class Flow(IMuxedStream):
         except Unreachable as error:
             raise (MuxedStreamReset if self.broken else MuxedStreamClosed)(str(error)) from error
 
-    def set_deadline(self, ttl: int) -> None:
+    def set_deadline(self, ttl: int) -> None:  # noqa: ARG002 - the library's interface
         raise MuxedStreamError("deadlines are trio's")
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return self.session.get_remote_address()
 
-    async def __aenter__(self) -> Flow:
+    async def __aenter__(self) -> Self:
         return self
 
     # ------------------------------------------------ without waiting
@@ -476,7 +477,7 @@ class Session(IMuxedConn):
     def _broke(self, error: Exception) -> None:
         if not isinstance(error, _BROKEN_LINE):
             self.watcher.count("host.session_errors")
-            log.warning("a connection ended by %s", type(error).__name__, exc_info=error)
+            log.warning("a connection ended by %s", kind(error))
         self._end(f"the line broke: {type(error).__name__}")
 
     async def _sweep(self) -> None:

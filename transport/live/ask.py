@@ -80,21 +80,26 @@ class Questions:
 
     async def ask(self, peer: PeerId, protocol: str, question: bytes, within: float) -> bytes:
         message = encode_question(protocol, question)
-        with trio.move_on_after(within):
+        try:
+            with trio.fail_after(within):
+                return await self._asked(peer, protocol, message, within)
+        except trio.TooSlowError:
+            self._network.count("ask.timed_out")
+            raise AskFailed(f"{protocol}: no answer within {within:g} s") from None
+
+    async def _asked(self, peer: PeerId, protocol: str, message: bytes, within: float) -> bytes:
+        try:
+            if not self._network.connected(peer):
+                await self._network.connect(peer)
+            stream = await self._network.open(peer, PROTOCOL)
             try:
-                if not self._network.connected(peer):
-                    await self._network.connect(peer)
-                stream = await self._network.open(peer, PROTOCOL)
-                try:
-                    return await self._exchange(stream, message, within)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await stream.reset()  # the answer is here, or no longer wanted
-            except TransportError as error:
-                self._network.count("ask.failed")
-                raise AskFailed(f"{protocol}: {error}") from error
-        self._network.count("ask.timed_out")
-        raise AskFailed(f"{protocol}: no answer within {within:g} s")
+                return await self._exchange(stream, message, within)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await stream.reset()  # the answer is here, or no longer wanted
+        except TransportError as error:
+            self._network.count("ask.failed")
+            raise AskFailed(f"{protocol}: {error}") from error
 
     async def _exchange(self, stream: Stream, message: bytes, within: float) -> bytes:
         messages = Messages(stream, limit=MAX_ASK + 1, deadline=within)

@@ -13,7 +13,6 @@ that comes from a peer can.
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from transport.base import (
     Frame,
     FrameStore,
     Milliseconds,
+    Patience,
     PeerId,
     PeerState,
     Reason,
@@ -40,15 +40,17 @@ from transport.base import (
     TransportError,
 )
 from transport.frames import check_life
-from transport.gossip.runner import Gossip, GossipSettings
+from transport.gossip.runner import Gossip, Settings as GossipSettings
 from transport.live.ask import Questions
+from transport.live.chance import Chance
 from transport.live.fetch import Fetcher
 from transport.live.inbox import Inbox
 from transport.live.reception import Reception
 from transport.network import Network
-from transport.sync.exchange import Exchange, ExchangeSettings
+from transport.sync.exchange import Exchange
 from transport.sync.log import Log
-from transport.sync.schedule import Schedule, ScheduleSettings
+from transport.sync.schedule import Rhythm, Schedule
+from transport.sync.sessions import Settings as SyncSettings
 
 EXPIRE_EVERY = 30.0
 LOOK_EVERY = 1.0
@@ -59,9 +61,10 @@ class MeshSettings:
     max_payload: int = MAX_PAYLOAD
     inbox_frames: int = 4096
     inbox_bytes: int = 64 << 20
+    patience: Patience = field(default_factory=Patience)
     gossip: GossipSettings = field(default_factory=GossipSettings)
-    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    sync: SyncSettings = field(default_factory=SyncSettings)
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 class LiveMesh:
@@ -76,7 +79,7 @@ class LiveMesh:
         random_bytes: Callable[[int], bytes],
         settings: MeshSettings,
     ) -> None:
-        rng = random.Random(random_bytes(16))  # noqa: S311 - jitter and the choice of peers; no secrets
+        rng = Chance(random_bytes)
         self._network, self._now_ms, self._settings = network, now_ms, settings
         self._closed = False
         self._reading = False
@@ -85,20 +88,27 @@ class LiveMesh:
         self._log = Log(store, now_ms=now_ms, count=network.count)
         self._access = Access(network.me, now_ms)
         self._inbox = Inbox(most_frames=settings.inbox_frames, most_bytes=settings.inbox_bytes)
-        self._schedule = Schedule(rng=rng, settings=settings.schedule)
+        self._schedule = Schedule(network.me, rng, settings.rhythm)
         self._reception = Reception(self._log, self._inbox, late=self._late)
         self._questions = Questions(network)
         self._gossip = Gossip(
             network,
             self._reception,
             now_ms=now_ms,
-            now_ns=lambda: now_ms() * 1_000_000,
             random_bytes=random_bytes,
             rng=rng,
+            patience=settings.patience,
             settings=settings.gossip,
         )
         self._exchange = Exchange(
-            network, self._log, self._reception, self._access, now_ms=now_ms, rng=rng, settings=settings.exchange
+            network,
+            self._log,
+            self._reception,
+            self._access,
+            now_ms=now_ms,
+            rng=rng,
+            settings=settings.sync,
+            served=self._served,
         )
         self._exchange.register()
         self._fetcher = Fetcher(
@@ -208,6 +218,9 @@ class LiveMesh:
         self._schedule.behind(peer, topic, trio.current_time())
         self._wake()
 
+    def _served(self, peer: PeerId, topic: TopicId) -> None:
+        self._schedule.served(peer, topic, trio.current_time())
+
     def _wake(self) -> None:
         self._news.set()
 
@@ -224,15 +237,14 @@ class LiveMesh:
                     await self._news.wait()
 
     async def _reconcile(self, peer: PeerId, topic: TopicId) -> None:
-        ok = False
+        ok, changed = False, True
         try:
-            await self._exchange.reconcile(peer, topic)
-            ok = True
+            outcome = await self._exchange.reconcile(peer, topic)
+            ok, changed = True, outcome.received + outcome.sent > 0
         except TransportError:
             self._network.count("sync.failed")
-        finally:
-            self._schedule.done(peer, topic, trio.current_time(), ok)
-            self._wake()
+        self._schedule.done(peer, topic, trio.current_time(), ok, changed=changed)
+        self._wake()
 
     async def _watch(self) -> None:
         with self._network.watch() as events:

@@ -16,7 +16,6 @@ Nothing listens unless `listen` says where. Leaving the block closes everything,
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,12 +23,12 @@ from pathlib import Path
 from transport.base import Address, FrameStore, Milliseconds, PeerId
 from transport.host.extension import Extension
 from transport.host.network import LibP2PNetwork, open_network
-from transport.host.settings import HostSettings
+from transport.host.settings import DEFAULTS, HostSettings
+from transport.live.chance import Chance
 from transport.live.mesh import LiveMesh, MeshSettings
 from transport.signing import SigningKey
 
 _MESH = MeshSettings()
-_HOST = HostSettings()
 
 
 class SocketMesh(LiveMesh):
@@ -56,7 +55,7 @@ async def open_mesh(
     now_ms: Callable[[], Milliseconds],
     random_bytes: Callable[[int], bytes],
     settings: MeshSettings = _MESH,
-    host: HostSettings = _HOST,
+    host: HostSettings = DEFAULTS,
     allow: Callable[[PeerId], bool] | None = None,
     lock: Path | None = None,
     extensions: Sequence[Extension] = (),
@@ -65,9 +64,14 @@ async def open_mesh(
 
     `AlreadyRunning` if the lock is taken. What the caller's store raises ends the mesh and comes out here.
     """
-    rng = random.Random(random_bytes(16))  # noqa: S311 - jitter; no secrets
     async with open_network(
-        identity=identity, listen=listen, settings=host, allow=allow, lock=lock, rng=rng, extensions=extensions
+        identity=identity,
+        listen=listen,
+        settings=host,
+        allow=allow,
+        lock=lock,
+        rng=Chance(random_bytes),
+        extensions=extensions,
     ) as network:
         mesh = SocketMesh(network, store, now_ms=now_ms, random_bytes=random_bytes, settings=settings)
         async with mesh.running():

@@ -164,7 +164,7 @@ class MemoryMesh:
             raise Refused(Reason.STRANGER)
         if len(frame.payload) > self._max_payload:
             raise Refused(Reason.SIZE, f"{len(frame.payload)} bytes, at most {self._max_payload}")
-        check_life(frame.expires, self._network.simulation.clock(self._me))
+        check_life(frame.expires, self._network.clock(self._me))
         await self._until(self._put([frame], None).done)
         await self._wait_for_slow_peers(frame.topic)
         with self._network.changing() as simulation:
@@ -245,7 +245,7 @@ class MemoryMesh:
         while True:
             await trio.sleep(EXPIRE_EVERY)
             async with self._writing:
-                await self._store.expire(self._network.simulation.clock(self._me))
+                await self._store.expire(self._network.clock(self._me))
 
     def _mind_the_inbox(self) -> None:
         """Hold this node when too much is unread, release it when half of that was read."""

@@ -102,6 +102,11 @@ class MemoryNetwork:
         """The true time: the wall clock of a node without skew."""
         return Milliseconds(self._start + int((trio.current_time() - self._epoch) * 1000))
 
+    def clock(self, peer: PeerId) -> Milliseconds:
+        """The time as this node sees it."""
+        self.advance()
+        return self.simulation.clock(peer)
+
     def tell_released(self) -> None:
         self.released.set()
         self.released = trio.Event()

@@ -49,7 +49,6 @@ from transport.sync.wire import (
     Pull,
     Taken,
     Welcome,
-    Why,
 )
 
 _BATCH: Final = 4 * MOST_IDS
@@ -225,7 +224,7 @@ class Exchange:
         pages = Pages(self._log, self._intake, topic, Pull(ids=()), self._now_ms)
         handed = 0
         while True:
-            match await self._patiently(line):
+            match await line.wait():
                 case Pull() as pull if pull.ids and allowed.issuperset(pull.ids):
                     pages = Pages(self._log, self._intake, topic, pull, self._now_ms)
                     handed += await hand_out(line, pages, self._network)

@@ -196,13 +196,11 @@ class SetIndex:
 
     def load(self, keys: Sequence[Key]) -> None:
         """Insert keys that are in order; fast if they all come after what is there."""
-        tail = not self._chunks or (bool(keys) and self._chunks[-1][-KEY_SIZE:] < keys[0])
-        if not tail or any(before >= after for before, after in zip(keys, keys[1:], strict=False)):
-            for one in keys:
-                self.insert(one)
-            return
+        last = self._chunks[-1][-KEY_SIZE:] if self._chunks else b""
+        ordered = all(before < after for before, after in zip([last, *keys], keys, strict=False))
         ids = {key_id(one) for one in keys}
-        if len(ids) < len(keys) or not ids.isdisjoint(self._ids) or (keys and keys[-1] >= TOP):
+        fit = all(len(one) == KEY_SIZE for one in keys) and (not keys or keys[-1] < TOP)
+        if not (ordered and fit and len(ids) == len(keys) and ids.isdisjoint(self._ids)):
             for one in keys:
                 self.insert(one)
             return

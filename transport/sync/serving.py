@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from transport.base import MAX_LIFE, Milliseconds, PeerId, Reason, Refused, TopicId, TransportError
 from transport.conduct import Offence
 from transport.gossip.intake import Intake
@@ -27,7 +25,6 @@ from transport.sync.wire import (
     Compared,
     End,
     Hello,
-    Message,
     Mode,
     Next,
     No,
@@ -119,9 +116,8 @@ class Server:
         pages = Pages(self._log, self._intake, topic, Pull(ids=()), self._now_ms)
         received = sent = 0
         while True:
-            asked = await self._next(line)
-            if asked is None:
-                return
+            asked = await line.wait()
+            await self._pace.keep(peer)
             match asked:
                 case Compare() if hello.mode is Mode.RECONCILE:
                     answers = answer(snapshot, border_at(low), border_at(high), hello.salt, asked.items)
@@ -138,7 +134,7 @@ class Server:
                 case Offer() if hello.mode is Mode.RECONCILE:
                     raise Offended(Offence.UNAUTHORIZED, "no right to write")
                 case End():
-                    if asked.received > sent or asked.sent < received:
+                    if asked.received > sent or asked.sent != received:
                         raise Offended(Offence.GARBAGE, "it counts otherwise")
                     await line.say(End(received=received, sent=sent))
                     if hello.mode is Mode.RECONCILE:
@@ -146,15 +142,3 @@ class Server:
                     return
                 case _:
                     raise Offended(Offence.GARBAGE, "not a question that can be asked now")
-
-    async def _next(self, line: Line) -> Message | None:
-        """The next question; None if there is none for too long, which costs nothing."""
-        asked = None
-        with trio.move_on_after(self._settings.idle):
-            asked = await line.hear(2 * self._settings.idle)
-        if asked is None:
-            self._network.count("sync.idle")
-            await line.reset()
-            return None
-        await self._pace.keep(line.stream.peer)
-        return asked

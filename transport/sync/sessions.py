@@ -9,6 +9,7 @@ without a charge when `idle` is over. Every fault ends its session at once; what
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,11 +95,11 @@ class Line:
         self.bytes_out = 0
         # Whoever reads says how long it waits; this deadline is the writer's, and the last resort.
         self._messages = Messages(stream, limit=LIMIT, deadline=settings.idle + settings.answer + 60.0)
-        self._writing = settings.idle
+        self._idle = settings.idle
 
     async def say(self, *messages: Message) -> None:
         encoded = [encode(message) for message in messages]
-        with trio.move_on_after(self._writing) as scope:
+        with trio.move_on_after(self._idle) as scope:
             await self._messages.send(*encoded)
         if scope.cancelled_caught:
             raise Unreachable("the peer does not read")
@@ -114,6 +115,15 @@ class Line:
             raise Unreachable("the peer ended the session")
         self.bytes_in += LENGTH_SIZE + len(data)
         return decode(data)
+
+    async def wait(self) -> Message:
+        """The next question; `Unreachable` if none comes for too long: to be slow is no offence."""
+        message = None
+        with trio.move_on_after(self._idle):
+            message = await self.hear(math.inf)
+        if message is None:
+            raise Unreachable("the peer does not go on")
+        return message
 
     async def reset(self) -> None:
         """Gone, also when the caller is being canceled."""

@@ -64,11 +64,13 @@ class Scene:
 
 
 @pytest.fixture
-def scene(autojump_clock: trio.testing.MockClock) -> Scene:
+def scene() -> Scene:
     return Scene()
 
 
-async def test_one_frame_announced_by_many_is_asked_for_once(scene: Scene) -> None:
+async def test_one_frame_announced_by_many_is_asked_for_once(
+    autojump_clock: trio.testing.MockClock, scene: Scene
+) -> None:
     head = scene.frame(1, ONE, TWO)
     for peer in (ONE, TWO, ONE):
         scene.fetcher.announced([head], peer)
@@ -80,7 +82,9 @@ async def test_one_frame_announced_by_many_is_asked_for_once(scene: Scene) -> No
     assert scene.late == []
 
 
-async def test_the_next_peer_is_asked_when_one_fails_or_has_it_not(scene: Scene) -> None:
+async def test_the_next_peer_is_asked_when_one_fails_or_has_it_not(
+    autojump_clock: trio.testing.MockClock, scene: Scene
+) -> None:
     head = scene.frame(1, THREE)
     scene.broken = {ONE}
     for peer in (ONE, TWO, THREE):
@@ -91,7 +95,7 @@ async def test_the_next_peer_is_asked_when_one_fails_or_has_it_not(scene: Scene)
     assert scene.counted["fetch.failed"] == 1
 
 
-async def test_given_up_when_nobody_is_left(scene: Scene) -> None:
+async def test_given_up_when_nobody_is_left(autojump_clock: trio.testing.MockClock, scene: Scene) -> None:
     head = scene.frame(1)
     scene.fetcher.announced([head], ONE)
     scene.fetcher.announced([head], TWO)
@@ -100,7 +104,9 @@ async def test_given_up_when_nobody_is_left(scene: Scene) -> None:
     assert not scene.fetcher.wants(head.id)
 
 
-async def test_what_one_peer_announced_is_asked_for_together_within_the_bytes(scene: Scene) -> None:
+async def test_what_one_peer_announced_is_asked_for_together_within_the_bytes(
+    autojump_clock: trio.testing.MockClock, scene: Scene
+) -> None:
     heads = [scene.frame(n, ONE, size=300) for n in range(7)]
     scene.fetcher.announced(heads, ONE)
     await scene.settle()
@@ -109,14 +115,14 @@ async def test_what_one_peer_announced_is_asked_for_together_within_the_bytes(sc
     assert max(number for _, number in scene.asked) == 3
 
 
-async def test_a_frame_larger_than_the_bytes_goes_alone(scene: Scene) -> None:
+async def test_a_frame_larger_than_the_bytes_goes_alone(autojump_clock: trio.testing.MockClock, scene: Scene) -> None:
     heads = [scene.frame(n, ONE, size=2000) for n in range(3)]
     scene.fetcher.announced(heads, ONE)
     await scene.settle()
     assert len(scene.came) == 3
 
 
-async def test_topics_are_not_mixed(scene: Scene) -> None:
+async def test_topics_are_not_mixed(autojump_clock: trio.testing.MockClock, scene: Scene) -> None:
     scene.fetcher.announced([scene.frame(1, ONE), scene.frame(1, ONE, key=OTHER), scene.frame(2, ONE)], ONE)
     await scene.settle()
     assert sorted(scene.asked) == [(ONE, 1), (ONE, 2)]
@@ -132,7 +138,9 @@ async def test_what_does_not_fit_is_left_to_sync(autojump_clock: trio.testing.Mo
     assert len(scene.came) == 3
 
 
-async def test_leaving_a_topic_forgets_what_was_wanted_of_it(scene: Scene) -> None:
+async def test_leaving_a_topic_forgets_what_was_wanted_of_it(
+    autojump_clock: trio.testing.MockClock, scene: Scene
+) -> None:
     kept, left = scene.frame(1, ONE), scene.frame(1, ONE, key=OTHER)
     scene.fetcher.announced([kept, left], ONE)
     scene.fetcher.forget_topic(left.topic)

@@ -1,0 +1,28 @@
+"""One world for each test, of each kind there is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from trio.abc import Clock
+from trio.testing import MockClock
+
+from tests.transport.contract.worlds import VIRTUAL, WORLDS, World
+
+
+@pytest.fixture(params=list(WORLDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def clock(kind: str) -> Clock | None:
+    """Found by pytest-trio by its type: the test runs by it."""
+    return MockClock(autojump_threshold=0) if kind in VIRTUAL else None
+
+
+@pytest.fixture
+async def world(kind: str, clock: Clock | None) -> AsyncIterator[World]:
+    async with WORLDS[kind]() as world:
+        yield world

@@ -1,0 +1,123 @@
+"""What a message's frames earn it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.transport.gossip.scene import KEY, LATER, NOW, TOPIC, RecordingIntake, frame
+from transport.base import MAX_LIFE, Frame, Milliseconds, PeerId
+from transport.conduct import Offence
+from transport.frames import WriteKey
+from transport.gossip.batch import Item, Tag, encode, item_of
+from transport.gossip.judge import Findings, examine
+from transport.gossip.router import Verdict
+
+STRANGER_KEY = WriteKey(b"s" * 32)
+LARGE = 100_000
+
+
+async def judged(*frames: Frame, intake: RecordingIntake | None = None) -> Findings:
+    return await look(encode([item_of(each) for each in frames]), intake)
+
+
+async def look(data: bytes, intake: RecordingIntake | None = None) -> Findings:
+    return await examine(TOPIC, data, intake or RecordingIntake(), lambda: NOW)
+
+
+async def test_good_frames_and_heads() -> None:
+    small, large = frame(), frame(LARGE)
+    found = await judged(small, large)
+    assert found.verdict is Verdict.ACCEPT
+    assert found.frames == (small,)
+    assert [head.id for head in found.heads] == [large.id]
+    assert found.offence is None
+
+
+async def test_many_frames() -> None:
+    some = [frame() for _ in range(100)]
+    assert (await judged(*some)).frames == tuple(some)
+
+
+async def test_known_frames_are_left_out() -> None:
+    old, new = frame(), frame()
+    intake = RecordingIntake(got={old.id: PeerId("x")})
+    found = await judged(old, new, intake=intake)
+    assert (found.verdict, found.frames, found.known) == (Verdict.ACCEPT, (new,), 1)
+    found = await judged(old, intake=intake)
+    assert (found.verdict, found.frames, found.known, found.offence) == (Verdict.IGNORE, (), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "offence"),
+    [
+        (frame(expires=NOW), Offence.EXPIRED),
+        (frame(expires=Milliseconds(NOW + MAX_LIFE + 1)), Offence.EXPIRED),
+        (frame(key=STRANGER_KEY), Offence.STRANGER),
+        (frame(LARGE, key=STRANGER_KEY), Offence.STRANGER),
+    ],
+    ids=["expired", "too long", "another topic", "head of another topic"],
+)
+async def test_what_is_not_for_us_is_dropped_alone(bad: Frame, offence: Offence) -> None:
+    good = frame()
+    for found in (await judged(bad, good), await judged(good, bad, bad)):
+        assert (found.verdict, found.frames, found.offence) == (Verdict.IGNORE, (good,), offence)
+
+
+def forged_head() -> Item:
+    made = frame()
+    return Item(tag=Tag.FRAME, content=made.head[:-1] + bytes((made.head[-1] ^ 1,)) + made.payload)
+
+
+def forged_payload() -> Item:
+    made = frame()
+    return Item(tag=Tag.FRAME, content=made.encode()[:-1] + b"x")
+
+
+def wrong_length() -> Item:
+    return Item(tag=Tag.FRAME, content=frame().encode() + b"x")
+
+
+def forged_announcement() -> Item:
+    return replace(forged_head(), tag=Tag.HEAD, content=forged_head().content[:141])
+
+
+def other_version() -> Item:
+    return Item(tag=Tag.FRAME, content=b"\x07" + frame().encode()[1:])
+
+
+def too_large() -> Item:
+    head = frame().head
+    return Item(tag=Tag.HEAD, content=head[:41] + (5 << 20).to_bytes(4) + head[45:])
+
+
+@pytest.mark.parametrize(
+    ("bad", "offence"),
+    [
+        (forged_head(), Offence.FORGED),
+        (forged_payload(), Offence.FORGED),
+        (wrong_length(), Offence.FORGED),
+        (forged_announcement(), Offence.FORGED),
+        (other_version(), Offence.VERSION),
+        (too_large(), Offence.OVERSIZE),
+    ],
+)
+async def test_what_is_bad_spoils_all(bad: Item, offence: Offence) -> None:
+    found = await look(encode([item_of(frame()), bad, item_of(frame())]))
+    assert found == Findings(verdict=Verdict.REJECT, offence=offence)
+
+
+async def test_not_a_batch() -> None:
+    assert await look(b"\x01rubbish") == Findings(verdict=Verdict.REJECT, offence=Offence.MALFORMED)
+
+
+async def test_a_topic_that_is_no_longer_kept() -> None:
+    found = await judged(frame(), intake=RecordingIntake(topics=set()))
+    assert found == Findings(verdict=Verdict.IGNORE)
+
+
+def test_the_scene_fits() -> None:
+    assert LATER > NOW
+    assert frame().topic == TOPIC
+    assert frame().head.startswith(b"\x01" + KEY.public)
