@@ -28,9 +28,11 @@ from transport.base import Address, Arrival, Frame, FrameId, Milliseconds, PeerI
 from transport.frames import WriteKey, member_topic, seal
 from transport.gossip.router import Output, Router
 from transport.gossip.wire import Rpc
+from transport.live.mesh import MeshSettings
 from transport.live.open import SocketMesh, open_mesh
 from transport.mailbox.disk import DiskStore
 from transport.signing import SigningKey
+from transport.sync.schedule import Rhythm
 
 LIFE = 3600_000  # of a frame, in milliseconds, unless the configuration says otherwise
 ECHO = "/vcd/echo/1"
@@ -189,6 +191,7 @@ async def main() -> None:
                 listen=[Address(f"/ip4/127.0.0.1/tcp/{config['port']}")],
                 now_ms=wall_clock,
                 random_bytes=os.urandom,
+                settings=MeshSettings(rhythm=Rhythm(**config.get("rhythm", {}))),
                 lock=Path(config["store"] + ".lock"),
             )
         )

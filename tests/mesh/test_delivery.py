@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 import trio
@@ -15,6 +17,9 @@ from tests.mesh.fleet import Fleet, Worker, WorkerError
 from tests.mesh.load import Author, expand
 
 LOSS = 0.2
+HASTE = {"period": 2.0, "slowest": 4.0}
+"""How often topics are reconciled in the short runs; the long ones have the time for the default."""
+
 Held = dict[Author, set[int]]
 
 
@@ -64,9 +69,19 @@ def handed_over_once(worker: Worker, wanted: Held, *, was_killed: bool) -> None:
         assert got == everything, f"{worker.name} has {len(everything - got)} in its store that nobody was handed"
 
 
-async def deliver(fleet: Fleet, *, nodes: int, frames: int, rate: float, pause: float, patience: float) -> None:
+async def deliver(
+    fleet: Fleet,
+    *,
+    nodes: int,
+    frames: int,
+    rate: float,
+    pause: float,
+    patience: float,
+    rhythm: Mapping[str, float] = MappingProxyType({}),
+) -> None:
     """`frames` in all, at `rate` a second in all, through losses, deaths and pauses; then a latecomer."""
-    workers = await fleet.start(*["ours"] * nodes, loss=LOSS)
+    settings = {"loss": LOSS, "rhythm": dict(rhythm)}
+    workers = await fleet.start(*["ours"] * nodes, **settings)
     links = fleet.links(workers, degree=6)
     chaos = Chaos(fleet, workers, links)
     for worker in workers:
@@ -82,7 +97,7 @@ async def deliver(fleet: Fleet, *, nodes: int, frames: int, rate: float, pause: 
     fleet.note("all is published, all are back")
     await all_have(workers, wanted, patience)
     fleet.note("all have everything")
-    (late,) = await fleet.start("ours", loss=LOSS)
+    (late,) = await fleet.start("ours", **settings)
     for worker in workers[:3]:
         await late.call("keep", peer=worker.peer, addresses=worker.addresses)
     await late.call("loss", share=LOSS)
@@ -99,7 +114,7 @@ async def deliver(fleet: Fleet, *, nodes: int, frames: int, rate: float, pause: 
 @pytest.mark.slow
 async def test_through_loss_death_and_sleep(fleet_here: Opening) -> None:
     async with fleet_here() as fleet:
-        await deliver(fleet, nodes=5, frames=1000, rate=100, pause=2.0, patience=40)
+        await deliver(fleet, nodes=5, frames=1000, rate=100, pause=2.0, patience=40, rhythm=HASTE)
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The program in docs/using-mls.md runs as it stands."""
+"""The programs in the guides run as they stand, and say what the guides promise."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_the_first_program_runs(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "using-mls.md").read_text(encoding="utf-8")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("guide", "says"), [("using-mls.md", ""), ("mesh.md", "said before anybody was there\n")], ids=["mls", "mesh"]
+)
+def test_the_first_program_runs(tmp_path: Path, guide: str, says: str) -> None:
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
     [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     script = tmp_path / "first.py"
     script.write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, "-W", "error", str(script)],
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
         text=True,
@@ -24,3 +30,5 @@ def test_the_first_program_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert done.stderr == ""

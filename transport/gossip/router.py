@@ -42,7 +42,7 @@ MOST_PROMISES: Final = 1 << 14
 LONGEST_BACKOFF: Final = 3600.0
 DEFAULT_BACKOFF: Final = 60.0  # of a PRUNE that does not say
 BACKOFF_SLACK: Final = 1.0  # a GRAFT that is this much too early is one that crossed on the way
-PRUNED_IDS: Final = 5000  # ids in one IHAVE that we send
+MOST_ANNOUNCED: Final = 5000  # ids in one IHAVE that we send
 _NOTHING: Final = Subscription(topic="vcd/1/", subscribe=False)  # says that there is nothing, in place of silence
 _JS_ID_PREFIX: Final = bytes.fromhex("0801 1220")
 _JS_ID_SIZE: Final = 44
@@ -55,8 +55,7 @@ class Settings:
     degree: int = 8
     low: int = 6
     high: int = 64
-    lazy: int = 6  # peers that are told of recent messages, at least
-    lazy_share: float = 0.25  # and at least this part of those outside the mesh
+    lazy: int = 6  # peers outside the mesh that are told of recent messages at each heartbeat, at least
     announced: int = 5  # heartbeats that a message is announced
     kept: int = 10  # heartbeats that it is kept
     seen_for: float = 120.0
@@ -147,6 +146,7 @@ class Router:
         self._history = History(announced=settings.announced, kept=settings.kept)
         self._pending: dict[MessageId, _Pending] = {}
         self._promises: dict[MessageId, tuple[PeerId, float]] = {}
+        self._beat = 0
         self._busy: dict[PeerId, None] = {}  # peers whose counters are not 0
 
     # ------------------------------------------------------------ what others ask
@@ -449,16 +449,19 @@ class Router:
         return chosen
 
     def _announce(self, out: list[Output]) -> None:
+        """Tell each peer outside the mesh at least once of every message, and some more often."""
+        recent = self._history.recent()
         news: dict[PeerId, list[Ihave]] = {}
-        for topic, ids in self._history.recent().items():
+        for topic, ids in recent.items():
             mesh = self._meshes.get(topic, {})
             others = [peer for peer in self._topics.get(topic, ()) if peer not in mesh]
-            count = min(max(self._set.lazy, int(len(others) * self._set.lazy_share)), len(others))
-            ihave = Ihave(topic=topic, ids=tuple(ids[-PRUNED_IDS:]))
-            for peer in self._rng.sample(others, count):
+            rest = self._rng.sample(others, len(others))
+            turn = [peer for place, peer in enumerate(others) if (place + self._beat) % self._set.announced == 0]
+            ihave = Ihave(topic=topic, ids=tuple(ids[-MOST_ANNOUNCED:]))
+            for peer in list(dict.fromkeys(turn + rest))[: max(self._set.lazy, len(turn))]:
                 news.setdefault(peer, []).append(ihave)
-        for peer, ihaves in news.items():
-            out.append(Tell(peer=peer, rpc=Rpc(ihave=tuple(ihaves)).encode()))
+        self._beat += 1
+        out += [Tell(peer=peer, rpc=Rpc(ihave=tuple(ihaves)).encode()) for peer, ihaves in news.items()]
 
     def _broken_promises(self, now: float, waiting: Collection[PeerId], out: list[Output]) -> None:
         guilty: dict[PeerId, None] = {}

@@ -116,7 +116,7 @@ class Domain:
                 began = trio.current_time()
                 try:
                     await self._live(task_status.started if self._life is None and not self.rebuilt else _nothing)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the point of this module
                     if isinstance(error, _NotBegun) and not self.rebuilt:
                         raise error.reason from None
                     self._network.count("host.crashes")

@@ -2,8 +2,9 @@
 
 Importing libp2p takes its loggers out of the tree and gives them no handler, so its warnings are lost; parts of
 it log through the root logger's functions instead, which set up a handler on standard error as a side effect.
-Here warnings and worse go to `vcd.transport`, at most `_MOST` per `_PERIOD` and cut short, because a peer can
-cause them at will and some quote what it sent. The rest is counted.
+Here warnings and worse go to `vcd.transport` as warnings (an unreachable address is an error to the library), at
+most `_MOST` per `_PERIOD` and cut short, because a peer can cause them at will and some quote what it sent. The
+rest is counted.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class LibraryLog(logging.Handler):
         self._in_period += 1
         if self._in_period <= _MOST:
             text = record.getMessage().partition("\n")[0]
-            self._target.log(record.levelno, "%s: %s", record.name, text[:_LONGEST])
+            self._target.warning("%s: %s", record.name, text[:_LONGEST])
 
     def install(self) -> None:
         logging.getLogger("libp2p").addHandler(self)

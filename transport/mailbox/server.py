@@ -76,7 +76,7 @@ class Mailbox:
 
     async def run(self) -> None:
         """Be a mailbox until the mesh ends or this is canceled. A disk that fails ends it with its error."""
-        await self._sweep()
+        await self.sweep()
         self._mesh.serve(PROTOCOL, self.handle)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_sweeping, name="mailbox sweep")
@@ -159,9 +159,9 @@ class Mailbox:
     async def _keep_sweeping(self) -> None:
         while True:
             await trio.sleep(self._settings.sweep)
-            await self._sweep()
+            await self.sweep()
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Forget what is over, ask again for what was declined if there is room, and follow the file."""
         now = self._now_ms()
         await self._store.expire(now)

@@ -37,8 +37,8 @@ SHORT: Final = 32
 """A list this long is cheaper than another round."""
 PIECE: Final = 64
 """Keys in a piece of a list, at least."""
-MOST_ITEMS: Final = 256
-"""Of one request."""
+MOST_ITEMS: Final = 1024
+"""Ranges in one request."""
 MESSAGE: Final = 32 << 10
 """Bytes of one request or one answer, at most."""
 MOST_LACKED: Final = 1 << 16
@@ -236,8 +236,15 @@ class Initiator:
         self.rounds += 1
         if self.rounds > _FREE_ROUNDS + self._settled // 8 + self._listed // (PIECE // 2):
             raise Lying("the rounds lead nowhere")
-        self._sent = self._stack[: -MOST_ITEMS - 1 : -1]
-        del self._stack[-len(self._sent) :]
+        room, before = MESSAGE - 64, b""
+        while self._stack and len(self._sent) < MOST_ITEMS:
+            item = self._stack[-1].item
+            cost = 1 + _BORDER_COST + len(item.high) + _PART_COST
+            cost += 0 if item.low == before else _BORDER_COST + len(item.low)
+            if cost > room:
+                break
+            room, before = room - cost, item.high
+            self._sent.append(self._stack.pop())
         return [pending.item for pending in self._sent]
 
     def answered(self, answers: Sequence[Answer]) -> Found:
@@ -317,7 +324,7 @@ class Initiator:
         mine = self._snapshot.count(low, high)
         if mine == part.count and self._snapshot.fingerprint(low, high, self._salt) == part.fingerprint:
             return ()
-        if cheap(part.count, mine) or part.count <= 2 * SHORT:
+        if cheap(part.count, mine) or part.count <= SHORT:
             return (_Pending(item=Ask(low=low, high=high), expected=part.count),)
         claims = self._claims(low, high, self._snapshot.borders(low, high, WAYS))
         tally = _Tally(expected=part.count, open=len(claims))

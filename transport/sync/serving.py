@@ -9,6 +9,7 @@ charge, after the same check.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from transport.base import MAX_LIFE, Milliseconds, PeerId, Reason, Refused, TopicId, TransportError
 from transport.conduct import Offence
@@ -34,6 +35,9 @@ from transport.sync.wire import (
     Welcome,
     Why,
 )
+
+_ITEMS: Final = 16
+"""Ranges whose comparing costs as much as another question."""
 
 
 class Server:
@@ -117,7 +121,7 @@ class Server:
         received = sent = 0
         while True:
             asked = await line.wait()
-            await self._pace.keep(peer)
+            await self._pace.keep(peer, 1.0 + len(asked.items) / _ITEMS if isinstance(asked, Compare) else 1.0)
             match asked:
                 case Compare() if hello.mode is Mode.RECONCILE:
                     answers = answer(snapshot, border_at(low), border_at(high), hello.salt, asked.items)

@@ -42,7 +42,7 @@ class Settings:
     fetched: int = 64
     fetched_each: int = 16
     opened: int = 8  # sessions that we open; more wait for their turn
-    questions: float = 200.0  # a second from one peer; more are answered later
+    questions: float = 200.0  # a second from one peer, and that many at once; more are answered later
 
 
 class Offended(TransportError):
@@ -166,13 +166,14 @@ class Pace:
         self._rate = rate
         self._buckets: dict[PeerId, Bucket] = {}
 
-    async def keep(self, peer: PeerId) -> None:
+    async def keep(self, peer: PeerId, cost: float) -> None:
+        """Wait until this peer's next question, one that costs this much, may be answered."""
         now = trio.current_time()
         bucket = self._buckets.get(peer)
         if bucket is None:
             if len(self._buckets) >= self.MOST:
                 del self._buckets[next(iter(self._buckets))]
             bucket = self._buckets[peer] = Bucket(self._rate, self._rate, now)
-        wait = max(bucket.take(1.0, now), self._network.penalty(peer))
+        wait = max(bucket.take(cost, now), self._network.penalty(peer))
         if wait > 0:
             await trio.sleep(wait)

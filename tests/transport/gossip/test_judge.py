@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.transport.gossip.scene import KEY, LATER, NOW, TOPIC, RecordingIntake, frame
+from tests.transport.gossip.scene import NOW, TOPIC, RecordingIntake, frame
 from transport.base import MAX_LIFE, Frame, Milliseconds, PeerId
 from transport.conduct import Offence
 from transport.frames import WriteKey
@@ -115,9 +115,3 @@ async def test_not_a_batch() -> None:
 async def test_a_topic_that_is_no_longer_kept() -> None:
     found = await judged(frame(), intake=RecordingIntake(topics=set()))
     assert found == Findings(verdict=Verdict.IGNORE)
-
-
-def test_the_scene_fits() -> None:
-    assert LATER > NOW
-    assert frame().topic == TOPIC
-    assert frame().head.startswith(b"\x01" + KEY.public)

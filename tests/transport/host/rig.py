@@ -159,4 +159,6 @@ class Proxy:
                 await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+        if self.frozen:
+            await trio.sleep_forever()  # an end does not get through either
         scope.cancel()

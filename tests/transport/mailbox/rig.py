@@ -70,6 +70,8 @@ class TownMesh:
     joined: dict[TopicId, Topic] = field(default_factory=dict)
     left: list[tuple[TopicId, bool]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
+    serving: trio.Event = field(default_factory=trio.Event)
+    read_all: trio.Event = field(default_factory=trio.Event)
 
     async def join(self, topic: Topic) -> None:
         self.joined[topic.id] = topic
@@ -84,6 +86,7 @@ class TownMesh:
     async def frames(self) -> AsyncIterator[Arrival]:
         for arrival in self.arrivals:
             yield arrival
+        self.read_all.set()
         await trio.sleep_forever()
 
     async def ask(self, peer: PeerId, protocol: str, question: bytes, *, within: float = 30.0) -> bytes:
@@ -99,6 +102,7 @@ class TownMesh:
 
     def serve(self, protocol: str, answer: Answerer) -> None:
         self.town.answerers[self.me][protocol] = answer
+        self.serving.set()
 
     def keep(self, peer: PeerId, addresses: Sequence[Address]) -> None: ...
 
@@ -108,7 +112,8 @@ class TownMesh:
         return {}
 
     async def peer_changes(self) -> AsyncIterator[PeerState]:
-        for state in ():
+        nothing: list[PeerState] = []
+        for state in nothing:
             yield state
 
     async def synchronize(self, peer: PeerId, topic: TopicId) -> int:
@@ -196,7 +201,6 @@ async def running(
         mailbox = Mailbox(mesh, store, now_ms=clock, settings=settings or Settings(rate=1e6, burst=1e6))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mailbox.run)
-            while not town.answerers[me]:
-                await trio.sleep(0.001)
+            await mesh.serving.wait()
             yield Rig(town, mesh, store, mailbox, clock)
             nursery.cancel_scope.cancel()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from transport import frames
+from transport.base import Frame, FrameId, Milliseconds, PeerId, TopicId
+from transport.live.inbox import Inbox
+from transport.live.reception import Reception
+from transport.signing import SigningKey
+from transport.sync.log import Log
+from transport.sync.memory_store import MemoryStore
+
+KEY = SigningKey(bytes(32))
+TOPIC = frames.topic_id(KEY.public)
+ONE, TWO = PeerId("one"), PeerId("two")
+NOW = Milliseconds(10**12)
+
+
+def frame(n: int, key: SigningKey = KEY) -> Frame:
+    return frames.seal(key, b"%d" % n, Milliseconds(NOW + 60_000))
+
+
+def uncounted(_name: str, _amount: int = 1) -> None:
+    pass
+
+
+class SlowStore(MemoryStore):
+    """Counts transactions; each takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transactions: list[int] = []
+
+    async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+        self.transactions.append(len(frames))
+        await trio.sleep(1)
+        return await super().add(frames)
+
+
+class BrokenStore(MemoryStore):
+    async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+        await trio.lowlevel.checkpoint()
+        raise OSError("no space left")
+
+
+class Scene:
+    def __init__(self, store: MemoryStore, inbox_frames: int = 100) -> None:
+        self.store = store
+        self.log = Log(store, now_ms=lambda: NOW, count=uncounted)
+        self.inbox = Inbox(most_frames=inbox_frames, most_bytes=10_000)
+        self.late: list[tuple[PeerId, TopicId]] = []
+        self.reception = Reception(self.log, self.inbox, late=lambda peer, topic: self.late.append((peer, topic)))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Scene]:
+        await self.log.open(TOPIC)
+        self.reception.keep(TOPIC)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.reception.write)
+            yield self
+            nursery.cancel_scope.cancel()
+
+
+async def test_stored_and_then_in_the_inbox_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with Scene(SlowStore()).running() as scene:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.reception.frames, TOPIC, [frame(1), frame(2)], ONE)
+            nursery.start_soon(scene.reception.frames, TOPIC, [frame(2), frame(3)], TWO)
+            await trio.testing.wait_all_tasks_blocked()
+            assert all(scene.reception.known(TOPIC, frame(n).id) for n in (1, 2, 3))
+        await scene.reception.frames(TOPIC, [frame(1)], TWO)
+        arrived = [await scene.inbox.get() for _ in range(len(scene.inbox))]
+        assert sorted(each.frame.payload for each in arrived if each) == [b"1", b"2", b"3"]
+        assert all(scene.log.has(TOPIC, frame(n).id) for n in (1, 2, 3))
+
+
+async def test_what_comes_during_a_transaction_shares_the_next(autojump_clock: trio.testing.MockClock) -> None:
+    store = SlowStore()
+    async with Scene(store).running() as scene:
+        async with trio.open_nursery() as nursery:
+            for n in range(50):
+                nursery.start_soon(scene.reception.frames, TOPIC, [frame(n)], ONE)
+        assert sum(store.transactions) == 50
+        assert len(store.transactions) <= 2
+
+
+async def test_ours_is_stored_and_not_delivered() -> None:
+    async with Scene(MemoryStore()).running() as scene:
+        await scene.reception.publish(frame(1))
+        assert scene.log.has(TOPIC, frame(1).id)
+        assert len(scene.inbox) == 0
+
+
+async def test_a_full_inbox_stops_whoever_brings_frames(autojump_clock: trio.testing.MockClock) -> None:
+    brought = 0
+
+    async with Scene(MemoryStore(), inbox_frames=5).running() as scene:
+
+        async def bring() -> None:
+            nonlocal brought
+            for n in range(20):
+                await scene.reception.frames(TOPIC, [frame(n)], ONE)
+                brought += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bring)
+            await trio.testing.wait_all_tasks_blocked()
+            assert brought == 5
+            for _ in range(20):
+                assert await scene.inbox.get() is not None
+        assert brought == 20
+
+
+async def test_a_topic_that_was_left_takes_nothing() -> None:
+    async with Scene(MemoryStore()).running() as scene:
+        scene.reception.leave(TOPIC)
+        await scene.reception.frames(TOPIC, [frame(1)], ONE)
+        assert len(scene.inbox) == 0
+        assert not scene.log.has(TOPIC, frame(1).id)
+
+
+async def test_an_error_of_the_store_ends_the_mesh() -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="no space left"), flatten_subgroups=True):
+        async with Scene(BrokenStore()).running() as scene:
+            await scene.reception.frames(TOPIC, [frame(1)], ONE)
+            await trio.sleep_forever()
