@@ -61,7 +61,7 @@ class Settings:
     seen_for: float = 120.0
     prune_backoff: int = 10
     leave_backoff: int = 2
-    promise: float = 5.0  # in which what was announced and asked for has to come
+    promise: float = 3.0  # in which what was announced and asked for has to come
     ihaves: int = 10  # taken from one peer between two heartbeats
     asks: int = 1000  # ids asked of one peer, and answered to it, between two heartbeats
 

@@ -13,13 +13,16 @@ from transport.base import Arrival
 
 
 class Inbox:
-    """One reader, one writer: the mesh's writing task."""
+    """Iterated over by one reader, filled by one writer: the mesh's writing task.
+
+    Not an async generator: a reader that stops in the middle leaves nothing to be cleaned up.
+    """
 
     def __init__(self, *, most_frames: int, most_bytes: int) -> None:
         self._waiting: deque[Arrival] = deque()
         self._most_frames, self._most_bytes = most_frames, most_bytes
         self._bytes = 0
-        self._closed = False
+        self._closed = self._read = False
         self._changed = trio.Event()
 
     def _wake(self) -> None:
@@ -39,12 +42,21 @@ class Inbox:
         self._bytes += size
         self._wake()
 
-    async def get(self) -> Arrival | None:
-        """The next arrival; None when the mesh has ended."""
-        while not self._waiting:
-            if self._closed:
-                return None
-            await self._changed.wait()
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Arrival:
+        """The next arrival; the end when the mesh has ended."""
+        if self._read:
+            raise RuntimeError("frames() has one reader")
+        self._read = True
+        try:
+            while not self._waiting:
+                if self._closed:
+                    raise StopAsyncIteration
+                await self._changed.wait()
+        finally:
+            self._read = False
         await trio.lowlevel.checkpoint_if_cancelled()
         arrival = self._waiting.popleft()
         self._bytes -= len(arrival.frame.payload)

@@ -67,6 +67,19 @@ class MeshSettings:
     rhythm: Rhythm = field(default_factory=Rhythm)
 
 
+class _Mapped:
+    """An iterator of peer states, each completed on its way. Not a generator, so it may be dropped at any time."""
+
+    def __init__(self, states: AsyncIterator[PeerState], complete: Callable[[PeerState], PeerState]) -> None:
+        self._states, self._complete = states, complete
+
+    def __aiter__(self) -> _Mapped:
+        return self
+
+    async def __anext__(self) -> PeerState:
+        return self._complete(await anext(self._states))
+
+
 class LiveMesh:
     """`base.Mesh` over any `Network`. `open_mesh` makes one on sockets."""
 
@@ -82,7 +95,6 @@ class LiveMesh:
         rng = Chance(random_bytes)
         self._network, self._now_ms, self._settings = network, now_ms, settings
         self._closed = False
-        self._reading = False
         self._topics: dict[TopicId, Topic] = {}
         self._news = trio.Event()
         self._log = Log(store, now_ms=now_ms, count=network.count)
@@ -156,15 +168,8 @@ class LiveMesh:
         await self._gossip.publish(frame)
         self._network.count("mesh.published")
 
-    async def frames(self) -> AsyncIterator[Arrival]:
-        if self._reading:
-            raise RuntimeError("frames() has one reader")
-        self._reading = True
-        try:
-            while (arrival := await self._inbox.get()) is not None:
-                yield arrival
-        finally:
-            self._reading = False
+    def frames(self) -> AsyncIterator[Arrival]:
+        return self._inbox
 
     # ------------------------------------------------------------ peers
 
@@ -189,9 +194,8 @@ class LiveMesh:
     def peers(self) -> Mapping[PeerId, PeerState]:
         return {peer: self._with_topics(state) for peer, state in self._network.peers().items()}
 
-    async def peer_changes(self) -> AsyncIterator[PeerState]:
-        async for state in self._network.peer_changes():
-            yield self._with_topics(state)
+    def peer_changes(self) -> AsyncIterator[PeerState]:
+        return _Mapped(self._network.peer_changes(), self._with_topics)
 
     def _with_topics(self, state: PeerState) -> PeerState:
         topics = frozenset(topic for topic in self._gossip.topics_of(state.peer) if topic in self._topics)

@@ -41,6 +41,7 @@ from transport.relay.messages import (
 from transport.signing import base58, public_key, unbase58
 
 CHUNK: Final = 64 << 10
+LINGER: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +195,10 @@ class RelayServer:
                         (other, stream, stop.rest()),
                     ):
                         nursery.start_soon(self._copy, source_end, sink, first, budget, nursery.cancel_scope)
-            await other.close()
+            for end in (stream, other):
+                await end.close()
+            await trio.sleep(LINGER)  # a reset overtakes what is still on its way
+            await stream.reset()
         finally:
             await other.reset()
 

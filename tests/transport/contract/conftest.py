@@ -18,7 +18,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def clock(kind: str) -> Clock | None:
-    """Found by pytest-trio by its type: the test runs by it."""
+    """The test runs by it: pytest-trio finds it by its type, if the test asks for it by name."""
     return MockClock(autojump_threshold=0) if kind in VIRTUAL else None
 
 

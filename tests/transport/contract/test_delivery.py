@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.abc import Clock
 
 from tests.transport.contract.worlds import KEY, OTHER, OTHER_KEY, TOPIC, World, id_of
 from transport.base import MAX_LIFE, MAX_PAYLOAD, Frame, FrameId, Milliseconds, Reason, Refused, Topic
@@ -13,7 +14,7 @@ def numbered(start: int, end: int) -> list[bytes]:
     return [b"%d" % number for number in range(start, end)]
 
 
-async def test_what_one_publishes_all_others_read(world: World) -> None:
+async def test_what_one_publishes_all_others_read(clock: Clock | None, world: World) -> None:
     a, *_ = await world.meshes_of("a", "b", "c")
     (frame,) = await world.publish("a", b"hello")
     await world.has_read("b", b"hello")
@@ -27,7 +28,7 @@ async def test_what_one_publishes_all_others_read(world: World) -> None:
     assert a.me == id_of("a")
 
 
-async def test_many_from_everybody_each_once(world: World) -> None:
+async def test_many_from_everybody_each_once(clock: Clock | None, world: World) -> None:
     names = ["a", "b", "c", "d"]
     await world.meshes_of(*names)
     sent = {name: [b"%s %d" % (name.encode(), number) for number in range(40)] for name in names}
@@ -42,7 +43,7 @@ async def test_many_from_everybody_each_once(world: World) -> None:
         assert len(await world.stored(name)) == 160
 
 
-async def test_publish_returns_when_the_frame_is_stored(world: World) -> None:
+async def test_publish_returns_when_the_frame_is_stored(clock: Clock | None, world: World) -> None:
     await world.mesh("a")
     for payload in numbered(0, 5):
         (frame,) = await world.publish("a", payload)
@@ -50,14 +51,14 @@ async def test_publish_returns_when_the_frame_is_stored(world: World) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 70_000, 1 << 20])
-async def test_frames_of_any_size(world: World, size: int) -> None:
+async def test_frames_of_any_size(clock: Clock | None, world: World, size: int) -> None:
     await world.meshes_of("a", "b")
     payload = bytes(number % 251 for number in range(1000)) * (size // 1000 + 1)
     await world.publish("a", payload[:size])
     await world.has_read("b", payload[:size])
 
 
-async def test_publishing_again_changes_nothing(world: World) -> None:
+async def test_publishing_again_changes_nothing(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     frame = world.frame(b"twice")
     await a.publish(frame)
@@ -68,7 +69,7 @@ async def test_publishing_again_changes_nothing(world: World) -> None:
     await world.has_read("b", b"twice")
 
 
-async def test_the_same_frame_from_two_members(world: World) -> None:
+async def test_the_same_frame_from_two_members(clock: Clock | None, world: World) -> None:
     """A group's key seals the same bytes into the same frame on every device."""
     a, b, _ = await world.meshes_of("a", "b", "c")
     frame = world.frame(b"same")
@@ -85,14 +86,14 @@ async def test_the_same_frame_from_two_members(world: World) -> None:
 # ---------------------------------------------------------------- later
 
 
-async def test_what_was_published_alone_comes_when_somebody_does(world: World) -> None:
+async def test_what_was_published_alone_comes_when_somebody_does(clock: Clock | None, world: World) -> None:
     await world.mesh("a")
     await world.publish("a", *numbered(0, 30))
     await world.mesh("b")
     await world.has_read("b", *numbered(0, 30))
 
 
-async def test_who_was_away_catches_up_and_hears_nothing_twice(world: World) -> None:
+async def test_who_was_away_catches_up_and_hears_nothing_twice(clock: Clock | None, world: World) -> None:
     await world.meshes_of("a", "b")
     await world.publish("a", *numbered(0, 10))
     await world.has_read("b", *numbered(0, 10))
@@ -104,7 +105,7 @@ async def test_who_was_away_catches_up_and_hears_nothing_twice(world: World) -> 
     await world.has_read("b", *numbered(10, 150))
 
 
-async def test_a_store_that_has_everything_gets_nothing(world: World) -> None:
+async def test_a_store_that_has_everything_gets_nothing(clock: Clock | None, world: World) -> None:
     await world.meshes_of("a", "b")
     await world.publish("a", *numbered(0, 10))
     await world.has_read("b", *numbered(0, 10))
@@ -116,7 +117,7 @@ async def test_a_store_that_has_everything_gets_nothing(world: World) -> None:
     assert world.readers["b"].arrivals == []
 
 
-async def test_a_path_through_others_is_enough(world: World) -> None:
+async def test_a_path_through_others_is_enough(clock: Clock | None, world: World) -> None:
     for name in ("a", "b", "c", "d"):
         await world.mesh(name, alone=True)
     for one, two in (("a", "b"), ("b", "c"), ("c", "d")):
@@ -131,7 +132,7 @@ async def test_a_path_through_others_is_enough(world: World) -> None:
     assert {arrival.source for arrival in world.readers["d"].arrivals} == {id_of("c")}
 
 
-async def test_now_and_then_is_enough(world: World) -> None:
+async def test_now_and_then_is_enough(clock: Clock | None, world: World) -> None:
     """The two ends are never there at the same time; the one in the middle carries."""
     for name in ("a", "b"):
         await world.mesh(name)
@@ -142,7 +143,7 @@ async def test_now_and_then_is_enough(world: World) -> None:
     await world.has_read("c", *numbered(0, 20))
 
 
-async def test_two_sides_of_a_cut_become_one(world: World) -> None:
+async def test_two_sides_of_a_cut_become_one(clock: Clock | None, world: World) -> None:
     await world.meshes_of("a", "b")
     world.cut("a", "b")
     await world.publish("a", *numbered(0, 20))
@@ -164,7 +165,7 @@ async def refusal(world: World, frame: Frame) -> Reason:
     return refused.value.reason
 
 
-async def test_frames_that_peers_would_refuse_are_not_published(world: World) -> None:
+async def test_frames_that_peers_would_refuse_are_not_published(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     huge = Frame(
         id=FrameId(bytes(32)),
@@ -186,7 +187,7 @@ async def test_frames_that_peers_would_refuse_are_not_published(world: World) ->
 # ---------------------------------------------------------------- topics
 
 
-async def test_who_joins_late_gets_the_log(world: World) -> None:
+async def test_who_joins_late_gets_the_log(clock: Clock | None, world: World) -> None:
     await world.mesh("a")
     b = await world.mesh("b", topic=None)
     await world.publish("a", *numbered(0, 10))
@@ -196,7 +197,7 @@ async def test_who_joins_late_gets_the_log(world: World) -> None:
     await world.has_read("b", *numbered(0, 10))
 
 
-async def test_joining_again_changes_nothing(world: World) -> None:
+async def test_joining_again_changes_nothing(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     await b.join(TOPIC)
     await a.join(Topic(id=TOPIC.id, key=KEY, token=b"newer"))
@@ -204,7 +205,7 @@ async def test_joining_again_changes_nothing(world: World) -> None:
     await world.has_read("b", b"one")
 
 
-async def test_topics_do_not_mix(world: World) -> None:
+async def test_topics_do_not_mix(clock: Clock | None, world: World) -> None:
     a, b, c = await world.meshes_of("a", "b", "c")
     await a.join(OTHER)
     await b.join(OTHER)
@@ -217,7 +218,7 @@ async def test_topics_do_not_mix(world: World) -> None:
     assert [arrival.frame.topic for arrival in world.readers["a"].arrivals] == [TOPIC.id]
 
 
-async def test_leaving_stops_and_coming_back_resumes(world: World) -> None:
+async def test_leaving_stops_and_coming_back_resumes(clock: Clock | None, world: World) -> None:
     _, b = await world.meshes_of("a", "b")
     await world.publish("a", b"before")
     await world.has_read("b", b"before")
@@ -231,7 +232,7 @@ async def test_leaving_stops_and_coming_back_resumes(world: World) -> None:
     await world.has_read("b", b"before", b"meanwhile")
 
 
-async def test_leaving_to_forget_empties_the_store(world: World) -> None:
+async def test_leaving_to_forget_empties_the_store(clock: Clock | None, world: World) -> None:
     _, b = await world.meshes_of("a", "b")
     await world.publish("a", b"before")
     await world.has_read("b", b"before")
@@ -243,7 +244,7 @@ async def test_leaving_to_forget_empties_the_store(world: World) -> None:
     assert len(await world.stored("a")) == 2
 
 
-async def test_a_topic_that_was_left_can_still_be_forgotten(world: World) -> None:
+async def test_a_topic_that_was_left_can_still_be_forgotten(clock: Clock | None, world: World) -> None:
     a = await world.mesh("a")
     await world.publish("a", b"one")
     await a.leave(TOPIC.id)
@@ -252,7 +253,7 @@ async def test_a_topic_that_was_left_can_still_be_forgotten(world: World) -> Non
     assert await world.stored("a") == []
 
 
-async def test_expired_frames_go_and_do_not_come_back(world: World) -> None:
+async def test_expired_frames_go_and_do_not_come_back(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     await a.publish(world.frame(b"short", life=30))
     await a.publish(world.frame(b"long", life=7200))
@@ -270,7 +271,7 @@ async def test_expired_frames_go_and_do_not_come_back(world: World) -> None:
 
 
 @pytest.mark.slow
-async def test_who_does_not_read_stops_the_intake_and_loses_nothing(world: World) -> None:
+async def test_who_does_not_read_stops_the_intake_and_loses_nothing(clock: Clock | None, world: World) -> None:
     """The unread pile up to a bound in the mesh and in its store; the sender goes on, and so does a third."""
     count = 2000
     await world.mesh("a")

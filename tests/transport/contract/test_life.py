@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from trio.abc import Clock
 
 from tests.transport.contract.worlds import KEEPING, TOPIC, World, id_of
 from transport.base import AskFailed, Closed, Link, Mesh, PeerId, PeerState
@@ -13,7 +14,7 @@ from transport.base import AskFailed, Closed, Link, Mesh, PeerId, PeerState
 # ---------------------------------------------------------------- peers
 
 
-async def test_peers_are_those_that_are_connected(world: World) -> None:
+async def test_peers_are_those_that_are_connected(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     await world.mesh("c", topic=None)
     await world.warm_up()
@@ -31,7 +32,7 @@ async def test_peers_are_those_that_are_connected(world: World) -> None:
     await world.until(lambda: b.me not in a.peers())
 
 
-async def test_peer_changes_are_told_in_order(world: World) -> None:
+async def test_peer_changes_are_told_in_order(clock: Clock | None, world: World) -> None:
     a = await world.mesh("a")
     changes: list[PeerState] = []
 
@@ -48,7 +49,7 @@ async def test_peer_changes_are_told_in_order(world: World) -> None:
     assert {change.peer for change in changes} == {id_of("b")}
 
 
-async def test_who_falls_behind_still_hears_the_last_of_each_peer(world: World) -> None:
+async def test_who_falls_behind_still_hears_the_last_of_each_peer(clock: Clock | None, world: World) -> None:
     a, *_ = await world.meshes_of("a", "b", "c")
     last: dict[PeerId, Link] = {}
     slow = trio.Event()
@@ -73,7 +74,7 @@ async def test_who_falls_behind_still_hears_the_last_of_each_peer(world: World) 
 
 
 @pytest.mark.parametrize("kind", KEEPING, indirect=True)
-async def test_a_kept_peer_is_known_while_it_is_away(world: World) -> None:
+async def test_a_kept_peer_is_known_while_it_is_away(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     a.keep(b.me, [])
     assert a.peers()[b.me].kept
@@ -86,7 +87,7 @@ async def test_a_kept_peer_is_known_while_it_is_away(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", KEEPING, indirect=True)
-async def test_forgetting_closes_the_connection(world: World) -> None:
+async def test_forgetting_closes_the_connection(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     a.keep(b.me, [])
     a.forget(b.me)
@@ -100,7 +101,7 @@ async def test_forgetting_closes_the_connection(world: World) -> None:
 # ---------------------------------------------------------------- counters
 
 
-async def test_counters_count_and_never_fall(world: World) -> None:
+async def test_counters_count_and_never_fall(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     before = dict(b.counters())
     await world.publish("a", b"one")
@@ -108,7 +109,6 @@ async def test_counters_count_and_never_fall(world: World) -> None:
     with pytest.raises(AskFailed):
         await a.ask(b.me, "/test/nobody/1", b"?")
     after = dict(b.counters())
-    assert all(isinstance(name, str) and isinstance(number, int) for name, number in after.items())
     assert all(after[name] >= number for name, number in before.items())
     assert after != before
     assert after["ask.unknown_protocol"] == 1
@@ -117,7 +117,7 @@ async def test_counters_count_and_never_fall(world: World) -> None:
 # ---------------------------------------------------------------- the end
 
 
-async def test_frames_ends_when_the_mesh_does(world: World) -> None:
+async def test_frames_ends_when_the_mesh_does(clock: Clock | None, world: World) -> None:
     await world.meshes_of("a", "b")
     await world.publish("b", b"one")
     await world.has_read("a", b"one")
@@ -126,7 +126,7 @@ async def test_frames_ends_when_the_mesh_does(world: World) -> None:
         await world.readers["a"].ended.wait()
 
 
-async def test_what_was_stored_and_not_read_can_still_be_read(world: World) -> None:
+async def test_what_was_stored_and_not_read_can_still_be_read(clock: Clock | None, world: World) -> None:
     await world.mesh("a", read=False)
     await world.mesh("b")
     await world.warm_up()
@@ -154,14 +154,14 @@ CALLS: dict[str, Callable[[World, Mesh], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_what_is_called_after_the_end_raises_closed(world: World, call: str) -> None:
+async def test_what_is_called_after_the_end_raises_closed(clock: Clock | None, world: World, call: str) -> None:
     a, _ = await world.meshes_of("a", "b")
     await world.crash("a")
     with trio.fail_after(5), pytest.raises(Closed):
         await CALLS[call](world, a)
 
 
-async def test_what_is_set_after_the_end_raises_closed(world: World) -> None:
+async def test_what_is_set_after_the_end_raises_closed(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     await world.crash("a")
     with pytest.raises(Closed):
@@ -172,13 +172,13 @@ async def test_what_is_set_after_the_end_raises_closed(world: World) -> None:
         a.forget(b.me)
 
 
-async def test_a_question_under_way_ends_with_the_mesh(world: World) -> None:
+async def test_a_question_under_way_ends_with_the_mesh(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     asked, ended = trio.Event(), trio.Event()
 
     async def answer(source: PeerId, question: bytes) -> bytes:
         asked.set()
-        await trio.sleep_forever()
+        await trio.sleep(1000)
         return b""
 
     async def ask() -> None:
@@ -194,7 +194,7 @@ async def test_a_question_under_way_ends_with_the_mesh(world: World) -> None:
         await ended.wait()
 
 
-async def test_an_end_in_the_midst_of_publishing_hangs_nobody(world: World) -> None:
+async def test_an_end_in_the_midst_of_publishing_hangs_nobody(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     ended = trio.Event()
     published: list[bytes] = []

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.abc import Clock
 
 from tests.transport.contract.worlds import TOPIC, World, id_of
 from transport.base import MAX_ASK, AskFailed, PeerId
@@ -26,7 +27,7 @@ async def in_time(seconds: float) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, MAX_ASK])
-async def test_a_question_and_its_answer(world: World, size: int) -> None:
+async def test_a_question_and_its_answer(clock: Clock | None, world: World, size: int) -> None:
     a, b = await world.meshes_of("a", "b")
     sources = []
 
@@ -39,7 +40,7 @@ async def test_a_question_and_its_answer(world: World, size: int) -> None:
     assert sources == [a.me]
 
 
-async def test_both_ask_at_once_and_each_gets_its_own_answer(world: World) -> None:
+async def test_both_ask_at_once_and_each_gets_its_own_answer(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     answers: dict[tuple[str, int], bytes] = {}
     for mesh in (a, b):
@@ -56,7 +57,7 @@ async def test_both_ask_at_once_and_each_gets_its_own_answer(world: World) -> No
     assert answers == {(name, n): b"%s %d" % (name.encode(), n) for name in ("a", "b") for n in range(6)}
 
 
-async def test_an_answerer_may_ask_back(world: World) -> None:
+async def test_an_answerer_may_ask_back(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     a.serve("/test/back/1", echo)
 
@@ -67,7 +68,7 @@ async def test_an_answerer_may_ask_back(world: World) -> None:
     assert await a.ask(b.me, "/test/echo/1", b"there and") == b"there and back and forth"
 
 
-async def test_who_serves_later_replaces(world: World) -> None:
+async def test_who_serves_later_replaces(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
 
     async def other(source: PeerId, question: bytes) -> bytes:
@@ -78,7 +79,7 @@ async def test_who_serves_later_replaces(world: World) -> None:
     assert await a.ask(b.me, "/test/echo/1", b"?") == b"other"
 
 
-async def test_no_topic_is_needed(world: World) -> None:
+async def test_no_topic_is_needed(clock: Clock | None, world: World) -> None:
     a = await world.mesh("a", topic=None)
     b = await world.mesh("b", topic=None)
     await world.warm_up()
@@ -89,7 +90,7 @@ async def test_no_topic_is_needed(world: World) -> None:
 # ---------------------------------------------------------------- no answer
 
 
-async def test_a_protocol_that_nobody_serves(world: World) -> None:
+async def test_a_protocol_that_nobody_serves(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     b.serve("/test/echo/1", echo)
     async with in_time(1):
@@ -98,7 +99,7 @@ async def test_a_protocol_that_nobody_serves(world: World) -> None:
     assert await a.ask(b.me, "/test/echo/1", b"?") == b"?"
 
 
-async def test_an_answerer_that_raises_is_a_refusal_and_no_more(world: World) -> None:
+async def test_an_answerer_that_raises_is_a_refusal_and_no_more(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     failures = iter([ValueError("secret"), KeyError("secret"), AskFailed("secret")])
 
@@ -116,7 +117,7 @@ async def test_an_answerer_that_raises_is_a_refusal_and_no_more(world: World) ->
     await world.has_read("a", b"still there")
 
 
-async def test_a_slow_answerer_costs_no_more_than_the_deadline(world: World) -> None:
+async def test_a_slow_answerer_costs_no_more_than_the_deadline(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
 
     async def answer(source: PeerId, question: bytes) -> bytes:
@@ -131,7 +132,7 @@ async def test_a_slow_answerer_costs_no_more_than_the_deadline(world: World) -> 
     assert await a.ask(b.me, "/test/echo/1", b"?") == b"?"
 
 
-async def test_questions_and_answers_that_are_too_large(world: World) -> None:
+async def test_questions_and_answers_that_are_too_large(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
 
     async def answer(source: PeerId, question: bytes) -> bytes:
@@ -146,13 +147,13 @@ async def test_questions_and_answers_that_are_too_large(world: World) -> None:
     assert await a.ask(b.me, "/test/echo/1", b"?") == b"?"
 
 
-async def test_a_peer_that_goes_away_while_it_is_asked(world: World) -> None:
+async def test_a_peer_that_goes_away_while_it_is_asked(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     asked = trio.Event()
 
     async def answer(source: PeerId, question: bytes) -> bytes:
         asked.set()
-        await trio.sleep_forever()
+        await trio.sleep(1000)
         return b""
 
     b.serve("/test/slow/1", answer)
@@ -167,7 +168,7 @@ async def test_a_peer_that_goes_away_while_it_is_asked(world: World) -> None:
         await world.crash("b")
 
 
-async def test_a_link_that_is_cut_while_it_is_asked(world: World) -> None:
+async def test_a_link_that_is_cut_while_it_is_asked(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     asked = trio.Event()
 
@@ -188,7 +189,7 @@ async def test_a_link_that_is_cut_while_it_is_asked(world: World) -> None:
         world.cut("a", "b")
 
 
-async def test_nobody_there(world: World) -> None:
+async def test_nobody_there(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     world.cut("a", "b")
     for peer in (b.me, id_of("nobody"), a.me):
@@ -200,7 +201,7 @@ async def test_nobody_there(world: World) -> None:
 # ---------------------------------------------------------------- reconciling with one peer, now
 
 
-async def test_synchronize_says_how_many_came(world: World) -> None:
+async def test_synchronize_says_how_many_came(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     assert await a.synchronize(b.me, TOPIC.id) == 0
     world.cut("a", "b")
@@ -213,7 +214,7 @@ async def test_synchronize_says_how_many_came(world: World) -> None:
     assert len(await world.stored("a")) == 100
 
 
-async def test_synchronize_that_does_not_go_through(world: World) -> None:
+async def test_synchronize_that_does_not_go_through(clock: Clock | None, world: World) -> None:
     a, b = await world.meshes_of("a", "b")
     await b.leave(TOPIC.id)
     with pytest.raises(AskFailed):

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
+from trio import TaskStatus
 
 from tests.transport.loopback import Loopback, LoopbackNetwork
 from transport.base import Arrival, Frame, FrameId, Mesh, Milliseconds, PeerId, Topic
@@ -112,16 +113,18 @@ class World(abc.ABC):
         self.disconnect(self.meshes[a].me, self.meshes[b].me)
 
     async def _live(
-        self, name: str, store: MemoryStore, *, task_status: trio.TaskStatus[Mesh] = trio.TASK_STATUS_IGNORED
+        self, name: str, store: MemoryStore, *, task_status: TaskStatus[Mesh] = trio.TASK_STATUS_IGNORED
     ) -> None:
         over = trio.Event()
-        with trio.CancelScope() as scope:
-            async with self.open(identity(name), store) as mesh:
-                self.meshes[name] = mesh
-                self._lives[name] = scope, over
-                task_status.started(mesh)
-                await trio.sleep_forever()
-        over.set()
+        try:
+            with trio.CancelScope() as scope:
+                async with self.open(identity(name), store) as mesh:
+                    self.meshes[name] = mesh
+                    self._lives[name] = scope, over
+                    task_status.started(mesh)
+                    await trio.sleep_forever()
+        finally:
+            over.set()
 
     # ------------------------------------------------------------ frames, and waiting for them
 

@@ -303,8 +303,8 @@ def test_asked_of_one_then_of_another() -> None:
     ihave = Rpc(ihave=(Ihave(topic="t", ids=(news.id,)),))
     assert told(one.receive(A, ihave, 1.0), A).iwant == (news.id,)
     assert one.receive(B, ihave, 1.0) == []
-    assert blamed(one.heartbeat(5.9)) == []
-    assert blamed(one.heartbeat(6.0)) == [(A, Offence.BROKEN_PROMISE)]
+    assert blamed(one.heartbeat(3.9)) == []
+    assert blamed(one.heartbeat(4.0)) == [(A, Offence.BROKEN_PROMISE)]
     assert told(one.receive(B, ihave, 6.1), B).iwant == (news.id,)
     one.receive(B, publish(news), 6.2)
     assert blamed(one.heartbeat(20.0)) == []

@@ -139,6 +139,7 @@ class World:
 SMALL = replace(Settings(), degree=4, low=3, high=6, lazy=3)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(2, 12), st.integers(1, 8))
 @settings(max_examples=60)
 def test_everybody_who_is_connected_gets_everything(seed: int, count: int, degree: int) -> None:
@@ -154,6 +155,7 @@ def test_everybody_who_is_connected_gets_everything(seed: int, count: int, degre
     world.check()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=15)
 def test_small_meshes_in_a_large_group(seed: int) -> None:
@@ -167,6 +169,7 @@ def test_small_meshes_in_a_large_group(seed: int) -> None:
     assert all(len(router.mesh(TOPIC)) < 7 for router in world.routers.values())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=15)
 def test_ihave_and_iwant_repair_lossy_links(seed: int) -> None:
@@ -179,10 +182,11 @@ def test_ihave_and_iwant_repair_lossy_links(seed: int) -> None:
         ids.append(world.say(world.rng.choice(world.peers)))
         world.run(0.1)
     world.run(25)
-    assert world.missing(ids) <= 1  # all announcements of one message to one peer may be lost, once in many runs
+    assert world.missing(ids) <= 1  # of 320; an answer may be lost more often than it is asked for
     assert max(world.unasked.values()) <= 1
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=30)
 def test_meshes_heal_after_partitions(seed: int) -> None:

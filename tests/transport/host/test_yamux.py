@@ -6,7 +6,7 @@ import dataclasses
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -166,6 +166,7 @@ async def test_who_takes_nothing_for_a_minute_loses_the_stream(autojump_clock: o
         with pytest.raises(Unreachable):
             await flow.send_all(bytes(300_000))
         assert notes.counted["host.stalled"] == 1
+        await settle()
         assert (WINDOW, RST, 1, 0) in line.frames()
         assert session.alive
 
@@ -377,11 +378,9 @@ async def test_a_thousand_half_open_streams_bar_their_peer_and_nobody_else() -> 
         honest.keep(ours.me, ours.addresses())
         await until(lambda: honest.connected(ours.me))
         stream = await honest.open(ours.me, "/echo/1")
-        for number in range(1000):
-            try:
+        with suppress(Exception):  # we hang up in the middle
+            for number in range(1000):
                 await muxer._write_frame(frame(WINDOW, SYN, 1001 + 2 * number, 0))
-            except Exception:
-                break
         await until(lambda: ours.peers()[plain_peer(host)].link is Link.BARRED)
         await stream.send_all(b"still served")
         assert await stream.receive_some() == b"still served"

@@ -23,8 +23,9 @@ async def test_in_order_then_the_end() -> None:
     for each in sent:
         await inbox.put(each)
     inbox.close()
-    assert [await inbox.get() for _ in range(5)] == sent
-    assert await inbox.get() is None
+    assert [await anext(inbox) for _ in range(5)] == sent
+    with pytest.raises(StopAsyncIteration):
+        await anext(inbox)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,7 @@ async def test_full_means_wait(
         await trio.testing.wait_all_tasks_blocked()
         assert put == fits == len(inbox)
         for n in range(6):
-            got = await inbox.get()
-            assert got is not None
+            got = await anext(inbox)
             assert got.frame.payload[:1] == bytes([n])
             await trio.testing.wait_all_tasks_blocked()
             assert put == min(6, fits + n + 1)
@@ -61,7 +61,7 @@ async def test_a_reader_waits_for_what_comes_and_for_the_end() -> None:
     got: list[Arrival | None] = []
 
     async def read() -> None:
-        while (each := await inbox.get()) is not None:
+        async for each in inbox:
             got.append(each)
         got.append(None)
 
@@ -74,3 +74,13 @@ async def test_a_reader_waits_for_what_comes_and_for_the_end() -> None:
         assert got == [one]
         inbox.close()
     assert got == [one, None]
+
+
+async def test_two_readers_are_a_mistake() -> None:
+    inbox = Inbox(most_frames=1, most_bytes=100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(anext, inbox)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RuntimeError, match="one reader"):
+            await anext(inbox)
+        nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+import trio.lowlevel
 
 from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, NOW, A, B, C
 from tests.transport.loopback import Loopback, LoopbackNetwork
@@ -60,7 +61,7 @@ class World:
     async def running(self) -> AsyncIterator[World]:
         async with self.net.running(), trio.open_nursery() as nursery:
             nursery.start_soon(self.server.run)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             yield self
             nursery.cancel_scope.cancel()
 

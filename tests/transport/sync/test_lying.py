@@ -173,6 +173,7 @@ def test_a_list_without_end_ends() -> None:
     assert initiator.rounds == MOST_LACKED // PIECE
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**9), lies=st.floats(0.01, 1.0))
 def test_whatever_it_says_it_ends(seed: int, lies: float) -> None:
     """A responder that answers at random, sometimes well, out of pieces that look right."""

@@ -19,7 +19,9 @@ SALT = bytes(16)
 class Talk:
     """Both sides, with everything they say written and read again."""
 
-    def __init__(self, ours: Snapshot, theirs: Snapshot, *, low: Border = b"", high: Border = TOP, seed: int = 0):
+    def __init__(
+        self, ours: Snapshot, theirs: Snapshot, *, low: Border = b"", high: Border = TOP, seed: int = 0
+    ) -> None:
         initiator = Initiator(ours, low, high, SALT, random.Random(seed))
         self.lacked: list[Key] = []
         self.owed: list[Key] = []
@@ -55,11 +57,13 @@ def check(ours: Sequence[Key], theirs: Sequence[Key], *, low: Border = b"", high
 NUMBERS = st.sets(st.integers(0, 3000), max_size=60)
 
 
+@pytest.mark.slow
 @given(common=NUMBERS, ours=NUMBERS, theirs=NUMBERS)
 def test_small_sets(common: set[int], ours: set[int], theirs: set[int]) -> None:
     check([numbered(n) for n in common | ours], [numbered(n) for n in common | theirs])
 
 
+@pytest.mark.slow
 @given(
     shared=st.integers(0, 3000),
     ours=st.integers(0, 400),
@@ -73,6 +77,7 @@ def test_sets_of_any_proportion(shared: int, ours: int, theirs: int, spread: int
     check(keys[: shared + ours], keys[:shared] + keys[shared + ours :], seed=seed)
 
 
+@pytest.mark.slow
 @given(low=st.integers(0, 1000), high=st.integers(0, 1000), seed=st.integers(0, 10**6))
 def test_nothing_outside_of_the_agreed_range_is_compared(low: int, high: int, seed: int) -> None:
     rng = random.Random(seed)
@@ -109,9 +114,9 @@ def test_the_cost_follows_the_difference() -> None:
             assert sorted(talk.lacked) == sorted(lacking)
             assert talk.rounds <= 4
             cost[size, difference] = talk.bytes
-    for difference in (1, 10, 100):
-        assert cost[20_000, difference] < 2.5 * cost[1000, difference]
-    assert cost[20_000, 1] < 20_000 * 32 / 100
+            assert talk.bytes < 2200 * difference
+    assert cost[20_000, 1] < 2 * cost[1000, 1]
+    assert cost[20_000, 10] < 2 * cost[1000, 10]
 
 
 def test_more_ranges_than_a_message_holds_are_settled_all_the_same() -> None:
@@ -136,38 +141,26 @@ def test_a_responder_lists_what_is_cheap_and_divides_the_rest() -> None:
     assert PIECE > SHORT
 
 
-@given(seed=st.integers(0, 10**9))
-def test_a_set_that_sums_to_nothing_is_found(seed: int) -> None:
-    """Fingerprints made blind to a set of keys, as if somebody had found one that sums to zero: borders divide it.
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_two_sets_of_the_same_sum_are_found(seed: int) -> None:
+    """Fingerprints made blind to the difference of two sets, as if somebody had made two that sum to the same.
 
-    Finding such keys takes sets of a thousand and more (docs/adr/0008-range-reconciliation.md). This one is a fifth
-    of the log, and each session places its borders anew.
+    Making them takes sets of a thousand and more (docs/adr/0008-range-reconciliation.md), and as many on either side,
+    or the counts differ. These are a twentieth of the log, and each session places its borders anew.
     """
-    rng = random.Random(seed)
-    start = rng.randrange(1600)
-    theirs = [numbered(n, n) for n in range(2000)]
-    blind = set(theirs[start : start + 400])
-    ours = [one for one in theirs if one not in blind]
+    common = [numbered(n, n if n < 1000 else n + 1000) for n in range(1900)]
+    made = [numbered(n, 1500) for n in range(10_000, 10_200)]
+    ours, theirs = loaded([*common, *made[:100]]).snapshot(), loaded([*common, *made[100:]]).snapshot()
 
     class Blind(Snapshot):
-        """Counts and sums as if the blind set had no sum, where all of it is in the range."""
-
-        def count(self, low: Border, high: Border) -> int:
-            inside = self._all_inside(low, high)
-            return super().count(low, high) - (400 if inside else 0)
-
         def fingerprint(self, low: Border, high: Border, salt: bytes) -> bytes:
-            snapshot = honest if self._all_inside(low, high) else full
-            return snapshot.fingerprint(low, high, salt)
+            blind = low <= min(made) and max(made) < high
+            return (ours if blind else theirs).fingerprint(low, high, salt)
 
-        def _all_inside(self, low: Border, high: Border) -> bool:
-            return low <= min(blind) and max(blind) < high
-
-    honest, full = loaded(ours).snapshot(), loaded(theirs).snapshot()
-    seeing = Blind(full._firsts, full._chunks, full._sums)
-    for session in range(200):
-        initiator = Initiator(honest, b"", TOP, SALT, random.Random(seed + session))
-        said = answer(seeing, b"", TOP, SALT, initiator.request())
-        if any(isinstance(one, Keys | Split) for one in said):
+    seeing = Blind(theirs._firsts, theirs._chunks, theirs._sums)
+    for session in range(50):
+        initiator = Initiator(ours, b"", TOP, SALT, random.Random(1000 * seed + session))
+        if any(isinstance(one, Keys | Split) for one in answer(seeing, b"", TOP, SALT, initiator.request())):
             return
     raise AssertionError("never found")
