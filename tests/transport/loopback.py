@@ -192,9 +192,11 @@ class LoopbackNetwork:
             if self.connected(peer):
                 send.send_nowait(PeerEvent(peer=peer, up=True))
         self.watchers.append(send)
-        with receive:
-            yield receive
-        self.watchers.remove(send)
+        try:
+            with receive:
+                yield receive
+        finally:
+            self.watchers.remove(send)
 
     def keep(self, peer: PeerId, addresses: Sequence[Address]) -> None:
         pass

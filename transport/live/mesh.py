@@ -272,6 +272,7 @@ class LiveMesh:
         async with trio.open_nursery() as nursery:
             for task in (
                 self._reception.write,
+                self._reception.deliver,
                 self._gossip.run,
                 self._fetcher.run,
                 self._sync,

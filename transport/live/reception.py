@@ -2,12 +2,13 @@
 
 The rooms in front have checked it; from here on there is one path and one owner:
 
-    frames() or publish()  ->  waiting  ->  writer: store, one transaction for all that waits  ->  inbox
+    frames() or publish()  ->  waiting  ->  writer: store, one transaction for all that waits
+                                        ->  deliverer: inbox, one after the other
 
-A frame of ours takes the same path without the inbox. Whoever brings frames waits until they are stored and in
-the inbox: that is the whole of back-pressure. A reader that does not read stops the writer, the writer stops
-the readers of gossip and sync, and those stop their peers. A peer that cannot wait so long gives up and marks
-us as behind; sync brings us later what we missed, so nothing is lost and nothing piles up.
+Whoever brings frames waits until they are in the inbox: that is the whole of back-pressure. A reader that does
+not read stops the readers of gossip and sync, and those stop their peers. A peer that cannot wait so long gives
+up and marks us as behind; sync brings us later what we missed, so nothing is lost and nothing piles up. Whoever
+publishes waits for the store alone: the reader itself may publish, and must not wait for itself.
 
 A frame is `known` while it waits, is being fetched, or is kept: it is verified and stored once, in however many
 ways it comes. The store is the authority: only what it calls new goes to the inbox. What is waiting is bounded
@@ -16,6 +17,7 @@ by the number of those who may bring something, and by what each may bring at on
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +37,7 @@ MOST_AT_ONCE = 512
 class _Waiting:
     frame: Frame
     source: PeerId | None  # None: ours
+    stored: trio.Event
     done: trio.Event
 
 
@@ -46,6 +49,8 @@ class Reception:
         self._kept: set[TopicId] = set()
         self._waiting: dict[FrameId, _Waiting] = {}
         self._some = trio.Event()
+        self._stored: deque[_Waiting] = deque()
+        self._to_deliver = trio.Event()
         self._fetcher: Fetcher | None = None
 
     def attach(self, fetcher: Fetcher) -> None:
@@ -73,10 +78,11 @@ class Reception:
 
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
         if topic in self._kept:
-            await self._store(frames, source)
+            for waiting in [self._bring(frame, source) for frame in frames]:
+                await waiting.done.wait()
 
     async def publish(self, frame: Frame) -> None:
-        await self._store([frame], None)
+        await self._bring(frame, None).stored.wait()
 
     def announced(self, topic: TopicId, heads: Sequence[Head], source: PeerId) -> None:
         if self._fetcher is not None and topic in self._kept:
@@ -85,36 +91,42 @@ class Reception:
     def behind(self, peer: PeerId, topic: TopicId) -> None:
         self._late(peer, topic)
 
-    async def _store(self, frames: Sequence[Frame], source: PeerId | None) -> None:
-        events = []
-        for frame in frames:
-            waiting = self._waiting.get(frame.id)
-            if waiting is None:
-                waiting = self._waiting[frame.id] = _Waiting(frame, source, trio.Event())
-            events.append(waiting.done)
-        self._some.set()
-        for event in events:
-            await event.wait()
+    def _bring(self, frame: Frame, source: PeerId | None) -> _Waiting:
+        waiting = self._waiting.get(frame.id)
+        if waiting is None:
+            waiting = self._waiting[frame.id] = _Waiting(frame, source, trio.Event(), trio.Event())
+            self._some.set()
+        return waiting
 
-    # ------------------------------------------------------------ the writer
+    # ------------------------------------------------------------ storing, delivering
 
     async def write(self) -> None:
-        """For ever: store what waits, then hand it to the reader. An error of the store ends the mesh."""
+        """For ever: store what waits. An error of the store ends the mesh."""
         while True:
             await self._some.wait()
             self._some = trio.Event()
             while self._waiting:
-                batch = list(self._waiting.values())[:MOST_AT_ONCE]
-                await self._write(batch)
+                await self._write(list(self._waiting.values())[:MOST_AT_ONCE])
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        try:
-            kept = [waiting.frame for waiting in batch if waiting.frame.topic in self._kept]
-            new = {frame.id for frame in await self._log.add(kept)}
-            for waiting in batch:
-                if waiting.source is not None and waiting.frame.id in new:
+        kept = [waiting.frame for waiting in batch if waiting.frame.topic in self._kept]
+        new = {frame.id for frame in await self._log.add(kept)}
+        for waiting in batch:
+            del self._waiting[waiting.frame.id]
+            waiting.stored.set()
+            if waiting.source is not None and waiting.frame.id in new:
+                self._stored.append(waiting)
+            else:
+                waiting.done.set()
+        self._to_deliver.set()
+
+    async def deliver(self) -> None:
+        """For ever: hand what was stored to the reader, in the order it was stored."""
+        while True:
+            await self._to_deliver.wait()
+            self._to_deliver = trio.Event()
+            while self._stored:
+                waiting = self._stored.popleft()
+                if waiting.source is not None:
                     await self._inbox.put(Arrival(frame=waiting.frame, source=waiting.source))
-        finally:
-            for waiting in batch:
-                del self._waiting[waiting.frame.id]
                 waiting.done.set()

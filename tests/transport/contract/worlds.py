@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
-from trio import TaskStatus
 
 from tests.transport.loopback import Loopback, LoopbackNetwork
 from transport.base import Arrival, Frame, FrameId, Mesh, Milliseconds, PeerId, Topic
@@ -77,7 +76,9 @@ class World(abc.ABC):
     async def mesh(self, name: str, *, topic: Topic | None = TOPIC, read: bool = True, alone: bool = False) -> Mesh:
         """A new life: in the topic, read, and linked to all that are there, unless said otherwise."""
         store = self.stores.setdefault(name, MemoryStore())
-        mesh: Mesh = await self.nursery.start(self._live, name, store)
+        send, receive = trio.open_memory_channel[Mesh](1)
+        self.nursery.start_soon(self._live, name, store, send)
+        mesh = await receive.receive()
         if not alone:
             for other in self.meshes:
                 if other != name:
@@ -112,16 +113,14 @@ class World(abc.ABC):
     def cut(self, a: str, b: str) -> None:
         self.disconnect(self.meshes[a].me, self.meshes[b].me)
 
-    async def _live(
-        self, name: str, store: MemoryStore, *, task_status: TaskStatus[Mesh] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _live(self, name: str, store: MemoryStore, opened: trio.MemorySendChannel[Mesh]) -> None:
         over = trio.Event()
         try:
             with trio.CancelScope() as scope:
                 async with self.open(identity(name), store) as mesh:
                     self.meshes[name] = mesh
                     self._lives[name] = scope, over
-                    task_status.started(mesh)
+                    opened.send_nowait(mesh)
                     await trio.sleep_forever()
         finally:
             over.set()

@@ -62,6 +62,7 @@ class Scene:
         self.reception.keep(TOPIC)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.reception.write)
+            nursery.start_soon(self.reception.deliver)
             yield self
             nursery.cancel_scope.cancel()
 
@@ -114,6 +115,26 @@ async def test_a_full_inbox_stops_whoever_brings_frames(autojump_clock: trio.tes
             for _ in range(20):
                 await anext(scene.inbox)
         assert brought == 20
+
+
+async def test_a_reader_that_publishes_does_not_wait_for_itself(autojump_clock: trio.testing.MockClock) -> None:
+    async with Scene(MemoryStore(), inbox_frames=1).running() as scene:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.reception.frames, TOPIC, [frame(n) for n in range(10)], ONE)
+            await trio.testing.wait_all_tasks_blocked()
+            for n in range(10):
+                await anext(scene.inbox)
+                with trio.fail_after(1):
+                    await scene.reception.publish(frame(100 + n))
+
+
+async def test_what_is_brought_while_it_is_published_is_not_delivered(autojump_clock: trio.testing.MockClock) -> None:
+    async with Scene(SlowStore()).running() as scene:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.reception.publish, frame(1))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(scene.reception.frames, TOPIC, [frame(1)], ONE)
+        assert len(scene.inbox) == 0
 
 
 async def test_a_topic_that_was_left_takes_nothing() -> None:
