@@ -323,7 +323,7 @@ class Fleet:
         chords = self.random.sample(others, max(0, len(workers) * degree // 2 - len(ring)))
         return ring + chords
 
-    async def join_all(self, *, ready: int | None = None, within: float = 30.0) -> None:
+    async def join_all(self, *, ready: int | None = None, within: float = 20.0) -> None:
         """Join the fleet's topic everywhere, and wait until each sees `ready` others in it."""
         async with trio.open_nursery() as nursery:
             for worker in self.workers:
@@ -333,7 +333,7 @@ class Fleet:
             for worker in self.workers:
                 nursery.start_soon(self.sees, worker, wanted, within)
 
-    async def sees(self, worker: Worker, others: int, within: float = 30.0) -> None:
+    async def sees(self, worker: Worker, others: int, within: float = 20.0) -> None:
         """Wait until this worker has so many others in its topic."""
         seen = -1
         with trio.move_on_after(within):

@@ -47,52 +47,49 @@ async def together(fleet: Fleet, *kinds: str) -> list[Worker]:
         await worker.call("join")
     for worker in workers:
         await fleet.sees(worker, sum(worker in pair for pair in pairs))
-    await trio.sleep(1.5)  # a heartbeat, for the foreign ones to have their mesh
+    await trio.sleep(1.2)  # a heartbeat, for the foreign ones to have their mesh
     return workers
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dials", ["we dial", "it dials"])
-async def test_frames_and_questions_both_ways(fleet_here: Opening, kind: str, dials: str) -> None:
+async def test_frames_and_questions_both_ways(fleet_here: Opening, kind: str) -> None:
+    """It stands between two of ours: one dialed it, the other it dialed itself."""
     built(kind)
     async with fleet_here() as fleet:
-        order = ["ours", kind, "ours"] if dials == "we dial" else [kind, "ours", "ours"]
-        workers = await together(fleet, *order)
-        foreign = next(worker for worker in workers if worker.kind == kind)
-        ours = [worker for worker in workers if worker.kind == "ours"]
-        neighbor = next(worker for worker in ours if abs(worker.index - foreign.index) == 1)
+        one, foreign, other = await together(fleet, "ours", kind, "ours")
 
-        await foreign.call("publish", count=200, size=256, rate=100)
-        await all_got(ours, foreign.author, range(200))
-        await neighbor.call("publish", count=200, size=256, rate=100)
-        await all_got([foreign], neighbor.author, range(200))
-        await foreign.call("publish", first=200, count=20, size=60_000, rate=20)
-        await all_got(ours, foreign.author, range(220))
-        await neighbor.call("publish", first=200, count=20, size=60_000, rate=20)
-        await all_got([foreign], neighbor.author, range(220))
+        await foreign.call("publish", count=100, size=256, rate=200)
+        await all_got([one, other], foreign.author, range(100))
+        await one.call("publish", count=100, size=256, rate=200)
+        await all_got([foreign, other], one.author, range(100))
+        await foreign.call("publish", first=100, count=5, size=60_000, rate=20)
+        await all_got([one, other], foreign.author, range(105))
+        await other.call("publish", first=100, count=5, size=60_000, rate=20)
+        await all_got([foreign, one], other.author, range(100, 105))
 
         # What is too large for gossip is announced by its head, which they can see.
-        await neighbor.call("publish", first=300, count=1, size=200_000)
+        await one.call("publish", first=300, count=1, size=200_000)
         with trio.fail_after(5):
-            while not (await foreign.call("counters"))["counters"]["heads"]:
+            while not (await foreign.call("counters"))["counters"].get("heads"):  # noqa: ASYNC110 - its count, not ours
                 await trio.sleep(0.05)
 
-        for size in (0, 10, 100_000, (1 << 20) - 200):
-            asked = await foreign.call("ask", peer=neighbor.peer, protocol=ECHO, size=size)
-            assert asked == {"status": 0, "same": True}
-            asked = await neighbor.call("ask", peer=foreign.peer, protocol=ECHO, size=size)
-            assert asked == {"status": 0, "same": True}
-        asked = await foreign.call("ask", peer=neighbor.peer, protocol="/vcd/unheard-of/1", size=10)
-        assert asked["status"] == 2
-        with pytest.raises(WorkerError, match="does not answer this"):
-            await neighbor.call("ask", peer=foreign.peer, protocol="/vcd/unheard-of/1", size=10)
-        assert (await foreign.call("ping", peer=neighbor.peer))["milliseconds"] < 1000
+        for ours in (one, other):
+            for size in (0, 10, 100_000, (1 << 20) - 200):
+                asked = await foreign.call("ask", peer=ours.peer, protocol=ECHO, size=size)
+                assert asked == {"status": 0, "same": True}
+                asked = await ours.call("ask", peer=foreign.peer, protocol=ECHO, size=size)
+                assert asked == {"status": 0, "same": True}
+            asked = await foreign.call("ask", peer=ours.peer, protocol="/vcd/unheard-of/1", size=10)
+            assert asked["status"] == 2
+            with pytest.raises(WorkerError, match="does not answer this"):
+                await ours.call("ask", peer=foreign.peer, protocol="/vcd/unheard-of/1", size=10)
+            assert (await foreign.call("ping", peer=ours.peer))["milliseconds"] < 1000
+            charged = (await ours.call("counters"))["counters"]
+            assert not [name for name in charged if name.startswith("offence.")], charged
 
         counted = (await foreign.call("counters"))["counters"]
         assert set(counted) <= {"batches", "heads", "not a batch", "asked"}, "frames that it refused"
-        assert counted["not a batch"] == 0
-        charged = (await neighbor.call("counters"))["counters"]
-        assert not [name for name in charged if name.startswith("offence.")], charged
+        assert not counted.get("not a batch")
 
 
 async def test_through_us_from_one_to_the_other(fleet_here: Opening) -> None:
@@ -107,20 +104,19 @@ async def test_through_us_from_one_to_the_other(fleet_here: Opening) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_it_goes_on_when_they_die_and_come_back(fleet_here: Opening, kind: str) -> None:
+async def test_it_dies_and_comes_back(fleet_here: Opening, kind: str) -> None:
     built(kind)
     async with fleet_here() as fleet:
         foreign, ours = await together(fleet, kind, "ours")
         await ours.call("keep", peer=foreign.peer, addresses=foreign.addresses)
-        for first in (0, 50):
-            await ours.call("publish", first=first, count=50, size=256, rate=100)
-            await all_got([foreign], ours.author, range(first, first + 50))
-            foreign.kill()
-            await foreign.ended.wait()
-            await foreign.start()
-            await foreign.call("join")
-            await fleet.sees(ours, 1)
-            await fleet.sees(foreign, 1)
-            await trio.sleep(1.5)
+        foreign.kill()
+        await foreign.ended.wait()
+        await foreign.start()
+        await foreign.call("join")
+        await fleet.sees(ours, 1)
+        await fleet.sees(foreign, 1)
+        await trio.sleep(1.2)
+        await ours.call("publish", count=50, size=256, rate=100)
+        await all_got([foreign], ours.author, range(50))
         await foreign.call("publish", count=50, size=256, rate=100)
         await all_got([ours], foreign.author, range(50))

@@ -10,7 +10,7 @@ python-zeroconf does the protocol, in a thread of its own, because it waits with
 own mDNS runs it in the event loop, which then stands still for one and a half seconds. What crosses the border
 to trio is the name of a service that appeared, through a queue of `QUEUE` names. When that is full, further
 names are counted and dropped: a private service name has a handful of holders, more is somebody playing. One
-task asks for the details of a name, in a thread, a few seconds at most.
+task asks for the details of a name, in a thread, two seconds at most.
 
 What comes back is untrusted: a peer id and addresses in TXT records, `dnsaddr=/ip4/…/tcp/…/p2p/ID`. Only
 addresses within the networks of the given interfaces are believed, so an answer cannot send us elsewhere. They
@@ -40,17 +40,19 @@ from transport.host.extension import Site
 
 QUEUE: Final = 64
 LOOK_EVERY: Final = 5.0
-DETAILS_SECONDS: Final = 3.0
+RETRY_AFTER: Final = 60.0
+DETAILS_SECONDS: Final = 2.0
 MOST_TOLD: Final = 8
-MOST_READ: Final = 16
+MOST_READ: Final = 16  # TXT entries of one answer
+MOST_EACH: Final = 4  # addresses of one peer in it, so that an answer does not push out what we know
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
 
 
 def service_type(fingerprint: str) -> str:
-    """The DNS name that devices with this fingerprint share: 16 hexadecimal digits."""
+    """The DNS name that devices with this fingerprint share. RFC 6763 leaves room for its first ten digits."""
     if not _FINGERPRINT.match(fingerprint):
         raise ValueError("a fingerprint is 16 hexadecimal digits")
-    return f"_p2p-{fingerprint}._udp.local."
+    return f"_p2p-{fingerprint[:10]}._udp.local."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class MdnsDiscovery:
         return tuple(place.text for place in listening(bound, [interface.ip for interface in interfaces])[:MOST_TOLD])
 
     async def _spell(self, site: Site, interfaces: Sequence[Interface], told: Sequence[Address]) -> None:
-        """Tell and listen until cancelled. What zeroconf raises at its start is waited out until we move."""
+        """Tell and listen until cancelled. What zeroconf raises at its start is tried again a minute later."""
         send, receive = trio.open_memory_channel[str](QUEUE)
         token = trio.lowlevel.current_trio_token()
 
@@ -142,24 +144,35 @@ class MdnsDiscovery:
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(take, name)
 
-        try:
-            started = await trio.to_thread.run_sync(self._start, interfaces, told, site.network.me, appeared)
-        except Exception:  # noqa: BLE001 - zeroconf raises many kinds; the network may be going away under it
-            site.network.count("mdns.failed")
-            await trio.sleep_forever()
+        started = await self._begin(site, interfaces, told, appeared)
         try:
             site.network.count("mdns.started")
-            policy = Policy(
-                loopback=self._policy.loopback, networks=tuple(interface.network for interface in interfaces)
-            )
+            networks = tuple(interface.network for interface in interfaces)
+            policy = Policy(loopback=self._policy.loopback, networks=networks)
             async with receive:
                 async for name in receive:
-                    info = await trio.to_thread.run_sync(_details, started.zeroconf, self._type, name)
+                    info = await trio.to_thread.run_sync(
+                        _details,
+                        started.zeroconf,
+                        self._type,
+                        name,
+                        abandon_on_cancel=True,  # type: ignore[call-arg]  # the stubs are older than trio
+                    )
                     if info is not None:
                         self._take(site, info, policy)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(started.stop)
+
+    async def _begin(
+        self, site: Site, interfaces: Sequence[Interface], told: Sequence[Address], appeared: Callable[[str], None]
+    ) -> _Started:
+        while True:
+            try:
+                return await trio.to_thread.run_sync(self._start, interfaces, told, site.network.me, appeared)
+            except Exception:  # noqa: BLE001 - zeroconf raises many kinds; the network may be going away under it
+                site.network.count("mdns.failed")
+            await trio.sleep(RETRY_AFTER)
 
     def _start(
         self, interfaces: Sequence[Interface], told: Sequence[Address], me: PeerId, appeared: Callable[[str], None]
@@ -212,13 +225,12 @@ class _Started:
     info: ServiceInfo | None
 
     def stop(self) -> None:
-        """Say goodbye, end the threads, close the sockets."""
-        try:
+        """Say goodbye, end the threads, close the sockets. Saying goodbye fails when the interface is gone."""
+        with contextlib.suppress(Exception):
             self.browser.cancel()
             if self.info is not None:
                 self.zeroconf.unregister_service(self.info)
-        finally:
-            self.zeroconf.close()
+        self.zeroconf.close()
 
 
 def read(properties: dict[Any, Any], policy: Policy) -> dict[PeerId, list[Address]]:
@@ -232,7 +244,9 @@ def read(properties: dict[Any, Any], policy: Policy) -> dict[PeerId, list[Addres
         except ValueError:
             continue
         if place.peer is not None and believed([place.text], Source.MDNS, policy):
-            found.setdefault(place.peer, []).append(place.text)
+            addresses = found.setdefault(place.peer, [])
+            if place.text not in addresses and len(addresses) < MOST_EACH:
+                addresses.append(place.text)
     return found
 
 

@@ -190,6 +190,7 @@ class Router:
         if known is None:
             return
         self._busy.pop(peer, None)
+        self._release(peer)
         for topic in known.topics:
             self._drop_subscription(peer, topic)
 
@@ -197,6 +198,7 @@ class Router:
         """The peer opened a new stream: what it says next is all it says."""
         known = self._peers.setdefault(peer, _Peer())
         known.renewing = True
+        self._release(peer)
         for topic in known.topics:
             if peer in self._meshes.get(topic, ()):
                 del self._meshes[topic][peer]
@@ -468,13 +470,17 @@ class Router:
         for name, (peer, until) in list(self._promises.items()):
             if peer in waiting:
                 self._promises[name] = (peer, max(until, now + 1.0))
-            elif until <= now or peer not in self._peers:
+            elif until <= now:
                 del self._promises[name]
-                if peer in self._peers:
-                    guilty[peer] = None
+                guilty[peer] = None
         out += [Blame(peer=peer, offence=Offence.BROKEN_PROMISE) for peer in guilty]
 
     # ------------------------------------------------------------ small things
+
+    def _release(self, peer: PeerId) -> None:
+        """What the peer was to send may have been lost with its stream."""
+        for name in [name for name, (who, _) in self._promises.items() if who == peer]:
+            del self._promises[name]
 
     def _drop_subscription(self, peer: PeerId, topic: str) -> None:
         there = self._topics[topic]

@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 import trio
 
 from transport.base import Frame, FrameId, Milliseconds, TopicId
-from transport.mailbox.schema import State, prepare
+from transport.mailbox.schema import State, check, prepare
 
 T = TypeVar("T")
 
@@ -91,6 +91,7 @@ def _connect(path: str) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
+        check(db)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA trusted_schema = OFF")

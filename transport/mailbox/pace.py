@@ -23,9 +23,13 @@ class Pace(Generic[K]):
         self._buckets: OrderedDict[K, Bucket] = OrderedDict()
 
     def wait(self, who: K, tick: float) -> float:
-        """Seconds until this one may ask; 0 if it may now. Asking this costs nothing."""
+        """Seconds until this one may ask, that is, has a whole unit left; 0 if it has. Costs nothing."""
         bucket = self._buckets.get(who)
-        return 0.0 if bucket is None else bucket.take(0, tick)
+        if bucket is None:
+            return 0.0
+        wait = bucket.take(1, tick)
+        bucket.take(-1, tick)
+        return wait
 
     def spend(self, who: K, cost: float, tick: float) -> None:
         """It has asked; what exceeds its share is made up for by waiting."""

@@ -150,19 +150,28 @@ CREATE TABLE granted (
 STEPS: Final = (_FIRST,)
 
 
-def prepare(db: sqlite3.Connection) -> None:
-    """Bring an open file to this program's version. `FileRefused` if that is not for us to do."""
+def check(db: sqlite3.Connection) -> None:
+    """`FileRefused` if this open file is not for us to write to. Changes nothing."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION and (application or tables):
         raise FileRefused("the file holds something else than a mailbox")
-    if not tables:
-        db.execute(f"PRAGMA application_id = {APPLICATION}")
-        db.execute("CREATE TABLE migration (version INTEGER PRIMARY KEY) STRICT")
-    (version,) = db.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()
+    version = _version(db) if tables else 0
     if version > len(STEPS):
         raise FileRefused(f"the file has version {version}, this program knows {len(STEPS)}")
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Bring a file that was checked to this program's version."""
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.execute("CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY) STRICT")
+    version = _version(db)
     for number, step in enumerate(STEPS[version:], version + 1):
         db.executescript("BEGIN IMMEDIATE;" + step)
         db.execute("INSERT INTO migration VALUES (?)", (number,))
         db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()
+    return int(version)

@@ -57,6 +57,8 @@ class Mailbox:
         settings: Settings = Settings(),
     ) -> None:
         """`mesh` keeps its frames in `store`, and nobody else reads its `frames()`."""
+        self.serving = trio.Event()
+        """Set when `run` answers questions."""
         self._mesh = mesh
         self._store = store
         self._now_ms = now_ms
@@ -78,6 +80,7 @@ class Mailbox:
         """Be a mailbox until the mesh ends or this is canceled. A disk that fails ends it with its error."""
         await self.sweep()
         self._mesh.serve(PROTOCOL, self.handle)
+        self.serving.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_sweeping, name="mailbox sweep")
             nursery.start_soon(self._end_with_the_disk, name="mailbox disk")
@@ -101,7 +104,7 @@ class Mailbox:
             if len(question) < _ID.stop or question[0] != VERSION:
                 raise Refused(Reason.FULL, "too many requests")
             return Answer(failure=Failure.BUSY, detail=int(wait * 1000) + 1).encode(question[_ID])
-        self._pace.spend(peer, 1 + len(question) / self._settings.bytes_per_request, tick)
+        self._pace.spend(peer, max(1, len(question) / self._settings.bytes_per_request), tick)
         try:
             request = decode_request(question, peer, self._mesh.me)
         except UnknownVersion:

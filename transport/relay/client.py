@@ -20,10 +20,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 from libp2p.connection_types import ConnectionType
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from transport.base import Address, Milliseconds, PeerId, Refused, TransportError, Unreachable
 from transport.conduct import Offence
@@ -41,10 +42,8 @@ from transport.relay.messages import (
     Stop,
     StopMessage,
 )
+from transport.relay.sockets import source_for
 from transport.signing import base58, public_key, unbase58
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 120.0
@@ -106,10 +105,10 @@ class RelayClient:
         relayed: Relayed | None = None,
     ) -> None:
         """`relayed`: `HolePunching.punch`, to try for a direct connection."""
-        for addresses in relays.values():
-            for address in addresses:
-                parse(address)
-        self._relays = dict(relays)
+        self._relays = {
+            relay: tuple(parse(address).text for address in addresses if circuit(address, relay))
+            for relay, addresses in relays.items()
+        }
         self._now_ms = now_ms
         self._jitter = jitter
         self._relayed = relayed
@@ -126,12 +125,18 @@ class RelayClient:
         async def dial(peer: PeerId, address: Address) -> None:
             await self._dial(site, peer, address)
 
+        async def dial_relay(relay: PeerId, address: Address) -> None:
+            await _dial_from_listener(site, relay, address)
+
         async def stop(stream: Stream) -> None:
             await self._stop(site, stream)
 
         self._held.clear()
         self._arriving = 0
         site.dial_by(lambda address: "/p2p-circuit" in address, dial)
+        if self._relayed is not None:
+            ours = frozenset(address for addresses in self._relays.values() for address in addresses)
+            site.dial_by(ours.__contains__, dial_relay)
         site.network.handle(STOP, stop)
         for relay, addresses in self._relays.items():
             site.keep(relay, addresses)
@@ -253,6 +258,19 @@ class RelayClient:
         if self._relayed is not None:
             site.nursery.start_soon(self._relayed, site, proven)
         await circuit_stream.ended.wait()
+
+
+async def _dial_from_listener(site: Site, relay: PeerId, address: Address) -> None:
+    """So that the relay sees the mapping that a hole will be punched with: see `transport.relay.punching`."""
+    swarm, place = site.host.get_network(), parse(address)
+    source = source_for(site, place)
+    if source is not None:
+        try:
+            await swarm.dial_addr(Multiaddr(place.text), site.peer_id(relay), source)
+            return
+        except Exception:  # noqa: BLE001 - also when the last connection from that port has not quite gone yet
+            site.network.count("relay.client.not_from_listener")
+    await swarm.dial_addr(Multiaddr(place.text), site.peer_id(relay))
 
 
 def _tag(site: Site, connection: object, address: Multiaddr) -> None:

@@ -23,18 +23,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from typing import Final
 
 import trio
-from multiaddr import Multiaddr
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from transport.base import Address, PeerId, Refused, TransportError
 from transport.conduct import Offence
-from transport.discovery.addresses import IPAddress, Place, Policy, Reach, Source, believed, parse
+from transport.discovery.addresses import Place, Policy, Source, believed, parse
 from transport.host.extension import Site
 from transport.network import Network, Stream
 from transport.relay.messages import DCUTR, IDENTIFY, Delimited, HolePunch, Punch, observed_address
+from transport.relay.sockets import sockets, source_for
 
 ROUNDS: Final = 3
 ROUND_SECONDS: Final = 5.0
@@ -216,25 +216,6 @@ class HolePunching:
                     await connection.close()
                 except Exception:  # noqa: BLE001 - a connection that fails to close is closed
                     site.network.count("relay.punch.unclosed")
-
-
-def sockets(site: Site) -> list[tuple[IPAddress, int]]:
-    """What we listen on, wildcards as they are."""
-    found: list[tuple[IPAddress, int]] = []
-    for address in site.host.get_transport_addrs():
-        parts = str(address).split("/")
-        if len(parts) >= 5 and parts[1] in {"ip4", "ip6"} and parts[3] == "tcp":
-            found.append((ip_address(parts[2]), int(parts[4])))
-    return found
-
-
-def source_for(site: Site, place: Place) -> tuple[str, int] | None:
-    """The socket address to dial a place from: one that we listen on, on the same side of loopback."""
-    for ip, port in sockets(site):
-        if place.ip is not None and ip.version == place.ip.version:
-            if ip.is_unspecified or ip.is_loopback is (place.reach is Reach.HOST):
-                return str(ip), port
-    return None
 
 
 def direct(site: Site, peer: PeerId) -> bool:

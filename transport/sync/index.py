@@ -35,6 +35,7 @@ TOP: Final[Border] = b"\xff"
 FINGERPRINT_SIZE: Final = 16
 FULL: Final = 48
 _LOADED: Final = 32  # keys in a chunk that is built from sorted keys: room to grow
+_ENDS: Final = 64
 _MODULUS_MASK: Final = (1 << 512) - 1
 
 
@@ -82,12 +83,13 @@ def _place(chunk: bytes, border: Border) -> int:
 class Snapshot:
     """The set as it was. Ranges are half open: `low` is in, `high` is not."""
 
-    __slots__ = ("_chunks", "_counts", "_firsts", "_running", "_sums")
+    __slots__ = ("_chunks", "_counts", "_ends", "_firsts", "_running", "_sums")
 
     def __init__(self, firsts: Sequence[bytes], chunks: Sequence[bytes], sums: Sequence[int]) -> None:
         self._firsts, self._chunks, self._sums = list(firsts), list(chunks), list(sums)
         self._counts = [0, *accumulate(len(chunk) // KEY_SIZE for chunk in self._chunks)]
         self._running: list[int] | None = None  # of sums, made when the first fingerprint is asked for
+        self._ends: dict[Border, tuple[int, int]] = {}  # neighbors share a border: rank and sum of the last few
 
     def __len__(self) -> int:
         return self._counts[-1]
@@ -122,10 +124,16 @@ class Snapshot:
             start, place = upto, place + 1
 
     def fingerprint(self, low: Border, high: Border, salt: bytes) -> bytes:
-        start, end = self.rank(low), self.rank(high)
-        total = (self._sum_before(end) - self._sum_before(start)) & _MODULUS_MASK if end > start else 0
-        stated = total.to_bytes(64) + max(end - start, 0).to_bytes(8)
-        return blake2b(stated, digest_size=FINGERPRINT_SIZE, key=salt).digest()
+        return self.summary(low, high, salt)[1]
+
+    def summary(self, low: Border, high: Border, salt: bytes) -> tuple[int, bytes]:
+        """How many keys a range has, and its fingerprint."""
+        start, before = self._end(low)
+        end, upto = self._end(high)
+        count = max(end - start, 0)
+        total = (upto - before) & _MODULUS_MASK if count else 0
+        stated = total.to_bytes(64) + count.to_bytes(8)
+        return count, blake2b(stated, digest_size=FINGERPRINT_SIZE, key=salt).digest()
 
     def borders(self, low: Border, high: Border, parts: int) -> list[Border]:
         """The inner borders that divide a range into this many parts of nearly as many keys each, or into fewer."""
@@ -136,6 +144,15 @@ class Snapshot:
     def border_before(self, rank: int) -> Border:
         """The shortest border between the key of this rank and the one before it."""
         return border_between(self.nth(rank - 1), self.nth(rank))
+
+    def _end(self, border: Border) -> tuple[int, int]:
+        end = self._ends.get(border)
+        if end is None:
+            if len(self._ends) >= _ENDS:
+                self._ends.clear()
+            rank = self.rank(border)
+            end = self._ends[border] = rank, self._sum_before(rank)
+        return end
 
     def _sum_before(self, rank: int) -> int:
         if self._running is None:

@@ -121,12 +121,12 @@ def answer(snapshot: Snapshot, low: Border, high: Border, salt: bytes, items: Se
     answers: list[Answer] = []
     room = MESSAGE - 64
     for item in items:
-        held = snapshot.count(item.low, item.high)
         if isinstance(item, Claim):
-            same = held == item.count and snapshot.fingerprint(item.low, item.high, salt) == item.fingerprint
+            held, fingerprint = snapshot.summary(item.low, item.high, salt)
+            same = held == item.count and fingerprint == item.fingerprint
             listed = cheap(held, item.count)
         else:
-            same, listed = False, True
+            held, same, listed = snapshot.count(item.low, item.high), False, True
         made: Answer
         if same:
             made, cost = Same(), 1
@@ -165,10 +165,9 @@ def _list(snapshot: Snapshot, item: Item, number: int) -> Keys:
 
 def _split(snapshot: Snapshot, item: Item, salt: bytes) -> Split:
     borders = snapshot.borders(item.low, item.high, WAYS)
-    parts = [
-        Part(count=snapshot.count(low, high), fingerprint=snapshot.fingerprint(low, high, salt))
-        for low, high in zip([item.low, *borders], [*borders, item.high], strict=True)
-    ]
+    ends = [item.low, *borders, item.high]
+    summaries = [snapshot.summary(low, high, salt) for low, high in zip(ends, ends[1:], strict=False)]
+    parts = [Part(count=count, fingerprint=fingerprint) for count, fingerprint in summaries]
     return Split(borders=tuple(borders), parts=tuple(parts))
 
 
@@ -321,8 +320,8 @@ class Initiator:
         return after
 
     def _part(self, low: Border, high: Border, part: Part) -> Iterable[_Pending]:
-        mine = self._snapshot.count(low, high)
-        if mine == part.count and self._snapshot.fingerprint(low, high, self._salt) == part.fingerprint:
+        mine, fingerprint = self._snapshot.summary(low, high, self._salt)
+        if mine == part.count and fingerprint == part.fingerprint:
             return ()
         if cheap(part.count, mine) or part.count <= SHORT:
             return (_Pending(item=Ask(low=low, high=high), expected=part.count),)
@@ -340,15 +339,11 @@ class Initiator:
         self._stack.extend(reversed(pending))
 
     def _claims(self, low: Border, high: Border, borders: Sequence[Border]) -> list[Claim]:
-        return [
-            Claim(
-                low=start,
-                high=end,
-                count=self._snapshot.count(start, end),
-                fingerprint=self._snapshot.fingerprint(start, end, self._salt),
-            )
-            for start, end in zip([low, *borders], [*borders, high], strict=True)
-        ]
+        claims = []
+        for start, end in zip([low, *borders], [*borders, high], strict=True):
+            count, fingerprint = self._snapshot.summary(start, end, self._salt)
+            claims.append(Claim(low=start, high=end, count=count, fingerprint=fingerprint))
+        return claims
 
     def _first(self, low: Border, high: Border, rng: random.Random) -> list[Border]:
         """Random borders for the first request: no set of frames made to sum to zero fits between them for ever."""

@@ -73,7 +73,6 @@ class Server:
         try:
             hello = await self._opening(line)
             if hello is None:
-                await line.reset()
                 return
             with self._seats[hello.mode].seat(stream.peer) as seated:
                 if seated:
@@ -92,24 +91,32 @@ class Server:
         with self._unopened.seat(line.stream.peer) as seated:
             if not seated:
                 self._network.count("sync.crowded")
+                await line.reset()
                 return None
             try:
                 hello = await line.hear(self._settings.opening)
             except Refused as error:
-                if error.reason is Reason.VERSION:
-                    await line.say(No(why=Why.VERSION))
-                raise
+                if error.reason is not Reason.VERSION:
+                    raise
+                await self._refuse(line, Why.VERSION, error)
+                return None
             if not isinstance(hello, Hello):
                 raise Offended(Offence.GARBAGE, "not an opening")
             return hello
+
+    async def _refuse(self, line: Line, why: Why, error: TransportError) -> None:
+        """Say so, and end the stream in good order: a reset would overtake what was said."""
+        blame(self._network, line.stream.peer, error)
+        await line.say(No(why=why))
 
     async def _session(self, line: Line, hello: Hello) -> None:
         peer, topic = line.stream.peer, hello.topic
         allowed = self._credentials.may_read(peer, topic, hello.credential)
         index = self._log.index(topic) if self._intake.keeps(topic) else None
         if not allowed or index is None:
-            await line.say(No(why=Why.NOT_ALLOWED))
-            raise Offended(Offence.UNAUTHORIZED, "no right to read, or not kept here")
+            why = Offended(Offence.UNAUTHORIZED, "no right to read, or not kept here")
+            await self._refuse(line, Why.NOT_ALLOWED, why)
+            return
         may_write = hello.mode is Mode.RECONCILE and self._credentials.may_write(peer, topic, hello.credential)
         now = self._now_ms()
         low = Milliseconds(max(hello.low, now + int(self._settings.margin * 1000)))

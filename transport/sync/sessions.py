@@ -93,17 +93,20 @@ class Line:
         self.stream = stream
         self.bytes_in = 0
         self.bytes_out = 0
-        # Whoever reads says how long it waits; this deadline is the writer's, and the last resort.
-        self._messages = Messages(stream, limit=LIMIT, deadline=settings.idle + settings.answer + 60.0)
+        # Every wait below has a deadline of its own; this one never comes first.
+        self._messages = Messages(stream, limit=LIMIT, deadline=math.inf)
+        self._answer = settings.answer
         self._idle = settings.idle
 
     async def say(self, *messages: Message) -> None:
-        encoded = [encode(message) for message in messages]
-        with trio.move_on_after(self._idle) as scope:
-            await self._messages.send(*encoded)
-        if scope.cancelled_caught:
-            raise Unreachable("the peer does not read")
-        self.bytes_out += sum(LENGTH_SIZE + len(message) for message in encoded)
+        """`Unreachable` if the peer does not take one of these in time: its line may be slow, that costs nothing."""
+        for message in messages:
+            encoded = encode(message)
+            with trio.move_on_after(self._answer) as scope:
+                await self._messages.send(encoded)
+            if scope.cancelled_caught:
+                raise Unreachable("the peer does not read")
+            self.bytes_out += LENGTH_SIZE + len(encoded)
 
     async def hear(self, within: float) -> Message:
         """The next message; `Offended` if it does not come in time, `Refused` if it is not one."""

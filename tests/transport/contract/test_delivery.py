@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.abc import Clock
 
-from tests.transport.contract.worlds import KEY, OTHER, OTHER_KEY, TOPIC, World, id_of
+from tests.transport.contract.worlds import KEY, OTHER, OTHER_KEY, TOPIC, VIRTUAL, World, id_of
 from transport.base import MAX_LIFE, MAX_PAYLOAD, Frame, FrameId, Milliseconds, Reason, Refused, Topic
 
 
@@ -253,6 +253,7 @@ async def test_a_topic_that_was_left_can_still_be_forgotten(clock: Clock | None,
     assert await world.stored("a") == []
 
 
+@pytest.mark.parametrize("kind", VIRTUAL, indirect=True)
 async def test_expired_frames_go_and_do_not_come_back(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     await a.publish(world.frame(b"short", life=30))

@@ -263,8 +263,15 @@ VIRTUAL: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
 }
 """Under a clock that jumps."""
 
-REAL: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {}
-"""On sockets, by the machine's clock."""
+
+def _socket_world() -> AbstractAsyncContextManager[World]:
+    from tests.transport.contract.sockets import socket_world  # loads libp2p
+
+    return socket_world()
+
+
+REAL: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"sockets": _socket_world}
+"""By the machine's clock."""
 
 WORLDS = {**VIRTUAL, **REAL}
 

@@ -48,7 +48,7 @@ def test_one_spelling() -> None:
         "/ip4/192.0.2.1/tcp/65536",
         "/ip4/192.0.2.1/tcp/+1",
         "/ip4/192.0.2.1/tcp/01",
-        "/ip4/192.0.2.1/tcp/١",
+        "/ip4/192.0.2.1/tcp/\u0661",
         "/ip4/192.0.2.1/tcp/1/",
         "/ip4/192.0.2.1/tcp/1/ws",
         "/ip4/192.0.2.1/tcp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",

@@ -78,7 +78,7 @@ def hand_made(*texts: bytes, count: int | None = None, rest: bytes = b"") -> byt
         hand_made(b"/ip6/2001:DB8::1/tcp/1"),  # not the one spelling
         hand_made(b"/ip4/192.0.2.1/tcp/1", b"/ip4/192.0.2.1/tcp/1"),
         hand_made(b"/ip4/192.0.2.1/tcp/1/p2p/" + A.encode()),
-        hand_made("/ip4/192.0.2.1/tcp/١".encode()),
+        hand_made("/ip4/192.0.2.1/tcp/\u0661".encode()),
         hand_made(b"/ip4/192.0.2.1/tcp/1", count=2),
         hand_made(b"/ip4/192.0.2.1/tcp/1", count=0),
         hand_made(rest=b"\0", count=0),

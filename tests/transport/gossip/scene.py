@@ -7,10 +7,11 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
-from tests.transport.loopback import Loopback, LoopbackNetwork
+from tests.transport.loopback import Loopback
 from transport.base import Frame, FrameId, Milliseconds, PeerId, TopicId
 from transport.frames import Head, seal, topic_id
 from transport.gossip.runner import Gossip, Settings
@@ -68,7 +69,7 @@ class RecordingIntake:
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    network: LoopbackNetwork
+    network: Any  # a LoopbackNetwork, or one of sockets
     intake: RecordingIntake
     gossip: Gossip
 

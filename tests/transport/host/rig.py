@@ -66,6 +66,15 @@ async def echo(stream: Stream) -> None:
         await stream.send_all(data)
 
 
+async def fails(attempt: Callable[..., Awaitable[Any]], *args: Any) -> bool:
+    """Whether it raises; the library raises many things."""
+    try:
+        await attempt(*args)
+    except Exception:  # noqa: BLE001 - any of them
+        return True
+    return False
+
+
 async def exactly(stream: Stream, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
@@ -135,7 +144,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self.frozen = False
+        self.frozen = False  # what is on its way now is lost
+        self.held = False  # it waits
         self.address = Address("")
 
     @asynccontextmanager
@@ -154,6 +164,8 @@ class Proxy:
     async def _pump(self, source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
         try:
             async for data in source:
+                while self.held:  # noqa: ASYNC110 - a test
+                    await trio.sleep(0.01)
                 if self.frozen:
                     await trio.sleep_forever()
                 await sink.send_all(data)

@@ -14,7 +14,7 @@ from transport.mailbox.wire import Answer, Deposited, Package, RequestId, Stock
 T = TENANT.public
 
 
-async def play(steps: list[tuple[str, int, int]]) -> None:
+def play(steps: list[tuple[str, int, int]]) -> None:
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
         prepare(db)

@@ -7,6 +7,7 @@ meshes do with a mailbox is in test_replication.py.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -42,6 +43,8 @@ def person(number: int) -> PeerId:
 
 BOX, ALICE, BOB, CAROL = (person(number) for number in range(4))
 
+_seeds = itertools.count()
+
 
 class Clock:
     def __init__(self) -> None:
@@ -70,7 +73,6 @@ class TownMesh:
     joined: dict[TopicId, Topic] = field(default_factory=dict)
     left: list[tuple[TopicId, bool]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
-    serving: trio.Event = field(default_factory=trio.Event)
     read_all: trio.Event = field(default_factory=trio.Event)
 
     async def join(self, topic: Topic) -> None:
@@ -102,7 +104,6 @@ class TownMesh:
 
     def serve(self, protocol: str, answer: Answerer) -> None:
         self.town.answerers[self.me][protocol] = answer
-        self.serving.set()
 
     def keep(self, peer: PeerId, addresses: Sequence[Address]) -> None: ...
 
@@ -128,7 +129,7 @@ class Rig:
 
     def __init__(self, town: Town, mesh: TownMesh, store: MailboxStore, mailbox: Mailbox, clock: Clock) -> None:
         self.town, self.mesh, self.store, self.mailbox, self.clock = town, mesh, store, mailbox, clock
-        self.random = random.Random(7)
+        self.random = random.Random(next(_seeds))  # two lives of a mailbox are asked different questions
         self.tenant = self.client(ALICE, TENANT)
         self.stranger = self.client(CAROL)
 
@@ -201,6 +202,6 @@ async def running(
         mailbox = Mailbox(mesh, store, now_ms=clock, settings=settings or Settings(rate=1e6, burst=1e6))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mailbox.run)
-            await mesh.serving.wait()
+            await mailbox.serving.wait()
             yield Rig(town, mesh, store, mailbox, clock)
             nursery.cancel_scope.cancel()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.transport.mailbox.model import play
 from tests.transport.mailbox.rig import (
     ALICE,
     BOB,
@@ -25,6 +26,7 @@ from tests.transport.mailbox.rig import (
     person,
     running,
 )
+from tests.transport.mailbox.test_requests import ask
 from transport.access import LONGEST, peer_hash
 from transport.base import AskFailed, Milliseconds
 from transport.mailbox import packages
@@ -33,7 +35,7 @@ from transport.mailbox.desk import Pacing
 from transport.mailbox.records import Grant, grant, open_grant
 from transport.mailbox.server import Settings
 from transport.mailbox.tenants import Quota
-from transport.mailbox.wire import Deposited, Failure, Stock
+from transport.mailbox.wire import Deposited, Failure, Stock, Take
 from transport.signing import SigningKey
 
 T = TENANT.public
@@ -317,7 +319,7 @@ async def test_strangers_cannot_empty_their_stock_with_many_names(tmp_path: Path
                 outcomes[declined.failure.name] += 1
             else:
                 outcomes["taken"] += 1
-        assert outcomes["taken"] <= 4
+        assert outcomes["taken"] == 3
         assert outcomes["taken"] + outcomes["NOT_FOUND"] == 20  # not told from a tenant that is not here
 
 
@@ -325,7 +327,7 @@ async def test_one_stranger_has_to_wait(tmp_path: Path) -> None:
     async with running(tmp_path / "box") as rig:
         await deposited(rig, 5, Stock.STRANGERS)
         for tenant in (T, bytes(32)):  # the answers are the same, whoever is asked for
-            stranger = rig.client(person(60 + tenant[0]))
+            stranger = rig.client(person(60 + tenant[0] % 100))
             failures = []
             for _ in range(4):
                 try:
@@ -382,9 +384,6 @@ async def test_a_tenant_sees_what_is_left_and_who_was_given_what(
 
 
 async def test_a_package_that_does_not_fit_the_answer_is_not_handed_out(tmp_path: Path) -> None:
-    from tests.transport.mailbox.test_requests import ask
-    from transport.mailbox.wire import Take
-
     async with running(tmp_path / "box") as rig:
         await deposited(rig, 1)
         answer = await ask(rig, Take(tenant=T, grant=rig.grant()), BOB, room=300)
@@ -412,10 +411,7 @@ async def test_a_question_that_is_never_answered_ends(tmp_path: Path, autojump_c
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("dtrwxs"), st.integers(0, 5), st.integers(0, 3)), max_size=40))
-async def test_whatever_happens_no_package_reaches_two_questions(steps: list[tuple[str, int, int]]) -> None:
-    """Deposits, takes, repeats, withdrawals, restarts and time in any order, against a set of what was given."""
-    from tests.transport.mailbox.model import play
-
-    await play(steps)
+def test_whatever_happens_no_package_reaches_two_questions(steps: list[tuple[str, int, int]]) -> None:
+    """Deposits, takes, repeats, withdrawals, sweeps and time in any order, against a set of what was given."""
+    play(steps)

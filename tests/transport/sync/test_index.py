@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from transport.base import FrameId, Milliseconds
+from tests.transport.sync.talk import SALT, loaded, numbered
 from transport.sync.index import (
     KEY_SIZE,
     TOP,
@@ -18,28 +18,14 @@ from transport.sync.index import (
     SetIndex,
     border_at,
     border_between,
-    key,
     key_expires,
     key_id,
 )
-
-SALT = b"salt"
-
-
-def numbered(number: int, expires: int | None = None) -> Key:
-    digest = FrameId(sha256(number.to_bytes(8)).digest())
-    return key(Milliseconds(number % 1000 if expires is None else expires), digest)
 
 
 def naive_fingerprint(keys: list[Key], salt: bytes = SALT) -> bytes:
     total = sum(int.from_bytes(blake2b(one).digest()) for one in keys) % 2**512
     return blake2b(total.to_bytes(64) + len(keys).to_bytes(8), digest_size=16, key=salt).digest()
-
-
-def loaded(keys: list[Key]) -> SetIndex:
-    index = SetIndex()
-    index.load(sorted(keys))
-    return index
 
 
 class AgainstAList(RuleBasedStateMachine):

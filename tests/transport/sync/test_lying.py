@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.transport.sync.test_index import loaded, numbered
+from tests.transport.sync.talk import SALT, loaded, numbered
 from transport.sync.index import KEY_SIZE, TOP, Border, Key, Snapshot, border_at
 from transport.sync.ranges import (
     MOST_ITEMS,
@@ -29,7 +29,6 @@ from transport.sync.ranges import (
     answer,
 )
 
-SALT = bytes(16)
 LOW, HIGH = border_at(10), border_at(10**6)
 OURS = loaded([numbered(n, 10 + n) for n in range(2000)]).snapshot()
 Liar = Callable[[Sequence[Item]], Sequence[Answer]]

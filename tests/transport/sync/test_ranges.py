@@ -8,39 +8,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.transport.sync.test_index import loaded, numbered
+from tests.transport.sync.talk import SALT, Talk, loaded, numbered
 from transport.sync.index import TOP, Border, Key, Snapshot, border_at
-from transport.sync.ranges import MESSAGE, PIECE, SHORT, Initiator, Keys, Same, Split, answer, cheap
-from transport.sync.wire import Compare, Compared, decode, encode
-
-SALT = bytes(16)
-
-
-class Talk:
-    """Both sides, with everything they say written and read again."""
-
-    def __init__(
-        self, ours: Snapshot, theirs: Snapshot, *, low: Border = b"", high: Border = TOP, seed: int = 0
-    ) -> None:
-        initiator = Initiator(ours, low, high, SALT, random.Random(seed))
-        self.lacked: list[Key] = []
-        self.owed: list[Key] = []
-        self.bytes = 0
-        while not initiator.finished:
-            asked = decode(self.weigh(encode(Compare(items=tuple(initiator.request())))))
-            assert isinstance(asked, Compare)
-            said = decode(self.weigh(encode(Compared(answers=tuple(answer(theirs, low, high, SALT, asked.items))))))
-            assert isinstance(said, Compared)
-            found = initiator.answered(said.answers)
-            self.lacked += found.lacked
-            self.owed += found.owed
-        self.rounds = initiator.rounds
-        self.complete = initiator.complete
-
-    def weigh(self, message: bytes) -> bytes:
-        assert len(message) <= MESSAGE
-        self.bytes += len(message)
-        return message
+from transport.sync.ranges import PIECE, SHORT, Initiator, Keys, Same, Split, answer, cheap
 
 
 def check(ours: Sequence[Key], theirs: Sequence[Key], *, low: Border = b"", high: Border = TOP, seed: int = 0) -> Talk:
@@ -154,9 +124,9 @@ def test_two_sets_of_the_same_sum_are_found(seed: int) -> None:
     ours, theirs = loaded([*common, *made[:100]]).snapshot(), loaded([*common, *made[100:]]).snapshot()
 
     class Blind(Snapshot):
-        def fingerprint(self, low: Border, high: Border, salt: bytes) -> bytes:
+        def summary(self, low: Border, high: Border, salt: bytes) -> tuple[int, bytes]:
             blind = low <= min(made) and max(made) < high
-            return (ours if blind else theirs).fingerprint(low, high, salt)
+            return (ours if blind else theirs).summary(low, high, salt)
 
     seeing = Blind(theirs._firsts, theirs._chunks, theirs._sums)
     for session in range(50):
