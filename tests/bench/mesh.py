@@ -4,7 +4,7 @@
     latency      at a fixed rate: milliseconds to the median receiver, to the slowest one in a hundred, and CPU
                  milliseconds per frame and node
     idle         percent of a core and megabytes of a node with five connected peers and nothing to do
-    catch_up     frames a second that come to a node which was away
+    catch_up     how long a node that was away waits for the first frame, and frames a second from then on
 
 `ours` signs and stores every frame, in files; `raw` is py-libp2p's own gossip, tuned, `js` and `go` are js-libp2p
 and go-libp2p, all three without frames or store: each payload is a gossip message. All run one after the other in
@@ -53,6 +53,7 @@ class Row:
     p99_ms: float | None = None
     loss: float | None = None
     cpu_ms: float | None = None
+    wait_ms: float | None = None
     cpu_percent: float | None = None
     rss_mb: float | None = None
     noise: float = 0.0
@@ -161,8 +162,16 @@ class Bench:
         if "ours" in plan.impls:
             for size, frames in ((256, plan.frames), (64 << 10, plan.frames // 20)):
                 noise = self._noise()
-                speed = await catch_up(self._place(), seed=plan.seed, frames=frames, size=size)
-                yield Row(impl="ours", op="catch_up", nodes=2, size=size, per_second=speed, noise=noise)
+                came = await catch_up(self._place(), seed=plan.seed, frames=frames, size=size)
+                yield Row(
+                    impl="ours",
+                    op="catch_up",
+                    nodes=2,
+                    size=size,
+                    per_second=came.rate,
+                    wait_ms=came.wait,
+                    noise=noise,
+                )
 
 
 def latency(impl: str, count: int, size: int, trials: Sequence[Trial], noise: float) -> Row:

@@ -156,8 +156,14 @@ async def idle(fleet: Fleet, seconds: float) -> Idle:
     return Idle(cpu=100 * used / seconds / len(after), rss=max(usage.rss for usage in after) / 1e6)
 
 
-async def catch_up(folder: Path, *, seed: int, frames: int, size: int) -> float:
-    """Frames a second that reach a node which was not there when they were published."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaughtUp:
+    wait: float  # milliseconds from being told of the peer to the first frame
+    rate: float  # frames a second from then on
+
+
+async def catch_up(folder: Path, *, seed: int, frames: int, size: int) -> CaughtUp:
+    """A node comes that was not there when these were published."""
     async with open_fleet(folder, seed=seed) as fleet:
         (early,) = await fleet.start("ours")
         await early.call("join")
@@ -169,4 +175,5 @@ async def catch_up(folder: Path, *, seed: int, frames: int, size: int) -> float:
         if not await _arrived([late], frames, 300):
             raise TimeoutError(f"{frames} frames did not arrive in 300 s")
         report = await late.call("report")
-        return float(frames / (report["last"] - began))
+        first, last = float(report["first"]), float(report["last"])
+        return CaughtUp(wait=1000 * (first - began), rate=(frames - 1) / max(last - first, 1e-6))

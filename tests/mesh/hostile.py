@@ -44,6 +44,8 @@ ASK = TProtocol("/vcd/ask/1")
 IDENTIFY_PUSH = TProtocol("/ipfs/id/push/1.0.0")
 PING = TProtocol("/ipfs/ping/1.0.0")
 PER_MESSAGE = 100
+PAUSE = 0.005  # seconds between messages: time to notice that one was thrown out
+AT_ONCE = 8  # identities that flood
 STREAMS_PER_HOST = 125
 CONNECTIONS_PER_HOST = 20
 
@@ -324,24 +326,32 @@ class HostileNode:
         return {}
 
     async def _invalid(self, order: dict[str, Any]) -> Answer:
-        victim: Victim = (order["peer"], order["addresses"])
-        sent = identities = 0
-        while sent < order["count"]:
-            identities += 1
+        count = {"sent": 0, "identities": 0}
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(self._flood, (order["peer"], order["addresses"]), order["count"], count)
+        return dict(count)
+
+    async def _flood(self, victim: Victim, wanted: int, count: dict[str, int]) -> None:
+        """One identity after another, each until it is thrown out."""
+        while count["sent"] < wanted:
+            count["identities"] += 1
             try:
                 async with nobody() as host:
                     peer = await connect(host, victim)
                     line = await stream(host, peer, MESHSUB)
                     await line.write(rpc(subscriptions=[subscription(self._frames.topic)]))
-                    while sent < order["count"] and host.get_network().get_connections(peer):
-                        data = self._frames.batch(sent, PER_MESSAGE)
+                    while count["sent"] < wanted:
+                        data = self._frames.batch(count["sent"], PER_MESSAGE)
+                        count["sent"] += PER_MESSAGE
                         with trio.fail_after(10):
                             await line.write(rpc(publish=[message(self._frames.topic, data)]))
-                        sent += PER_MESSAGE
-                        await trio.lowlevel.checkpoint()
+                        await trio.sleep(PAUSE)
+                        if not host.get_network().get_connections(peer):
+                            count["sent"] -= PER_MESSAGE  # what was written last may not have been looked at
+                            break
             except Exception:  # noqa: BLE001 - thrown out, or not let in just now
                 await trio.sleep(0.05)
-        return {"sent": sent, "identities": identities}
 
     async def _half_open(self, order: dict[str, Any]) -> Answer:
         """A third never names a protocol, a third begins a question, a third begins a gossip message."""

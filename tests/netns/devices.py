@@ -33,6 +33,7 @@ class Device:
         self.told: list[dict[str, Any]] = []
         self._process = process
         self._news = trio.Event()
+        self._ended = False
 
     async def read(self) -> None:
         assert self._process.stdout is not None
@@ -41,8 +42,18 @@ class Device:
             buffer += data
             *lines, buffer = buffer.split(b"\n")
             self.told += [json.loads(line) for line in lines]
-            self._news.set()
-            self._news = trio.Event()
+            self._tell_waiters()
+        self._ended = True
+        self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def _more(self) -> None:
+        if self._ended:
+            raise AssertionError(f"{self.machine.namespace} has ended: {self.told[-8:]}")
+        await self._news.wait()
 
     async def tell(self, **command: Any) -> None:
         assert self._process.stdin is not None
@@ -55,7 +66,7 @@ class Device:
                 for event in self.told[since:]:
                     if name in event and all(event.get(key) == value for key, value in values.items()):
                         return event[name]
-                await self._news.wait()
+                await self._more()
         raise AssertionError(f"{self.machine.namespace} did not tell {name} {values}: {self.told[-8:]}")
 
     def link(self, peer: PeerId) -> str:
@@ -65,7 +76,7 @@ class Device:
     async def until_link(self, peer: PeerId, *links: str, within: float = 30.0) -> None:
         with trio.move_on_after(within):
             while self.link(peer) not in links:
-                await self._news.wait()
+                await self._more()
             return
         raise AssertionError(f"{self.machine.namespace}: {self.link(peer)!r}, not {links}: {self.told[-8:]}")
 

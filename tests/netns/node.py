@@ -108,7 +108,7 @@ async def main(config: dict[str, Any]) -> None:
     extensions: list[Extension] = []
     client = None
     if "relays" in config:
-        punching = HolePunching(list(relays), policy) if config.get("punch") else None
+        punching = HolePunching(list(relays), policy, jitter=rng) if config.get("punch") else None
         client = RelayClient(relays, now_ms=now_ms, jitter=rng, relayed=punching.punch if punching else None)
         extensions.append(client.extension)
         if punching is not None:

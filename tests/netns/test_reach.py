@@ -83,6 +83,8 @@ async def test_found_by_its_record_and_found_again_after_it_moved() -> None:
     [
         (Nat.RESETTING, Nat.RESETTING, True),
         (Nat.KEEPING, Nat.RESETTING, True),
+        (Nat.MAPPING, Nat.MAPPING, True),
+        (Nat.MAPPING, Nat.RESETTING, True),
         (Nat.RANDOM, Nat.KEEPING, False),
         (Nat.KEEPING, Nat.RANDOM, False),
         (Nat.RANDOM, Nat.RANDOM, False),

@@ -92,6 +92,14 @@ def test_without_its_tool_a_peer_is_unavailable(
             pass
 
 
+def test_without_its_tool_a_node_of_the_mesh_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(launch.UnavailableError, match="node is not installed"):
+        launch.js_libp2p()
+    with pytest.raises(launch.UnavailableError, match="go is not installed"):
+        launch.go_libp2p()
+
+
 def test_an_installer_that_fails_makes_the_peer_unavailable(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; print('no network'); sys.exit(3)"]
     with pytest.raises(launch.UnavailableError, match=r"(?s)exited with 3.*no network"):
@@ -100,9 +108,10 @@ def test_an_installer_that_fails_makes_the_peer_unavailable(tmp_path: Path) -> N
         launch._prepare([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {})
 
 
-def test_the_js_lock_names_packages_and_no_places() -> None:
-    lock = json.loads((launch.JS / "package-lock.json").read_text(encoding="utf-8"))
-    manifest = json.loads((launch.JS / "package.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", [launch.JS, launch.LIBP2P_JS], ids=lambda folder: folder.name)
+def test_the_js_locks_name_packages_and_no_places(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "package.json").read_text(encoding="utf-8"))
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages
     assert all("resolved" not in entry and entry["integrity"].startswith("sha512-") for entry in packages.values())

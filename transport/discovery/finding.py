@@ -24,6 +24,7 @@ from transport.discovery.records import LIFE, MOST_ADDRESSES, PeerRecord, make
 from transport.network import Network
 
 MOST_MISSED: Final = 1024
+MOST_AT_ONCE: Final = 16  # peers looked up in one look: points limit how many questions they answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +122,12 @@ class Finding:
         asked = [point for point in self._points if self._network.connected(point)]
         if not asked:
             return
+        now = trio.current_time()
         for peer in missed:
-            now = trio.current_time()
-            search = self._searches.setdefault(peer, _Search(now, self._pace.first_search))
-            if now < search.due:
-                continue
+            self._searches.setdefault(peer, _Search(now, self._pace.first_search))
+        due = sorted((search.due, peer) for peer, search in self._searches.items() if search.due <= now)
+        for _, peer in due[:MOST_AT_ONCE]:
+            search, now = self._searches[peer], trio.current_time()
             search.due = now + search.pause * self._jitter.uniform(0.8, 1.2)
             search.pause = min(search.pause * 2, self._pace.longest_search)
             await self.look_up(peer)

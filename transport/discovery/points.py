@@ -11,6 +11,7 @@ taking the newest answers that. Why this and not a Kademlia table: docs/adr/0010
 
 A point takes a record only from the peer it is about, so each connected identity has one place in its table. The
 table is bounded, and full means refused: whoever is in it is not pushed out by newcomers. What has expired goes.
+Who asks faster than anybody has to is not answered, and charged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from transport.streams import Messages
 PROTOCOL: Final = "/vcd/records/1"
 MOST_RECORDS: Final = 10_000
 SECONDS: Final = 10.0
-QUESTIONS_PER_SECOND: Final = 20.0  # of all peers together
+QUESTIONS_PER_SECOND: Final = 20.0  # of one peer; `finding` asks fewer
 QUESTIONS_AT_ONCE: Final = 200.0
+MOST_COUNTED: Final = 1024  # peers whose questions are counted; when full, the one counted first is forgotten
 _LIMIT: Final = 1 + MAX_RECORD
 
 _OFFENCES: Final = {
@@ -52,13 +54,13 @@ class RecordKeeper:
         clock: Callable[[], float],
         most: int = MOST_RECORDS,
     ) -> None:
-        """`clock`: seconds, for the limit of questions; `trio.current_time`."""
+        """`clock`: seconds, for the limits of questions; `trio.current_time`."""
         self._network = network
         self._now_ms = now_ms
         self._clock = clock
         self._most = most
         self._records: dict[PeerId, PeerRecord] = {}
-        self._rate = Bucket(QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE, clock())
+        self._rates: dict[PeerId, Bucket] = {}
         network.handle(PROTOCOL, self._serve, limit=2 * SECONDS)
 
     def __len__(self) -> int:
@@ -74,10 +76,19 @@ class RecordKeeper:
         if not question:
             self._network.charge(stream.peer, Offence.MALFORMED)
             return
-        if self._rate.take(1.0, self._clock()) > 1.0:
-            self._network.count("records.busy")
+        if not self._has_turn(stream.peer):
+            self._network.charge(stream.peer, Offence.FLOOD)
             return
         await messages.send(self._answer(stream.peer, question))
+
+    def _has_turn(self, asker: PeerId) -> bool:
+        now = self._clock()
+        rate = self._rates.get(asker)
+        if rate is None:
+            if len(self._rates) >= MOST_COUNTED:
+                del self._rates[next(iter(self._rates))]
+            rate = self._rates[asker] = Bucket(QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE, now)
+        return rate.take(1.0, now) == 0.0
 
     def _answer(self, asker: PeerId, question: bytes) -> bytes:
         kind, body = question[:1], question[1:]

@@ -107,6 +107,10 @@ class Outbox:
             self.due = min(self.due, now + hold)
         return True
 
+    def fits(self, rpc: bytes) -> bool:
+        """Whether this could be put in without anybody having to wait for it."""
+        return self.state is State.OPEN and self._size + len(rpc) <= self._full_at
+
     def cancel(self, message: MessageId) -> bool:
         """The peer has it already."""
         letter = self._letters.pop(message, None)

@@ -82,13 +82,17 @@ class Tell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """One message for some peers, as the same bytes. `urgent`: they most likely do not have it yet."""
+    """One message for some peers, as the same bytes.
+
+    `urgent`: they most likely do not have it yet. `asked`: an answer to IWANT, which may be left out.
+    """
 
     peers: tuple[PeerId, ...]
     id: MessageId
     topic: str
     rpc: bytes = field(repr=False)
     urgent: bool = True
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +218,8 @@ class Router:
     # ------------------------------------------------------------ our wishes
 
     def subscribe(self, topic: str, now: float) -> list[Output]:
-        if topic in self._meshes:
+        """Does nothing beyond `MOST_PEER_TOPICS`: others would not keep it in mind, and blame us."""
+        if topic in self._meshes or len(self._meshes) >= MOST_PEER_TOPICS:
             return []
         self._meshes[topic] = {}
         there = self._topics.get(topic, {})
@@ -380,7 +385,7 @@ class Router:
             name = _canonical(raw)
             kept = self._history.again(name, peer)
             if kept is not None:
-                out.append(Forward(peers=(peer,), id=name, topic=kept.topic, rpc=kept.rpc))
+                out.append(Forward(peers=(peer,), id=name, topic=kept.topic, rpc=kept.rpc, asked=True))
         return False
 
     def _graft(self, peer: PeerId, topic: str, now: float, out: list[Output]) -> list[Prune]:

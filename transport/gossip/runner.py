@@ -12,9 +12,9 @@ nobody knows how much arrived. If the peer opens a second stream, it counts, and
 read from it is worked off; what the peer says first on it replaces its earlier subscriptions. A peer that
 stops sending but is connected stays in the mesh.
 
-Limits: `Settings.bytes_rate` and `message_rate` per peer; above them the peer is read more slowly, and charged
-once a second. A peer that owes much (`Network.penalty`) is read slowly, too. What waits for a peer is bounded by
-its `Outbox`: `publish` waits for room in the outboxes of the topic's peers, for none longer than
+Limits: `Settings.bytes_rate`, `message_rate` and `control_rate` per peer; above them the peer is read more slowly,
+and charged once a second. A peer that owes much (`Network.penalty`) is read slowly, too. What waits for a peer is
+bounded by its `Outbox`: `publish` waits for room in the outboxes of the topic's peers, for none longer than
 `Patience.slow_peer`; then the intake is told that the peer is behind.
 
 No task here ends but by cancellation: whatever the network, the intake or a peer does is counted and over.
@@ -60,6 +60,8 @@ class Settings:
     bytes_burst: float = 32 << 20
     message_rate: float = 500.0
     message_burst: float = 2000.0
+    control_rate: float = 2000.0  # subscriptions, grafts, ids and the like
+    control_burst: float = 40_000.0
     replay_rate: float = 20.0  # messages without anything new: this many are normal
     replay_burst: float = 500.0
     stalled: float = 30.0  # without a byte in the middle of an RPC
@@ -84,6 +86,7 @@ class _Reader:
 
     bytes: Bucket
     messages: Bucket
+    controls: Bucket
     replays: Bucket
     charged_at: float = -math.inf
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the read that is going on
@@ -125,7 +128,10 @@ class Gossip:
     # ------------------------------------------------------------ what the mesh calls
 
     def subscribe(self, topic: TopicId) -> None:
+        """Announce the topic to all peers. Beyond 8192 topics nothing is done but counted: sync brings their frames."""
         self._do(self._router.subscribe(topic_name(topic), trio.current_time()))
+        if not self._router.subscribed(topic_name(topic)):
+            self._network.count("gossip.topics_full")
 
     def unsubscribe(self, topic: TopicId) -> None:
         self._send(self._batcher.take(topic))
@@ -273,13 +279,15 @@ class Gossip:
         reader = _Reader(
             bytes=Bucket(settings.bytes_rate, settings.bytes_burst, now),
             messages=Bucket(settings.message_rate, settings.message_burst, now),
+            controls=Bucket(settings.control_rate, settings.control_burst, now),
             replays=Bucket(settings.replay_rate, settings.replay_burst, now),
         )
         earlier = self._readers.get(peer)
         if earlier is not None:  # what the peer has used of its share stays used
             earlier.replaced = True
             earlier.scope.cancel()
-            reader.bytes, reader.messages, reader.replays = earlier.bytes, earlier.messages, earlier.replays
+            reader.bytes, reader.messages = earlier.bytes, earlier.messages
+            reader.controls, reader.replays = earlier.controls, earlier.replays
         self._readers[peer] = reader
         self._router.renew(peer)
         try:
@@ -325,6 +333,8 @@ class Gossip:
         if rpc.publish:
             self._network.count("gossip.messages_in", len(rpc.publish))
             await self._ration(peer, reader, reader.messages.take(len(rpc.publish), now))
+        if rpc.controls:
+            await self._ration(peer, reader, reader.controls.take(rpc.controls, now))
         delivered = deque(self._do(self._router.receive(peer, rpc, now)))
         try:
             while delivered:
@@ -408,8 +418,8 @@ class Gossip:
         sent = 0
         for peer in forward.peers:
             link = self._links.get(peer)
-            if link is None:
-                continue
+            if link is None or (forward.asked and not link.outbox.fits(forward.rpc)):
+                continue  # who asks faster than it reads does not make others wait
             before, due = link.outbox.state, link.outbox.due
             if link.outbox.put(
                 forward.id, forward.topic, forward.rpc, now, hold and hold * self._rng.uniform(0.2, 1.8)

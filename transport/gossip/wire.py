@@ -11,9 +11,9 @@ A stream carries RPCs, each after its length as a varint. An RPC is a protobuf m
     graft         1 topic
     prune         1 topic   2 peers* (not read: peer exchange is not spoken here)   3 backoff in seconds
 
-By hand, because that is a page of code, takes a third of the generated classes' time for what we read, leaves
-out what we do not use, and lets nothing escape but `Refused`. Lenient as protobuf asks: fields in any order,
-unknown ones skipped, the last of a repeated single field counts. Strict in bounds: every list has a maximum,
+By hand, because it is little, costs a few microseconds, reads only what is used, bounds what it keeps, and lets
+nothing escape but `Refused`; this room then needs neither protobuf nor libp2p. Lenient as protobuf asks: fields in
+any order, unknown ones skipped, the last of a repeated single field counts. Strict in bounds: every list has a maximum,
 and what goes beyond is not kept but counted in `Rpc.excess`, for the router to hold against the sender.
 
 A signature is over "libp2p-pubsub:" and the message's first four fields in the order of their numbers, which is
@@ -121,6 +121,12 @@ class Rpc:
     graft: tuple[str, ...] = ()
     prune: tuple[Prune, ...] = ()
     excess: int = 0  # how much was left out for going beyond a bound
+
+    @property
+    def controls(self) -> int:
+        """How many things it asks for, messages apart."""
+        announced = sum(len(ihave.ids) for ihave in self.ihave)
+        return len(self.subscriptions) + announced + len(self.iwant) + len(self.graft) + len(self.prune)
 
     def encode(self) -> bytes:
         """As it goes on a stream: with its length."""

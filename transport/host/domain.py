@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import trio
+from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
@@ -105,6 +106,7 @@ class Domain:
         self._news = trio.Event()
         self._dials: dict[PeerId, trio.Event] = {}
         self._limiter = trio.CapacityLimiter(self._settings.most_dials)
+        self._begun = False
         self.rebuilt = 0
 
     # ------------------------------------------------ lives
@@ -115,10 +117,10 @@ class Domain:
             while not self._stopping.is_set():
                 began = trio.current_time()
                 try:
-                    await self._live(task_status.started if self._life is None and not self.rebuilt else _nothing)
+                    await self._live(task_status)
                 except Exception as error:  # noqa: BLE001 - the point of this module
-                    if isinstance(error, _NotBegun) and not self.rebuilt:
-                        raise error.reason from None
+                    if not self._begun:
+                        raise _single(error) from None
                     self._network.count("host.crashes")
                     log.error("the libp2p host died and is built again: %s", kind(error))
                 finally:
@@ -141,15 +143,12 @@ class Domain:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.stop_limit):
             await self._stopped.wait()
 
-    async def _live(self, begun: Callable[[], None]) -> None:
+    async def _live(self, task_status: Any) -> None:
         host = build(self._network, self._identity)
         swarm: GuardedSwarm = host._network  # noqa: SLF001 - our own subclass
         try:
             async with background_trio_service(swarm):
-                try:
-                    await self._start_listening(swarm)
-                except Exception as error:
-                    raise _NotBegun(error) from error
+                await self._start_listening(swarm)
                 async with trio.open_nursery() as nursery:
                     life = Life(host, nursery)
                     async with AsyncExitStack() as stack:
@@ -157,13 +156,11 @@ class Domain:
                         for index, extension in enumerate(self._extensions):
                             await stack.enter_async_context(extension(_Site(life, self._network, index)))
                         nursery.start_soon(self._dial_those_due, life)
-                        begun()
+                        if not self._begun:
+                            self._begun = True
+                            task_status.started()
                         await self._stopping.wait()
                     nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if (reason := _find(group, _NotBegun)) is not None:
-                raise reason from None
-            raise
         finally:
             self._life = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.stop_limit / 2):
@@ -296,18 +293,6 @@ class Domain:
         return "" if self._network.connected(peer) else "connected and gone again"
 
 
-class _NotBegun(Exception):
-    """The first life could not begin."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = TransportError(str(reason))
-
-
-def _nothing() -> None:
-    pass
-
-
 def _inbound(swarm: GuardedSwarm, address: Multiaddr) -> Callable[[Any], Awaitable[None]]:
     async def handle(stream: Any) -> None:
         await swarm._handle_inbound_connection(stream, address)  # noqa: SLF001 - our own override
@@ -315,13 +300,11 @@ def _inbound(swarm: GuardedSwarm, address: Multiaddr) -> Callable[[Any], Awaitab
     return handle
 
 
-def _find(group: BaseExceptionGroup[BaseException], kind: type[_NotBegun]) -> _NotBegun | None:
-    for error in group.exceptions:
-        if isinstance(error, kind):
-            return error
-        if isinstance(error, BaseExceptionGroup) and (found := _find(error, kind)) is not None:
-            return found
-    return None
+def _single(error: Exception) -> Exception:
+    """What went wrong first, out of the groups around it; the library's own kinds as one that callers know."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return TransportError(str(error)) if isinstance(error, BaseLibp2pError) else error
 
 
 def _reason(error: BaseException) -> str:

@@ -108,13 +108,21 @@ class Links:
         return session not in self._suspects, not session.relayed, by_smaller, session.since
 
     def _make_room(self, newest: Session, others: list[Session]) -> None:
-        if len(others) >= self._settings.most_per_peer:
-            min(others, key=lambda session: session.last_heard).shut("another connection took its place")
-        elif len(self) > self._settings.most_connections:
-            strangers = [session for session in self if not self._watcher.is_kept(session.peer)]
-            victim = min(strangers, key=lambda session: session.last_heard, default=newest)
-            self._watcher.count("host.connections_evicted")
-            victim.shut("too many connections")
+        settings = self._settings
+        if len(others) >= settings.most_per_peer:
+            min(others, key=_last_heard).shut("another connection took its place")
+            return
+        strangers = [session for session in self if not self._watcher.is_kept(session.peer)]
+        ip = _ip(newest)
+        neighbors = [session for session in strangers if ip and _ip(session) == ip]
+        if len(neighbors) > settings.most_per_ip:
+            self._evict(min(neighbors, key=_last_heard), "too many connections from this address")
+        elif len(self) > settings.most_connections:
+            self._evict(min(strangers, key=_last_heard, default=newest), "too many connections")
+
+    def _evict(self, session: Session, why: str) -> None:
+        self._watcher.count("host.connections_evicted")
+        session.shut(why)
 
     async def _challenge(self, session: Session) -> None:
         """The peer came again by another connection: is this one still good?"""
@@ -159,3 +167,12 @@ class Links:
             and self.of(session.peer)[0] is not session
         ):
             session.shut("another connection is better")
+
+
+def _last_heard(session: Session) -> float:
+    return session.last_heard
+
+
+def _ip(session: Session) -> str:
+    remote = session.get_remote_address()
+    return "" if remote is None or session.relayed else remote[0]

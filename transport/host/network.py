@@ -8,6 +8,7 @@ and come back.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ from transport.signing import SigningKey, peer_id
 if TYPE_CHECKING:
     from libp2p.host.basic_host import BasicHost
     from libp2p.network.stream.net_stream import NetStream
+
+log = logging.getLogger("vcd.transport")
 
 _MOST_TRIES = 2  # connections that `open` tries
 _INTERFACES_LIFE = 2.0  # seconds: identify asks several times in a row
@@ -216,7 +219,12 @@ class LibP2PNetwork:
     def may_connect(self, peer: PeerId) -> bool:
         if peer == self._me or self._ledger.standing(peer, trio.current_time()) is Standing.BARRED:
             return False
-        return self._allow is None or self._allow(peer)
+        try:
+            return self._allow is None or self._allow(peer)
+        except Exception:  # not let in on a doubt, and nobody's connection dies of it
+            self.count("host.allow_errors")
+            log.exception("asking whether to let a peer in failed")
+            return False
 
     def announced(self, listening: Sequence[Multiaddr]) -> list[Multiaddr]:
         """For identify, in the library's form."""

@@ -22,6 +22,7 @@ class HostSettings:
 
     # connections
     most_connections: int = 256  # of all peers; a kept peer takes the place of one that is not
+    most_per_ip: int = 64  # of peers that are not kept; when full, of these the one heard from longest ago goes
     most_per_peer: int = 4  # when full, the one heard from longest ago goes
     handshake_limit: float = 10.0  # inbound, from accept to a usable connection
     most_handshakes: int = 64  # inbound at once; when full the oldest goes, so that a flood cannot shut honest ones out

@@ -5,7 +5,8 @@ expire and reconciles them with whoever shows the right credential, other mailbo
 behind one protocol of questions and answers, `/vcd/mailbox/1`:
 
     tenants    who may have something kept here, and how much
-    wire       requests and answers as bytes: strict, bounded, closed
+    bodies     what can be asked: the operations and their layouts
+    wire       requests and answers around them as bytes: strict, bounded, closed
     desk       one request and one database in, one answer out; decides, and touches neither clock nor network
     keeps      which topics are kept for whom, under which token, and what that uses
     records    what is signed once and shown often: hand-out capabilities, values of slots

@@ -18,11 +18,9 @@ from typing import Final, TypeVar
 import trio
 
 from transport.base import MAX_ASK, AskFailed, FrameId, Mesh, Milliseconds, PeerId, Sealing, TopicId, TransportError
-from transport.mailbox.records import Slot, SlotName, open_slot
-from transport.mailbox.wire import (
+from transport.mailbox.bodies import (
     MOST_DEPOSITS,
     MOST_IDS,
-    PROTOCOL,
     AskHandouts,
     AskStatus,
     AskTopics,
@@ -30,9 +28,7 @@ from transport.mailbox.wire import (
     Delete,
     Deposit,
     Deposited,
-    Failure,
     Get,
-    HandoutRow,
     Keep,
     Malformed,
     Package,
@@ -41,12 +37,18 @@ from transport.mailbox.wire import (
     RaiseFloor,
     Recall,
     Release,
+    Take,
+    Withdraw,
+)
+from transport.mailbox.records import Slot, SlotName, open_slot
+from transport.mailbox.wire import (
+    PROTOCOL,
+    Failure,
+    HandoutRow,
     Request,
     RequestId,
     Status,
-    Take,
     TopicRow,
-    Withdraw,
     decode_answer,
     decode_rows,
     encode_request,

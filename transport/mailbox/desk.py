@@ -19,33 +19,35 @@ from typing import Any, Final
 from transport.access import LONGEST, Credential, Floor, Right, Token, Verifier, parse, peer_hash
 from transport.base import Milliseconds, PeerId, TopicId
 from transport.mailbox import keeps, packages, slots
-from transport.mailbox.pace import Pace
-from transport.mailbox.records import OPEN, open_grant, open_slot
-from transport.mailbox.tenants import Quota
-from transport.mailbox.wire import (
-    ANSWER_OVERHEAD,
-    Answer,
+from transport.mailbox.bodies import (
     AskHandouts,
     AskStatus,
     AskTopics,
     Body,
     Delete,
     Deposit,
-    Failure,
     Get,
-    HandoutRow,
     Keep,
     PackageId,
     Put,
     RaiseFloor,
     Recall,
     Release,
-    Request,
-    Status,
     Stock,
     Take,
-    TopicRow,
     Withdraw,
+)
+from transport.mailbox.pace import Pace
+from transport.mailbox.records import OPEN, open_grant, open_slot
+from transport.mailbox.tenants import Quota
+from transport.mailbox.wire import (
+    ANSWER_OVERHEAD,
+    Answer,
+    Failure,
+    HandoutRow,
+    Request,
+    Status,
+    TopicRow,
     encode_row,
     row_size,
 )

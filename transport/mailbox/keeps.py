@@ -182,7 +182,7 @@ def admit(
 
 def delete(db: sqlite3.Connection, topic: TopicId, ids: Sequence[FrameId]) -> int:
     """Make these frames hollow, or all of the topic if none is named; how many there were."""
-    gone = "UPDATE frame SET state = ?, payload = x'' WHERE topic = ? AND state = ?"
+    gone = "UPDATE frame SET state = ?, head = x'', payload = x'' WHERE topic = ? AND state = ?"
     row = (State.GONE, topic, State.KEPT)
     if not ids:
         return db.execute(gone, row).rowcount
@@ -192,7 +192,7 @@ def delete(db: sqlite3.Connection, topic: TopicId, ids: Sequence[FrameId]) -> in
 def outlived(db: sqlite3.Connection, now: Milliseconds) -> int:
     """Make hollow what was kept for as long as its tenant may; how many rows, `SWEEP` at most."""
     return db.execute(
-        "UPDATE frame SET state = ?, payload = x'' WHERE rowid IN (SELECT rowid FROM frame "
+        "UPDATE frame SET state = ?, head = x'', payload = x'' WHERE rowid IN (SELECT rowid FROM frame "
         "WHERE until < expires AND state = 0 AND until <= ? LIMIT ?)",
         (State.GONE, now, SWEEP),
     ).rowcount

@@ -27,9 +27,10 @@ from typing import Final
 
 from transport.access import LONGEST
 from transport.base import Milliseconds
+from transport.mailbox.bodies import Deposited, Package, PackageId, Stock
 from transport.mailbox.records import Grant
 from transport.mailbox.tenants import DAY, Quota
-from transport.mailbox.wire import Answer, Deposited, Failure, Package, PackageId, RequestId, Stock
+from transport.mailbox.wire import Answer, Failure, RequestId
 
 WINDOW: Final = 10 * 60 * 1000
 """Milliseconds within which a question may be repeated."""

@@ -3,7 +3,7 @@
 `STEPS[n]` takes a file of version n to version n + 1, in one transaction that also notes it. A file that is
 newer than this program is refused untouched. A step is never edited once it was in a release.
 
-A frame is kept, or it is *hollow*: its id is known until it expires, its payload is not here. Hollow ones are
+A frame is kept, or it is *hollow*: its id is known until it expires, its bytes are not here. Hollow ones are
 what sync must not bring again: deleted, older than the tenant's retention, or declined for want of room. Sums
 per topic are kept by triggers, so that they are right whatever statement changed a row.
 """

@@ -25,10 +25,11 @@ import trio
 
 from transport.base import Mesh, Milliseconds, PeerId, Reason, Refused, Topic, TopicId
 from transport.mailbox import keeps, packages, slots
+from transport.mailbox.bodies import Malformed
 from transport.mailbox.desk import READS_ONLY, Asked, Desk, Outcome, Pacing, TooLarge
 from transport.mailbox.pace import Pace
 from transport.mailbox.store import MailboxStore
-from transport.mailbox.wire import PROTOCOL, VERSION, Answer, Failure, Malformed, UnknownVersion, decode_request
+from transport.mailbox.wire import PROTOCOL, VERSION, Answer, Failure, UnknownVersion, decode_request
 
 _ID: Final = slice(2, 18)
 _NO_ID: Final = bytes(16)

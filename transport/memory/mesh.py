@@ -429,7 +429,6 @@ class MemoryMesh:
         )
         self._states[change.peer] = state
         for watcher in self._watchers:
-            watcher.news.pop(change.peer, None)
             watcher.news[change.peer] = state
         self._drop_if_nothing(change.peer)
         self._network.tell_released()  # it may be one that a publisher waits for

@@ -75,7 +75,7 @@ class Questions:
 
     def fail(self, number: QuestionId, failure: Failure) -> None:
         question = self._open.pop(number, None)
-        if question is not None and question.asker.up:
+        if question is not None:
             self._events.emit(Failed(node=question.asker.id, question=number, failure=failure))
 
     def withdraw(self, number: QuestionId) -> None:

@@ -49,7 +49,7 @@ class Simulation:
         conditions: Conditions | None = None,
         *,
         links: int | None = None,
-        degree: int = 12,
+        degree: int = 8,
         sync_every: int = 60_000,
         start: Milliseconds = START,
     ) -> None:
@@ -315,14 +315,14 @@ class Simulation:
                 continue
             tally.messages_out += 1
             tally.bytes_out += size
+            if other.has >> offset & 1 and way.conditions.bandwidth is None:
+                self._duplicate(other.node, size)  # it would be dropped when it arrives: no need to wait for that
+                continue
             arrivals = way.gossip(now, size, rng)
             if not arrivals:
                 tally.lost += 1
             for at in arrivals:
-                if other.has >> offset & 1:  # it would be dropped when it arrives: no need to wait for that
-                    self._duplicate(other.node, size)
-                else:
-                    self._events.at(at, self._arrive, way, way.pair.connection, other, entry)
+                self._events.at(at, self._arrive, way, way.pair.connection, other, entry)
 
     def _some(self, member: Membership) -> list[tuple[Way, Membership]]:
         """The neighbors, or as many of them as a node speaks with at once."""

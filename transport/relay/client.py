@@ -42,7 +42,7 @@ from transport.relay.messages import (
     Stop,
     StopMessage,
 )
-from transport.relay.sockets import source_for
+from transport.relay.sockets import dial_from_listener
 from transport.signing import base58, public_key, unbase58
 
 FIRST_PAUSE: Final = 1.0
@@ -262,15 +262,12 @@ class RelayClient:
 
 async def _dial_from_listener(site: Site, relay: PeerId, address: Address) -> None:
     """So that the relay sees the mapping that a hole will be punched with: see `transport.relay.punching`."""
-    swarm, place = site.host.get_network(), parse(address)
-    source = source_for(site, place)
-    if source is not None:
-        try:
-            await swarm.dial_addr(Multiaddr(place.text), site.peer_id(relay), source)
-            return
-        except Exception:  # noqa: BLE001 - also when the last connection from that port has not quite gone yet
-            site.network.count("relay.client.not_from_listener")
-    await swarm.dial_addr(Multiaddr(place.text), site.peer_id(relay))
+    place = parse(address)
+    try:
+        await dial_from_listener(site, relay, place)
+    except Exception:  # noqa: BLE001 - also when the last connection from that port has not quite gone yet
+        site.network.count("relay.client.not_from_listener")
+        await site.host.get_network().dial_addr(Multiaddr(place.text), site.peer_id(relay))
 
 
 def _tag(site: Site, connection: object, address: Multiaddr) -> None:

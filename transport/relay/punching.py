@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Final
 
 import trio
@@ -34,17 +35,18 @@ from transport.discovery.addresses import Place, Policy, Source, believed, parse
 from transport.host.extension import Site
 from transport.network import Network, Stream
 from transport.relay.messages import DCUTR, IDENTIFY, Delimited, HolePunch, Punch, observed_address
-from transport.relay.sockets import sockets, source_for
+from transport.relay.sockets import dial_from_listener, sockets
 
 ROUNDS: Final = 3
 ROUND_SECONDS: Final = 5.0
 KNOCK_EVERY: Final = 0.1
-"""Seconds after a refused dial. A NAT that answers a packet too early with a reset gets the next one soon."""
+"""Seconds after a refused dial, about: two that knock in step would never meet. A NAT that answers a packet too early with a reset gets the next one soon."""
 MOST_ADDRESSES: Final = 4
 MOST_PUNCHING: Final = 8
 MESSAGE_SECONDS: Final = 10.0
 GRACE: Final = 20.0
 SETTLE: Final = 1.0
+FINISH: Final = 0.5  # for the dial that has worked to return before the others are cancelled
 IDENTIFY_SIZE: Final = 64 << 10
 
 
@@ -66,9 +68,12 @@ class HolePunching:
         self,
         relays: Sequence[PeerId],
         policy: Policy,
+        *,
+        jitter: Random,
     ) -> None:
         """`relays`: whom to ask where we are."""
         self._relays = tuple(relays)
+        self._jitter = jitter
         self._policy = policy
         self._busy: set[PeerId] = set()
 
@@ -187,19 +192,17 @@ class HolePunching:
                     nursery.start_soon(self._dial, site, peer, place, responder)
                 while not direct(site, peer):  # noqa: ASYNC110 - theirs may be the one that comes, past all events
                     await trio.sleep(KNOCK_EVERY)
+                await trio.sleep(FINISH)
                 nursery.cancel_scope.cancel()
         return direct(site, peer)
 
     async def _dial(self, site: Site, peer: PeerId, place: Place, responder: bool) -> None:
-        swarm = site.host.get_network()
-        dial = swarm.dial_addr_as_responder if responder else swarm.dial_addr
-        address = Multiaddr(place.text)
-        while True:
+        while not direct(site, peer):
             try:
-                await dial(address, site.peer_id(peer), source_for(site, place))
+                await dial_from_listener(site, peer, place, responder=responder)
             except Exception:  # noqa: BLE001 - whatever the library raises for a dial that fails; the round ends in time
                 site.network.count("relay.punch.refused")
-            await trio.sleep(KNOCK_EVERY)
+            await trio.sleep(KNOCK_EVERY * self._jitter.uniform(0.5, 1.5))
 
     async def _finish(self, site: Site, peer: PeerId) -> None:
         """Count; after a while, close what goes through the relay, unless the direct connection has gone meanwhile."""

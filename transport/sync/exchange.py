@@ -90,7 +90,10 @@ class Exchange:
         self._now_ms = now_ms
         self._rng = rng
         self._settings = settings or Settings()
-        self._turns = trio.CapacityLimiter(self._settings.opened)
+        self._turns = {
+            Mode.RECONCILE: trio.Semaphore(self._settings.reconciling),
+            Mode.FETCH: trio.Semaphore(self._settings.fetching),
+        }
         self._inbox = Inbox(network, log, intake, self._settings, now_ms)
         self._server = Server(network, log, intake, credentials, self._inbox, self._settings, now_ms, served)
 
@@ -100,7 +103,7 @@ class Exchange:
 
     async def reconcile(self, peer: PeerId, topic: TopicId) -> Outcome:
         """Come to hold the same frames as this peer. `AskFailed` or `Unreachable` if it broke off."""
-        async with self._turns, self._session(peer) as line:
+        async with self._turn(Mode.RECONCILE), self._session(peer) as line:
             return await self._reconcile(line, topic)
 
     async def fetch(self, peer: PeerId, topic: TopicId, heads: Sequence[Head], *, wait: float) -> list[Frame]:
@@ -115,12 +118,26 @@ class Exchange:
         if not wanted:
             return got
         try:
-            async with self._session(peer) as line:
+            async with self._turn(Mode.FETCH), self._session(peer) as line:
                 await self._fetch(line, topic, wanted, min(wait, LONGEST_WAIT / 1000), got)
         except (AskFailed, Unreachable):
             if not got:
                 raise
         return got
+
+    @asynccontextmanager
+    async def _turn(self, mode: Mode) -> AsyncIterator[None]:
+        """One of the sessions that we may have open at the same time."""
+        turns = self._turns[mode]
+        with trio.move_on_after(self._settings.idle) as scope:
+            await turns.acquire()
+        if scope.cancelled_caught:
+            self._network.count("sync.no_turn")
+            raise AskFailed("too many sessions are open")
+        try:
+            yield
+        finally:
+            turns.release()
 
     @asynccontextmanager
     async def _session(self, peer: PeerId) -> AsyncIterator[Line]:
@@ -150,7 +167,7 @@ class Exchange:
 
     async def _open(self, line: Line, hello: Hello) -> Welcome:
         await line.say(hello)
-        match await line.hear(self._settings.answer):
+        match await line.hear(self._settings.opening):
             case Welcome() as welcome if hello.low <= welcome.low and welcome.high <= hello.high:
                 return welcome
             case No(why=why):

@@ -41,7 +41,7 @@ MOST_ITEMS: Final = 1024
 """Ranges in one request."""
 MESSAGE: Final = 32 << 10
 """Bytes of one request or one answer, at most."""
-MOST_LACKED: Final = 1 << 16
+MOST_LACKED: Final = 1 << 18
 FIRST_RANGES: Final = 8
 _KEYS_PER_FIRST_RANGE: Final = 128
 _FREE_ROUNDS: Final = 32

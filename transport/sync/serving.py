@@ -36,7 +36,7 @@ from transport.sync.wire import (
     Why,
 )
 
-_ITEMS: Final = 16
+_ITEMS: Final = 128
 """Ranges whose comparing costs as much as another question."""
 
 

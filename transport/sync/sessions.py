@@ -31,7 +31,7 @@ class Settings:
     """Seconds, and numbers of sessions at the same time. The defaults are for devices on two cores."""
 
     margin: float = 10.0  # what expires sooner than this is not worth comparing
-    opening: float = 10.0  # from an incoming stream to its first message
+    opening: float = 10.0  # from a stream to its first message, and from that to its answer
     answer: float = 20.0  # from a question to the whole of its answer
     idle: float = 120.0  # from an answer to the next question
     session: float = 900.0  # all of it
@@ -41,8 +41,9 @@ class Settings:
     reconciled_each: int = 2
     fetched: int = 64
     fetched_each: int = 16
-    opened: int = 8  # sessions that we open; more wait for their turn
-    questions: float = 200.0  # a second from one peer, and that many at once; more are answered later
+    reconciling: int = 8  # sessions that we open; more wait for their turn, as long as `idle`
+    fetching: int = 32
+    questions: float = 100.0  # a second from one peer, and that many at once; more are answered later
 
 
 class Offended(TransportError):

@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from transport.base import Frame, FrameId, Milliseconds, PeerId, Refused, TopicId, TransportError
+from transport.base import AskFailed, Frame, FrameId, Milliseconds, PeerId, Refused, TopicId, TransportError
 from transport.conduct import Offence
 from transport.frames import Head, check, check_life, join_payload
 from transport.gossip.intake import Intake
@@ -260,7 +260,11 @@ class Inbox:
     async def _pass_on(self, peer: PeerId, topic: TopicId, frames: Iterable[Frame]) -> int:
         new = [frame for frame in frames if not self._log.has(topic, frame.id)]
         if new:
-            await self._intake.frames(topic, new, peer)
+            try:
+                await self._intake.frames(topic, new, peer)
+            except Exception as error:  # whatever it is: no peer can use it to end a task
+                self._network.count("sync.not_taken", len(new))
+                raise AskFailed("what came was not taken") from error
             self._network.count("sync.frames_in", len(new))
         return len(new)
 

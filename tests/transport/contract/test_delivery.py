@@ -117,6 +117,29 @@ async def test_a_store_that_has_everything_gets_nothing(clock: Clock | None, wor
     assert world.readers["b"].arrivals == []
 
 
+async def test_a_store_that_lost_everything_gets_everything_again(clock: Clock | None, world: World) -> None:
+    await world.meshes_of("a", "b")
+    await world.publish("a", *numbered(0, 5))
+    await world.publish("b", *numbered(5, 10))
+    await world.has_read("b", *numbered(0, 5))
+    await world.has_read("a", *numbered(5, 10))
+    await world.crash("b")
+    del world.stores["b"]
+    await world.mesh("b")
+    await world.has_read("b", *numbered(0, 10))
+
+
+async def test_a_new_life_joins_nothing_by_itself(clock: Clock | None, world: World) -> None:
+    await world.meshes_of("a", "b")
+    await world.crash("b")
+    await world.mesh("b", topic=None)
+    await world.warm_up()
+    await world.publish("a", b"one")
+    await world.settle()
+    assert world.readers["b"].arrivals == []
+    assert await world.stored("b") == []
+
+
 async def test_a_path_through_others_is_enough(clock: Clock | None, world: World) -> None:
     for name in ("a", "b", "c", "d"):
         await world.mesh(name, alone=True)

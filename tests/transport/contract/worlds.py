@@ -8,8 +8,10 @@ add it to `WORLDS`; the tests do not change.
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import itertools
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,10 +19,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from tests.transport.loopback import Loopback, LoopbackNetwork
-from transport.base import Arrival, Frame, FrameId, Mesh, Milliseconds, PeerId, Topic
+from transport.base import Arrival, Frame, FrameId, Mesh, Milliseconds, PeerId, Topic, TransportError
 from transport.frames import member_topic, seal
 from transport.live.mesh import LiveMesh, MeshSettings
 from transport.memory.network import MemoryNetwork
+from transport.network import Stream
 from transport.signing import SigningKey, peer_id
 from transport.sync.memory_store import MemoryStore
 
@@ -70,6 +73,10 @@ class World(abc.ABC):
 
     @abc.abstractmethod
     def now_ms(self) -> Milliseconds: ...
+
+    async def misbehave(self, towards: str) -> PeerId:
+        """A neighbor comes and does all the wrong it can. Only in the worlds of `HOSTILE`."""
+        raise AssertionError(f"nobody misbehaves towards {towards} here")
 
     # ------------------------------------------------------------ lives
 
@@ -192,6 +199,21 @@ class MemoryWorld(World):
     def now_ms(self) -> Milliseconds:
         return self.network.now_ms()
 
+    async def misbehave(self, towards: str) -> PeerId:
+        """It hands over frames of topics that nobody keeps, that have expired, or that live for ever."""
+        bad, victim = id_of("bad"), self.meshes[towards].me
+        with self.network.changing() as simulation:
+            simulation.add(bad)
+            simulation.link(bad, victim)
+        for number in range(400):
+            payload = b"bad %d" % number
+            with self.network.changing() as simulation:
+                simulation.push(bad, victim, self.frame(payload, key=OTHER_KEY))
+                simulation.push(bad, victim, self.frame(payload, life=-1))
+                simulation.push(bad, victim, self.frame(payload, life=1e9))
+            await trio.sleep(0.01)
+        return bad
+
 
 @asynccontextmanager
 async def memory_world() -> AsyncIterator[World]:
@@ -237,8 +259,35 @@ class LoopbackWorld(World):
     def now_ms(self) -> Milliseconds:
         return Milliseconds(1_800_000_000_000 + int(trio.current_time() * 1000))
 
+    async def misbehave(self, towards: str) -> PeerId:
+        """It says junk on every protocol there is: noise, lengths that lie, and messages that are noise."""
+        rng = random.Random(1)
+        victim = self._node(self.meshes[towards].me)
+        bad = self.net.node(identity("bad"))
+        for protocol in list(victim.handlers):
+            bad.handle(protocol, _swallow)
+        self.net.link(bad, victim)
+        for _ in range(60):
+            for protocol in list(victim.handlers):
+                size = rng.choice([0, 1, 2, 10, 200, 5000])
+                noise = rng.randbytes(size)
+                for junk in (noise, size.to_bytes(4) + noise, b"\xff" * 4 + noise, size.to_bytes(4) + noise[:-1]):
+                    with contextlib.suppress(TransportError):
+                        stream = await bad.open(victim.me, protocol)
+                        with trio.move_on_after(1):
+                            await stream.send_all(junk)
+                        await stream.close()
+            await trio.sleep(0.01)
+        return bad.me
+
     def _node(self, peer: PeerId) -> LoopbackNetwork:
         return self.net.nodes[peer]
+
+
+async def _swallow(stream: Stream) -> None:
+    """Takes everything, says nothing."""
+    while await stream.receive_some():
+        pass
 
 
 def _seeded(seed: int) -> Callable[[int], bytes]:
@@ -274,6 +323,9 @@ REAL: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"sockets": 
 """By the machine's clock."""
 
 WORLDS = {**VIRTUAL, **REAL}
+
+HOSTILE = ["memory", "loopback"]
+"""Where a neighbor can be made to misbehave; what can come over a socket is tested in tests/transport/host."""
 
 KEEPING = [name for name in WORLDS if name != "loopback"]
 """Where `keep` and `forget` do what they say; links of the loopback are made by the test alone."""

@@ -15,7 +15,7 @@ from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, A, B
 from tests.transport.host.rig import ANY, until
 from transport.base import Address, PeerId
 from transport.discovery.addresses import Policy
-from transport.discovery.mdns import MdnsDiscovery, interface_addresses, read, service_type
+from transport.discovery.mdns import MOST_EACH, MdnsDiscovery, interface_addresses, read, service_type
 from transport.host.network import LibP2PNetwork, open_network
 from transport.signing import SigningKey
 
@@ -64,6 +64,8 @@ def test_reading_what_a_stranger_says() -> None:
     }
     assert read(said, lan) == {A: [inside], B: [inside]}
     assert read(said, Policy()) == {}
+    flood = {b"dnsaddr%d" % number: f"/ip4/10.77.1.{number + 1}/tcp/1/p2p/{A}".encode() for number in range(99)}
+    assert len(read(flood, lan)[A]) == MOST_EACH
 
 
 @pytest.mark.slow

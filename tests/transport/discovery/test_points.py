@@ -16,7 +16,7 @@ from transport.discovery.finding import Finding, Pace
 from transport.discovery.points import PROTOCOL, RecordKeeper, look_up, publish
 from transport.discovery.records import LIFE, PeerRecord, make
 from transport.network import Stream
-from transport.signing import SigningKey
+from transport.signing import SigningKey, peer_id
 from transport.streams import Messages
 
 PACE = Pace(look=1.0, republish=100.0, retry=5.0, first_search=2.0, longest_search=20.0)
@@ -95,13 +95,15 @@ async def test_full_is_refused_and_expiry_makes_room(autojump_clock: object) -> 
         assert len(trio_.keeper) == 1
 
 
-async def test_a_flood_of_questions_is_left_unanswered(autojump_clock: object) -> None:
+async def test_a_flood_of_questions_is_left_unanswered_and_hurts_nobody_else(autojump_clock: object) -> None:
     trio_ = Trio()
     async with trio_.net.running():
-        for _ in range(250):
-            await raw(trio_.a, b"G" + KEY_B.public)
-        assert trio_.point.counted["records.busy"] > 0
-        assert trio_.point.counted["records.missed"] >= 200
+        answers = [await raw(trio_.a, b"G" + KEY_B.public) for _ in range(250)]
+        assert answers == [b"-"] * 200 + [None] * 50
+        assert trio_.point.offences == [(A, Offence.FLOOD)] * 50
+        assert await raw(trio_.b, b"G" + KEY_A.public) == b"-"
+        await trio.sleep(20)
+        assert await raw(trio_.a, b"G" + KEY_B.public) == b"-"
 
 
 @pytest.mark.parametrize(
@@ -216,4 +218,29 @@ async def test_finding_survives_a_point_that_is_none(autojump_clock: object) -> 
         assert 3 <= a.counted["finding.not_published"] <= 8
         assert await finding.look_up(B) is None
         assert len(finding.record().addresses) == 16
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_missed_peers_are_looked_up_a_few_at_a_time(autojump_clock: object) -> None:
+    trio_ = Trio()
+    a = Missing(trio_.net, KEY_A)
+    trio_.net.nodes[A] = a
+    a.kept = tuple(peer_id(SigningKey(number.to_bytes(32)).public) for number in range(100, 150))
+    finding = Finding(
+        a,
+        KEY_A,
+        AddressBook(Policy()),
+        points=[C],
+        addresses=list,
+        found=lambda peer, places: None,
+        now_ms=now_ms,
+        jitter=random.Random(1),
+        pace=Pace(look=1.0, first_search=100.0),
+    )
+    async with trio_.net.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(finding.run)
+        await trio.sleep(0.5)
+        assert trio_.point.counted["records.missed"] == 16
+        await trio.sleep(10)
+        assert trio_.point.counted["records.missed"] == 50
         nursery.cancel_scope.cancel()

@@ -38,6 +38,7 @@ def made_by_libp2p(pair: object, data: bytes = b"data", *, with_key: bool) -> Me
     return message
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=30), st.binary(min_size=1, max_size=500))
 def test_libp2p_believes_us(topic: str, data: bytes) -> None:
     message = compose(topic, data, RANDOM)

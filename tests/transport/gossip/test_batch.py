@@ -27,6 +27,7 @@ def pace(**changes: float) -> Pace:
     return Pace(**(settings | changes))
 
 
+@pytest.mark.slow
 @given(st.lists(items, min_size=1, max_size=20))
 def test_round_trip(some: list[Item]) -> None:
     assert decode(encode(some)) == some
@@ -116,6 +117,7 @@ def test_what_waits_is_bounded() -> None:
     assert len(out) > 50
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 30_000), st.floats(0, 0.05)), max_size=60))
 def test_every_frame_comes_out_once_and_in_time(steps: list[tuple[int, float]]) -> None:
     batcher, now, said, out = Batcher(pace()), 0.0, [], []

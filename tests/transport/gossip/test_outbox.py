@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -177,9 +178,10 @@ class OutboxMachine(RuleBasedStateMachine):
             assert self.box.size <= 100
 
 
-TestOutbox = OutboxMachine.TestCase
+TestOutbox = pytest.mark.slow(OutboxMachine.TestCase)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
 def test_order_is_kept(sizes: list[int], limit: int) -> None:
     box = Outbox(full_at=10_000, most=20_000)

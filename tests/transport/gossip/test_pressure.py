@@ -11,6 +11,7 @@ from tests.transport.gossip.test_runner import HELLO, Raw, said
 from transport.base import Frame
 from transport.gossip.batch import item_of
 from transport.gossip.runner import Settings
+from transport.gossip.wire import Rpc, decode
 
 SMALL = Settings(full_at=100_000, most_waiting=400_000)
 pytestmark = pytest.mark.slow
@@ -70,6 +71,31 @@ async def test_who_does_not_read_at_all(autojump_clock: MockClock) -> None:
         assert len(frames) > 100
         assert (raw.network.me, TOPIC) in node.intake.late
         assert node.gossip.sizes()["outboxes"] == 0
+
+
+async def test_who_asks_and_does_not_read_holds_nobody_up(autojump_clock: MockClock) -> None:
+    async with scene(2, SMALL) as made:
+        node, other = made.nodes
+        raw = Raw(made.net.node())
+        raw.serve()
+        made.net.link(node.network, raw.network)
+        stream = await raw.dial(node, HELLO)
+        frames = [frame(20_000) for _ in range(60)]
+        await node.say(*frames)
+        await made.settle()
+        ids = tuple(message.id for body in raw.received for message in decode(body).publish)
+        assert len(ids) > 15
+        raw.reads = False  # after the next bytes
+        await node.say(frame())
+        await made.settle()
+        await stream.send_all(Rpc(iwant=ids * 3).encode())
+        await made.settle()
+        began = trio.current_time()
+        await node.say(news := frame())
+        assert trio.current_time() - began < 1
+        assert raw.network.me not in {peer for peer, _ in node.intake.late}
+        await made.settle()
+        assert other.has([news])
 
 
 async def test_a_slow_intake_slows_the_publisher_and_loses_nothing(autojump_clock: MockClock) -> None:

@@ -371,6 +371,14 @@ def test_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(one.sizes().values()), one.sizes()
 
 
+def test_our_own_topics_are_bounded_as_others_bound_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "MOST_PEER_TOPICS", 3)
+    one = router(A)
+    for number in range(5):
+        one.subscribe(f"u{number}", 0.0)
+    assert [one.subscribed(f"u{number}") for number in range(5)] == [True, True, False, False, False]
+
+
 def test_excess_is_blamed() -> None:
     assert blamed(router(A).receive(A, Rpc(excess=1), 0.0)) == [(A, Offence.FLOOD)]
 

@@ -365,6 +365,22 @@ async def test_more_than_its_share_is_read_slowly(autojump_clock: MockClock) -> 
         assert sum(offence is Offence.FLOOD for _, offence in node.network.offences) <= 5
 
 
+async def test_asking_for_much_is_read_slowly(autojump_clock: MockClock) -> None:
+    async with scene(1, Settings(control_rate=100.0, control_burst=1000.0)) as made:
+        (node,) = made.nodes
+        raw = Raw(made.net.node())
+        raw.serve()
+        made.net.link(node.network, raw.network)
+        stream = await raw.dial(node, HELLO)
+        flood = Rpc(graft=tuple(str(number) for number in range(900))).encode()
+        await stream.send_all(flood * 2)
+        await made.settle()
+        assert len([topic for body in raw.received for topic in decode(body).prune]) == 900
+        await made.settle(10)
+        assert len([topic for body in raw.received for topic in decode(body).prune]) == 1800
+        assert offences(node, raw.network.me) == {Offence.FLOOD}
+
+
 async def test_who_owes_much_is_read_slowly_and_others_are_not(autojump_clock: MockClock) -> None:
     async with scene(2) as made:
         node, other = made.nodes

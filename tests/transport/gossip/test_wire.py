@@ -61,11 +61,13 @@ def body(rpc: bytes) -> bytes:
     return found
 
 
+@pytest.mark.slow
 @given(rpcs)
 def test_round_trip(rpc: Rpc) -> None:
     assert decode(body(rpc.encode())) == rpc
 
 
+@pytest.mark.slow
 @given(rpcs)
 def test_libp2p_reads_what_we_write(rpc: Rpc) -> None:
     theirs = rpc_pb2.RPC.FromString(body(rpc.encode()))
@@ -84,6 +86,7 @@ def test_libp2p_reads_what_we_write(rpc: Rpc) -> None:
     ]
 
 
+@pytest.mark.slow
 @given(rpcs)
 def test_we_read_what_libp2p_writes(rpc: Rpc) -> None:
     theirs = rpc_pb2.RPC(
@@ -115,6 +118,7 @@ def test_what_is_signed_is_what_libp2p_signs(message: Message) -> None:
     assert message.signed() == b"libp2p-pubsub:" + theirs.SerializeToString()
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(max_size=400), max_size=6), st.lists(st.integers(1, 300), min_size=1, max_size=20))
 def test_chunks_of_any_size(bodies: list[bytes], sizes: list[int]) -> None:
     stream = b"".join(delimited(each) for each in bodies)
@@ -141,6 +145,7 @@ def test_junk_raises_one_error_only(junk: bytes) -> None:
     assert reason_of(Deframer(100).feed, junk) in {None, Reason.MALFORMED, Reason.SIZE}
 
 
+@pytest.mark.slow
 @given(rpcs, st.data())
 def test_damage_raises_one_error_only(rpc: Rpc, data: st.DataObject) -> None:
     damaged = bytearray(body(rpc.encode()))

@@ -117,6 +117,18 @@ async def test_an_extension_that_fails_is_a_crash_of_the_host() -> None:
         assert a.counters()["host.crashes"] == 1
 
 
+async def test_an_extension_that_fails_at_once_is_told_to_whoever_opens() -> None:
+    @asynccontextmanager
+    async def extension(site: Site) -> AsyncIterator[None]:
+        if site.network.me:
+            raise ZeroDivisionError
+        yield
+
+    with pytest.raises(ZeroDivisionError):
+        async with running(SMALL, extensions=[extension]):
+            pass
+
+
 async def test_addresses_of_its_own_kind_are_dialed_by_an_extension() -> None:
     async with running(LARGE) as b:
         asked: list[tuple[PeerId, Address]] = []

@@ -16,7 +16,8 @@ import trio
 
 from tests.transport.mailbox.rig import BOB, DAY, TENANT, TOPIC, Rig, running
 from transport.base import Milliseconds
-from transport.mailbox.wire import Failure, Request, RequestId, Take, decode_answer, encode_request
+from transport.mailbox.bodies import Take
+from transport.mailbox.wire import Failure, Request, RequestId, decode_answer, encode_request
 
 TASKS = 4
 

@@ -7,9 +7,10 @@ import sqlite3
 from tests.transport.mailbox.rig import DAY, NOW, TENANT
 from transport.base import Milliseconds
 from transport.mailbox import keeps, packages
+from transport.mailbox.bodies import Deposited, Package, Stock
 from transport.mailbox.schema import prepare
 from transport.mailbox.tenants import Quota, Tenant
-from transport.mailbox.wire import Answer, Deposited, Package, RequestId, Stock
+from transport.mailbox.wire import Answer, RequestId
 
 T = TENANT.public
 

@@ -19,12 +19,12 @@ import trio
 from transport import access
 from transport.base import Address, Answerer, Arrival, AskFailed, Frame, Milliseconds, PeerId, PeerState, Topic, TopicId
 from transport.frames import seal, topic_id
+from transport.mailbox.bodies import Package, Stock
 from transport.mailbox.client import MailboxClient
 from transport.mailbox.records import grant
 from transport.mailbox.server import Mailbox, Settings
 from transport.mailbox.store import MailboxStore
 from transport.mailbox.tenants import Quota, Tenant
-from transport.mailbox.wire import Package, Stock
 from transport.signing import SigningKey, peer_id
 
 NOW = 1_800_000_000_000

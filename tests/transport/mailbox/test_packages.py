@@ -30,12 +30,13 @@ from tests.transport.mailbox.test_requests import ask
 from transport.access import LONGEST, peer_hash
 from transport.base import AskFailed, Milliseconds
 from transport.mailbox import packages
+from transport.mailbox.bodies import Deposited, Stock, Take
 from transport.mailbox.client import Declined, MailboxClient
 from transport.mailbox.desk import Pacing
 from transport.mailbox.records import Grant, grant, open_grant
 from transport.mailbox.server import Settings
 from transport.mailbox.tenants import Quota
-from transport.mailbox.wire import Deposited, Failure, Stock, Take
+from transport.mailbox.wire import Failure
 from transport.signing import SigningKey
 
 T = TENANT.public

@@ -20,12 +20,13 @@ from transport import access
 from transport.base import Frame, Milliseconds, PeerId, Topic
 from transport.frames import member_topic, seal
 from transport.live.mesh import LiveMesh, MeshSettings
+from transport.mailbox.bodies import Package, Stock
 from transport.mailbox.client import Declined, MailboxClient
 from transport.mailbox.records import grant, seal_slot, slot_name
 from transport.mailbox.server import Mailbox
 from transport.mailbox.store import MailboxStore
 from transport.mailbox.tenants import DAY, Quota, Tenant
-from transport.mailbox.wire import Failure, Package, Stock
+from transport.mailbox.wire import Failure
 from transport.signing import SigningKey
 from transport.sync.memory_store import MemoryStore
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,25 +30,17 @@ from transport.access import FLOOR_SIZE, MAX_CREDENTIAL
 from transport.base import MAX_ASK, AskFailed, FrameId, Milliseconds, PeerId, Refused, TopicId
 from transport.frames import topic_id
 from transport.mailbox import desk
-from transport.mailbox.client import Declined
-from transport.mailbox.records import GRANT_SIZE, SlotName
-from transport.mailbox.server import Settings
-from transport.mailbox.wire import (
-    ANSWER_OVERHEAD,
+from transport.mailbox.bodies import (
     MAX_PACKAGE,
     MOST_DEPOSITS,
     MOST_IDS,
-    PROTOCOL,
-    Answer,
     AskHandouts,
     AskStatus,
     AskTopics,
     Body,
     Delete,
     Deposit,
-    Failure,
     Get,
-    HandoutRow,
     Keep,
     Malformed,
     Package,
@@ -56,14 +49,24 @@ from transport.mailbox.wire import (
     RaiseFloor,
     Recall,
     Release,
+    Stock,
+    Take,
+    Withdraw,
+)
+from transport.mailbox.client import Declined
+from transport.mailbox.records import GRANT_SIZE, SlotName
+from transport.mailbox.server import Settings
+from transport.mailbox.wire import (
+    ANSWER_OVERHEAD,
+    PROTOCOL,
+    Answer,
+    Failure,
+    HandoutRow,
     Request,
     RequestId,
     Status,
-    Stock,
-    Take,
     TopicRow,
     UnknownVersion,
-    Withdraw,
     decode_answer,
     decode_request,
     decode_rows,
@@ -363,3 +366,20 @@ async def test_declined_says_why(tmp_path: Path) -> None:
     async with running(tmp_path / "box") as rig:
         with pytest.raises(Declined, match="not found"):
             await rig.stranger.status()
+
+
+async def test_what_must_not_be_undone_is_on_disk_before_the_answer(tmp_path: Path) -> None:
+    async with running(tmp_path / "box") as rig:
+        flushed: list[bool] = []
+        run = rig.store.run
+
+        async def noting(work: Callable[[sqlite3.Connection], object], *, durable: bool = False) -> object:
+            flushed.append(durable)
+            return await run(work, durable=durable)
+
+        await rig.tenant.deposit([rig.package("one")])
+        rig.store.run = noting  # type: ignore[method-assign, assignment]
+        await rig.client(BOB).take(TENANT.public, rig.grant())
+        await rig.tenant.recall(1)
+        await rig.tenant.status()
+        assert flushed == [True, True, False]

@@ -211,6 +211,50 @@ async def test_a_publisher_does_not_wait_for_who_is_gone(autojump_clock: MockClo
             assert trio.current_time() < 1100
 
 
+async def test_a_publisher_that_waits_sees_its_own_mesh_end(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(seed=1).running() as network, network.open_mesh(BOB, MemoryStore()) as bob:
+        await bob.join(TOPIC)
+        ended = trio.Event()
+
+        async def publish(mesh: MemoryMesh) -> None:
+            with pytest.raises(Closed):
+                await mesh.publish(frame(network, 1))
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            async with network.open_mesh(ALICE, MemoryStore(), patience=Patience(slow_peer=1e6)) as alice:
+                await alice.join(TOPIC)
+                with network.changing() as simulation:
+                    simulation.hold(bob.me)
+                nursery.start_soon(publish, alice)
+                await trio.sleep(10)
+            with trio.fail_after(1):
+                await ended.wait()
+
+
+async def test_questions_that_nobody_waits_for_leave_nothing_behind(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(seed=1).running() as network, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(network.open_mesh(ALICE, MemoryStore()))
+        bob = await stack.enter_async_context(network.open_mesh(BOB, MemoryStore()))
+        given_up = 0
+
+        async def slow(source: PeerId, question: bytes) -> bytes:
+            nonlocal given_up
+            try:
+                await trio.sleep(1000)
+            finally:
+                given_up += 1
+            return question
+
+        bob.serve("/slow", slow)
+        with trio.move_on_after(1):
+            await alice.ask(bob.me, "/slow", b"?", within=5)
+        assert network.simulation._questions._open == {}
+        await trio.sleep(10)
+        assert given_up == 1
+        assert bob.counters()["ask.answerer_slow"] == 1
+
+
 async def test_questions_answered_at_once_are_bounded(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(seed=1).running() as network, AsyncExitStack() as stack:
         alice = await stack.enter_async_context(network.open_mesh(ALICE, MemoryStore()))
@@ -293,6 +337,25 @@ async def test_bad_lines_and_three_meshes(autojump_clock: MockClock) -> None:
                 expected = [b"%d" % number for number in range(100) if number % 3 != place]
                 assert sorted(reader.payloads()) == sorted(expected)
             nursery.cancel_scope.cancel()
+
+
+async def test_what_the_store_got_by_another_way_is_not_news(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with MemoryNetwork(seed=1).running() as network, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(network.open_mesh(ALICE, store))
+        bob = await stack.enter_async_context(network.open_mesh(BOB, MemoryStore()))
+        await alice.join(TOPIC)
+        await bob.join(TOPIC)
+        both = [frame(network, "known"), frame(network, "new")]
+        await store.add(both[:1])
+        reader = Reader()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read, alice)
+            for one in both:
+                await bob.publish(one)
+            await trio.sleep(60)
+            nursery.cancel_scope.cancel()
+        assert reader.payloads() == [b"new"]
 
 
 class SlowToList(MemoryStore):

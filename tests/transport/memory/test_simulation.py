@@ -165,6 +165,35 @@ def test_a_crash_loses_what_is_under_way_and_nothing_else() -> None:
     everything(village, [b"before", b"under way"])
 
 
+def test_what_was_under_way_does_not_outlive_its_connection() -> None:
+    village = Village(2, conditions=Conditions(delay=1000, jitter=0))
+    village.run(MINUTE)
+    village.simulation.publish(peer(0), frame("one"))
+    village.simulation.cut(peer(0), peer(1))
+    village.simulation.link(peer(0), peer(1))
+    village.run(1900)
+    assert village.held_by(peer(1)) == []  # gossip would have come after one second
+    village.run(200)
+    assert village.held_by(peer(1)) == [b"one"]  # the new connection's reconciliation takes two
+
+
+def test_what_is_under_way_to_who_leaves_is_not_delivered() -> None:
+    village = Village(2)
+    village.run(MINUTE)
+    village.simulation.publish(peer(0), frame("one"))
+    village.simulation.leave(peer(1), TOPIC)
+    village.run(MINUTE)
+    assert village.deliveries().total() == 0
+
+
+def test_a_crashed_node_is_not_told_what_it_did_not_hear_in_time() -> None:
+    village = Village(3)
+    village.run(MINUTE)
+    village.simulation.partition([peer(0)])
+    village.simulation.crash(peer(0))
+    assert {one.node for one in village.run(MINUTE)} == {peer(1), peer(2)}
+
+
 def test_a_store_that_lost_something_gets_it_again() -> None:
     village = Village(2)
     frames = [frame(number) for number in range(4)]
@@ -256,6 +285,23 @@ def test_a_held_node_misses_gossip_and_gets_all_of_it_later() -> None:
     village.run(MINUTE)
     assert len(village.held_by(peer(1))) == 200
     assert set(village.deliveries().values()) == {1}
+
+
+def test_a_new_link_gives_nothing_to_a_held_node_and_takes_what_it_has() -> None:
+    village = Village(2)
+    village.simulation.cut(peer(0), peer(1))
+    village.simulation.publish(peer(0), frame("for the held one"))
+    village.simulation.publish(peer(1), frame("from the held one"))
+    village.simulation.hold(peer(1))
+    village.simulation.link(peer(0), peer(1))
+    waiting = village.simulation.synchronize(peer(1), peer(0), TOPIC, within=HOUR)
+    village.run(MINUTE)
+    assert village.held_by(peer(1)) == [b"from the held one"]
+    assert len(village.held_by(peer(0))) == 2
+    village.simulation.release(peer(1))
+    happened = village.run(MINUTE)
+    assert len(village.held_by(peer(1))) == 2
+    assert [one.question for one in happened if isinstance(one, Synchronized)] == [waiting]
 
 
 def test_nothing_is_computed_while_all_agree() -> None:

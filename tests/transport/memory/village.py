@@ -37,7 +37,7 @@ class Village:
         seed: int = 1,
         conditions: Conditions | None = None,
         links: int | None = None,
-        degree: int = 12,
+        degree: int = 8,
         skew: Callable[[int], int] = lambda number: 0,
     ) -> None:
         self.simulation = Simulation(seed, conditions, links=links, degree=degree)

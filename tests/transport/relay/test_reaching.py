@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
+from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
 
 from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, A, B, C
 from tests.transport.host.rig import ANY, echo, exactly, until
@@ -193,7 +194,10 @@ async def test_relayed_becomes_direct() -> None:
     policy = Policy(loopback=True)
     async with place() as site:
         await site.open_relay()
-        punch_a, punch_b = HolePunching([C], policy), HolePunching([C], policy)
+        punch_a, punch_b = (
+            HolePunching([C], policy, jitter=random.Random(2)),
+            HolePunching([C], policy, jitter=random.Random(2)),
+        )
         reserving = RelayClient(site.relays, now_ms=now_ms, jitter=random.Random(1), relayed=punch_b.punch)
         b = await site.host(KEY_B, [reserving.extension, punch_b.extension], listen=(ANY,))
         a = await site.host(KEY_A, [client(site.relays).extension, punch_a.extension], listen=(ANY,))
@@ -238,3 +242,57 @@ async def test_no_reservation_no_circuit() -> None:
         await until(lambda: a.connected(C))
         with pytest.raises(RelayRefused, match="no reservation"):
             await open_circuit(a, C, B)
+
+
+async def test_the_library_dials_through_our_relay() -> None:
+    from libp2p.peer.id import ID
+    from libp2p.relay.circuit_v2.config import RelayConfig, RelayRole
+    from libp2p.relay.circuit_v2.protocol import CircuitV2Protocol
+    from libp2p.relay.circuit_v2.transport import CircuitV2Transport
+    from libp2p.tools.anyio_service import background_trio_service
+
+    from tests.transport.host.rig import plain_host, plain_peer
+
+    async with place() as site:
+        await site.open_relay()
+        reserving = client(site.relays)
+        b = await site.host(KEY_B, [reserving.extension])
+        await until(lambda: reserving.held == {C})
+        async with plain_host(SigningKey(bytes([9]) * 32)) as host:
+            protocol = CircuitV2Protocol(host)
+            async with background_trio_service(protocol):
+                transport = CircuitV2Transport(host, protocol, RelayConfig(roles=RelayRole.CLIENT))
+                with trio.fail_after(10):
+                    await transport.dial(Multiaddr(f"{circuit(site.at[0], C)}/p2p/{B}"))
+                assert b.peers()[plain_peer(host)].link is Link.RELAYED
+                stream = await host.new_stream(ID.from_string(B), ["/echo/1"])
+                await stream.write(b"through ours")
+                assert await stream.read(12) == b"through ours"
+
+
+async def test_all_of_it_is_made_again_with_the_host() -> None:
+    """The library's host dies: reservation, announcement, dialer and handlers come back with the next one."""
+
+    @asynccontextmanager
+    async def fragile(site: object) -> AsyncIterator[None]:
+        async def fall() -> None:
+            await fault.wait()
+            raise RuntimeError("a fault in the library")
+
+        site.nursery.start_soon(fall)  # type: ignore[attr-defined]
+        yield
+
+    async with place() as site:
+        fault = trio.Event()
+        server = await site.open_relay()
+        reserving = client(site.relays)
+        b = await site.host(KEY_B, [reserving.extension, fragile])
+        a = await site.host(KEY_A, [client({}).extension])
+        await until(lambda: reserving.held == {C})
+        a.keep(B, [circuit(site.at[0], C)])
+        await until(lambda: a.connected(B))
+        fault.set()
+        await until(lambda: b.rebuilt == 1)
+        fault = trio.Event()
+        await until(lambda: reserving.held == {C} and server.reservations == 1 and a.connected(B), 15)
+        assert a.peers()[B].link is Link.RELAYED

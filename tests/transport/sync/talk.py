@@ -6,12 +6,17 @@ import random
 from collections.abc import Iterable
 from hashlib import sha256
 
+from hypothesis import settings
+
 from transport.base import FrameId, Milliseconds
 from transport.sync.index import TOP, Border, Key, SetIndex, Snapshot, key
 from transport.sync.ranges import MESSAGE, Initiator, answer
 from transport.sync.wire import Compare, Compared, decode, encode
 
 SALT = bytes(16)
+
+FEWER = settings(max_examples=(settings.default or settings()).max_examples // 3)
+"""For properties whose every example is a long story."""
 
 
 def numbered(number: int, expires: int | None = None) -> Key:

@@ -10,13 +10,13 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from trio.testing import MockClock
 
 from tests.transport.loopback import PIPE
-from tests.transport.sync.nodes import HOUR, TOPIC, made, many, world
+from tests.transport.sync.nodes import HOUR, TOPIC, Intake, made, many, world
 from transport.base import AskFailed, FrameId, Milliseconds, Unreachable
 from transport.frames import parse
 from transport.network import MAX_WRITE
 from transport.sync.index import key
 from transport.sync.sessions import Settings
-from transport.sync.wire import LARGE, PAGE
+from transport.sync.wire import LARGE, PAGE, Mode
 
 
 async def test_both_come_to_hold_all() -> None:
@@ -102,6 +102,7 @@ async def test_a_reader_that_never_goes_on_frees_its_seat(autojump_clock: MockCl
         assert sum(map(len, b.exchange._server._seats.values())) == 0
 
 
+@pytest.mark.slow
 async def test_what_came_before_a_break_is_kept(autojump_clock: MockClock) -> None:
     frames = many(range(3000), size=1000)
     async with world([], frames) as w:
@@ -145,6 +146,7 @@ async def test_a_frozen_peer_costs_its_deadline_no_more(autojump_clock: MockCloc
         assert b.offences() == []
 
 
+@pytest.mark.slow
 async def test_both_sides_at_once_move_each_frame_once() -> None:
     frames = many(range(2000))
     async with world(frames[:1200], frames[800:]) as w:
@@ -159,6 +161,7 @@ async def test_both_sides_at_once_move_each_frame_once() -> None:
         w.no_offences()
 
 
+@pytest.mark.slow
 async def test_several_peers_at_once_move_each_frame_about_once() -> None:
     frames = many(range(1500))
     async with world([], frames, frames, frames) as w:
@@ -172,6 +175,7 @@ async def test_several_peers_at_once_move_each_frame_about_once() -> None:
         w.no_offences()
 
 
+@pytest.mark.slow
 async def test_frames_that_come_meanwhile(autojump_clock: MockClock) -> None:
     """Added, expired and dropped on both sides while a session runs: no fault, and the next one has the rest."""
     frames = many(range(2000))
@@ -246,6 +250,58 @@ async def test_busy(autojump_clock: MockClock) -> None:
             await trio.sleep(1)
             with pytest.raises(AskFailed, match="busy"):
                 await a.exchange.reconcile(b.me, TOPIC)
+        w.no_offences()
+
+
+async def test_turns(autojump_clock: MockClock) -> None:
+    async with world([], many(range(10)), settings=Settings(reconciling=1)) as w:
+        a, b = w.nodes
+        a.intake.pause = 100.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.exchange.reconcile, b.me, TOPIC)
+            await trio.sleep(1)
+            await a.exchange.reconcile(b.me, TOPIC)
+            assert trio.current_time() >= 100
+            b.network.handlers.clear()
+            with pytest.raises(Unreachable):
+                await a.exchange.reconcile(b.me, TOPIC)
+        await a.exchange._turns[Mode.RECONCILE].acquire()
+        with pytest.raises(AskFailed, match="too many"):
+            await a.exchange.reconcile(b.me, TOPIC)
+        w.no_offences()
+
+
+async def test_an_intake_that_fails_ends_the_session_only() -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("full")
+
+    async with world(many(range(10)), many(range(5, 20))) as w:
+        a, b = w.nodes
+        for failing in w.nodes:
+            failing.intake.frames = fail  # type: ignore[method-assign, assignment]
+            with pytest.raises((AskFailed, Unreachable)):
+                await a.exchange.reconcile(b.me, TOPIC)
+            assert failing.network.counted["sync.not_taken"] > 0
+            failing.intake = Intake(failing.log)
+            failing.exchange._inbox._intake = failing.intake
+        await a.exchange.reconcile(b.me, TOPIC)
+        assert len(a.ids()) == len(b.ids()) == 20
+        w.no_offences()
+
+
+@pytest.mark.slow
+async def test_a_caller_that_gives_up_leaves_nothing_behind(autojump_clock: MockClock) -> None:
+    async with world([], many(range(2000))) as w:
+        a, b = w.nodes
+        a.intake.pause = 5.0
+        with trio.move_on_after(12):
+            await a.exchange.reconcile(b.me, TOPIC)
+        await trio.sleep(1)
+        assert sum(map(len, b.exchange._server._seats.values())) == 0
+        assert not a.exchange._inbox._claims
+        a.intake.pause = 0.0
+        await a.exchange.reconcile(b.me, TOPIC)
+        assert a.ids() == b.ids()
         w.no_offences()
 
 

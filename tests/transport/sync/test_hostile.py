@@ -176,6 +176,7 @@ async def test_streams_without_number(autojump_clock: MockClock) -> None:
             await stream.reset()
 
 
+@pytest.mark.slow
 async def test_questions_without_number_wait(autojump_clock: MockClock) -> None:
     async with world(many(range(10)), []) as w:
         line = await begun(w)
@@ -312,6 +313,16 @@ async def test_answers_that_are_none(autojump_clock: MockClock, said: list[Messa
         assert trio.current_time() <= SETTINGS.answer + 1
 
 
+async def test_an_opening_that_is_not_answered(autojump_clock: MockClock) -> None:
+    async def script(line: Line, opening: Hello) -> None:
+        await trio.sleep(1000)
+
+    async with world([], []) as w:
+        await against(w, script)
+        assert w.nodes[0].offences() == [Offence.STALLED]
+        assert trio.current_time() <= SETTINGS.opening + 1
+
+
 @pytest.mark.parametrize(("low", "high"), [(-1, 0), (0, 1)])
 async def test_a_welcome_that_widens_the_range(low: int, high: int) -> None:
     async with world(many(range(10)), []) as w:
@@ -319,6 +330,7 @@ async def test_a_welcome_that_widens_the_range(low: int, high: int) -> None:
         assert w.nodes[0].offences() == [Offence.GARBAGE]
 
 
+@pytest.mark.slow
 async def test_keys_without_frames_bar_whoever_makes_them_up(autojump_clock: MockClock) -> None:
     """An endless list of frames that nobody has."""
     rng = random.Random(3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.transport.sync.talk import SALT, loaded, numbered
+from tests.transport.sync.talk import FEWER, SALT, loaded, numbered
 from transport.sync.index import (
     KEY_SIZE,
     TOP,
@@ -93,6 +93,7 @@ class AgainstAList(RuleBasedStateMachine):
         assert list(self.index.snapshot().keys(b"", TOP)) == sorted(self.model)
 
 
+AgainstAList.TestCase.settings = FEWER
 TestAgainstAList = pytest.mark.slow(AgainstAList.TestCase)
 
 
@@ -125,6 +126,7 @@ def test_the_salt_changes_every_fingerprint() -> None:
     assert snapshot.fingerprint(TOP, TOP, b"one") != snapshot.fingerprint(TOP, TOP, b"two")
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=40, max_size=40), st.binary(min_size=40, max_size=40))
 def test_a_border_lies_between_neighbors(one: bytes, other: bytes) -> None:
     before, after = sorted((Key(one), Key(other)))
@@ -152,6 +154,7 @@ def test_nth_of_nothing() -> None:
         SetIndex().snapshot().nth(0)
 
 
+@pytest.mark.slow
 def test_its_weight() -> None:
     """What the lists and chunks of 10,000 keys take; the ids in the set are counted at their own size."""
     index = SetIndex()

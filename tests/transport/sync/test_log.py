@@ -49,6 +49,7 @@ def held(log: Log) -> list[bytes]:
     return [bytes(one) for one in index.snapshot().keys(b"", TOP)]
 
 
+@pytest.mark.slow
 async def test_open_reads_what_the_store_has() -> None:
     store, clock = MemoryStore(), Clock()
     frames = [made(n, expires=n % 100) for n in range(3000)]
@@ -141,6 +142,7 @@ async def test_a_store_that_does_not_take_a_frame() -> None:
     assert not log.has(TOPIC, made(2).id)
 
 
+@pytest.mark.slow
 async def test_adding_while_it_opens_and_from_many_tasks() -> None:
     store = MemoryStore()
     await store.add([made(n) for n in range(3000)])

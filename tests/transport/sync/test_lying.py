@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.transport.sync.talk import SALT, loaded, numbered
+from tests.transport.sync.talk import FEWER, SALT, loaded, numbered
 from transport.sync.index import KEY_SIZE, TOP, Border, Key, Snapshot, border_at
 from transport.sync.ranges import (
     MOST_ITEMS,
@@ -144,6 +144,7 @@ def test_keys_were_asked_for_and_something_else_comes() -> None:
             again.answered([said])
 
 
+@pytest.mark.slow
 def test_one_answer_a_round_leads_nowhere() -> None:
     rng = random.Random(5)
     initiator = opened()
@@ -153,6 +154,7 @@ def test_one_answer_a_round_leads_nowhere() -> None:
             initiator.answered(answer(ours, LOW, HIGH, SALT, initiator.request())[:1])
 
 
+@pytest.mark.slow
 def test_a_list_without_end_ends() -> None:
     """Keys that nobody has, for ever: bounded in rounds and in what is remembered."""
     initiator = opened(loaded([]).snapshot())
@@ -174,6 +176,7 @@ def test_a_list_without_end_ends() -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**9), lies=st.floats(0.01, 1.0))
+@FEWER
 def test_whatever_it_says_it_ends(seed: int, lies: float) -> None:
     """A responder that answers at random, sometimes well, out of pieces that look right."""
     rng = random.Random(seed)

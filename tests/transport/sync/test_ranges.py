@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.transport.sync.talk import SALT, Talk, loaded, numbered
+from tests.transport.sync.talk import FEWER, SALT, Talk, loaded, numbered
 from transport.sync.index import TOP, Border, Key, Snapshot, border_at
 from transport.sync.ranges import PIECE, SHORT, Initiator, Keys, Same, Split, answer, cheap
 
@@ -41,6 +41,7 @@ def test_small_sets(common: set[int], ours: set[int], theirs: set[int]) -> None:
     spread=st.sampled_from([1, 3, 1000, 10**12]),
     seed=st.integers(0, 10**6),
 )
+@FEWER
 def test_sets_of_any_proportion(shared: int, ours: int, theirs: int, spread: int, seed: int) -> None:
     rng = random.Random(seed)
     keys = [numbered(rng.getrandbits(60), rng.randrange(spread)) for _ in range(shared + ours + theirs)]
@@ -49,6 +50,7 @@ def test_sets_of_any_proportion(shared: int, ours: int, theirs: int, spread: int
 
 @pytest.mark.slow
 @given(low=st.integers(0, 1000), high=st.integers(0, 1000), seed=st.integers(0, 10**6))
+@FEWER
 def test_nothing_outside_of_the_agreed_range_is_compared(low: int, high: int, seed: int) -> None:
     rng = random.Random(seed)
     ours = [numbered(n) for n in range(2000) if rng.random() < 0.9]
@@ -89,6 +91,7 @@ def test_the_cost_follows_the_difference() -> None:
     assert cost[20_000, 10] < 2 * cost[1000, 10]
 
 
+@pytest.mark.slow
 def test_more_ranges_than_a_message_holds_are_settled_all_the_same() -> None:
     """Every third key differs: hundreds of ranges are open at once."""
     ours = [numbered(n, n) for n in range(9000) if n % 6]

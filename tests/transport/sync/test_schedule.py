@@ -10,6 +10,7 @@ from math import inf
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.transport.sync.talk import FEWER
 from transport.base import PeerId, TopicId
 from transport.sync.schedule import Rhythm, Schedule
 
@@ -187,6 +188,7 @@ def test_who_leaves_is_forgotten_and_greeted_again() -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**6), steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 200)), max_size=30))
+@FEWER
 def test_whatever_happens_nothing_is_lost(seed: int, steps: list[tuple[int, int]]) -> None:
     """Peers come, go, fail and fall behind: counts stay right, and after all that every pair is still met."""
     driver = Driver(seed=seed)
