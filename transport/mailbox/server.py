@@ -116,9 +116,10 @@ class Mailbox:
             self._pace.spend(peer, self._settings.junk, tick)
             raise Refused(Reason.MALFORMED, str(error)) from error
         self._busy += 1
+        now = self._now_ms()
         try:
             outcome = await self._answer(
-                lambda db: self._desk.answer(Asked(db=db, request=request, peer=peer, now=self._now_ms(), tick=tick)),
+                lambda db: self._desk.answer(Asked(db=db, request=request, peer=peer, now=now, tick=tick)),
                 durable=type(request.body) not in READS_ONLY,
             )
         except sqlite3.Error as error:

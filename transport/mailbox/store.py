@@ -58,9 +58,11 @@ class MailboxStore:
         return await self._disk.run(changing, durable=durable)
 
     async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+        now = self._now_ms()  # here, not in the thread: it may be a clock of this trio run
+
         def admitting(db: sqlite3.Connection) -> tuple[list[FrameId], int]:
             try:
-                return keeps.admit(db, frames, self.quotas, self._rooms, self._now_ms())
+                return keeps.admit(db, frames, self.quotas, self._rooms, now)
             except BaseException:
                 self._rooms.clear()
                 raise

@@ -24,7 +24,7 @@ from transport.base import PeerId, TopicId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """Seconds, except `at_once`."""
+    """Seconds, but for `stretch`, `jitter` and `at_once`."""
 
     period: float = 60.0
     slowest: float = 240.0
@@ -35,7 +35,8 @@ class Rhythm:
     behind: float = 1.0
     retry: float = 2.0  # after a first failure, then twice as long each time
     longest_retry: float = 300.0
-    at_once: int = 4  # sessions
+    at_once: int = 4  # sessions; one that runs for longer than `slow` no longer counts: it keeps nobody waiting
+    slow: float = 60.0
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class _Pair:
     failures: int = 0
     not_before: float = -inf
     running: bool = False
+    since: float = -inf  # when it began to run
 
 
 @dataclass(slots=True)

@@ -4,14 +4,14 @@ A session is one stream. It is strictly question and answer, asked by whoever op
 the other side asks, until it says TAKEN. So nothing is ever written that the other is not waiting for, and memory
 per session is a page. Silence is judged by what it follows: who owes an answer and does not give it in time is
 stalling, and that is charged; who has a page and does not come for the next is merely slow, and its session ends
-without a charge when `idle` is over. Every fault ends its session at once; what was received by then is kept.
+without a charge when `idle` is over. A line may be slow as well: each 2 KiB that arrives are worth a second more. Every fault ends its session at once; what was received by then is kept.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +24,10 @@ from transport.network import Network, Stream
 from transport.streams import LENGTH_SIZE, Messages
 from transport.sync.ranges import Lying
 from transport.sync.wire import LIMIT, Message, decode, encode
+
+
+SLOWEST_LINE: Final = 2048.0
+"""Bytes a second. A page over such a line takes its time; a peer that lets it trickle has this to pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class Settings:
     reconciled_each: int = 2
     fetched: int = 64
     fetched_each: int = 16
-    reconciling: int = 8  # sessions that we open; more wait for their turn, as long as `idle`
+    reconciling: int = 32  # sessions that we open; more wait for their turn, as long as `idle`
     fetching: int = 32
     questions: float = 100.0  # a second from one peer, and that many at once; more are answered later
 
@@ -87,6 +91,32 @@ def blame(network: Network, peer: PeerId, error: TransportError) -> None:
         network.charge(peer, charged)
 
 
+class _Metered:
+    """A stream that says how much of it was read."""
+
+    def __init__(self, stream: Stream, arrived: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._arrived = arrived
+
+    @property
+    def peer(self) -> PeerId:
+        return self._stream.peer
+
+    async def receive_some(self, max_bytes: int = 65536) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        self._arrived(len(data))
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+    async def reset(self) -> None:
+        await self._stream.reset()
+
+
 class Line:
     """The messages of one session. One task uses it."""
 
@@ -95,15 +125,16 @@ class Line:
         self.bytes_in = 0
         self.bytes_out = 0
         # Every wait below has a deadline of its own; this one never comes first.
-        self._messages = Messages(stream, limit=LIMIT, deadline=math.inf)
+        self._messages = Messages(_Metered(stream, self._arrived), limit=LIMIT, deadline=math.inf)
         self._answer = settings.answer
         self._idle = settings.idle
+        self._hearing = trio.CancelScope()
 
     async def say(self, *messages: Message) -> None:
         """`Unreachable` if the peer does not take one of these in time: its line may be slow, that costs nothing."""
         for message in messages:
             encoded = encode(message)
-            with trio.move_on_after(self._answer) as scope:
+            with trio.move_on_after(self._answer + len(encoded) / SLOWEST_LINE) as scope:
                 await self._messages.send(encoded)
             if scope.cancelled_caught:
                 raise Unreachable("the peer does not read")
@@ -111,14 +142,17 @@ class Line:
 
     async def hear(self, within: float) -> Message:
         """The next message; `Offended` if it does not come in time, `Refused` if it is not one."""
-        with trio.move_on_after(within) as scope:
+        with trio.move_on_after(within) as self._hearing:
             data = await self._messages.receive()
-        if scope.cancelled_caught:
+        if self._hearing.cancelled_caught:
             raise Offended(Offence.STALLED, f"nothing for {within:.0f} s")
         if data is None:
             raise Unreachable("the peer ended the session")
-        self.bytes_in += LENGTH_SIZE + len(data)
         return decode(data)
+
+    def _arrived(self, size: int) -> None:
+        self.bytes_in += size
+        self._hearing.deadline += size / SLOWEST_LINE
 
     async def wait(self) -> Message:
         """The next question; `Unreachable` if none comes for too long: to be slow is no offence."""

@@ -14,7 +14,7 @@ from transport.conduct import THROTTLE
 from transport.frames import Frame
 from transport.network import Stream
 from transport.sync import wire as sync
-from transport.sync.index import key
+from transport.sync.index import key, key_id
 
 PERIODS = 300.0
 """Seconds: a topic is to be reconciled once a minute, and after a minute or two of silence at most every four."""
@@ -74,31 +74,31 @@ async def test_claims_on_frames_that_never_come(autojump_clock: object) -> None:
         assert await until(lambda: c.read_all(*frames), within=PERIODS)
 
 
+async def dawdle(stream: Stream) -> None:
+    """Has nothing, and pulls what it is offered one by one, as late as is still no offence."""
+    session = Session(stream)
+    assert TOPIC.key is not None
+    mine = prove(TOPIC.key, stream.me, stream.peer)  # type: ignore[attr-defined]
+    while (asked := await session.hear()) is not None:
+        match asked:
+            case sync.Hello():
+                await session.say(sync.Welcome(may_write=True, low=asked.low, high=asked.high, credential=mine))
+            case sync.Compare():
+                await session.say(sync.Compared(answers=(sync.Keys(keys=()),) * len(asked.items)))
+            case sync.Offer():
+                for one in asked.keys:
+                    await trio.sleep(100)
+                    await session.say(sync.Pull(ids=(key_id(one),)))
+                    await session.hear()
+
+
 async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
-    """Insiders answer what C asks as late as they may. C must still find the time for A."""
+    """As many insiders as C opens sessions are slow in every one. C must still find the time for A."""
     async with town() as all_:
         a, c = await all_.honest(), await all_.honest()
-        evils = [all_.villain() for _ in range(10)]
-        for evil in evils:
-
-            async def dawdle(stream: Stream, evil: object = evil) -> None:
-                session = Session(stream)
-                while (asked := await session.hear()) is not None:
-                    await trio.sleep(19)
-                    if isinstance(asked, sync.Hello):
-                        mine = prove_for(stream)
-                        await session.say(
-                            sync.Welcome(may_write=True, low=asked.low, high=asked.high, credential=mine)
-                        )
-                    elif isinstance(asked, sync.Pull | sync.Next):
-                        await session.say(sync.Page(entries=(sync.Absent(),)))
-                    elif isinstance(asked, sync.Compare):
-                        made = [key(all_.frame().expires, all_.frame().id) for _ in range(60)]
-                        await session.say(sync.Compared(answers=(sync.Keys(keys=tuple(sorted(made))),)))
-
-            def prove_for(stream: Stream) -> bytes:
-                return prove(TOPIC.key, stream.me, stream.peer)  # type: ignore[arg-type, attr-defined]
-
+        await c.store_quietly(*(all_.frame() for _ in range(40)))
+        for _ in range(8):
+            evil = all_.villain()
             evil.answer(sync.PROTOCOL, dawdle)
             all_.link(c, evil)
             await evil.gossip_to(c)
@@ -107,6 +107,21 @@ async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
         await trio.sleep(30)
         before = a.network.counted["sync.served_reconcile"]
         assert await until(lambda: a.network.counted["sync.served_reconcile"] > before, within=PERIODS)
+
+
+async def test_asking_to_synchronize_while_sessions_are_slow(autojump_clock: object) -> None:
+    async with town() as all_:
+        a, c = await all_.honest(), await all_.honest()
+        await c.store_quietly(*(all_.frame() for _ in range(40)))
+        for _ in range(8):
+            evil = all_.villain()
+            evil.answer(sync.PROTOCOL, dawdle)
+            all_.link(c, evil)
+            all_.nursery.start_soon(c.mesh.synchronize, evil.me, TOPIC.id)
+        await trio.sleep(10)
+        all_.link(a, c)
+        with trio.fail_after(PERIODS):
+            await c.mesh.synchronize(a.me, TOPIC.id)
 
 
 async def test_coming_and_going_of_a_subscriber(autojump_clock: object) -> None:

@@ -60,6 +60,14 @@ async def test_what_is_being_stored_when_a_topic_is_forgotten_is_forgotten_too(
     assert await world.stored("b") == []
 
 
+HANGS = pytest.mark.xfail(reason="LiveMesh.publish waits for ever when its mesh ends before the frame is stored")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["memory", pytest.param("loopback", marks=HANGS), pytest.param("sockets", marks=[HANGS, pytest.mark.slow])],
+    indirect=True,
+)
 async def test_a_store_that_fails_ends_the_mesh_and_tells_whoever_opened_it(clock: Clock | None, world: World) -> None:
     ended = trio.Event()
 
