@@ -16,6 +16,8 @@ from tests.mesh.control import read_journal
 from tests.mesh.fleet import Fleet, Worker, WorkerError
 from tests.mesh.load import Author, expand
 
+pytestmark = pytest.mark.xdist_group("fleets")
+
 LOSS = 0.2
 HASTE = {"period": 2.0, "slowest": 4.0}
 """How often topics are reconciled in the short runs; the long ones have the time for the default."""

@@ -11,7 +11,7 @@ from tests.mesh.load import Author
 from tests.peers.launch import UnavailableError
 from tests.requirements import require_or_skip
 
-pytestmark = [pytest.mark.peers, pytest.mark.slow]
+pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.xdist_group("fleets")]
 
 KINDS = ["js", "go"]
 ECHO = "/vcd/echo/1"

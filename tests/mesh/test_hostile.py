@@ -13,7 +13,7 @@ from tests.conftest import LONG
 from tests.mesh.conftest import Opening
 from tests.mesh.fleet import Fleet, Worker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fleets")]  # one fleet at a time on a small machine
 
 SCALE = 10 if LONG else 1
 ROOM = 24 << 20  # bytes that a node may grow by under a flood, whatever its length

@@ -15,6 +15,8 @@ import trio
 from tests.mesh.conftest import Opening
 from tests.mesh.fleet import Fleet, Worker
 
+pytestmark = pytest.mark.xdist_group("fleets")
+
 MINUTES = float(os.environ.get("VCD_MESH_SOAK", "30"))
 ROUND = 30.0  # seconds
 RATE = 4.0  # frames a second from each node

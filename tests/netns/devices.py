@@ -59,7 +59,7 @@ class Device:
         assert self._process.stdin is not None
         await self._process.stdin.send_all(json.dumps(command).encode() + b"\n")
 
-    async def until(self, name: str, within: float = 20.0, since: int = 0, **values: Any) -> Any:
+    async def until(self, name: str, within: float = 60.0, since: int = 0, **values: Any) -> Any:
         """The value that it told under this name, together with these values; since so many lines."""
         with trio.move_on_after(within):
             while True:
@@ -73,14 +73,14 @@ class Device:
         """The newest it said of its link to a peer."""
         return next((event["link"] for event in reversed(self.told) if event.get("peer") == peer), "")
 
-    async def until_link(self, peer: PeerId, *links: str, within: float = 30.0) -> None:
+    async def until_link(self, peer: PeerId, *links: str, within: float = 60.0) -> None:
         with trio.move_on_after(within):
             while self.link(peer) not in links:
                 await self._more()
             return
         raise AssertionError(f"{self.machine.namespace}: {self.link(peer)!r}, not {links}: {self.told[-8:]}")
 
-    async def echo(self, peer: PeerId, size: int, within: float = 30.0) -> float:
+    async def echo(self, peer: PeerId, size: int, within: float = 60.0) -> float:
         """Seconds that so many bytes took there and back."""
         since = len(self.told)
         await self.tell(echo=peer, size=size)

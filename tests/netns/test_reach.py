@@ -48,28 +48,23 @@ async def test_devices_of_one_network_find_each_other() -> None:
                 assert "mdns.found" not in await other.counters()
 
 
-async def test_two_nats_and_a_relay() -> None:
-    """No way between them but the relay; bytes arrive both ways."""
-    async with two_nats() as scene:
-        await scene.left.tell(keep=scene.right.peer, addresses=[scene.relayed])
-        await scene.left.until_link(scene.right.peer, RELAYED)
-        await scene.right.until_link(scene.left.peer, RELAYED)
-        await scene.left.echo(scene.right.peer, 1 << 20)
-        await scene.right.echo(scene.left.peer, 1 << 20)
-        assert (await scene.relay.counters())["relay.bytes"] > 4 << 20
-        assert scene.left.link(scene.right.peer) == RELAYED
-
-
 async def test_hole_punching_through_two_nats() -> None:
     tried = await attempt(Nat.KEEPING, Nat.KEEPING)
     assert tried["direct"], tried
 
 
-async def test_found_by_its_record_and_found_again_after_it_moved() -> None:
-    """Nobody is told an address: the record at the point leads to the relay; the device moves, and comes back."""
+async def test_through_a_relay_found_by_its_record_and_found_again_after_it_moved() -> None:
+    """Two NATs, no way but the relay, and nobody is told an address: the record at the point leads there.
+
+    Bytes go both ways. Then one device moves behind a third NAT, and is reached again.
+    """
     async with two_nats(points=True) as scene:
         await scene.left.tell(keep=scene.right.peer, addresses=[])
         await scene.left.until_link(scene.right.peer, RELAYED)
+        await scene.right.until_link(scene.left.peer, RELAYED)
+        await scene.left.echo(scene.right.peer, 1 << 20)
+        await scene.right.echo(scene.left.peer, 1 << 20)
+        assert (await scene.relay.counters())["relay.bytes"] > 4 << 20
         since = len(scene.left.told)
         scene.right.machine.move(scene.net.nat("elsewhere"))
         await scene.left.until("link", 30, since, link=AWAY, peer=scene.right.peer)
@@ -81,7 +76,6 @@ async def test_found_by_its_record_and_found_again_after_it_moved() -> None:
 @pytest.mark.parametrize(
     ("left", "right", "direct"),
     [
-        (Nat.RESETTING, Nat.RESETTING, True),
         (Nat.KEEPING, Nat.RESETTING, True),
         (Nat.MAPPING, Nat.MAPPING, True),
         (Nat.MAPPING, Nat.RESETTING, True),
@@ -91,7 +85,10 @@ async def test_found_by_its_record_and_found_again_after_it_moved() -> None:
     ],
 )
 async def test_which_nats_are_passed(left: Nat, right: Nat, direct: bool) -> None:
-    """A NAT with random ports per destination is not; the relayed connection stays and works."""
+    """A NAT with random ports per destination is not; the relayed connection stays and works.
+
+    Two that answer with resets are left out: whether two packets cross is chance (docs/network.md).
+    """
     tried = await attempt(left, right)
     assert tried["direct"] is direct, tried
 

@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -179,3 +180,7 @@ class Machine:
     def command(self, *command: str) -> Sequence[str]:
         """To run this in there."""
         return ("ip", "netns", "exec", self.namespace, *command)
+
+
+if __name__ == "__main__":  # for scripts: is it possible here?
+    sys.exit(missing() or 0)

@@ -111,11 +111,13 @@ def test_junk_is_not_a_credential(junk: bytes) -> None:
     assert not judged(junk)
 
 
+@pytest.mark.slow
 @given(st.sampled_from([1, 2, 3]), st.binary(min_size=300, max_size=300), st.sampled_from([150, 97, 101, 251, 198]))
 def test_whatever_has_the_shape_is_still_not_signed(kind: int, junk: bytes, size: int) -> None:
     assert not judged(bytes([kind]) + junk[: size - 1])
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(RIGHTS),
     st.sampled_from([None, ALICE, BOB]),

@@ -110,6 +110,7 @@ def test_peer_ids_are_libp2p_s_own() -> None:
         assert ID.from_pubkey(theirs.public_key).to_base58() == peer_id(ours.public)
 
 
+@pytest.mark.slow  # loads libp2p
 @given(data=st.binary(max_size=64))
 def test_base58_is_libp2p_s_own(data: bytes) -> None:
     from libp2p.peer.id import ID

@@ -51,7 +51,7 @@ class Source(enum.Enum):
     STATIC = "the caller"
     MDNS = "the local network"
     RECORD = "a record signed by the peer"
-    OBSERVED = "a connection from there"
+    OBSERVED = "somebody who saw the peer there"
 
 
 _REACH: Final[tuple[tuple[IPNetwork, Reach | None], ...]] = tuple(

@@ -15,6 +15,9 @@ which is nearly nothing. Above that the wait grows, up to `Pace.longest`, until 
 nodes of a mesh see about the same traffic, so they slow down together, without a word about it; two nodes on one
 link keep the short wait much longer than ten nodes with nine links each.
 
+A machine with too much to do wakes us late, and then writes and reads are few for a bad reason. So nothing
+waits less than that lateness (`Pace.woken`): what comes late anyway may as well come together.
+
 Forwarding waits, too (`Pace.hold`), from a quarter of the budget on: what we publish goes to all peers directly, so
 in the usual mesh, where all are connected, forwarding brings most of them nothing new. A few milliseconds, a
 different number each time, are enough to hear that a peer has a message already, and not to send it; the rest goes
@@ -100,7 +103,18 @@ def decode(data: bytes) -> list[Item]:
 class Pace:
     """How long is waited for company: see the module's docstring."""
 
-    __slots__ = ("_at", "_began", "_level", "_wait", "budget", "longest", "longest_hold", "shortest")
+    __slots__ = (
+        "_at",
+        "_began",
+        "_late",
+        "_level",
+        "_wait",
+        "_woken_at",
+        "budget",
+        "longest",
+        "longest_hold",
+        "shortest",
+    )
 
     _SMOOTHING: Final = 0.25  # seconds over which the rate is measured
     _REACTION: Final = 0.5  # seconds in which the wait follows the rate: twice the above, so that it does not swing
@@ -108,6 +122,7 @@ class Pace:
     def __init__(self, *, budget: float, shortest: float, longest: float, longest_hold: float) -> None:
         self.budget, self.shortest, self.longest, self.longest_hold = budget, shortest, longest, longest_hold
         self._level = self._at = self._began = 0.0
+        self._late = self._woken_at = 0.0
         self._wait = shortest
 
     def spent(self, events: int, now: float) -> None:
@@ -115,13 +130,20 @@ class Pace:
         self._level = self._level * math.exp((self._at - now) / self._SMOOTHING) + events
         self._at = now
 
+    def woken(self, late: float, now: float) -> None:
+        """A batch was taken out so much later than it was due."""
+        share = math.exp((self._woken_at - now) / self._REACTION)
+        self._late = self._late * share + late * (1 - share)
+        self._woken_at = now
+
     def rate(self, now: float) -> float:
         """Writes and reads per second on this node's links."""
         return self._level * math.exp((self._at - now) / self._SMOOTHING) / self._SMOOTHING
 
     def hold(self, now: float) -> float:
         """For what is forwarded; to be varied at random."""
-        return min(max(self.rate(now) / self.budget - 0.25, 0.0), 1.0) * self.longest_hold
+        busy = min(max(self.rate(now) / self.budget - 0.25, 0.0), 1.0) * self.longest_hold
+        return max(busy, min(self._lateness(now), self.longest_hold))
 
     def wait(self, now: float) -> float:
         """For a batch that begins now. Changes by a part of the time since the last one, so it fits every rate."""
@@ -130,7 +152,11 @@ class Pace:
         self._began = now
         wait = self._wait + period * excess * period / self._REACTION
         self._wait = min(max(wait, self.shortest), self.longest)
-        return self._wait
+        return max(self._wait, min(self._lateness(now), self.longest))
+
+    def _lateness(self, now: float) -> float:
+        """Of late; what was long ago says nothing."""
+        return self._late * math.exp(min(self._woken_at + 2 * self._REACTION - now, 0.0) / self._REACTION)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Settings:
 
     router: routing.Settings = field(default_factory=routing.Settings)
     heartbeat: float = 1.0
-    budget: float = 200.0  # writes and reads above which frames wait longer: see batch.Pace
+    budget: float = 300.0  # writes and reads above which frames wait longer: see batch.Pace
     shortest_wait: float = 0.0025
     longest_wait: float = 0.1
     longest_hold: float = 0.04
@@ -81,14 +81,21 @@ class _Link:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Reader:
-    """A stream on which a peer sends to us, and what the peer has used of its share."""
+class _Share:
+    """What a peer may send. Kept while it is connected, whatever it does with its streams."""
 
     bytes: Bucket
     messages: Bucket
     controls: Bucket
     replays: Bucket
     charged_at: float = -math.inf
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """A stream on which a peer sends to us."""
+
+    share: _Share
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the read that is going on
     busy: bool = False
     replaced: bool = False
@@ -120,6 +127,7 @@ class Gossip:
         self._batcher = Batcher(self._pace)
         self._links: dict[PeerId, _Link] = {}
         self._readers: dict[PeerId, _Reader] = {}
+        self._shares: dict[PeerId, _Share] = {}
         self._running = False
         self._room = trio.Event()  # set when an outbox is no longer full; then there is a new one
         self._alarm = trio.Event()  # set when a batch is due before `_alarm_at`; then there is a new one
@@ -190,9 +198,25 @@ class Gossip:
         if link is not None:
             link.scope.cancel()
             self._make_room()
+        self._forget(peer)
+
+    def _forget(self, peer: PeerId) -> None:
         # If it is back already, it may have told us its subscriptions on the new connection: they must stay.
         if not self._network.connected(peer):
             self._router.peer_down(peer)
+            self._shares.pop(peer, None)
+
+    def _share(self, peer: PeerId) -> _Share:
+        share = self._shares.get(peer)
+        if share is None:
+            now, settings = trio.current_time(), self._set
+            share = self._shares[peer] = _Share(
+                bytes=Bucket(settings.bytes_rate, settings.bytes_burst, now),
+                messages=Bucket(settings.message_rate, settings.message_burst, now),
+                controls=Bucket(settings.control_rate, settings.control_burst, now),
+                replays=Bucket(settings.replay_rate, settings.replay_burst, now),
+            )
+        return share
 
     # ------------------------------------------------------------ writing
 
@@ -274,21 +298,11 @@ class Gossip:
         if not self._running:
             await stream.reset()
             return
-        now = trio.current_time()
-        settings = self._set
-        reader = _Reader(
-            bytes=Bucket(settings.bytes_rate, settings.bytes_burst, now),
-            messages=Bucket(settings.message_rate, settings.message_burst, now),
-            controls=Bucket(settings.control_rate, settings.control_burst, now),
-            replays=Bucket(settings.replay_rate, settings.replay_burst, now),
-        )
         earlier = self._readers.get(peer)
-        if earlier is not None:  # what the peer has used of its share stays used
+        if earlier is not None:
             earlier.replaced = True
             earlier.scope.cancel()
-            reader.bytes, reader.messages = earlier.bytes, earlier.messages
-            reader.controls, reader.replays = earlier.controls, earlier.replays
-        self._readers[peer] = reader
+        reader = self._readers[peer] = _Reader(share=self._share(peer))
         self._router.renew(peer)
         try:
             await self._read(peer, reader, stream)
@@ -301,8 +315,8 @@ class Gossip:
         finally:
             if self._readers.get(peer) is reader:
                 del self._readers[peer]
-                if peer not in self._links and not self._network.connected(peer):
-                    self._router.peer_down(peer)
+                if peer not in self._links:
+                    self._forget(peer)
             with trio.CancelScope(shield=True):
                 await stream.reset()
 
@@ -319,12 +333,12 @@ class Gossip:
                 return
             reader.busy = True
             self._pace.spent(1, trio.current_time())
-            await self._ration(peer, reader, reader.bytes.take(len(data), trio.current_time()))
+            await self._ration(peer, reader.share, reader.share.bytes.take(len(data), trio.current_time()))
             for body in frames.feed(data):
-                await self._handle(peer, reader, body)
+                await self._handle(peer, reader.share, body)
             reader.busy = False
 
-    async def _handle(self, peer: PeerId, reader: _Reader, body: bytes) -> None:
+    async def _handle(self, peer: PeerId, share: _Share, body: bytes) -> None:
         penalty = self._network.penalty(peer)
         if penalty > 0:
             await trio.sleep(penalty)
@@ -332,28 +346,28 @@ class Gossip:
         now = trio.current_time()
         if rpc.publish:
             self._network.count("gossip.messages_in", len(rpc.publish))
-            await self._ration(peer, reader, reader.messages.take(len(rpc.publish), now))
+            await self._ration(peer, share, share.messages.take(len(rpc.publish), now))
         if rpc.controls:
-            await self._ration(peer, reader, reader.controls.take(rpc.controls, now))
+            await self._ration(peer, share, share.controls.take(rpc.controls, now))
         delivered = deque(self._do(self._router.receive(peer, rpc, now)))
         try:
             while delivered:
-                await self._take(delivered[0], reader)
+                await self._take(delivered[0], share)
                 delivered.popleft()
         finally:
             for left in delivered:
                 self._router.withdraw(left.message.id)
 
-    async def _ration(self, peer: PeerId, reader: _Reader, wait: float) -> None:
+    async def _ration(self, peer: PeerId, share: _Share, wait: float) -> None:
         if wait <= 0:
             return
         now = trio.current_time()
-        if now - reader.charged_at >= 1.0:
-            reader.charged_at = now
+        if now - share.charged_at >= 1.0:
+            share.charged_at = now
             self._network.charge(peer, Offence.FLOOD)
         await trio.sleep(wait)
 
-    async def _take(self, deliver: Deliver, reader: _Reader) -> None:
+    async def _take(self, deliver: Deliver, share: _Share) -> None:
         """The way of a message that is new: judge, forward, hand over."""
         message, source = deliver.message, deliver.source
         topic = topic_named(message.topic)
@@ -370,7 +384,7 @@ class Gossip:
         if findings.offence is not None:
             self._network.charge(source, findings.offence)
         elif findings.verdict is not routing.Verdict.ACCEPT and findings.known:
-            if reader.replays.take(1, trio.current_time()) > 0:
+            if share.replays.take(1, trio.current_time()) > 0:
                 self._network.charge(source, Offence.REPLAY)
         try:
             await self._hand_over(topic, findings, source)
@@ -487,7 +501,10 @@ class Gossip:
             self._alarm = trio.Event()
             with trio.move_on_at(self._alarm_at):
                 await self._alarm.wait()
-            self._send(self._batcher.ready(trio.current_time()))
+            now = trio.current_time()
+            if now >= self._alarm_at:
+                self._pace.woken(now - self._alarm_at, now)
+            self._send(self._batcher.ready(now))
 
     async def _heartbeats(self) -> None:
         while True:

@@ -5,10 +5,16 @@ memory or the process (docs/libp2p.md lists each, with its test):
 
     settings   every number that may be turned, with the reason for its value
     mends      what is changed inside the library, as a table: name, hazard, the private names it leans on
-    yamux      the library's Yamux with windows that are enforced and one system call per frame
+    yamux      Yamux behind the library's interfaces: windows that are enforced, one writer that nobody cuts short
+    flow       one stream of it
     noise      the library's Noise with a gate: who may come in, how many at once, and for how long they may try
     domain     the crash domain: builds the library's host, notices its death, builds it again
-    streams    the library's streams as `network.Stream`; slots, limits, handlers that cannot hurt
+    serving    streams that come in: slots, limits, handlers that cannot hurt
+    negotiation  what a stream speaks: multistream-select in one round trip
+    door       listening, and inbound connections until they are usable
+    swarm      the library's swarm and host, with what loses peers replaced by overriding
+    feeds      telling others what happened, in order, in bounded space
+    lock, logs   one process per identity; the library's warnings in our log
     links      who is connected, by which connections, and which of them is alive: pings
     dialing    who is dialed when: a plan per peer, without a clock or a socket of its own
     addresses  which addresses we tell others, from the machine's real interfaces

@@ -149,6 +149,10 @@ class Roster:
         entry = self._entry(peer, now)
         entry.dialing = False
         entry.addresses = (address, *(other for other in entry.addresses if other != address))
+        if entry.link is Link.DIALING:  # it was lost again before the dial ended
+            if entry.kept and entry.retry_at is None:
+                entry.retry_at = now + self._settings.first_backoff
+            self._set(entry, Link.AWAY, now)
 
     def failed(self, peer: PeerId, trouble: str, now: float) -> None:
         entry = self._entry(peer, now)

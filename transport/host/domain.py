@@ -149,22 +149,27 @@ class Domain:
         try:
             async with background_trio_service(swarm):
                 await self._start_listening(swarm)
-                async with trio.open_nursery() as nursery:
-                    life = Life(host, nursery)
-                    async with AsyncExitStack() as stack:
-                        self._life = life
-                        for index, extension in enumerate(self._extensions):
-                            await stack.enter_async_context(extension(_Site(life, self._network, index)))
-                        nursery.start_soon(self._dial_those_due, life)
-                        if not self._begun:
-                            self._begun = True
-                            task_status.started()
-                        await self._stopping.wait()
-                    nursery.cancel_scope.cancel()
+                try:
+                    async with trio.open_nursery() as nursery:
+                        await self._spend(Life(host, nursery), task_status)
+                finally:
+                    self._life = None  # its nursery takes no more tasks
         finally:
-            self._life = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.stop_limit / 2):
                 await self._close(host, swarm)
+
+    async def _spend(self, life: Life, task_status: Any) -> None:
+        """From the moment that it listens until it is to stop."""
+        self._life = life
+        async with AsyncExitStack() as stack:
+            for index, extension in enumerate(self._extensions):
+                await stack.enter_async_context(extension(_Site(life, self._network, index)))
+            life.nursery.start_soon(self._dial_those_due, life)
+            if not self._begun:
+                self._begun = True
+                task_status.started()
+            await self._stopping.wait()
+        life.nursery.cancel_scope.cancel()
 
     async def _start_listening(self, swarm: GuardedSwarm) -> None:
         await swarm.event_background_nursery_created.wait()

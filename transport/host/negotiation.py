@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from transport.base import Unreachable
 
 if TYPE_CHECKING:
-    from transport.host.yamux import Flow
+    from transport.host.flow import Flow
 
 _NAME: Final = b"/multistream/1.0.0\n"
 _NOT_AVAILABLE: Final = b"na\n"

@@ -29,12 +29,13 @@ from transport.host.dialing import Roster
 from transport.host.domain import Domain
 from transport.host.extension import Extension
 from transport.host.feeds import EventFeed, StateFeed
+from transport.host.flow import Flow
 from transport.host.links import Links
 from transport.host.lock import single_instance
 from transport.host.logs import LibraryLog
 from transport.host.serving import Serving
 from transport.host.settings import DEFAULTS, HostSettings
-from transport.host.yamux import Flow, Session
+from transport.host.yamux import Session
 from transport.network import PeerEvent, Stream, StreamHandler
 from transport.signing import SigningKey, peer_id
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from libp2p.host.basic_host import BasicHost
     from libp2p.network.stream.net_stream import NetStream
 
-    from transport.host.yamux import Flow
+    from transport.host.flow import Flow
 
 log = logging.getLogger("vcd.transport")
 

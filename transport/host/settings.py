@@ -43,6 +43,9 @@ class HostSettings:
     most_inbound: int = 128  # inbound streams of one connection
     most_outbound: int = 128  # outbound ones: within the 256 that other implementations allow
     most_per_protocol: int = 64  # inbound streams of one peer served for one protocol
+    most_streams_a_second: float = 300.0  # inbound on one connection; four times as many at once
+    most_pings_a_second: float = 20.0
+    most_stray_a_second: float = float(8 << 20)  # bytes for streams that are gone: some are always on their way
     stream_window: int = 256 << 10  # what Yamux grants every stream at birth
     most_window: int = 1 << 20  # what a stream that is read fast may grow to
     most_unread: int = 8 << 20  # received and not read, over all streams of a connection

@@ -29,9 +29,10 @@ from libp2p.transport.upgrader import TransportUpgrader
 
 from transport.base import Address, PeerId, TransportError
 from transport.host.door import Door, DoorTCP
+from transport.host.flow import Flow
 from transport.host.noise import BulkSession, GatedNoise, key_pair
 from transport.host.settings import HostSettings
-from transport.host.yamux import Flow, Session, Watcher
+from transport.host.yamux import Session, Watcher
 from transport.signing import SigningKey
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ wire is the same, and the library's swarm cannot tell the difference.
 
 A `Session` is one connection. Two tasks live in it: one reads the connection and takes frames apart without ever
 waiting for anybody, one writes whatever has been queued since it last wrote. Everything else is plain calls that
-change the state at once. A `Flow` is one stream; it is a `network.Stream`, and what the library calls a muxed
-stream as well.
+change the state at once. A stream is a `Flow` (`transport.host.flow`).
 
 What a peer can make us hold, and what happens beyond:
 
@@ -17,15 +16,14 @@ What a peer can make us hold, and what happens beyond:
                                  `most_unread` over all streams; beyond: the fullest stream is reset, the peer charged
     bytes queued, not taken      writers wait; replies to the peer itself: up to `most_unsent`, then the connection ends
     inbound streams              `most_inbound`; `most_negotiating` of them not yet accepted; beyond: reset, charged
+    new streams, pings, bytes for streams that are gone: by rate; beyond: refused, unanswered, and charged
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import struct
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 from libp2p.abc import IMuxedConn, IMuxedStream
@@ -34,15 +32,27 @@ from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
-    MuxedStreamClosed,
-    MuxedStreamEOF,
     MuxedStreamError,
-    MuxedStreamReset,
 )
 from noise.exceptions import NoiseInvalidMessage  # type: ignore[import-untyped]  # it has none
 
-from transport.base import PeerId, Unreachable
-from transport.conduct import Offence
+from transport.base import PeerId
+from transport.conduct import Bucket, Offence
+from transport.host.flow import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    PING,
+    RST,
+    SYN,
+    UNSENT_ENOUGH,
+    WINDOW,
+    Flow,
+    Signal,
+    Violation,
+)
 from transport.host.logs import kind
 from transport.host.settings import HostSettings
 
@@ -54,13 +64,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vcd.transport")
 
-_HEADER: Final = struct.Struct(">BBHII")  # version, type, flags, stream, length
-DATA, WINDOW, PING, GO_AWAY = range(4)
-SYN, ACK, FIN, RST = 1, 2, 4, 8
-_MOST_DATA: Final = (64 << 10) - _HEADER.size  # of one frame: other implementations take no more
-_UNSENT_ENOUGH: Final = 128 << 10  # writers wait while more than this is queued
-_FIRST_WINDOW: Final = 256 << 10  # by the specification, both ways
 _PROTOCOL_ERROR: Final = 1
+_BURST: Final = 4  # seconds' worth of anything that is limited by rate may come at once
 _LAST_ID: Final = 0xFFFFFFFE
 _BROKEN_LINE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, RawConnError, IOException, OSError)
 
@@ -72,210 +77,6 @@ class Watcher(Protocol):
     def closed(self, session: Session) -> None: ...
     def charge(self, peer: PeerId, offence: Offence) -> None: ...
     def count(self, name: str, amount: int = 1) -> None: ...
-
-
-class _Violation(Exception):
-    """The peer broke the protocol; the connection ends."""
-
-
-class _Signal:
-    """Wakes all who wait for a state to change; they look again."""
-
-    __slots__ = ("_lot",)
-
-    def __init__(self) -> None:
-        self._lot = trio.lowlevel.ParkingLot()
-
-    async def wait(self) -> None:
-        await self._lot.park()
-
-    def wake(self) -> None:
-        if self._lot:
-            self._lot.unpark_all()
-
-
-class Flow(IMuxedStream):
-    """One stream. One task reads, one writes; `close` and `reset` may come from any."""
-
-    def __init__(self, session: Session, stream_id: int, *, inbound: bool) -> None:
-        self.session = session
-        self.muxed_conn = session
-        self.stream_id = stream_id
-        self.inbound = inbound
-        self.accepted = not inbound
-        self.buffer = bytearray()
-        self.ended = False  # the peer will send no more
-        self.finished = False  # we will send no more
-        self.broken = False
-        self.left = False
-        self.readers = 0
-        self.idle_since = trio.current_time()
-        self._granted = _FIRST_WINDOW  # what the peer may still send
-        self._target = session.settings.stream_window
-        self._allowed = _FIRST_WINDOW  # what we may still send
-        self._last_grant = -math.inf
-        self._readable, self._writable = _Signal(), _Signal()
-
-    # ------------------------------------------------ network.Stream
-
-    @property
-    def peer(self) -> PeerId:
-        return self.session.peer
-
-    async def receive_some(self, max_bytes: int = 65536) -> bytes:
-        self.readers += 1
-        try:
-            while not self.buffer:
-                if self.ended or self.broken:
-                    await trio.lowlevel.checkpoint()
-                    return b""
-                await self._readable.wait()
-        finally:
-            self.readers -= 1
-            self.idle_since = trio.current_time()
-        if len(self.buffer) <= max_bytes:
-            data = bytes(self.buffer)
-            self.buffer.clear()
-        else:
-            data = bytes(self.buffer[:max_bytes])
-            del self.buffer[:max_bytes]
-        self.session.unread -= len(data)
-        self._grant()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        return data
-
-    async def send_all(self, data: bytes) -> None:
-        session, sent, total = self.session, 0, len(data)
-        while sent < total:
-            while self._allowed <= 0 or session.unsent > _UNSENT_ENOUGH:
-                self._check_writable()
-                with trio.move_on_after(session.settings.stall_limit) as scope:
-                    await (self._writable if self._allowed <= 0 else session.room).wait()
-                if scope.cancelled_caught:
-                    session.watcher.count("host.stalled")
-                    self.tear()
-            self._check_writable()
-            size = min(self._allowed, _MOST_DATA, total - sent)
-            session.queue(_HEADER.pack(0, DATA, 0, self.stream_id, size), data[sent : sent + size])
-            self._allowed -= size
-            sent += size
-        await trio.lowlevel.checkpoint()
-
-    async def close(self) -> None:
-        self.finish()
-
-    async def reset(self) -> None:
-        self.tear()
-
-    # ------------------------------------------------ the same, for the library
-
-    async def read(self, n: int | None = None) -> bytes:
-        """At most `n` bytes; whatever is there for None or -1."""
-        if n == 0:
-            return b""
-        data = await self.receive_some(n if n is not None and n > 0 else 1 << 30)
-        if data:
-            return data
-        if self.broken:
-            raise MuxedStreamReset("the stream was reset")
-        raise MuxedStreamEOF("the stream ended")
-
-    async def write(self, data: bytes) -> None:
-        try:
-            await self.send_all(data)
-        except Unreachable as error:
-            raise (MuxedStreamReset if self.broken else MuxedStreamClosed)(str(error)) from error
-
-    def set_deadline(self, ttl: int) -> None:  # noqa: ARG002 - the library's interface
-        raise MuxedStreamError("deadlines are trio's")
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        return self.session.get_remote_address()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    # ------------------------------------------------ without waiting
-
-    def unread(self, data: bytes) -> None:
-        """Put back what was read too far."""
-        self.buffer[:0] = data
-        self.session.unread += len(data)
-
-    def finish(self) -> None:
-        if not (self.finished or self.broken):
-            self.finished = True
-            self.idle_since = trio.current_time()
-            self.session.queue(_HEADER.pack(0, WINDOW, FIN, self.stream_id, 0))
-            self._writable.wake()
-            if self.ended:
-                self.session.forget(self)
-
-    def tear(self) -> None:
-        """Reset. What was received and not read is gone."""
-        if not self.broken and not (self.finished and self.ended):
-            self.session.queue(_HEADER.pack(0, WINDOW, RST, self.stream_id, 0))
-        self.snap()
-
-    def snap(self) -> None:
-        """Broken from outside."""
-        self.broken = True
-        self.session.forget(self)
-        self.drop_buffer()
-        self._readable.wake()
-        self._writable.wake()
-
-    def drop_buffer(self) -> None:
-        self.session.unread -= len(self.buffer)
-        self.buffer.clear()
-
-    def leave(self) -> None:
-        """Nobody will read or write any more: end our half, and drop what still comes until the peer ends its own."""
-        self.left = True
-        self.drop_buffer()
-        self.finish()
-
-    def on_data(self, data: bytes | memoryview) -> None:
-        self._granted -= len(data)
-        if self._granted < 0:
-            raise _Violation("more than was granted")
-        if self.left:
-            return
-        self.buffer += data
-        self.session.unread += len(data)
-        self._readable.wake()
-
-    def on_window(self, increment: int) -> None:
-        self._allowed += increment
-        self._writable.wake()
-
-    def on_end(self) -> None:
-        self.ended = True
-        self._readable.wake()
-        if self.finished:
-            self.session.forget(self)
-
-    def _check_writable(self) -> None:
-        if self.broken:
-            raise Unreachable("the stream is broken")
-        if self.finished:
-            raise Unreachable("the stream is closed")
-
-    def _grant(self) -> None:
-        """Let the peer send more once half of the window has been read; more and more while it is read fast."""
-        if self.ended or self.broken:
-            return
-        gap = self._target - self._granted - len(self.buffer)
-        if gap * 2 < self._target:
-            return
-        now = trio.current_time()
-        if now - self._last_grant < 4 * max(self.session.round_trip or 0.0, 0.01):
-            larger = min(self._target * 2, self.session.settings.most_window)
-            gap += larger - self._target
-            self._target = larger
-        self._last_grant = now
-        self._granted += gap
-        self.session.queue(_HEADER.pack(0, WINDOW, 0, self.stream_id, gap))
 
 
 class Session(IMuxedConn):
@@ -295,7 +96,7 @@ class Session(IMuxedConn):
         self.last_heard = self.since
         self.round_trip: float | None = None
         self.unread = 0
-        self.room, self._work, self._slot = _Signal(), _Signal(), _Signal()
+        self.room, self._work, self._slot = Signal(), Signal(), Signal()
         self._out = bytearray()
         self._sending = 0
         self._ending = ""
@@ -305,6 +106,9 @@ class Session(IMuxedConn):
         self._pings: dict[int, tuple[float, trio.Event]] = {}
         self._ping_id = 0
         self._scope = trio.CancelScope()
+        self._new_rate = _bucket(settings.most_streams_a_second, self.since)
+        self._ping_rate = _bucket(settings.most_pings_a_second, self.since)
+        self._stray_rate = _bucket(settings.most_stray_a_second, self.since)
 
     # ------------------------------------------------ what the library asks
 
@@ -367,7 +171,7 @@ class Session(IMuxedConn):
         """Begin to end; `start` does the rest."""
         if not self._ending:
             self._end(why)
-            self.queue(_HEADER.pack(0, GO_AWAY, 0, 0, code))
+            self.queue(HEADER.pack(0, GO_AWAY, 0, 0, code))
             self._scope.deadline = trio.current_time() + self.settings.close_limit
 
     async def open_stream(self) -> Flow:
@@ -380,7 +184,7 @@ class Session(IMuxedConn):
         self._next_id += 2
         self._outbound += 1
         self.flows[flow.stream_id] = flow
-        self.queue(_HEADER.pack(0, WINDOW, SYN, flow.stream_id, 0))
+        self.queue(HEADER.pack(0, WINDOW, SYN, flow.stream_id, 0))
         await trio.lowlevel.checkpoint_if_cancelled()
         return flow
 
@@ -409,7 +213,7 @@ class Session(IMuxedConn):
         nonce, answered = self._ping_id, trio.Event()
         self._pings[nonce] = trio.current_time(), answered
         try:
-            self.queue(_HEADER.pack(0, PING, SYN, 0, nonce))
+            self.queue(HEADER.pack(0, PING, SYN, 0, nonce))
             with trio.move_on_after(limit):
                 await answered.wait()
             return answered.is_set() and self.alive
@@ -465,7 +269,7 @@ class Session(IMuxedConn):
                 rest = self._take_apart(rest + data if rest else data)
                 await trio.lowlevel.checkpoint()
             self._end("ended by the peer")
-        except (_Violation, NoiseInvalidMessage) as error:
+        except (Violation, NoiseInvalidMessage) as error:
             self.watcher.count("host.violations")
             self.watcher.charge(self.peer, Offence.MALFORMED)
             self.shut(f"the peer broke the protocol: {error}", _PROTOCOL_ERROR)
@@ -521,17 +325,17 @@ class Session(IMuxedConn):
     def _take_apart(self, data: bytes) -> bytes:
         """Act on all whole frames; what is left of the last one."""
         start, size, view = 0, len(data), memoryview(data)
-        while size - start >= _HEADER.size:
-            version, kind, flags, stream_id, length = _HEADER.unpack_from(data, start)
+        while size - start >= HEADER.size:
+            version, kind, flags, stream_id, length = HEADER.unpack_from(data, start)
             if version != 0 or kind > GO_AWAY:
-                raise _Violation("not Yamux")
-            body = start + _HEADER.size
+                raise Violation("not Yamux")
+            body = start + HEADER.size
             start = body
             if kind == DATA:
                 if length > self.settings.most_window:
-                    raise _Violation("a frame larger than any window")
+                    raise Violation("a frame larger than any window")
                 if size - body < length:
-                    return data[body - _HEADER.size :]
+                    return data[body - HEADER.size :]
                 start = body + length
             if kind in {DATA, WINDOW}:
                 self._on_stream(kind, flags, stream_id, length, view[body:start])
@@ -539,16 +343,18 @@ class Session(IMuxedConn):
                 self._on_ping(flags, length)
             else:
                 self.shut(f"the peer is leaving ({length})")
-        if self.unsent > self.settings.most_unsent + _UNSENT_ENOUGH * 2:
-            raise _Violation("asks and does not take answers")
+        if self.unsent > self.settings.most_unsent + UNSENT_ENOUGH * 2:
+            raise Violation("asks and does not take answers")
         return data[start:]
 
     def _on_stream(self, kind: int, flags: int, stream_id: int, length: int, body: memoryview) -> None:
         if flags & SYN and not self._on_new(stream_id):
             return
         flow = self.flows.get(stream_id)
-        if flow is None:
-            return  # it was reset or ended here while this was on its way
+        if flow is None:  # it was reset or ended here while this was on its way
+            if self._stray_rate.take(len(body), self.last_heard):
+                self._flooded("host.stray_floods")
+            return
         if flags & RST:
             flow.snap()
             return
@@ -563,26 +369,34 @@ class Session(IMuxedConn):
 
     def _on_new(self, stream_id: int) -> bool:
         if stream_id == 0 or stream_id in self.flows or (stream_id & 1) == (self._next_id & 1):
-            raise _Violation("a stream id that is not the peer's to choose")
+            raise Violation("a stream id that is not the peer's to choose")
         if self._ending:
             return False
         settings = self.settings
-        if self._inbound >= settings.most_inbound or self._negotiating >= settings.most_negotiating:
-            self.watcher.count("host.streams_refused")
-            self.watcher.charge(self.peer, Offence.FLOOD)
-            self.queue(_HEADER.pack(0, WINDOW, RST, stream_id, 0))
+        too_fast = self._new_rate.take(1, self.last_heard) > 0
+        if too_fast or self._inbound >= settings.most_inbound or self._negotiating >= settings.most_negotiating:
+            self._flooded("host.streams_refused")
+            self.queue(HEADER.pack(0, WINDOW, RST, stream_id, 0))
             return False
         flow = Flow(self, stream_id, inbound=True)
+        try:
+            self._arrived.send_nowait(flow)
+        except trio.WouldBlock:  # full of streams that were reset before anybody looked at them
+            self._flooded("host.streams_refused")
+            self.queue(HEADER.pack(0, WINDOW, RST, stream_id, 0))
+            return False
         self.flows[stream_id] = flow
         self._inbound += 1
         self._negotiating += 1
-        self.queue(_HEADER.pack(0, WINDOW, ACK, stream_id, 0))
-        self._arrived.send_nowait(flow)  # holds as many as may be negotiating
+        self.queue(HEADER.pack(0, WINDOW, ACK, stream_id, 0))
         return True
 
     def _on_ping(self, flags: int, nonce: int) -> None:
         if flags & SYN:
-            self.queue(_HEADER.pack(0, PING, ACK, 0, nonce))
+            if self._ping_rate.take(1, self.last_heard):
+                self._flooded("host.ping_floods")
+            else:
+                self.queue(HEADER.pack(0, PING, ACK, 0, nonce))
         elif (waiting := self._pings.get(nonce)) is not None:
             sent, answered = waiting
             self.round_trip = trio.current_time() - sent
@@ -590,6 +404,13 @@ class Session(IMuxedConn):
 
     def _relieve(self) -> None:
         fullest = max(self.flows.values(), key=lambda flow: len(flow.buffer))
-        self.watcher.count("host.unread_resets")
-        self.watcher.charge(self.peer, Offence.FLOOD)
+        self._flooded("host.unread_resets")
         fullest.tear()
+
+    def _flooded(self, name: str) -> None:
+        self.watcher.count(name)
+        self.watcher.charge(self.peer, Offence.FLOOD)
+
+
+def _bucket(rate: float, now: float) -> Bucket:
+    return Bucket(rate, rate * _BURST, now)

@@ -228,8 +228,10 @@ class Desk:
         if (wait := self._by_peer.wait(asked.peer, asked.tick)) > 0:
             return Answer(failure=Failure.BUSY, detail=int(wait * 1000) + 1)
         self._by_peer.spend(asked.peer, 1, asked.tick)
-        if not known or self._by_tenant.wait(body.tenant, asked.tick) > 0:
+        if not known:
             return _NOT_FOUND
+        if self._by_tenant.wait(body.tenant, asked.tick) > 0:
+            return packages.last_resort(asked.db, body.tenant, Stock.STRANGERS, asked.now) or _NOT_FOUND
         given = packages.hand_out(asked.db, body.tenant, Stock.STRANGERS, asker, asked.now)
         if given is None:
             return _NOT_FOUND

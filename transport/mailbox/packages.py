@@ -15,7 +15,8 @@ retry or from an old state, does not bring it back.
 
 Two stocks, apart: one for contacts, who show a hand-out capability that counts and paces them, and one for
 strangers, which a bucket of the whole tenant paces, so that nobody can empty it in a minute with many names.
-Each stock may have one package of last resort, given when nothing else is left and not used up.
+Each stock may have one package of last resort, given when nothing else is left and not used up. Strangers are
+given theirs also while the bucket is empty, so that a crowd of names does not keep the others out.
 """
 
 from __future__ import annotations
@@ -187,6 +188,16 @@ def hand_out(db: sqlite3.Connection, tenant: bytes, stock: Stock, asker: Asker, 
         (tenant, tenant, MOST_HANDOUTS),
     )
     return _given(lasting, data)
+
+
+def last_resort(db: sqlite3.Connection, tenant: bytes, stock: Stock, now: Milliseconds) -> Answer | None:
+    """The package of last resort, without a note: for strangers when there are too many of them."""
+    row = db.execute(
+        "SELECT lasting, data FROM package "
+        "WHERE tenant = ? AND stock = ? AND lasting = 1 AND state = 0 AND expires > ?",
+        (tenant, stock, now + LEAST_LIFE),
+    ).fetchone()
+    return _given(*row) if row else None
 
 
 def _given(lasting: int, data: bytes) -> Answer:

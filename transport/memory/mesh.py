@@ -113,7 +113,6 @@ class MemoryMesh:
         finally:
             self._closed = True
             self._nursery = None
-            self._network.tell_released()
             for sender in self._waiting.values():
                 sender.close()
             self._wake()

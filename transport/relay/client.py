@@ -47,7 +47,8 @@ from transport.signing import base58, public_key, unbase58
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 120.0
-SHORTEST_LIFE: Final = 60.0
+SHORTEST_LIFE: Final = 60.0  # of a reservation, whatever the relay says
+LONGEST_LIFE: Final = 48 * 3600.0
 MOST_ARRIVING: Final = 16  # relayed connections that are being secured at once
 UPGRADE_SECONDS: Final = 15.0
 
@@ -147,36 +148,25 @@ class RelayClient:
 
     async def _hold(self, site: Site, relay: PeerId) -> None:
         """Keep a reservation, for as long as the site lives."""
-        pause = FIRST_PAUSE
-        with site.network.watch() as events:
-            async for event in events:
-                if event.peer != relay or not event.up:
-                    continue
-                # Until this connection ends; the event of its end is read when the inner loop is over.
-                while site.network.connected(relay):
-                    try:
-                        until = await reserve(site.network, relay)
-                    except TransportError:
-                        site.network.count("relay.client.refused")
-                        self._lost(site, relay)
-                        await trio.sleep(pause * self._jitter.uniform(0.7, 1.3))
-                        pause = min(pause * 2, LONGEST_PAUSE)
-                        continue
-                    pause = FIRST_PAUSE
-                    site.network.count("relay.client.reserved")
-                    self._held.add(relay)
-                    self._announce(site)
-                    seconds = max((until - self._now_ms()) / 1000, SHORTEST_LIFE) / 2
-                    await self._sleep_connected(site, relay, min(seconds, 24 * 3600) * self._jitter.uniform(0.8, 1.0))
+        network, pause = site.network, FIRST_PAUSE
+        while True:
+            await _until(network, relay, up=True)
+            try:
+                until = await reserve(network, relay)
+            except TransportError:
+                network.count("relay.client.refused")
                 self._lost(site, relay)
-
-    @staticmethod
-    async def _sleep_connected(site: Site, relay: PeerId, seconds: float) -> None:
-        """Until it is time to renew, or the connection, and with it the reservation, has gone."""
-        with trio.move_on_after(seconds), site.network.watch() as events:
-            async for event in events:
-                if event.peer == relay and not event.up:
-                    return
+                await trio.sleep(pause * self._jitter.uniform(0.7, 1.3))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            network.count("relay.client.reserved")
+            self._held.add(relay)
+            self._announce(site)
+            life = min(max((until - self._now_ms()) / 1000, SHORTEST_LIFE), LONGEST_LIFE)
+            with trio.move_on_after(life / 2 * self._jitter.uniform(0.8, 1.0)):
+                await _until(network, relay, up=False)
+                self._lost(site, relay)  # with the connection went the reservation
 
     def _lost(self, site: Site, relay: PeerId) -> None:
         if relay in self._held:
@@ -258,6 +248,14 @@ class RelayClient:
         if self._relayed is not None:
             site.nursery.start_soon(self._relayed, site, proven)
         await circuit_stream.ended.wait()
+
+
+async def _until(network: Network, peer: PeerId, *, up: bool) -> None:
+    """Returns at once if the peer is connected already and that is what is waited for."""
+    with network.watch() as events:
+        async for event in events:
+            if event.peer == peer and event.up is up:
+                return
 
 
 async def _dial_from_listener(site: Site, relay: PeerId, address: Address) -> None:

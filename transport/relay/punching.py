@@ -15,7 +15,7 @@ The side to which the relay brought the connection starts, as the specification 
 part in the Noise handshake whoever's packet came first, or both would speak first. After success the relayed
 connection is left to its streams for `GRACE` seconds, then closed.
 
-Addresses told by the other side are dialed only if the policy believes them from a record. At most
+Addresses told by the other side are dialed only if the policy believes them, as in a record. At most
 `MOST_ADDRESSES` of them, in `ROUNDS` rounds of a few seconds: a peer cannot make us scan a network.
 """
 
@@ -40,7 +40,7 @@ from transport.relay.sockets import dial_from_listener, sockets
 ROUNDS: Final = 3
 ROUND_SECONDS: Final = 5.0
 KNOCK_EVERY: Final = 0.1
-"""Seconds after a refused dial, about: two that knock in step would never meet. A NAT that answers a packet too early with a reset gets the next one soon."""
+"""Seconds after a refused dial, about: two that knock in step would never meet."""
 MOST_ADDRESSES: Final = 4
 MOST_PUNCHING: Final = 8
 MESSAGE_SECONDS: Final = 10.0
@@ -182,7 +182,7 @@ class HolePunching:
     async def _knock(self, site: Site, peer: PeerId, theirs: HolePunch, *, responder: bool) -> bool:
         """Dial all their addresses from our listening ports until a direct connection is there, or the round over."""
         texts = [place.text for place in map(_place, theirs.addresses[:MOST_ADDRESSES]) if place is not None]
-        places = believed(texts, Source.RECORD, self._policy, peer)
+        places = believed(texts, Source.OBSERVED, self._policy, peer)
         if not places:
             site.network.count("relay.punch.nowhere")
             return False

@@ -14,6 +14,7 @@ Callers see two errors: `Unreachable` if the peer or the stream went away, `AskF
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ class Exchange:
             Mode.RECONCILE: trio.Semaphore(self._settings.reconciling),
             Mode.FETCH: trio.Semaphore(self._settings.fetching),
         }
+        self._open_with: dict[tuple[PeerId, TopicId], trio.Semaphore] = {}  # one for each in `_callers`
+        self._callers: Counter[tuple[PeerId, TopicId]] = Counter()
         self._inbox = Inbox(network, log, intake, self._settings, now_ms)
         self._server = Server(network, log, intake, credentials, self._inbox, self._settings, now_ms, served)
 
@@ -102,14 +105,19 @@ class Exchange:
         self._network.handle(PROTOCOL, self._server.handle, limit=self._settings.session)
 
     async def reconcile(self, peer: PeerId, topic: TopicId) -> Outcome:
-        """Come to hold the same frames as this peer. `AskFailed` or `Unreachable` if it broke off."""
-        async with self._turn(Mode.RECONCILE), self._session(peer) as line:
+        """Come to hold the same frames as this peer. `AskFailed` or `Unreachable` if it broke off.
+
+        Waits for one that is already under way with this peer, as long as `idle`.
+        """
+        async with self._alone(peer, topic), self._turn(Mode.RECONCILE), self._session(peer) as line:
             return await self._reconcile(line, topic)
 
     async def fetch(self, peer: PeerId, topic: TopicId, heads: Sequence[Head], *, wait: float) -> list[Frame]:
         """The frames of these checked heads that the peer has, or comes to have within `wait` seconds.
 
-        They are returned, not passed on. What a session brought before it broke is returned too, if anything.
+        They are returned, not passed on. A frame that does not come is held against nobody: peers pass heads on
+        before they have what belongs to them, so an honest one may have been told of a frame that never was. What a
+        session brought before it broke is returned too, if anything.
         """
         now = self._now_ms()
         wanted = [head for head in heads if head.topic == topic and head.expires > now]
@@ -124,6 +132,25 @@ class Exchange:
             if not got:
                 raise
         return got
+
+    @asynccontextmanager
+    async def _alone(self, peer: PeerId, topic: TopicId) -> AsyncIterator[None]:
+        """The only session of its kind: another would find the same frames lacking, and claimed by the first."""
+        one = self._open_with.setdefault((peer, topic), trio.Semaphore(1))
+        self._callers[peer, topic] += 1
+        try:
+            with trio.move_on_after(self._settings.idle) as scope:
+                await one.acquire()
+            if scope.cancelled_caught:
+                raise AskFailed("another session with this peer does not end")
+            try:
+                yield
+            finally:
+                one.release()
+        finally:
+            self._callers[peer, topic] -= 1
+            if not self._callers[peer, topic]:
+                del self._callers[peer, topic], self._open_with[peer, topic]
 
     @asynccontextmanager
     async def _turn(self, mode: Mode) -> AsyncIterator[None]:
@@ -241,7 +268,7 @@ class Exchange:
         pages = Pages(self._log, self._intake, topic, Pull(ids=()), self._now_ms)
         handed = 0
         while True:
-            match await line.wait():
+            match await line.wait(paged=True):
                 case Pull() as pull if pull.ids and allowed.issuperset(pull.ids):
                     pages = Pages(self._log, self._intake, topic, pull, self._now_ms)
                     handed += await hand_out(line, pages, self._network)
@@ -267,7 +294,7 @@ class Exchange:
         self._network.count("sync.fetches")
         for start in range(0, len(heads), MOST_IDS):
             expiries = {head.id: head.expires for head in heads[start : start + MOST_IDS]}
-            order = Order(topic=topic, expiries=expiries, wait=wait)
+            order = Order(topic=topic, expiries=expiries, wait=wait, promised=False)
             puller = Puller(line, self._network, order, self._settings, self._now_ms)
             while puller.left:
                 got += await puller.page()

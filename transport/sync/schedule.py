@@ -1,14 +1,19 @@
 """When to reconcile which topic with whom. Pure: the time comes in, and whoever drives it opens the sessions.
 
 A pair of a peer and a topic is due soon after the peer shows that it has the topic, after gossip fell `behind`, and
-when it failed, later each time. Apart from that each topic is due about once a minute, with a random one of its
-peers: sets that are compared with a random peer each time become the same everywhere without comparing all pairs.
+when it failed, later each time. Apart from that each topic is due about once a minute, with the
+peer that it was not compared with for the longest time, a random one at first: so sets become the same everywhere
+without comparing all pairs, and no peer can make itself the only one.
 While a topic's sessions find nothing new, its minute stretches, to `slowest` at most; the first difference ends that.
 
 Both ends of a connection see each other come, and one session serves both directions: the peer with the smaller id
 goes first, the other a little later, and not at all if it was `served` meanwhile.
 
-State is one entry for each pair that `due` was last told of, so it is bounded by connected peers and kept topics.
+A session that takes long stops counting as one of those that may run at once: a few peers that let theirs trickle
+would otherwise keep us from all others.
+
+State is one entry for each pair that `due` was last told of, so it is bounded by connected peers and kept topics;
+and for pairs that left in debt, `MOST_AWAY` at most, the first to leave forgotten first.
 `due` costs nothing but a comparison as long as nothing is due and nobody came or went.
 """
 
@@ -18,8 +23,11 @@ import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from transport.base import PeerId, TopicId
+
+MOST_AWAY: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +52,8 @@ class _Pair:
     at: float  # when it is due by itself; inf: only when its topic is
     failures: int = 0
     not_before: float = -inf
-    running: bool = False
-    since: float = -inf  # when it began to run
+    since: float | None = None  # when its session began, if there is one
+    met: float = -inf  # when the last one began
 
 
 @dataclass(slots=True)
@@ -62,7 +70,7 @@ class Schedule:
         self._pairs: dict[TopicId, dict[PeerId, _Pair]] = {}
         self._topics: dict[TopicId, _Topic] = {}
         self._seen: dict[TopicId, frozenset[PeerId]] = {}
-        self._running = 0
+        self._away: dict[tuple[TopicId, PeerId], _Pair] = {}
         self._next = inf
 
     def due(self, now: float, peers_by_topic: Mapping[TopicId, Collection[PeerId]]) -> list[tuple[PeerId, TopicId]]:
@@ -71,43 +79,44 @@ class Schedule:
         if now < self._next:
             return []
         starting: list[tuple[PeerId, TopicId]] = []
+        free = self._rhythm.at_once - len(self._busy(now))
         for at, peer, topic in sorted(self._candidates(now), key=lambda candidate: candidate[0]):
-            if self._running >= self._rhythm.at_once:
+            if len(starting) >= free:
                 break
             pair = self._pairs[topic][peer]
-            if at <= now and not pair.running:
-                pair.running, pair.at = True, inf
-                self._running += 1
+            if at <= now and pair.since is None:
+                pair.since = pair.met = now
+                pair.at = inf
                 self._plan(topic, now)
                 starting.append((peer, topic))
-        self._look_ahead()
+        self._look_ahead(now)
         return starting
 
     def done(self, peer: PeerId, topic: TopicId, now: float, ok: bool, *, changed: bool = True) -> None:
         """A session that `due` started is over. `changed`: whether it found any difference."""
-        pair = self._pairs.get(topic, {}).get(peer)
-        if pair is None or not pair.running:
-            return  # the peer left meanwhile, and was taken off then
-        pair.running = False
-        self._running -= 1
+        pair = self._pairs.get(topic, {}).get(peer) or self._away.get((topic, peer))
+        if pair is None or pair.since is None:
+            return
+        pair.since = None
         if ok:
-            pair.failures = 0
-            self._rest(topic, now, changed=changed)
+            pair.failures, pair.not_before = 0, -inf
         else:
             pair.failures += 1
-            wait = min(self._rhythm.retry * 2.0 ** (pair.failures - 1), self._rhythm.longest_retry)
+            wait = min(self._rhythm.retry * 2.0 ** min(pair.failures - 1, 30), self._rhythm.longest_retry)
             pair.at = pair.not_before = now + self._jittered(wait)
+        if topic in self._topics and ok:
+            self._rest(topic, now, changed=changed)
+        elif topic in self._topics:
             # Others may do better, and sooner.
             self._topics[topic].at = min(self._topics[topic].at, now + self._jittered(self._rhythm.retry))
-        self._look_ahead()
+        self._look_ahead(now)
 
     def served(self, peer: PeerId, topic: TopicId, now: float) -> None:
         """The peer has just reconciled this topic with us by itself."""
         pair = self._pairs.get(topic, {}).get(peer)
-        if pair is not None and not pair.running:
-            pair.at, pair.failures, pair.not_before = inf, 0, -inf
-            self._plan(topic, now)
-            self._look_ahead()
+        if pair is not None and pair.since is None:
+            pair.at = inf  # only for this pair: whoever says little to us must not keep us from the others
+            self._look_ahead(now)
 
     def behind(self, peer: PeerId, topic: TopicId, now: float) -> None:
         """Something did not reach this peer, or us from it, by gossip."""
@@ -115,7 +124,7 @@ class Schedule:
         if pair is not None:
             self._topics[topic].period = self._rhythm.period
             pair.at = min(pair.at, max(now + self._jittered(self._rhythm.behind), pair.not_before))
-            self._look_ahead()
+            self._look_ahead(now)
 
     def next_at(self) -> float:
         """When to ask `due` again if nobody comes or goes before; inf: not at all."""
@@ -123,13 +132,21 @@ class Schedule:
 
     # ------------------------------------------------------------ inside
 
+    def _put_away(self, topic: TopicId, peer: PeerId) -> None:
+        """Remember what is owed to who left, so that coming and going does not make up for it."""
+        pair = self._pairs[topic].pop(peer)
+        if pair.since is not None or pair.failures:
+            if len(self._away) >= MOST_AWAY:
+                del self._away[next(iter(self._away))]
+            self._away[topic, peer] = pair
+
     def _follow(self, now: float, peers_by_topic: Mapping[TopicId, Collection[PeerId]]) -> None:
         """Take in who came and who went."""
         gone = [topic for topic in self._seen if topic not in peers_by_topic]
         for topic in gone:
-            for pair in self._pairs.pop(topic).values():
-                self._running -= pair.running
-            del self._topics[topic], self._seen[topic]
+            for peer in list(self._pairs[topic]):
+                self._put_away(topic, peer)
+            del self._pairs[topic], self._topics[topic], self._seen[topic]
         changed = bool(gone)
         for topic, peers in peers_by_topic.items():
             there = self._seen.get(topic)
@@ -141,12 +158,15 @@ class Schedule:
             if topic not in self._topics:
                 self._topics[topic] = _Topic(at=now + self._jittered(self._rhythm.period), period=self._rhythm.period)
             for peer in [peer for peer in pairs if peer not in self._seen[topic]]:
-                self._running -= pairs.pop(peer).running
+                self._put_away(topic, peer)
             for peer in sorted(self._seen[topic] - pairs.keys()):
                 wait = self._rng.random() * self._rhythm.greeting
-                pairs[peer] = _Pair(at=now + wait + (self._rhythm.courtesy if self._me > peer else 0.0))
+                pair = self._away.pop((topic, peer)) if (topic, peer) in self._away else _Pair(at=inf)
+                pairs[peer] = pair
+                greeting = now + wait + (self._rhythm.courtesy if self._me > peer else 0.0)
+                pair.at = max(greeting, pair.not_before)
         if changed:
-            self._look_ahead()
+            self._look_ahead(now)
 
     def _candidates(self, now: float) -> list[tuple[float, PeerId, TopicId]]:
         """Pairs that are due by themselves, and one peer for each topic that is."""
@@ -154,9 +174,11 @@ class Schedule:
         for topic, pairs in self._pairs.items():
             found += [(pair.at, peer, topic) for peer, pair in pairs.items() if pair.at <= now]
             if self._topics[topic].at <= now:
-                free = [peer for peer, pair in pairs.items() if not pair.running and pair.not_before <= now]
+                free = [peer for peer, pair in pairs.items() if pair.since is None and pair.not_before <= now]
                 if free:
-                    found.append((self._topics[topic].at, self._rng.choice(free), topic))
+                    longest = min(pairs[peer].met for peer in free)
+                    chosen = self._rng.choice([peer for peer in free if pairs[peer].met == longest])
+                    found.append((self._topics[topic].at, chosen, topic))
                 else:
                     self._plan(topic, now)
         return found
@@ -172,10 +194,19 @@ class Schedule:
     def _jittered(self, seconds: float) -> float:
         return seconds * (1.0 + self._rhythm.jitter * (2.0 * self._rng.random() - 1.0))
 
-    def _look_ahead(self) -> None:
-        if self._running >= self._rhythm.at_once:
-            self._next = inf  # `done` looks again
-            return
-        pairs = (pair.at for pairs in self._pairs.values() for pair in pairs.values() if not pair.running)
+    def _busy(self, now: float) -> list[float]:
+        """When the sessions began that count as running."""
+        here = (pair for pairs in self._pairs.values() for pair in pairs.values())
+        return [
+            pair.since
+            for pair in (*here, *self._away.values())
+            if pair.since is not None and now < pair.since + self._rhythm.slow
+        ]
+
+    def _look_ahead(self, now: float) -> None:
+        pairs = (pair.at for pairs in self._pairs.values() for pair in pairs.values() if pair.since is None)
         topics = (state.at for topic, state in self._topics.items() if self._pairs[topic])
         self._next = min([*pairs, *topics], default=inf)
+        busy = self._busy(now)
+        if len(busy) >= self._rhythm.at_once:  # unless `done` looks again before
+            self._next = max(self._next, min(busy) + self._rhythm.slow)

@@ -18,7 +18,7 @@ from transport.network import Network, Stream
 from transport.sync.credentials import Credentials
 from transport.sync.index import border_at
 from transport.sync.log import Log
-from transport.sync.ranges import answer
+from transport.sync.ranges import Split, answer
 from transport.sync.sessions import Line, Offended, Pace, Seats, Settings, blame
 from transport.sync.transfer import Inbox, Pages, hand_out
 from transport.sync.wire import (
@@ -36,8 +36,8 @@ from transport.sync.wire import (
     Why,
 )
 
-_ITEMS: Final = 128
-"""Ranges whose comparing costs as much as another question."""
+_FINGERPRINTS: Final = 32
+"""As many cost as much as another question."""
 
 
 class Server:
@@ -126,12 +126,16 @@ class Server:
         await line.say(Welcome(may_write=may_write, low=low, high=high, credential=self._credentials.show(peer, topic)))
         pages = Pages(self._log, self._intake, topic, Pull(ids=()), self._now_ms)
         received = sent = 0
+        paged = False
         while True:
-            asked = await line.wait()
-            await self._pace.keep(peer, 1.0 + len(asked.items) / _ITEMS if isinstance(asked, Compare) else 1.0)
+            asked = await line.wait(paged=paged)
+            paged = isinstance(asked, Pull | Next)
+            await self._pace.keep(peer, 1.0)
             match asked:
                 case Compare() if hello.mode is Mode.RECONCILE:
                     answers = answer(snapshot, border_at(low), border_at(high), hello.salt, asked.items)
+                    parts = sum(len(said.parts) for said in answers if isinstance(said, Split))
+                    await self._pace.keep(peer, (len(asked.items) + parts) / _FINGERPRINTS)
                     await line.say(Compared(answers=tuple(answers)))
                 case Pull() if asked.ids:
                     pages = Pages(self._log, self._intake, topic, asked, self._now_ms)

@@ -4,7 +4,9 @@ A session is one stream. It is strictly question and answer, asked by whoever op
 the other side asks, until it says TAKEN. So nothing is ever written that the other is not waiting for, and memory
 per session is a page. Silence is judged by what it follows: who owes an answer and does not give it in time is
 stalling, and that is charged; who has a page and does not come for the next is merely slow, and its session ends
-without a charge when `idle` is over. A line may be slow as well: each 2 KiB that arrives are worth a second more. Every fault ends its session at once; what was received by then is kept.
+without a charge when `idle` is over; who has none has nothing to be slow with, and less time. A line may be slow as
+well: each 2 KiB that arrive are worth a second more. Every fault ends its session at once; what was received by then
+is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from transport.streams import LENGTH_SIZE, Messages
 from transport.sync.ranges import Lying
 from transport.sync.wire import LIMIT, Message, decode, encode
 
-
 SLOWEST_LINE: Final = 2048.0
 """Bytes a second. A page over such a line takes its time; a peer that lets it trickle has this to pay."""
 
@@ -37,14 +38,14 @@ class Settings:
     margin: float = 10.0  # what expires sooner than this is not worth comparing
     opening: float = 10.0  # from a stream to its first message, and from that to its answer
     answer: float = 20.0  # from a question to the whole of its answer
-    idle: float = 120.0  # from an answer to the next question
+    idle: float = 120.0  # from a page to the next question
     session: float = 900.0  # all of it
     unopened: int = 128  # incoming streams whose first message is not here yet
     unopened_each: int = 16
-    reconciled: int = 16  # incoming sessions, in all and for each peer; more are told that we are busy
+    reconciled: int = 128  # incoming sessions, in all and for each peer; more are told that we are busy
     reconciled_each: int = 2
-    fetched: int = 64
-    fetched_each: int = 16
+    fetched: int = 32  # each may hold a frame of 4 MiB
+    fetched_each: int = 8
     reconciling: int = 32  # sessions that we open; more wait for their turn, as long as `idle`
     fetching: int = 32
     questions: float = 100.0  # a second from one peer, and that many at once; more are answered later
@@ -154,10 +155,13 @@ class Line:
         self.bytes_in += size
         self._hearing.deadline += size / SLOWEST_LINE
 
-    async def wait(self) -> Message:
-        """The next question; `Unreachable` if none comes for too long: to be slow is no offence."""
+    async def wait(self, *, paged: bool) -> Message:
+        """The next question; `Unreachable` if none comes for too long: to be slow is no offence.
+
+        `paged`: it was given a page, and may have to wait until it can store that. Otherwise it knows what to ask.
+        """
         message = None
-        with trio.move_on_after(self._idle):
+        with trio.move_on_after(self._idle if paged else self._answer):
             message = await self.hear(math.inf)
         if message is None:
             raise Unreachable("the peer does not go on")
@@ -205,7 +209,7 @@ class Pace:
         self._buckets: dict[PeerId, Bucket] = {}
 
     async def keep(self, peer: PeerId, cost: float) -> None:
-        """Wait until this peer's next question, one that costs this much, may be answered."""
+        """Wait until a question of this peer that costs this much may be answered."""
         now = trio.current_time()
         bucket = self._buckets.get(peer)
         if bucket is None:

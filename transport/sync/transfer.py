@@ -11,6 +11,7 @@ What is not is dropped and charged. A frame that was promised and is not there c
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from transport.conduct import Offence
 from transport.frames import Head, check, check_life, join_payload
 from transport.gossip.intake import Intake
 from transport.network import MAX_WRITE, Network
-from transport.streams import chunks
 from transport.sync.index import Key, key_expires, key_id
 from transport.sync.log import Log
 from transport.sync.sessions import Line, Offended, Settings, offence
@@ -32,7 +32,6 @@ from transport.sync.wire import (
     Absent,
     Entry,
     Large,
-    Message,
     Next,
     Page,
     Piece,
@@ -41,11 +40,12 @@ from transport.sync.wire import (
     entry_size,
 )
 
-_FIRST_FETCH: Final = 4
-_MOST_FETCHED: Final = 32
-"""Frames read from the store at once: if all are as large as can be, 128 MiB for as long as a page takes to make."""
+_FETCHED: Final = 4
+"""Frames read from the store at once. How large they are is known only then: 16 MiB if somebody chose them so."""
 _CLAIM: Final = 10.0
 """Seconds for which one session may keep others from pulling the same frames."""
+_DISTRUST: Final = 600.0
+MOST_BROKEN: Final = 512
 _VERIFIED_AT_ONCE: Final = 16
 
 
@@ -61,7 +61,6 @@ class Pages:
         self._now_ms = now_ms
         self._left = deque(pull.ids)
         self._wait_until = trio.current_time() + pull.wait / 1000
-        self._fetch = _FIRST_FETCH
         self._again: FrameId | None = None
         self.sent = 0
 
@@ -69,53 +68,48 @@ class Pages:
     def left(self) -> int:
         return len(self._left)
 
-    async def page(self) -> list[Message]:
-        """The next page, and the pieces after it."""
+    async def page(self) -> tuple[Page, bytes]:
+        """The next page, and the payload that follows it in pieces if it ends in a large frame."""
         entries: list[Entry] = []
         room = PAGE - 1
         while self._left:
-            batch = [self._left[place] for place in range(min(self._fetch, len(self._left)))]
+            batch = [self._left[place] for place in range(min(_FETCHED, len(self._left)))]
             now = self._now_ms()
             found = {frame.id: frame for frame in await self._log.fetch(self._topic, batch) if frame.expires > now}
-            before = room
             for frame_id in batch:
                 frame = found.get(frame_id)
-                if frame is None and entries and self._expected(frame_id):
-                    return [Page(entries=tuple(entries))]  # nobody waits for these because of that one
-                if frame is None and frame_id != self._again and await self._arrives(frame_id):
+                if frame is None and frame_id != self._again and self._may_come(frame_id):
+                    if entries:
+                        return Page(entries=tuple(entries)), b""  # nobody waits for these because of that one
+                    found.clear()  # nor are large frames held that long
                     self._again = frame_id  # once: a store may have lost it
+                    await self._log.arrival(self._topic, frame_id, self._wait_until - trio.current_time())
                     break
                 entry = Absent() if frame is None else entry_of(frame)
                 if entry_size(entry) > room:
-                    return [Page(entries=tuple(entries))]
+                    return Page(entries=tuple(entries)), b""
                 self._left.popleft()
                 entries.append(entry)
                 room -= entry_size(entry)
                 self.sent += frame is not None
                 if isinstance(entry, Large) and frame is not None:
-                    pieces = [Piece(data=data) for data in chunks([frame.payload], MAX_WRITE)]
-                    self._fetch = 1
-                    return [Page(entries=tuple(entries)), *pieces]
-            # The next look into the store takes about what still fits.
-            each = (before - room) // len(batch) or 1
-            self._fetch = min(max(room // each, 1), 4 * self._fetch, _MOST_FETCHED)
-        return [Page(entries=tuple(entries))]
+                    return Page(entries=tuple(entries)), frame.payload
+        return Page(entries=tuple(entries)), b""
 
-    def _expected(self, frame: FrameId) -> bool:
-        return trio.current_time() < self._wait_until and self._intake.known(self._topic, frame)
-
-    async def _arrives(self, frame: FrameId) -> bool:
+    def _may_come(self, frame: FrameId) -> bool:
+        """It is here by now, or expected while the peer is willing to wait."""
         if self._log.has(self._topic, frame):
             return True
-        if not self._expected(frame):
-            return False
-        return await self._log.arrival(self._topic, frame, self._wait_until - trio.current_time())
+        return trio.current_time() < self._wait_until and self._intake.known(self._topic, frame)
 
 
 async def hand_out(line: Line, pages: Pages, network: Network) -> int:
     """Say the next page; how many frames it had."""
     before = pages.sent
-    await line.say(*await pages.page())
+    page, payload = await pages.page()
+    await line.say(page)
+    for start in range(0, len(payload), MAX_WRITE):
+        await line.say(Piece(data=payload[start : start + MAX_WRITE]))
     network.count("sync.frames_out", pages.sent - before)
     return pages.sent - before
 
@@ -127,6 +121,7 @@ class Order:
     topic: TopicId
     expiries: dict[FrameId, Milliseconds]
     wait: float = 0.0
+    promised: bool = True  # whether the peer said that it has them
 
 
 class Puller:
@@ -180,7 +175,9 @@ class Puller:
         if self._fault is not None:
             raise self._fault
         if self._broken and not self._left:
-            self._charge(Offence.BROKEN_PROMISE)
+            self._network.count("sync.absent", self._broken)
+            if self._order.promised:
+                self._charge(Offence.BROKEN_PROMISE)
             self._broken = 0
 
     async def _take(self, expected: FrameId, entry: Entry) -> Frame | None:
@@ -218,7 +215,9 @@ class Inbox:
 
     Sessions with several peers find the same frames lacking. The first to come claims up to `MOST_IDS` of them at a
     time; others leave those out and find them there, or still lacking, when they next reconcile. A claim ends after
-    ten seconds at most, so a slow peer keeps nothing from anybody. There is one claim a session.
+    ten seconds at most, and whose frames have not come by then, or by the end of the session, claims nothing more for
+    ten minutes: frames from it may then come twice, but it keeps none from coming. There is one claim a session;
+    `MOST_BROKEN` peers are remembered as such, the first forgotten first.
     """
 
     def __init__(
@@ -235,27 +234,40 @@ class Inbox:
         self._settings = settings
         self._now_ms = now_ms
         self._claims: dict[FrameId, float] = {}  # until when
+        self._broken: dict[PeerId, float] = {}  # who claims nothing until when
 
     async def take(self, line: Line, topic: TopicId, keys: Sequence[Key]) -> int:
         """Pull what we lack of these and pass it on; how many frames came."""
         wanted = self._wanted(topic, keys)
         if not wanted:
             return 0
-        until = trio.current_time() + _CLAIM
-        self._claims.update(dict.fromkeys(wanted, until))
+        peer, start = line.stream.peer, trio.current_time()
+        until = start + _CLAIM
+        came = 0
+        if self._broken.get(peer, -math.inf) <= start:
+            self._claims.update(dict.fromkeys(wanted, until))
         try:
             order = Order(topic=topic, expiries=wanted)
             puller = Puller(line, self._network, order, self._settings, self._now_ms)
             received = 0
             while puller.left:
                 frames = await puller.page()
-                received += await self._pass_on(line.stream.peer, topic, frames)
+                came += len(frames)
+                received += await self._pass_on(peer, topic, frames)
                 puller.settle()
         finally:
+            if came < len(wanted) or trio.current_time() > until:
+                self._break(peer)
             for frame in wanted:
                 if self._claims.get(frame) == until:
                     del self._claims[frame]
         return received
+
+    def _break(self, peer: PeerId) -> None:
+        self._broken.pop(peer, None)
+        if len(self._broken) >= MOST_BROKEN:
+            del self._broken[next(iter(self._broken))]
+        self._broken[peer] = trio.current_time() + _DISTRUST
 
     async def _pass_on(self, peer: PeerId, topic: TopicId, frames: Iterable[Frame]) -> int:
         new = [frame for frame in frames if not self._log.has(topic, frame.id)]

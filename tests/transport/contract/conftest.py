@@ -8,10 +8,10 @@ import pytest
 from trio.abc import Clock
 from trio.testing import MockClock
 
-from tests.transport.contract.worlds import REAL, VIRTUAL, WORLDS, World
+from tests.transport.contract.worlds import VIRTUAL, WORLDS, World, kinds
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow if kind in REAL else ()) for kind in WORLDS])
+@pytest.fixture(params=kinds(WORLDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -13,10 +13,12 @@ import hashlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import pytest
 import trio
+from _pytest.mark import ParameterSet
 
 from tests.transport.loopback import Loopback, LoopbackNetwork
 from transport.base import Arrival, Frame, FrameId, Mesh, Milliseconds, PeerId, Topic, TransportError
@@ -324,8 +326,24 @@ REAL: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"sockets": 
 
 WORLDS = {**VIRTUAL, **REAL}
 
+
+def kinds(names: Iterable[str]) -> list[ParameterSet]:
+    """These worlds, as parameters of the fixture `kind`."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in REAL else ()) for name in names]
+
+
 HOSTILE = ["memory", "loopback"]
 """Where a neighbor can be made to misbehave; what can come over a socket is tested in tests/transport/host."""
 
-KEEPING = [name for name in WORLDS if name != "loopback"]
+KEEPING = kinds(name for name in WORLDS if name != "loopback")
 """Where `keep` and `forget` do what they say; links of the loopback are made by the test alone."""
+
+_HANGS = pytest.mark.xfail(
+    strict=False, reason="LiveMesh.publish waits for ever when its mesh ends before the frame is stored"
+)
+PUBLISHER_MAY_HANG = [
+    "memory",
+    pytest.param("loopback", marks=_HANGS),
+    pytest.param("sockets", marks=[_HANGS, pytest.mark.slow]),
+]
+"""All worlds; in some it depends on the moment."""

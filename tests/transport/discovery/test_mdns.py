@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, A, B
 from tests.transport.host.rig import ANY, until
 from transport.base import Address, PeerId
 from transport.discovery.addresses import Policy
-from transport.discovery.mdns import MOST_EACH, MdnsDiscovery, interface_addresses, read, service_type
+from transport.discovery.mdns import MOST_EACH, QUEUE, MdnsDiscovery, interface_addresses, read, service_type
 from transport.host.network import LibP2PNetwork, open_network
 from transport.signing import SigningKey
 
@@ -26,7 +27,7 @@ def mdns(fingerprint: str, interfaces: Sequence[str] = ("127.0.0.1",)) -> MdnsDi
     return MdnsDiscovery(fingerprint, interfaces, random_bytes=secrets.token_bytes, policy=LOOPBACK)
 
 
-def network(key: SigningKey, *discoveries: MdnsDiscovery) -> object:
+def network(key: SigningKey, *discoveries: MdnsDiscovery) -> Any:
     return open_network(
         identity=key,
         listen=[ANY],
@@ -73,8 +74,8 @@ async def test_two_devices_find_each_other_and_leave_nothing_behind() -> None:
     fingerprint = secrets.token_hex(8)  # another run on this machine is another account
     before = set(threading.enumerate())
     stranger = mdns(secrets.token_hex(8))
-    async with network(KEY_A, mdns(fingerprint)) as a, network(KEY_B, mdns(fingerprint)) as b:  # type: ignore[attr-defined]
-        async with network(KEY_C, stranger) as c:  # type: ignore[attr-defined]
+    async with network(KEY_A, mdns(fingerprint)) as a, network(KEY_B, mdns(fingerprint)) as b:
+        async with network(KEY_C, stranger) as c:
             assert isinstance(a, LibP2PNetwork)
             a.keep(B, [])
             await until(lambda: a.connected(B), 20)
@@ -88,7 +89,43 @@ async def test_two_devices_find_each_other_and_leave_nothing_behind() -> None:
 async def test_no_interface_is_waited_for() -> None:
     told: list[tuple[PeerId, Sequence[Address]]] = []
     discovery = mdns(secrets.token_hex(8), ["there-is-none"])
-    async with network(KEY_A, discovery) as a:  # type: ignore[attr-defined]
+    async with network(KEY_A, discovery) as a:
         await trio.sleep(0.3)
         assert "mdns.started" not in a.counters()
         assert not told
+
+
+class Flooded(MdnsDiscovery):
+    """Instead of zeroconf: a network full of services, all at once, from a thread."""
+
+    def _start(self, interfaces: object, told: object, me: object, appeared: Callable[[str], None]) -> Any:
+        for number in range(10 * QUEUE):
+            appeared(f"{number}.{self._type}")
+        return self
+
+    zeroconf = None
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.mark.slow
+async def test_a_flood_of_services_is_counted_and_dropped() -> None:
+    discovery = Flooded(secrets.token_hex(8), ["127.0.0.1"], random_bytes=secrets.token_bytes)
+    async with network(KEY_A, discovery) as a:
+        await until(lambda: a.counters().get("mdns.crowded", 0) >= 9 * QUEUE - 1)
+    assert discovery.stopped
+
+
+class Broken(MdnsDiscovery):
+    def _start(self, *_: object) -> Any:
+        raise OSError("no multicast here")
+
+
+@pytest.mark.slow
+async def test_a_network_without_multicast_does_not_hurt_the_host() -> None:
+    discovery = Broken(secrets.token_hex(8), ["127.0.0.1"], random_bytes=secrets.token_bytes)
+    async with network(KEY_A, discovery) as a:
+        await until(lambda: a.counters().get("mdns.failed", 0) == 1)
+        assert a.rebuilt == 0

@@ -168,6 +168,20 @@ def test_many_frames_become_few_messages() -> None:
     assert more < 200
 
 
+def test_a_late_machine_makes_frames_wait_for_each_other() -> None:
+    one = pace()
+    for tick in range(100):
+        one.wait(tick / 10)
+        one.woken(0.03, tick / 10)
+    assert one.wait(10.0) == pytest.approx(0.03)
+    assert one.hold(10.0) == pytest.approx(0.03)
+    assert one.wait(11.0) == pytest.approx(0.03, rel=0.3)
+    assert one.wait(15.0) == 0.0025
+    assert one.hold(15.0) < 0.001
+    one.woken(5.0, 16.0)
+    assert one.wait(16.0) == 0.1
+
+
 def test_silence_ends_the_waiting() -> None:
     one = pace()
     for tick in range(200):

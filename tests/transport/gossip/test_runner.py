@@ -73,7 +73,7 @@ async def test_all_get_all_once(autojump_clock: MockClock) -> None:
             await trio.sleep(0.002)
         await made.settle()
         assert all(node.has(frames) for node in made.nodes)
-        assert sum(node.network.counted["gossip.published"] for node in made.nodes) < 450
+        assert sum(node.network.counted["gossip.published"] for node in made.nodes) < 650
         assert all(node.gossip.peers(TOPIC) == set(made.net.nodes) - {node.network.me} for node in made.nodes)
         assert made.nodes[0].gossip.topics_of(made.nodes[1].network.me) == {TOPIC}
         assert not any(node.network.offences or node.intake.late for node in made.nodes)
@@ -363,6 +363,26 @@ async def test_more_than_its_share_is_read_slowly(autojump_clock: MockClock) -> 
         assert node.has(frames)
         assert offences(node, raw.network.me) == {Offence.FLOOD}
         assert sum(offence is Offence.FLOOD for _, offence in node.network.offences) <= 5
+
+
+async def test_a_new_stream_brings_no_new_share(autojump_clock: MockClock) -> None:
+    async with scene(1, Settings(message_rate=1.0, message_burst=10.0)) as made:
+        (node,) = made.nodes
+        raw = Raw(made.net.node())
+        raw.serve()
+        made.net.link(node.network, raw.network)
+        frames = [frame() for _ in range(20)]
+        for part in (frames[:10], frames[10:]):
+            stream = await raw.dial(node, HELLO, *(said(item_of(each)) for each in part))
+            await stream.close()
+            await made.settle()
+        assert node.has(frames[:10])
+        assert not node.has(frames)
+        await made.settle(12)
+        assert node.has(frames)
+        raw.network.forget(node.network.me)
+        await made.settle()
+        assert not any(node.gossip.sizes()[table] for table in ("peers", "links", "readers", "topics"))
 
 
 async def test_asking_for_much_is_read_slowly(autojump_clock: MockClock) -> None:

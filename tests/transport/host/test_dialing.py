@@ -96,6 +96,16 @@ def test_a_connected_peer_is_not_dialed_and_a_lost_one_is_soon() -> None:
     assert [change.link for change in changes] == [Link.DIALING, Link.CONNECTED, Link.AWAY]
 
 
+def test_a_peer_that_is_lost_before_its_dial_ends_is_dialed_again() -> None:
+    plan, _ = roster()
+    plan.keep(LARGER, [ONE], 0.0)
+    plan.begin(LARGER, 0.0)
+    plan.up(LARGER, Link.CONNECTED, 0.1)
+    plan.down(LARGER, "gone", 0.2)
+    plan.succeeded(LARGER, ONE, 0.3)
+    assert plan.due(1.0) == [LARGER]
+
+
 def test_a_barred_peer_is_left_alone_until_the_bar_ends() -> None:
     plan, changes = roster()
     plan.keep(LARGER, [ONE], 0.0)
@@ -149,11 +159,11 @@ def test_whatever_happens_a_kept_peer_is_connected_dialed_barred_or_due(steps: l
         elif step == "s" and peer in dialing:
             dialing.discard(peer)
             plan.succeeded(peer, ONE, now)
-            plan.up(peer, Link.CONNECTED, now)
         elif step == "f" and peer in dialing:
             dialing.discard(peer)
             plan.failed(peer, "refused", now)
         for state in plan.states():
+            assert state.link is not Link.DIALING or state.peer in dialing
             if state.kept and state.link is Link.AWAY and state.peer not in dialing:
                 assert state.retry_at is not None
 

@@ -115,6 +115,7 @@ async def ask(
 # ---------------------------------------------------------------- the format
 
 
+@pytest.mark.slow
 @given(bodies, st.booleans(), u64, st.integers(26, MAX_ASK))
 def test_a_request_says_what_was_put_in(body: Body, signed: bool, sent: int, room: int) -> None:
     key = TENANT if signed else None
@@ -130,6 +131,7 @@ def test_a_request_says_what_was_put_in(body: Body, signed: bool, sent: int, roo
         assert encode_request(other, ALICE, BOX) == changed  # a body without an end of its own
 
 
+@pytest.mark.slow
 @given(bodies)
 def test_a_request_is_for_one_mailbox_and_from_one_peer(body: Body) -> None:
     encoded = encode_request(Request(id=ID, body=body, sent=Milliseconds(NOW)), ALICE, BOX, TENANT)
@@ -149,6 +151,7 @@ def test_no_changed_bit_of_a_signed_request_gets_through() -> None:
             decode_request(bytes(changed), ALICE, BOX)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), st.integers(0, 20))
 def test_junk_is_not_a_request(junk: bytes, op: int) -> None:
     head = bytes([1, op]) + bytes(16) + (1000).to_bytes(4) + bytes(8) + bytes(32)

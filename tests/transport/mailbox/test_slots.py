@@ -152,6 +152,10 @@ async def test_a_slot_that_is_not_the_right_one_is_not_believed(tmp_path: Path) 
             await rig.store.run(partial(overwrite, lie=lie))
             with pytest.raises(AskFailed):
                 await rig.stranger.get_slot(NAME)
+        await rig.store.run(partial(overwrite, lie=sealed(rig, b"one", 1)))
+        await rig.store.run(lambda db: db.execute("UPDATE slot SET number = 9"))
+        with pytest.raises(AskFailed):
+            await rig.stranger.get_slot(NAME, after=1)  # an old one for a new one
 
 
 @pytest.mark.slow
@@ -166,6 +170,7 @@ def test_no_changed_bit_of_a_slot_gets_through() -> None:
     assert open_slot(record + b"\0") is None
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), st.integers(0, (1 << 63) - 1), st.integers(0, (1 << 63) - 1), st.booleans())
 def test_a_slot_says_what_was_put_in(data: bytes, number: int, expires: int, open_to_all: bool) -> None:
     topic = OPEN if open_to_all else TOPIC
@@ -175,6 +180,7 @@ def test_a_slot_says_what_was_put_in(data: bytes, number: int, expires: int, ope
     assert (slot.data, slot.number, slot.expires, slot.topic, slot.record) == (data, number, expires, topic, record)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=400))
 def test_junk_is_no_slot(junk: bytes) -> None:
     assert open_slot(junk) is None

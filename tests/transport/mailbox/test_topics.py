@@ -154,6 +154,8 @@ async def test_a_floor_ends_older_tokens(tmp_path: Path) -> None:
         await rig.stranger.raise_floor(raise_floor(KEY, 1))  # an old one again changes nothing
         with pytest.raises(Declined):
             await rig.tenant.keep(TOPIC, rig.token(generation=1))
+        with pytest.raises(Declined):
+            await rig.tenant.keep(TOPIC, raise_floor(KEY, 3) + rig.token(generation=2))  # voids itself
         await rig.tenant.keep(TOPIC, rig.token(generation=2))
         assert TOPIC in rig.mesh.joined
         with pytest.raises(Declined):
@@ -201,6 +203,7 @@ async def test_the_number_of_frames_and_of_notes_is_bounded(tmp_path: Path) -> N
         status = await rig.tenant.status()
         assert (status.frames, status.declined) == (4, 4)
         assert rig.mailbox.counters()["mailbox.declined"] == 16
+        assert await rig.store.add([rig.frame("one more, counted anew")]) == []
 
 
 async def test_nothing_is_reopened_while_there_is_little_room(tmp_path: Path) -> None:
@@ -304,6 +307,13 @@ async def test_nobody_deletes_without_the_right(tmp_path: Path) -> None:
         with pytest.raises(Declined):
             await rig.client(BOB).delete(TOPIC, rig.token(Right.DELETE, holder=BOB), [frame.id])
         assert await stored(rig, frame) == [frame]
+
+
+async def test_a_topic_that_is_not_kept_is_not_told_from_none(tmp_path: Path) -> None:
+    async with running(tmp_path / "box") as rig:
+        with pytest.raises(Declined) as caught:
+            await rig.client(BOB).delete(TOPIC, prove(KEY, BOB, BOX))
+        assert caught.value.failure is Failure.NOT_FOUND
 
 
 async def test_topics_that_nobody_keeps_are_emptied(tmp_path: Path) -> None:

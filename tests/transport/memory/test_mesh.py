@@ -172,6 +172,29 @@ async def test_a_node_whose_reader_stops_is_held_and_nothing_is_lost(autojump_cl
         assert not network.simulation.is_held(bob.me)
 
 
+async def test_a_node_is_held_by_bytes_too_and_goes_on(autojump_clock: MockClock) -> None:
+    big = bytes(1 << 20)
+    async with MemoryNetwork(seed=1).running() as network, AsyncExitStack() as stack:
+        patience = Patience(slow_peer=0.1)
+        alice = await stack.enter_async_context(network.open_mesh(ALICE, MemoryStore(), patience=patience))
+        bob = await stack.enter_async_context(network.open_mesh(BOB, MemoryStore()))
+        await alice.join(TOPIC)
+        await bob.join(TOPIC)
+        await trio.sleep(1)
+        for number in range(24):
+            await alice.publish(seal(KEY, big + b"%d" % number, Milliseconds(network.now_ms() + 86_400_000)))
+            await trio.sleep(0.1)
+        assert network.simulation.is_held(bob.me)
+        assert len(bob._unread) == 16
+        reader = Reader()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read, bob)
+            await trio.sleep(120)
+            nursery.cancel_scope.cancel()
+        assert len(reader.got) == 24
+        assert not network.simulation.is_held(bob.me)
+
+
 async def test_a_publisher_goes_on_as_soon_as_the_slow_peer_does(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(seed=1).running() as network, AsyncExitStack() as stack:
         patience = Patience(slow_peer=1000.0)

@@ -194,10 +194,7 @@ async def test_relayed_becomes_direct() -> None:
     policy = Policy(loopback=True)
     async with place() as site:
         await site.open_relay()
-        punch_a, punch_b = (
-            HolePunching([C], policy, jitter=random.Random(2)),
-            HolePunching([C], policy, jitter=random.Random(2)),
-        )
+        punch_a, punch_b = (HolePunching([C], policy, jitter=random.Random(seed)) for seed in (1, 2))
         reserving = RelayClient(site.relays, now_ms=now_ms, jitter=random.Random(1), relayed=punch_b.punch)
         b = await site.host(KEY_B, [reserving.extension, punch_b.extension], listen=(ANY,))
         a = await site.host(KEY_A, [client(site.relays).extension, punch_a.extension], listen=(ANY,))

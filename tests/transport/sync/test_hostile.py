@@ -156,9 +156,31 @@ async def test_silence_after_the_opening_costs_nothing_but_the_seat(autojump_clo
     async with world([], []) as w:
         line = await begun(w)
         await ended(line.stream)
-        assert SETTINGS.idle - 1 < trio.current_time() < SETTINGS.idle + 5
+        assert SETTINGS.answer - 1 < trio.current_time() < SETTINGS.answer + 5
+        line = await begun(w)
+        await line.say(Pull(ids=(made(1).id,)))
+        await ended(line.stream)
+        assert SETTINGS.idle - 1 < trio.current_time() - SETTINGS.answer < SETTINGS.idle + 5
         assert w.nodes[0].offences() == []
         assert free(w.nodes[0])
+
+
+async def test_an_offer_that_is_not_kept_keeps_nobody_from_bringing_it(autojump_clock: MockClock) -> None:
+    """Offers of frames that are then not handed out: claimed once, and never again by the same peer."""
+    async with world([], [], many(range(20))) as w:
+        victim, _, honest = w.nodes
+        offered = Offer(keys=tuple(sorted(key(frame.expires, frame.id) for frame in many(range(20)))))
+
+        async def offer() -> None:
+            line = await begun(w)
+            await line.say(offered)
+            assert isinstance(await line.hear(5), Pull)
+
+        await offer()
+        assert (await victim.exchange.reconcile(honest.me, TOPIC)).received == 0
+        await trio.sleep(30)
+        await offer()
+        assert (await victim.exchange.reconcile(honest.me, TOPIC)).received == 20
 
 
 async def test_streams_without_number(autojump_clock: MockClock) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from tests.transport.sync.talk import FEWER
 from transport.base import PeerId, TopicId
-from transport.sync.schedule import Rhythm, Schedule
+from transport.sync.schedule import MOST_AWAY, Rhythm, Schedule
 
 ME = PeerId("m")
 PEERS = [PeerId(name) for name in "xyzw"]  # all larger than `ME`: we go first
@@ -168,22 +168,57 @@ def test_never_too_many_at_once() -> None:
     assert len({(peer, topic) for _, peer, topic in opened}) == 200
 
 
-def test_who_leaves_is_forgotten_and_greeted_again() -> None:
-    driver = Driver(Rhythm(at_once=1))
-    driver.shared = {ONE: PEERS[:1], TWO: PEERS[:1]}
-    schedule = driver.schedule
-    assert schedule.due(0.0, driver.shared) == []
-    assert len(schedule.due(1.0, driver.shared)) == 1
-    assert schedule.next_at() == inf
+def test_sessions_that_trickle_keep_nobody_waiting() -> None:
+    rhythm = Rhythm(at_once=2)
+    schedule = Schedule(ME, random.Random(1), rhythm)
+    shared = {ONE: PEERS}
+    schedule.due(0.0, shared)
+    first = schedule.due(2.0, shared)
+    assert len(first) == 2
+    assert schedule.due(30.0, shared) == []
+    assert schedule.next_at() == 2.0 + rhythm.slow
+    second = schedule.due(schedule.next_at(), shared)
+    assert {peer for peer, _ in first + second} == set(PEERS)
+    for peer, topic in first:
+        schedule.done(peer, topic, 70.0, ok=False)
+
+
+def test_who_leaves_and_comes_again_is_greeted_but_not_forgiven() -> None:
+    schedule = Schedule(ME, random.Random(1), Rhythm(at_once=1))
+    shared = {ONE: PEERS[:1]}
+    schedule.due(0.0, shared)
+    assert schedule.due(1.0, shared) == [(PEERS[0], ONE)]
     assert schedule.due(2.0, {}) == []
-    assert schedule._running == 0
-    schedule.done(PEERS[0], ONE, 3.0, ok=True)
-    schedule.done(PEERS[0], TWO, 3.0, ok=False)
-    schedule.served(PEERS[0], ONE, 3.0)
-    assert schedule._running == 0
-    assert schedule.next_at() == inf
-    assert schedule.due(4.0, driver.shared) == []
-    assert len(schedule.due(5.0, driver.shared)) == 1
+    assert schedule.next_at() >= 1.0 + Rhythm().slow, "its session still runs"
+    assert schedule.due(3.0, shared) == schedule.due(4.0, shared) == []
+    schedule.done(PEERS[0], ONE, 5.0, ok=True)
+    assert schedule.due(6.0, shared) == [(PEERS[0], ONE)]
+    for now in range(7, 67, 2):
+        schedule.due(float(now), {})
+        schedule.done(PEERS[0], ONE, float(now), ok=False)
+        schedule.due(now + 0.5, shared)
+        schedule.due(now + 1.0, shared)
+    assert not schedule._away
+    assert schedule._pairs[ONE][PEERS[0]].failures in range(3, 8)
+
+
+def test_who_left_in_debt_is_remembered_within_bounds() -> None:
+    schedule = Schedule(ME, random.Random(1), Rhythm(at_once=10**6))
+    for number in range(MOST_AWAY + 10):
+        shared = {ONE: [PeerId(f"x{number}")]}
+        schedule.due(float(number), shared)
+        schedule.due(number + 0.6, shared)
+    assert len(schedule._away) == MOST_AWAY
+
+
+def test_being_served_puts_off_nobody_else() -> None:
+    driver = Driver()
+    driver.shared = {ONE: PEERS[:2]}
+    driver.run(5)
+    for second in range(5, 3600, 5):
+        driver.schedule.served(PEERS[0], ONE, float(second))
+        driver.run(float(second))
+    assert 20 <= sum(peer == PEERS[1] for _, peer, _ in driver.opened) <= 40
 
 
 @pytest.mark.slow
@@ -207,7 +242,7 @@ def test_whatever_happens_nothing_is_lost(seed: int, steps: list[tuple[int, int]
                 driver.schedule.served(rng.choice(PEERS), ONE, driver.now)
         driver.run(driver.now + wait)
         assert driver.most <= Rhythm().at_once
-        assert driver.schedule._running == 0
+        assert driver.schedule._busy(driver.now) == []
     driver.failing.clear()
     driver.shared = {ONE: PEERS, TWO: PEERS}
     opened = driver.run(driver.now + 7200)

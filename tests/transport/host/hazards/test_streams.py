@@ -124,7 +124,7 @@ async def test_h24_bare() -> None:
         await b.connect(info(a))
         muxer = b.get_network().get_connections()[0].muxed_conn
         opened = 0
-        with trio.move_on_after(3) as scope:
+        with trio.move_on_after(1.5) as scope:
             for opened in range(300):
                 await muxer.open_stream()
         assert scope.cancelled_caught
