@@ -5,7 +5,7 @@ one. tests/transport/contract holds both to the same promises:
 
 - A frame that was published, or that any kept peer has, reaches every peer that has joined the topic, as long
   as there is a path now and then before it expires: at once by gossip, or later by sync.
-- Each frame comes out of `frames()` once per life of the mesh, and never if the store had it before.
+- Each frame comes out of `frames()` once, when it is new to the store; never if the store had it before.
 - `publish` returns when the frame is in the store. It waits while peers cannot take more (back-pressure), and
   for a peer that stays slow no longer than `Patience.slow_peer`; sync brings that one the rest.
 - `frames()` that is not read stops the intake: neighbors see full queues, and sync delivers what they could
@@ -199,7 +199,9 @@ class FrameStore(Protocol):
 # ---------------------------------------------------------------- the mesh
 
 Answerer = Callable[[PeerId, bytes], Awaitable[bytes]]
-"""Answers one question. What it raises is counted and told to nobody: the asker sees that it was refused."""
+"""Answers one question. What it raises is counted and told to nobody: the asker sees that it was refused.
+
+`Refused` says that the question itself is wrong, and is held against the asker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +223,10 @@ class Mesh(Protocol):
         ...
 
     async def leave(self, topic: TopicId, *, forget: bool = False) -> None:
-        """Stop taking part. Its frames stay in the store until they expire, unless `forget`."""
+        """Stop taking part. Its frames stay in the store until they expire, unless `forget`.
+
+        A topic that was forgotten and is joined again brings its frames again, as far as peers have them.
+        """
         ...
 
     async def publish(self, frame: Frame) -> None:

@@ -71,7 +71,7 @@ async def besieged(fleet: Fleet) -> AsyncIterator[Siege]:
     missing = sorted(set(range(siege.published)) - got)
     assert not missing, f"{len(missing)} honest frames of {siege.published} did not arrive: {missing[:5]}"
     assert report["doubles"] == 0
-    assert report["p50"] < 0.5, f"half of the honest frames took longer than {report['p50']:.2f} s"
+    assert report["p50"] < 1.0, f"half of the honest frames took longer than {report['p50']:.2f} s"
     assert (await siege.counters()).get("host.crashes", 0) == 0
 
 

@@ -73,6 +73,7 @@ class Flow(IMuxedStream):
         self._target = session.settings.stream_window
         self._allowed = _FIRST_WINDOW  # what we may still send
         self._last_grant = -math.inf
+        self._settled = False
         self._readable, self._writable = Signal(), Signal()
 
     # ------------------------------------------------ network.Stream
@@ -84,11 +85,13 @@ class Flow(IMuxedStream):
     async def receive_some(self, max_bytes: int = 65536) -> bytes:
         self.readers += 1
         try:
+            if self.buffer or self.ended or self.broken:
+                await trio.lowlevel.checkpoint()
             while not self.buffer:
                 if self.ended or self.broken:
-                    await trio.lowlevel.checkpoint()
                     return b""
                 await self._readable.wait()
+            # From here on there is no checkpoint: what is taken out of the buffer is not lost to a cancellation.
         finally:
             self.readers -= 1
             self.idle_since = trio.current_time()
@@ -98,9 +101,8 @@ class Flow(IMuxedStream):
         else:
             data = bytes(self.buffer[:max_bytes])
             del self.buffer[:max_bytes]
-        self.session.unread -= len(data)
+        self._account(-len(data))
         self._grant()
-        await trio.lowlevel.checkpoint_if_cancelled()
         return data
 
     async def send_all(self, data: bytes) -> None:
@@ -159,7 +161,7 @@ class Flow(IMuxedStream):
     def unread(self, data: bytes) -> None:
         """Put back what was read too far."""
         self.buffer[:0] = data
-        self.session.unread += len(data)
+        self._account(len(data))
 
     def finish(self) -> None:
         if not (self.finished or self.broken):
@@ -185,7 +187,7 @@ class Flow(IMuxedStream):
         self._writable.wake()
 
     def drop_buffer(self) -> None:
-        self.session.unread -= len(self.buffer)
+        self._account(-len(self.buffer))
         self.buffer.clear()
 
     def leave(self) -> None:
@@ -201,7 +203,7 @@ class Flow(IMuxedStream):
         if self.left:
             return
         self.buffer += data
-        self.session.unread += len(data)
+        self._account(len(data))
         self._readable.wake()
 
     def on_window(self, increment: int) -> None:
@@ -213,6 +215,15 @@ class Flow(IMuxedStream):
         self._readable.wake()
         if self.finished:
             self.session.forget(self)
+
+    def settle(self) -> None:
+        """The connection has forgotten the stream: what is still in the buffer is the holder's, or garbage."""
+        self._account(-len(self.buffer))
+        self._settled = True
+
+    def _account(self, size: int) -> None:
+        if not self._settled:
+            self.session.unread += size
 
     def _check_writable(self) -> None:
         if self.broken:

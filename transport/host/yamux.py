@@ -230,6 +230,7 @@ class Session(IMuxedConn):
         """No more frames come or go for this stream."""
         if self.flows.pop(flow.stream_id, None) is None:
             return
+        flow.settle()
         self.accepted(flow)
         if flow.inbound:
             self._inbound -= 1
@@ -403,7 +404,7 @@ class Session(IMuxedConn):
             answered.set()
 
     def _relieve(self) -> None:
-        fullest = max(self.flows.values(), key=lambda flow: len(flow.buffer))
+        fullest = max(self.flows.values(), key=lambda flow: len(flow.buffer))  # there is one: it was just filled
         self._flooded("host.unread_resets")
         fullest.tear()
 

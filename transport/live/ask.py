@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from transport.base import MAX_ASK, Answerer, AskFailed, PeerId, Refused, TransportError
+from transport.base import MAX_ASK, Answerer, AskFailed, PeerId, Reason, Refused, TransportError
 from transport.conduct import Offence
 from transport.network import Network, Stream
 from transport.streams import Messages
@@ -32,6 +32,14 @@ _OVERHEAD: Final = 2 + LONGEST_NAME
 LONGEST_WAIT: Final = 120.0  # seconds; an asker that wants to wait longer asks again
 MOST_AT_ONCE: Final = 64
 MOST_PER_PEER: Final = 8
+
+_OFFENCES: Final = {
+    Reason.MALFORMED: Offence.MALFORMED,
+    Reason.VERSION: Offence.VERSION,
+    Reason.SIZE: Offence.OVERSIZE,
+    Reason.FORGED: Offence.FORGED,
+    Reason.FULL: Offence.FLOOD,
+}
 
 _log = logging.getLogger("vcd.transport.ask")
 
@@ -160,6 +168,11 @@ class Questions:
             return
         try:
             answer = await answerer(stream.peer, question[1])
+        except Refused as refused:  # the answerer's word that the question is wrong
+            self._network.charge(stream.peer, _OFFENCES.get(refused.reason, Offence.GARBAGE))
+            self._network.count("ask.refused")
+            await messages.send(bytes((Status.REFUSED,)))
+            return
         except Exception as error:  # noqa: BLE001 - whatever an answerer does wrong ends here, and is told to nobody
             self._network.count("ask.refused")
             _log.warning("no answer to a question of %s: %s", question[0], type(error).__name__)

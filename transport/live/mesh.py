@@ -210,12 +210,12 @@ class LiveMesh:
         self._open()
         if topic not in self._topics:
             raise AskFailed("the topic is not joined")
-        if not self._network.connected(peer):
-            try:
+        try:
+            if not self._network.connected(peer):
                 await self._network.connect(peer)
-            except TransportError as error:
-                raise AskFailed(str(error)) from error
-        outcome = await self._exchange.reconcile(peer, topic)
+            outcome = await self._exchange.reconcile(peer, topic)
+        except TransportError as error:
+            raise AskFailed(str(error)) from error
         return outcome.received
 
     def _late(self, peer: PeerId, topic: TopicId) -> None:
@@ -284,5 +284,6 @@ class LiveMesh:
                 yield self
             finally:
                 self._closed = True
+                self._reception.close()
                 self._inbox.close()
                 nursery.cancel_scope.cancel()

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import trio
 
-from transport.base import Arrival, Frame, FrameId, PeerId, TopicId
+from transport.base import Arrival, Closed, Frame, FrameId, PeerId, TopicId
 from transport.frames import Head
 from transport.live.fetch import Fetcher
 from transport.live.inbox import Inbox
@@ -52,6 +52,7 @@ class Reception:
         self._stored: deque[_Waiting] = deque()
         self._to_deliver = trio.Event()
         self._fetcher: Fetcher | None = None
+        self._closed = False
 
     def attach(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
@@ -82,7 +83,18 @@ class Reception:
                 await waiting.done.wait()
 
     async def publish(self, frame: Frame) -> None:
-        await self._bring(frame, None).stored.wait()
+        """`Closed` if the mesh ended before the frame was stored."""
+        waiting = self._bring(frame, None)
+        await waiting.stored.wait()
+        if frame.id in self._waiting:
+            raise Closed("the mesh has ended")
+
+    def close(self) -> None:
+        """Nobody stores any more: whoever waits goes on, empty-handed."""
+        self._closed = True
+        for waiting in [*self._waiting.values(), *self._stored]:
+            waiting.stored.set()
+            waiting.done.set()
 
     def announced(self, topic: TopicId, heads: Sequence[Head], source: PeerId) -> None:
         if self._fetcher is not None and topic in self._kept:
@@ -94,6 +106,8 @@ class Reception:
     def _bring(self, frame: Frame, source: PeerId | None) -> _Waiting:
         waiting = self._waiting.get(frame.id)
         if waiting is None:
+            if self._closed:
+                raise Closed("the mesh has ended")
             waiting = self._waiting[frame.id] = _Waiting(frame, source, trio.Event(), trio.Event())
             self._some.set()
         return waiting

@@ -5,6 +5,7 @@
     client     reserving at relays, dialing through them, taking in what they bring
     circuit    a stream through a relay as the library's raw connection
     punching   from a relayed connection to a direct one: DCUtR by TCP simultaneous open
+    sockets    dialing from the port we listen on
 
 The wire is libp2p's, so a relay of another implementation serves, and ours serves others. The code is our own:
 the library's relay keeps one circuit per peer in its table and ends the wrong one, reserves in the name of

@@ -43,13 +43,24 @@ class Honest:
         self.network, self.mesh, self.store = network, mesh, store
         self.me = network.me
         self.arrivals: list[Arrival] = []
+        self._go_on = trio.Event()
         self.reading = True
+
+    @property
+    def reading(self) -> bool:
+        return self._go_on.is_set()
+
+    @reading.setter
+    def reading(self, reading: bool) -> None:
+        if reading:
+            self._go_on.set()
+        elif self._go_on.is_set():
+            self._go_on = trio.Event()
 
     async def read(self) -> None:
         async for arrival in self.mesh.frames():
             self.arrivals.append(arrival)
-            while not self.reading:
-                await trio.sleep(0.25)
+            await self._go_on.wait()
 
     def read_all(self, *frames: Frame) -> bool:
         return {frame.id for frame in frames} <= {arrival.frame.id for arrival in self.arrivals}
@@ -80,8 +91,8 @@ class Villain:
         deframer = Deframer()
         heard = self.heard.setdefault(stream.peer, [])
         while True:
-            while not self.reads:
-                await trio.sleep(0.25)
+            if not self.reads:
+                await trio.sleep_forever()
             data = await stream.receive_some()
             if not data:
                 return

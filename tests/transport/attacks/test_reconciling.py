@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import pytest
 import trio
 
 from tests.transport.attacks.rig import TOPIC, Session, subscriptions, town, until
@@ -21,7 +20,6 @@ PERIODS = 300.0
 """Seconds: a topic is to be reconciled once a minute, and after a minute or two of silence at most every four."""
 
 
-@pytest.mark.xfail(strict=True, reason="a session that a peer opened and ended counts for the whole topic")
 async def test_empty_sessions_that_put_off_all_others(autojump_clock: object) -> None:
     """A reader opens a session and ends it at once, again and again: that must not count as a minute's work."""
     async with town() as all_:
@@ -47,7 +45,6 @@ async def test_empty_sessions_that_put_off_all_others(autojump_clock: object) ->
         assert await until(lambda: c.read_all(frame), within=PERIODS)
 
 
-@pytest.mark.xfail(strict=True, reason="who broke off may claim the same frames again at once")
 async def test_claims_on_frames_that_never_come(autojump_clock: object) -> None:
     """An insider offers C what it lacks and hangs up before C's claim on it is over. A has it, too."""
     async with town() as all_:
@@ -95,7 +92,6 @@ async def dawdle(stream: Stream) -> None:
                     await session.hear()
 
 
-@pytest.mark.xfail(strict=True, reason="a slow session keeps its turn for 15 minutes")
 async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
     """As many insiders as C opens sessions are slow in every one. C must still find the time for A."""
     async with town() as all_:
@@ -113,7 +109,6 @@ async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
         assert await until(lambda: a.network.counted["sync.served_reconcile"] > before, within=PERIODS)
 
 
-@pytest.mark.xfail(strict=True, reason="a slow session keeps its turn for 15 minutes")
 async def test_asking_to_synchronize_while_sessions_are_slow(autojump_clock: object) -> None:
     async with town() as all_:
         a, c = await all_.honest(), await all_.honest()
@@ -129,7 +124,6 @@ async def test_asking_to_synchronize_while_sessions_are_slow(autojump_clock: obj
             await c.mesh.synchronize(a.me, TOPIC.id)
 
 
-@pytest.mark.xfail(strict=True, reason="the schedule forgets sessions that are still open when a peer unsubscribes")
 async def test_coming_and_going_of_a_subscriber(autojump_clock: object) -> None:
     """A stranger subscribes and unsubscribes, and lets every session that this brings hang."""
     async with town() as all_:
@@ -199,7 +193,6 @@ async def test_seats_held_by_one_silent_insider(autojump_clock: object) -> None:
     assert await occupied(silence, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a silent session keeps its seat for two minutes, and again")
 async def test_seats_held_by_many_silent_insiders(autojump_clock: object) -> None:
     async def silence(session: Session) -> None:
         await session.hear()
@@ -241,7 +234,6 @@ async def test_proof_of_another_peer(autojump_clock: object) -> None:
             assert not c.mesh._access.may_read(evil.me, TOPIC.id, credential)
 
 
-@pytest.mark.xfail(strict=True, reason="frames are read from the store before their size is known")
 async def test_many_large_frames_read_for_one_page(autojump_clock: object) -> None:
     """A reader orders small frames and then large ones, so that as many as possible are read from the store at once."""
     async with town() as all_:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.abc import Clock
 
-from tests.transport.contract.worlds import KEEPING, PUBLISHER_MAY_HANG, TOPIC, World, id_of
+from tests.transport.contract.worlds import KEEPING, TOPIC, World, id_of
 from transport.base import AskFailed, Closed, Link, Mesh, PeerId, PeerState
 
 # ---------------------------------------------------------------- peers
@@ -199,7 +199,6 @@ async def test_a_question_under_way_ends_with_the_mesh(clock: Clock | None, worl
         await ended.wait()
 
 
-@pytest.mark.parametrize("kind", PUBLISHER_MAY_HANG, indirect=True)
 async def test_an_end_in_the_midst_of_publishing_hangs_nobody(clock: Clock | None, world: World) -> None:
     a, _ = await world.meshes_of("a", "b")
     ended = trio.Event()

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.abc import Clock
 
-from tests.transport.contract.worlds import KEY, OTHER, OTHER_KEY, PUBLISHER_MAY_HANG, TOPIC, VIRTUAL, World, identity
+from tests.transport.contract.worlds import KEY, OTHER, OTHER_KEY, TOPIC, VIRTUAL, World, identity
 from transport.base import Closed, Frame, FrameId, Mesh, Milliseconds, TopicId
 from transport.sync.memory_store import MemoryStore
 
@@ -100,7 +100,6 @@ async def test_one_topic_is_forgotten_while_another_goes_on(clock: Clock | None,
     assert len(await world.stored("b", OTHER)) == 20
 
 
-@pytest.mark.parametrize("kind", PUBLISHER_MAY_HANG, indirect=True)
 async def test_a_store_that_fails_ends_the_mesh_and_tells_whoever_opened_it(clock: Clock | None, world: World) -> None:
     ended = trio.Event()
 

@@ -337,13 +337,3 @@ HOSTILE = ["memory", "loopback"]
 
 KEEPING = kinds(name for name in WORLDS if name != "loopback")
 """Where `keep` and `forget` do what they say; links of the loopback are made by the test alone."""
-
-_HANGS = pytest.mark.xfail(
-    strict=False, reason="LiveMesh.publish waits for ever when its mesh ends before the frame is stored"
-)
-PUBLISHER_MAY_HANG = [
-    "memory",
-    pytest.param("loopback", marks=_HANGS),
-    pytest.param("sockets", marks=[_HANGS, pytest.mark.slow]),
-]
-"""All worlds; in some it depends on the moment."""

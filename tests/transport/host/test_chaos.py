@@ -21,10 +21,15 @@ async def talk(rng: random.Random, a: LibP2PNetwork, b: LibP2PNetwork) -> bool:
     with trio.move_on_after(rng.choice([0.001, 0.02, 5.0])):
         try:
             stream = await a.open(b.me, "/echo/1")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(stream.send_all, data)
-                got = await exactly(stream, len(data))
-            await (stream.close() if rng.random() < 0.7 else stream.reset())
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.send_all, data)
+                    got = await exactly(stream, len(data))
+                if rng.random() < 0.7:
+                    await stream.close()
+                    assert await stream.receive_some() == b""
+            finally:
+                await stream.reset()
         except* TransportError:
             pass
     assert data.startswith(got)

@@ -324,6 +324,37 @@ async def test_what_comes_after_the_handler_is_dropped(autojump_clock: object) -
         assert not session.flows
 
 
+async def test_what_nobody_will_read_is_not_counted_for_ever(autojump_clock: object) -> None:
+    async with by_hand() as (session, line, _):
+        for number in range(100):
+            flow = await session.open_stream()
+            await flow.close()
+            line.give.send_nowait(frame(DATA, FIN, 1 + 2 * number, 50_000, bytes(50_000)))
+            await settle()
+            assert len(await flow.receive_some(10)) == 10
+        assert session.unread == 0
+        assert not session.flows
+
+
+async def test_a_cancelled_reader_loses_nothing(autojump_clock: object) -> None:
+    async with by_hand() as (session, line, _):
+        flow = await session.open_stream()
+        got = bytearray()
+        for number in range(50):
+            with trio.CancelScope() as scope:
+                if number % 2:
+                    line.give.send_nowait(frame(DATA, 0, 1, 1, bytes([number])))
+                    await settle()
+                scope.deadline = trio.current_time() + 0.001
+                if number % 3:
+                    scope.cancel()
+                got += await flow.receive_some()
+        with trio.move_on_after(1):
+            while True:
+                got += await flow.receive_some()
+        assert got == bytes(range(1, 50, 2))
+
+
 async def test_a_ping_measures_and_a_missing_answer_is_told(autojump_clock: object) -> None:
     async with by_hand() as (session, line, _), trio.open_nursery() as nursery:
         answers: list[bool] = []

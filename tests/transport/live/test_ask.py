@@ -6,7 +6,7 @@ import trio.testing
 from hypothesis import given, strategies as st
 
 from tests.transport.loopback import Loopback, LoopbackNetwork
-from transport.base import MAX_ASK, AskFailed, PeerId, Unreachable
+from transport.base import MAX_ASK, AskFailed, PeerId, Reason, Refused, Unreachable
 from transport.conduct import Offence
 from transport.live.ask import MOST_PER_PEER, PROTOCOL, Questions, decode_question, encode_question
 from transport.network import Stream
@@ -84,6 +84,11 @@ async def raises(peer: PeerId, question: bytes) -> bytes:
     raise ValueError("the answerer's own fault")
 
 
+async def offended(peer: PeerId, question: bytes) -> bytes:
+    await trio.lowlevel.checkpoint()
+    raise Refused(Reason.MALFORMED, "not what this protocol speaks")
+
+
 async def too_much(peer: PeerId, question: bytes) -> bytes:
     await trio.lowlevel.checkpoint()
     return bytes(MAX_ASK + 1)
@@ -114,6 +119,15 @@ async def test_no_answer(autojump_clock: trio.testing.MockClock, protocol: str, 
         answerer.serve("/x/1", echo)
         assert await asker.ask(b.me, "/x/1", b"still here", 5) == b"ereh llits"
         assert a.offences == b.offences == []
+
+
+async def test_a_question_the_answerer_calls_wrong_is_held_against_the_asker() -> None:
+    async with Loopback().running() as net:
+        a, asker, b, answerer = two(net)
+        answerer.serve("/x/1", offended)
+        with pytest.raises(AskFailed, match="refused"):
+            await asker.ask(b.me, "/x/1", b"?", 5)
+        assert b.offences == [(a.me, Offence.MALFORMED)]
 
 
 async def test_a_peer_that_goes_away_or_is_away(autojump_clock: trio.testing.MockClock) -> None:
