@@ -8,7 +8,8 @@ adds up to `THROTTLE` at the rates they do it at; what nobody does by accident b
 A charge is against the neighbor that handed something over, not against an author: frames name none. That is
 fair because every vcd checks frames before passing them on.
 
-Pure: the time comes in. Tables are bounded; when full, whoever has the smallest balance is forgotten.
+Pure: the time comes in. The table is bounded; when full, one of those charged longest ago is forgotten, the one
+that owes least and is not barred if there is such a one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from transport.base import PeerId
@@ -27,6 +29,7 @@ FIRST_BAR: Final = 60.0
 LONGEST_BAR: Final = 3600.0
 FORGIVEN_AFTER: Final = 24 * 3600.0  # without another bar, the next one is short again
 MOST_PEERS: Final = 4096
+LOOKED_AT: Final = 32  # of those charged longest ago, when one has to be forgotten
 SLOWEST: Final = 2.0
 
 
@@ -74,11 +77,12 @@ class Ledger:
 
     def charge(self, peer: PeerId, offence: Offence, now: float) -> Standing:
         """Add to what the peer owes; BARRED means: disconnect it now."""
-        account = self._accounts.get(peer)
+        account = self._accounts.pop(peer, None)
         if account is None:
             if len(self._accounts) >= MOST_PEERS:
                 self._forget_one(now)
-            account = self._accounts[peer] = _Account(at=now)
+            account = _Account(at=now)
+        self._accounts[peer] = account  # the one charged last is last
         account.balance = _decayed(account, now) + offence.price
         account.at = now
         if account.balance < BAR:
@@ -114,7 +118,8 @@ class Ledger:
         return min(max(over, 0.0), 1.0) * SLOWEST
 
     def _forget_one(self, now: float) -> None:
-        least = min(self._accounts.items(), key=lambda item: (now < item[1].barred_until, _decayed(item[1], now)))
+        longest_ago = islice(self._accounts.items(), LOOKED_AT)
+        least = min(longest_ago, key=lambda item: (now < item[1].barred_until, _decayed(item[1], now)))
         del self._accounts[least[0]]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-import trio
 
 
 @pytest.fixture(autouse=True)
 def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The order in which trio runs tasks that are ready at the same time."""
-    monkeypatch.setattr(trio._core._run, "_r", random.Random(1))
+    monkeypatch.setattr("trio._core._run._r", random.Random(1))

@@ -182,7 +182,7 @@ def test_nothing_secret_is_shown() -> None:
 def test_keys_do_not_travel() -> None:
     for take in (pickle.dumps, copy.deepcopy, copy.copy):
         with pytest.raises(TypeError):
-            take(KEY)  # type: ignore[operator]
+            take(KEY)
 
 
 async def test_nothing_of_a_topic_is_logged(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:

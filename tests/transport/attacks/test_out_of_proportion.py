@@ -130,7 +130,6 @@ async def test_known_frames_in_new_messages(autojump_clock: object) -> None:
         assert a.network.penalty(evil.me) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="ranges cost their sender too little")
 async def test_requests_of_a_thousand_ranges(autojump_clock: object) -> None:
     """Each range costs a fingerprint, each that differs sixteen: a reader gets so many a second, not more."""
     async with town() as all_:

@@ -9,12 +9,12 @@ import trio
 
 from tests.transport.attacks.rig import TOPIC, Session, subscriptions, town, until
 from transport.access import prove
-from transport.base import TransportError
+from transport.base import Frame, TransportError
 from transport.conduct import THROTTLE
-from transport.frames import Frame
 from transport.network import Stream
 from transport.sync import wire as sync
 from transport.sync.index import key, key_id
+from transport.sync.ranges import Keys
 
 PERIODS = 300.0
 """Seconds: a topic is to be reconciled once a minute, and after a minute or two of silence at most every four."""
@@ -84,12 +84,14 @@ async def dawdle(stream: Stream) -> None:
             case sync.Hello():
                 await session.say(sync.Welcome(may_write=True, low=asked.low, high=asked.high, credential=mine))
             case sync.Compare():
-                await session.say(sync.Compared(answers=(sync.Keys(keys=()),) * len(asked.items)))
+                await session.say(sync.Compared(answers=(Keys(keys=()),) * len(asked.items)))
             case sync.Offer():
                 for one in asked.keys:
                     await trio.sleep(100)
                     await session.say(sync.Pull(ids=(key_id(one),)))
                     await session.hear()
+            case _:
+                return
 
 
 async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
@@ -250,7 +252,7 @@ async def test_many_large_frames_read_for_one_page(autojump_clock: object) -> No
             most = max(most, sum(len(frame.payload) for frame in found))
             return list(found)
 
-        a.store.fetch = watched  # type: ignore[method-assign, assignment]
+        a.store.fetch = watched  # type: ignore[method-assign]
         session = await evil.sync_with(a, sync.Mode.FETCH)
         assert isinstance(await session.hear(), sync.Welcome)
         await session.say(sync.Pull(ids=tuple(frame.id for frame in small + large)))

@@ -76,31 +76,30 @@ class Noise:
         head = parse(frame.head)
         if len(frame.payload) > sync.LARGE:
             return sync.Large(head=head)
-        return self.rng.choice([sync.Absent(), sync.Small(head=head, payload=bytes(frame.payload))])
+        return sync.Absent() if self.rng.random() < 0.5 else sync.Small(head=head, payload=frame.payload)
 
     def entries(self) -> tuple[sync.Entry, ...]:
         made = [self.entry() for _ in range(self.rng.randint(0, 5))]
         whole = [one for one in made if not isinstance(one, sync.Large)]
-        return tuple(whole + [one for one in made if isinstance(one, sync.Large)][:1])
+        return (*whole, *[one for one in made if isinstance(one, sync.Large)][:1])
 
     def message(self) -> sync.Message:
         rng = self.rng
         ids = tuple(frame.id for frame in rng.sample(self.frames, rng.randint(0, 5)))
-        return rng.choice(
-            [
-                sync.Compared(answers=tuple(self.answer() for _ in range(max(len(self.asked), 1)))),
-                sync.Compared(answers=tuple(self.answer() for _ in range(rng.randint(0, 3)))),
-                sync.Compare(items=tuple(self.item() for _ in range(rng.randint(0, 5)))),
-                sync.Pull(ids=ids, wait=rng.choice([0, 100])),
-                sync.Next(),
-                sync.Page(entries=self.entries()),
-                sync.Piece(data=bytes(rng.choice([0, 100, 65536]))),
-                sync.Offer(keys=self.keys()),
-                sync.Taken(frames=rng.choice([0, 1, 1 << 31])),
-                sync.End(received=rng.choice([0, 1]), sent=rng.choice([0, 1])),
-                sync.No(why=sync.Why.BUSY),
-            ]
-        )
+        choice: list[sync.Message] = [
+            sync.Compared(answers=tuple(self.answer() for _ in range(max(len(self.asked), 1)))),
+            sync.Compared(answers=tuple(self.answer() for _ in range(rng.randint(0, 3)))),
+            sync.Compare(items=tuple(self.item() for _ in range(rng.randint(0, 5)))),
+            sync.Pull(ids=ids, wait=rng.choice([0, 100])),
+            sync.Next(),
+            sync.Page(entries=self.entries()),
+            sync.Piece(data=bytes(rng.choice([0, 100, 65536]))),
+            sync.Offer(keys=self.keys()),
+            sync.Taken(frames=rng.choice([0, 1, 1 << 31])),
+            sync.End(received=rng.choice([0, 1]), sent=rng.choice([0, 1])),
+            sync.No(why=sync.Why.BUSY),
+        ]
+        return rng.choice(choice)
 
     def fitting(self, heard: sync.Message) -> sync.Message:
         """Of the kind that is waited for, so that it gets further in."""
