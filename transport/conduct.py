@@ -78,6 +78,9 @@ class Ledger:
     def charge(self, peer: PeerId, offence: Offence, now: float) -> Standing:
         """Add to what the peer owes; BARRED means: disconnect it now."""
         account = self._accounts.pop(peer, None)
+        if account is not None and now < account.barred_until:  # what was under way when the bar fell
+            self._accounts[peer] = account
+            return Standing.BARRED
         if account is None:
             if len(self._accounts) >= MOST_PEERS:
                 self._forget_one(now)

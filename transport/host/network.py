@@ -295,19 +295,12 @@ class LibP2PNetwork:
         trouble: Exception | None = None
         for session in self.links.of(peer)[:_MOST_TRIES]:
             try:
-                flow = await session.open_stream()
-            except MuxedStreamError as error:  # it ended meanwhile
-                trouble = error
-                continue
-            try:
-                await negotiation.propose(flow, protocol)
-            except BaseException as error:
-                flow.tear()
-                if not isinstance(error, TransportError) or session.alive:
+                async with session.proposing:
+                    return await _propose(session, protocol)
+            except (TransportError, MuxedStreamError) as error:
+                if isinstance(error, TransportError) and session.alive:
                     raise
-                trouble = error
-                continue
-            return flow
+                trouble = error  # the connection ended meanwhile
         raise Unreachable(f"no connection to {peer}" if trouble is None else str(trouble))
 
     def _interfaces(self) -> Mapping[int, Sequence[str]]:
@@ -315,3 +308,13 @@ class LibP2PNetwork:
         if now - self._interfaces_at > _INTERFACES_LIFE:
             self._interfaces_now, self._interfaces_at = interface_addresses(), now
         return self._interfaces_now
+
+
+async def _propose(session: Session, protocol: str) -> Flow:
+    flow = await session.open_stream()
+    try:
+        await negotiation.propose(flow, protocol)
+    except BaseException:
+        flow.tear()
+        raise
+    return flow

@@ -41,9 +41,9 @@ class HostSettings:
     negotiation_limit: float = 5.0  # an inbound stream that has not said what it wants by then is reset
     most_negotiating: int = 32  # inbound streams of one connection that have not said what they want
     most_inbound: int = 128  # inbound streams of one connection
-    most_outbound: int = 128  # outbound ones: within the 256 that other implementations allow
+    most_outbound: int = 64  # outbound ones, half of `most_negotiating` at a time: so nobody of us exceeds these limits
     most_per_protocol: int = 64  # inbound streams of one peer served for one protocol
-    most_streams_a_second: float = 300.0  # inbound on one connection; four times as many at once
+    most_streams_a_second: float = 1000.0  # inbound on one connection; four times as many at once
     most_pings_a_second: float = 20.0
     most_stray_a_second: float = float(8 << 20)  # bytes for streams that are gone: some are always on their way
     stream_window: int = 256 << 10  # what Yamux grants every stream at birth

@@ -103,6 +103,7 @@ class Session(IMuxedConn):
         self._next_id = 1 if conn.is_initiator else 2
         self._inbound = self._outbound = self._negotiating = 0
         self._arrived, self._arriving = trio.open_memory_channel[Flow](settings.most_negotiating)
+        self.proposing = trio.CapacityLimiter(max(settings.most_negotiating // 2, 1))
         self._pings: dict[int, tuple[float, trio.Event]] = {}
         self._ping_id = 0
         self._scope = trio.CancelScope()

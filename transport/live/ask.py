@@ -7,20 +7,24 @@ Each is one message of `transport.streams`. The status is 0 with an answer, 1 if
 nobody answers this protocol here. A refusal carries no reason: who may know it is for the answerer to say, in
 an answer. All questions share one libp2p protocol, so what a device can be asked is not shown by identify.
 
-Questions being answered are bounded per peer and in all; more wait for their turn in the stream handler, whose
-number the network bounds, and give up after the same time as the asker does.
+What a peer may have us do is bounded. It has `MOST_PER_PEER` streams here; more are a flood, and an asker of ours
+keeps below that. While a question comes in or an answer goes out it has a seat for `MOVING_LIMIT` seconds; when
+all are taken, the peer that has most gives up the oldest of its own, so peers that open streams and say nothing,
+or do not read, keep nobody else from asking. Answerers work for `MOST_AT_ONCE` questions at a time; they have to end by themselves.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
 
-from transport.base import MAX_ASK, Answerer, AskFailed, PeerId, Reason, Refused, TransportError
+from transport.base import MAX_ASK, Answerer, AskFailed, PeerId, Reason, Refused, TransportError, Unreachable
 from transport.conduct import Offence
 from transport.network import Network, Stream
 from transport.streams import Messages
@@ -32,6 +36,9 @@ _OVERHEAD: Final = 2 + LONGEST_NAME
 LONGEST_WAIT: Final = 120.0  # seconds; an asker that wants to wait longer asks again
 MOST_AT_ONCE: Final = 64
 MOST_PER_PEER: Final = 8
+MOST_ASKED: Final = 6
+MOST_MOVING: Final = 64
+MOVING_LIMIT: Final = 20.0
 
 _OFFENCES: Final = {
     Reason.MALFORMED: Offence.MALFORMED,
@@ -78,19 +85,29 @@ class Questions:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._answerers: dict[str, Answerer] = {}
-        self._busy = trio.CapacityLimiter(MOST_AT_ONCE)
-        self._by_peer: dict[PeerId, int] = {}
+        self._asking: dict[PeerId, trio.CapacityLimiter] = {}
+        self._answering: dict[PeerId, int] = {}
+        self._turns = trio.CapacityLimiter(MOST_AT_ONCE)
+        self._moving: dict[trio.CancelScope, PeerId] = {}
         network.handle(PROTOCOL, self._answer, limit=LONGEST_WAIT)
 
     def serve(self, protocol: str, answer: Answerer) -> None:
         encode_question(protocol, b"")
         self._answerers[protocol] = answer
 
+    # ------------------------------------------------------------ asking
+
     async def ask(self, peer: PeerId, protocol: str, question: bytes, within: float) -> bytes:
         message = encode_question(protocol, question)
         try:
             with trio.fail_after(within):
-                return await self._asked(peer, protocol, message, within)
+                turns = self._asking.setdefault(peer, trio.CapacityLimiter(MOST_ASKED))
+                try:
+                    async with turns:
+                        return await self._asked(peer, protocol, message, within)
+                finally:
+                    if not turns.borrowed_tokens and not turns.statistics().tasks_waiting:
+                        self._asking.pop(peer, None)
         except trio.TooSlowError:
             self._network.count("ask.timed_out")
             raise AskFailed(f"{protocol}: no answer within {within:g} s") from None
@@ -129,59 +146,86 @@ class Questions:
         self._network.charge(stream.peer, Offence.GARBAGE)
         raise AskFailed("not an answer")
 
+    # ------------------------------------------------------------ answering
+
     async def _answer(self, stream: Stream) -> None:
         peer = stream.peer
-        count: Callable[[str], None] = self._network.count
-        if self._by_peer.get(peer, 0) >= MOST_PER_PEER:
+        if self._answering.get(peer, 0) >= MOST_PER_PEER:
             self._network.charge(peer, Offence.FLOOD)
-            count("ask.too_many")
+            self._network.count("ask.too_many")
             await stream.reset()
             return
-        self._by_peer[peer] = self._by_peer.get(peer, 0) + 1
+        self._answering[peer] = self._answering.get(peer, 0) + 1
         try:
             await trio.sleep(self._network.penalty(peer))
-            async with self._busy:
-                await self._answer_one(stream)
+            messages = Messages(stream, limit=MAX_ASK + _OVERHEAD, deadline=MOVING_LIMIT)
+            with self._seat(peer):
+                question = await self._hear(messages)
+            if question is None:
+                return
+            async with self._turns:
+                answer = await self._think(peer, *question)
+            with self._seat(peer):
+                await messages.send(answer)
         finally:
-            self._by_peer[peer] -= 1
-            if not self._by_peer[peer]:
-                del self._by_peer[peer]
+            self._answering[peer] -= 1
+            if not self._answering[peer]:
+                del self._answering[peer]
 
-    async def _answer_one(self, stream: Stream) -> None:
-        messages = Messages(stream, limit=MAX_ASK + _OVERHEAD, deadline=30.0)
+    @contextmanager
+    def _seat(self, peer: PeerId) -> Iterator[None]:
+        """While a question is coming in or an answer going out. When all are taken, who has most gives one up."""
+        if len(self._moving) >= MOST_MOVING:
+            held = Counter(self._moving.values())
+            greedy = max(held, key=held.__getitem__)  # the one seated first, of those who have equally many
+            longest = next(scope for scope, holder in self._moving.items() if holder == greedy)
+            del self._moving[longest]
+            longest.cancel()
+        scope = trio.CancelScope(deadline=trio.current_time() + MOVING_LIMIT)
+        self._moving[scope] = peer
+        try:
+            with scope:
+                yield
+        finally:
+            self._moving.pop(scope, None)
+        if scope.cancelled_caught:
+            self._network.count("ask.stalled")
+            if trio.current_time() >= scope.deadline:  # and not because others needed the seat
+                self._network.charge(peer, Offence.STALLED)
+            raise Unreachable("neither asks nor listens")
+
+    async def _hear(self, messages: Messages) -> tuple[str, bytes] | None:
+        """The question; None if there is none, which has then been dealt with."""
+        peer = messages.stream.peer
         try:
             message = await messages.receive()
         except Refused:
-            self._network.charge(stream.peer, Offence.OVERSIZE)
+            self._network.charge(peer, Offence.OVERSIZE)
             raise
         if message is None:
-            return
+            return None
         question = decode_question(message)
         if question is None:
-            self._network.charge(stream.peer, Offence.MALFORMED)
-            await stream.reset()
-            return
-        answerer = self._answerers.get(question[0])
+            self._network.charge(peer, Offence.MALFORMED)
+            await messages.stream.reset()
+        return question
+
+    async def _think(self, peer: PeerId, protocol: str, question: bytes) -> bytes:
+        """The answer, or what says that there is none."""
+        answerer = self._answerers.get(protocol)
         if answerer is None:
             self._network.count("ask.unknown_protocol")
-            await messages.send(bytes((Status.UNKNOWN,)))
-            return
+            return bytes((Status.UNKNOWN,))
         try:
-            answer = await answerer(stream.peer, question[1])
+            answer: object = await answerer(peer, question)
         except Refused as refused:  # the answerer's word that the question is wrong
-            self._network.charge(stream.peer, _OFFENCES.get(refused.reason, Offence.GARBAGE))
-            self._network.count("ask.refused")
-            await messages.send(bytes((Status.REFUSED,)))
-            return
+            self._network.charge(peer, _OFFENCES.get(refused.reason, Offence.GARBAGE))
         except Exception as error:  # noqa: BLE001 - whatever an answerer does wrong ends here, and is told to nobody
-            self._network.count("ask.refused")
-            _log.warning("no answer to a question of %s: %s", question[0], type(error).__name__)
-            await messages.send(bytes((Status.REFUSED,)))
-            return
-        if len(answer) > MAX_ASK:
-            self._network.count("ask.refused")
-            _log.error("the answer to a question of %s is too large: %d bytes", question[0], len(answer))
-            await messages.send(bytes((Status.REFUSED,)))
-            return
-        self._network.count("ask.served")
-        await messages.send(bytes((Status.ANSWERED,)) + answer)
+            _log.warning("no answer to a question of %s: %s", protocol, type(error).__name__)
+        else:
+            if isinstance(answer, bytes) and len(answer) <= MAX_ASK:
+                self._network.count("ask.served")
+                return bytes((Status.ANSWERED,)) + answer
+            _log.error("what answers %s gave a %s that cannot be sent", protocol, type(answer).__name__)
+        self._network.count("ask.refused")
+        return bytes((Status.REFUSED,))

@@ -21,7 +21,6 @@ import trio
 
 from transport.access import Access
 from transport.base import (
-    MAX_PAYLOAD,
     Address,
     Answerer,
     Arrival,
@@ -58,7 +57,6 @@ LOOK_EVERY = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSettings:
-    max_payload: int = MAX_PAYLOAD
     inbox_frames: int = 4096
     inbox_bytes: int = 64 << 20
     patience: Patience = field(default_factory=Patience)
@@ -96,6 +94,7 @@ class LiveMesh:
         self._network, self._now_ms, self._settings = network, now_ms, settings
         self._closed = False
         self._topics: dict[TopicId, Topic] = {}
+        self._joining = trio.Lock()
         self._news = trio.Event()
         self._log = Log(store, now_ms=now_ms, count=network.count)
         self._access = Access(network.me, now_ms)
@@ -136,33 +135,31 @@ class LiveMesh:
 
     async def join(self, topic: Topic) -> None:
         self._open()
-        again = topic.id in self._topics
-        self._access.join(topic)
-        if not again:
-            await self._log.open(topic.id)
-            self._reception.keep(topic.id)
-            self._gossip.subscribe(topic.id)
-        self._topics[topic.id] = topic
+        async with self._joining:
+            self._access.join(topic)
+            if topic.id not in self._topics:
+                await self._log.open(topic.id)
+                self._reception.keep(topic.id)
+                self._gossip.subscribe(topic.id)
+            self._topics[topic.id] = topic
         self._wake()
 
     async def leave(self, topic: TopicId, *, forget: bool = False) -> None:
         self._open()
-        if self._topics.pop(topic, None) is not None:
-            self._gossip.unsubscribe(topic)
-            self._reception.leave(topic)
-            self._access.leave(topic)
-            if not forget:
-                self._log.close(topic)
-        if forget:
-            await self._log.drop(topic)
-        await trio.lowlevel.checkpoint()
+        async with self._joining:
+            if self._topics.pop(topic, None) is not None:
+                self._gossip.unsubscribe(topic)
+                self._reception.leave(topic)
+                self._access.leave(topic)
+                if not forget:
+                    self._log.close(topic)
+            if forget:
+                await self._log.drop(topic)
 
     async def publish(self, frame: Frame) -> None:
         self._open()
         if frame.topic not in self._topics:
             raise Refused(Reason.STRANGER, "the topic is not joined")
-        if len(frame.payload) > self._settings.max_payload:
-            raise Refused(Reason.SIZE, f"{len(frame.payload)} bytes, at most {self._settings.max_payload}")
         check_life(frame.expires, self._now_ms())
         await self._reception.publish(frame)
         await self._gossip.publish(frame)

@@ -161,8 +161,9 @@ class Town:
         store: MemoryStore | None = None,
         skew: int = 0,
         read: bool = True,
+        key: SigningKey | None = None,
     ) -> Honest:
-        network = self.net.node()
+        network = self.net.node(key)
         self.skew[network.me] = skew
         store = store or MemoryStore()
         mesh = LiveMesh(

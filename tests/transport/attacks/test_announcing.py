@@ -64,6 +64,7 @@ async def ahead_of_the_author(all_: Town, a: Honest, c: Honest, evil: Villain, f
 FIRST_ONLY = pytest.mark.xfail(strict=True, reason="only the first that announced a frame is remembered")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 100_000])
 @pytest.mark.parametrize("handler", [pytest.param(never, marks=FIRST_ONLY), empty_handed])
 async def test_head_from_who_never_hands_it_out(
@@ -78,6 +79,7 @@ async def test_head_from_who_never_hands_it_out(
         assert await until(lambda: c.read_all(frame), within=PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="one peer may keep all fetchers, for 15 minutes, at no cost")
 async def test_large_frames_handed_out_by_drops(autojump_clock: object) -> None:
     """An insider announces as many as there are fetchers and sends a piece now and then: nobody waits for it."""
@@ -110,6 +112,7 @@ async def test_large_frames_handed_out_by_drops(autojump_clock: object) -> None:
             assert await until(lambda: c.read_all(frame), within=PATIENCE)  # noqa: B023
 
 
+@pytest.mark.slow
 async def test_heads_of_frames_that_do_not_exist(autojump_clock: object) -> None:
     """An insider announces them to A, which passes them on before it has them. C must not hold that against A."""
     async with town() as all_:
@@ -125,6 +128,7 @@ async def test_heads_of_frames_that_do_not_exist(autojump_clock: object) -> None
         assert c.network.penalty(a.me) == 0
 
 
+@pytest.mark.slow
 async def test_more_heads_than_are_remembered(autojump_clock: object) -> None:
     """The table of what is to be fetched is full of lies; what an honest peer announces comes by sync."""
     async with town() as all_:

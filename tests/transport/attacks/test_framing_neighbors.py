@@ -30,6 +30,7 @@ async def test_junk_behind_a_head_that_is_known(autojump_clock: object) -> None:
         assert all_.linked(a, c)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="the same frame is alive for one and an offence for the next")
 async def test_frames_about_to_expire(autojump_clock: object) -> None:
     """They are alive at A and dead when they come to C, a little later."""
@@ -47,6 +48,7 @@ async def test_frames_about_to_expire(autojump_clock: object) -> None:
         assert sum(offence.price for offence in c.owes(a.me)) < THROTTLE
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="the same frame is welcome to one and an offence for the next")
 async def test_frames_that_expire_as_late_as_may_be(autojump_clock: object) -> None:
     """A's clock is a second ahead of C's."""
@@ -64,6 +66,7 @@ async def test_frames_that_expire_as_late_as_may_be(autojump_clock: object) -> N
         assert sum(offence.price for offence in c.owes(a.me)) < THROTTLE
 
 
+@pytest.mark.slow
 async def test_short_lived_frames_and_a_clock_that_is_ahead(autojump_clock: object) -> None:
     """Nobody attacks: C's clock is two minutes ahead, and A says things that live for one."""
     async with town() as all_:
@@ -77,6 +80,7 @@ async def test_short_lived_frames_and_a_clock_that_is_ahead(autojump_clock: obje
         assert all_.linked(a, c)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="what was under way when a topic was left is charged message by message")
 async def test_frames_of_a_topic_that_was_just_left(autojump_clock: object) -> None:
     """Nobody attacks: much was under way, because the reader was slow, when the topic was left."""
@@ -123,6 +127,7 @@ async def test_forged_frames_are_not_passed_on(autojump_clock: object) -> None:
         assert a.owes(evil.me) == [Offence.FORGED]
 
 
+@pytest.mark.slow
 async def test_one_batch_taken_apart_into_many_messages(autojump_clock: object) -> None:
     """A says it to B and C. B is a relay that hands D each frame in a message of its own; D passes them on to C."""
     async with town() as all_:

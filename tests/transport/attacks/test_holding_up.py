@@ -35,6 +35,7 @@ class Declining(MemoryStore):
         return await super().add([frame for frame in frames if len(frame.payload) < 1000])
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="a copy is dropped as seen while the first waits its turn in another RPC")
 async def test_message_at_the_end_of_a_long_rpc(autojump_clock: object) -> None:
     """An insider puts the honest message last in an RPC that takes long. The honest copy came meanwhile."""
@@ -79,15 +80,18 @@ async def repaired_among(strangers: int, handler: object) -> bool:
         return await until(lambda: a.network.counted["sync.served_reconcile"] > before, within=300)
 
 
+@pytest.mark.slow
 async def test_many_subscribers_that_refuse(autojump_clock: object) -> None:
     assert await repaired_among(40, refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="strangers that stall use up the turns of those who would answer")
 async def test_many_subscribers_that_stall(autojump_clock: object) -> None:
     assert await repaired_among(40, stall)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="each frame that died on its way is charged")
 async def test_frames_that_expire_while_a_session_is_held_up(autojump_clock: object) -> None:
     """C's clock is a little ahead, and its reader slow: A hands over what is dead to C. That is nobody's fault."""
@@ -110,6 +114,7 @@ async def test_frames_that_expire_while_a_session_is_held_up(autojump_clock: obj
         assert sum(offence.price for offence in c.owes(a.me)) < THROTTLE
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="what the store declined is pulled again in every session")
 async def test_store_that_declines(autojump_clock: object) -> None:
     """What there is no room for is not brought again by every session."""
@@ -126,6 +131,7 @@ async def test_store_that_declines(autojump_clock: object) -> None:
         assert c.network.counted["sync.bytes_in"] - first < 500_000
 
 
+@pytest.mark.slow
 async def test_streams_that_break_all_the_time(autojump_clock: object) -> None:
     """Each break means that something may have been lost; it does not mean a session each."""
     async with town() as all_:
@@ -148,6 +154,7 @@ async def test_streams_that_break_all_the_time(autojump_clock: object) -> None:
         assert sum(stream.protocol.startswith("/meshsub") for stream in links) < 40
 
 
+@pytest.mark.slow
 async def test_frames_until_the_disk_is_full(autojump_clock: object) -> None:
     """An insider writes as fast as it can. What it can bring in a second is bounded."""
     async with town() as all_:

@@ -40,6 +40,7 @@ async def poured(all_: Town, evil: Villain, honest: Honest, data: bytes, times: 
     return trio.current_time() - began, sum(offence.price for offence in honest.owes(evil.me))
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="an RPC of no bytes costs its sender nothing")
 async def test_rpcs_of_nothing(autojump_clock: object) -> None:
     """Zeros: each is an RPC. 64 KiB of them take longer than a thousand messages."""
@@ -69,6 +70,7 @@ async def test_rpc_of_unknown_fields(autojump_clock: object) -> None:
         assert seconds > 10 or charged >= 2 * Offence.MALFORMED.price
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="the table of subscriptions is full for everybody when some have filled it")
 async def test_topics_by_the_thousand(autojump_clock: object) -> None:
     """Eight strangers fill the table of subscriptions. A ninth, who is honest, is neither forgotten nor charged."""
@@ -92,6 +94,7 @@ async def test_topics_by_the_thousand(autojump_clock: object) -> None:
         assert c.me in a.mesh._gossip.peers(TOPIC.id)
 
 
+@pytest.mark.slow
 async def test_promises_by_the_thousand(autojump_clock: object) -> None:
     """Announcing what is never sent is held against whoever does it, and the table stays small."""
     async with town() as all_:
@@ -108,6 +111,7 @@ async def test_promises_by_the_thousand(autojump_clock: object) -> None:
         assert a.network.penalty(evil.me) > 0.5
 
 
+@pytest.mark.slow
 async def test_the_same_message_again_and_again(autojump_clock: object) -> None:
     """A copy costs a look into a table, and is slowed down as a message is."""
     async with town() as all_:
@@ -130,6 +134,7 @@ async def test_known_frames_in_new_messages(autojump_clock: object) -> None:
         assert a.network.penalty(evil.me) > 0
 
 
+@pytest.mark.slow
 async def test_requests_of_a_thousand_ranges(autojump_clock: object) -> None:
     """Each range costs a fingerprint, each that differs sixteen: a reader gets so many a second, not more."""
     async with town() as all_:
@@ -173,7 +178,6 @@ async def test_streams_that_are_replaced_at_once(autojump_clock: object) -> None
         assert len(alive) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="charges while barred make the bar longer")
 def test_a_bar_is_not_made_longer_by_what_was_under_way() -> None:
     """One offence too many bars for a minute, even if a thousand more were in the same write."""
     ledger, peer = Ledger(), PeerId("somebody")

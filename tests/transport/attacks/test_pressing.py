@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import trio
 
-from tests.transport.attacks.rig import TOPIC, message, send_quietly, subscriptions, town, until, whole
+from tests.transport.attacks.rig import TOPIC, send_quietly, subscriptions, town, until
 from transport.base import Frame, TransportError
 from transport.gossip.wire import Rpc, topic_name
 from transport.live.mesh import MeshSettings
@@ -15,6 +15,7 @@ from transport.live.mesh import MeshSettings
 SMALL = MeshSettings(inbox_frames=8, inbox_bytes=1 << 20)
 
 
+@pytest.mark.slow
 async def test_two_readers_that_answer_every_frame(autojump_clock: object) -> None:
     """Each publishes large frames for whatever it reads, so both fill each other. Both go on, and nothing is lost."""
     async with town() as all_:
@@ -42,6 +43,7 @@ async def test_two_readers_that_answer_every_frame(autojump_clock: object) -> No
         assert await until(lambda: a.read_all(*said[c.me]) and c.read_all(*said[a.me]), within=600)
 
 
+@pytest.mark.slow
 async def test_ring_of_readers_that_publish(autojump_clock: object) -> None:
     async with town() as all_:
         ring = [await all_.honest(settings=SMALL, read=False) for _ in range(4)]
@@ -80,6 +82,7 @@ async def test_a_reader_that_stops_for_good(autojump_clock: object) -> None:
         assert not a.owes(c.me)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="whoever subscribes may slow publishing down to half an outbox in five seconds")
 async def test_a_stranger_that_reads_just_enough(autojump_clock: object) -> None:
     """It subscribes, and takes half an outbox in a little less than the patience: what others get must not crawl."""
@@ -149,12 +152,9 @@ async def test_leaving_and_joining_while_frames_arrive(autojump_clock: object) -
         assert all_.linked(a, c)
 
 
-HALF_JOINED = pytest.mark.xfail(strict=True, reason="leaving does not know of a topic that is being joined")
-
-
 @pytest.mark.parametrize(
     ("steps", "forget"),
-    [(0, False), (2, False), (5, False), (0, True), pytest.param(2, True, marks=HALF_JOINED), (5, True)],
+    [(0, False), (2, False), (5, False), (0, True), (2, True), (5, True)],
 )
 async def test_leaving_while_joining(autojump_clock: object, steps: int, forget: bool) -> None:
     """Whatever comes of it, the mesh keeps the topic wholly or not at all."""
@@ -249,16 +249,3 @@ async def test_frames_larger_than_there_is_room(autojump_clock: object, number: 
         for frame in frames:
             await a.mesh.publish(frame)
         assert await until(lambda: c.read_all(*frames), within=60)
-
-
-@pytest.mark.xfail(strict=True, reason="max_payload binds only what is published")
-async def test_a_frame_larger_than_the_mesh_was_told_to_take(autojump_clock: object) -> None:
-    async with town() as all_:
-        c, evil = await all_.honest(settings=MeshSettings(max_payload=10_000)), all_.villain()
-        all_.link(c, evil)
-        stream = await evil.gossip_to(c)
-        await trio.sleep(1)
-        frame = all_.frame(20_000)
-        await stream.send_all(message(whole(frame)))
-        await trio.sleep(1)
-        assert not await c.has(frame)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import pytest
 import trio
 
-from tests.transport.attacks.rig import TOPIC, Session, subscriptions, town, until
+from tests.transport.attacks.rig import TOPIC, Session, Villain, send_quietly, subscriptions, town, until
 from transport.access import prove
 from transport.base import Frame, TransportError
 from transport.conduct import THROTTLE
+from transport.live.mesh import MeshSettings
 from transport.network import Stream
+from transport.signing import SigningKey, peer_id
 from transport.sync import wire as sync
 from transport.sync.index import key, key_id
-from transport.sync.ranges import Keys
+from transport.sync.ranges import Keys, Same
+from transport.sync.schedule import Rhythm
 
 PERIODS = 300.0
 """Seconds: a topic is to be reconciled once a minute, and after a minute or two of silence at most every four."""
@@ -258,3 +262,48 @@ async def test_many_large_frames_read_for_one_page(autojump_clock: object) -> No
         await session.say(sync.Pull(ids=tuple(frame.id for frame in small + large)))
         assert isinstance(await session.hear(), sync.Page)
         assert most <= 16 << 20
+
+
+async def agree(stream: Stream) -> None:
+    """Has always just what the other has."""
+    session = Session(stream)
+    assert TOPIC.key is not None
+    mine = prove(TOPIC.key, stream.me, stream.peer)  # type: ignore[attr-defined]
+    while (asked := await session.hear()) is not None:
+        match asked:
+            case sync.Hello():
+                await session.say(sync.Welcome(may_write=True, low=asked.low, high=asked.high, credential=mine))
+            case sync.Compare():
+                await session.say(sync.Compared(answers=(Same(),) * len(asked.items)))
+            case _:
+                await session.say(sync.End(received=0, sent=0))
+                return
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="whoever is new counts as the one not asked for the longest time")
+async def test_peers_that_are_always_new(autojump_clock: object) -> None:
+    """Insiders come and go, so that they are those who were not asked for the longest time whenever it is a turn."""
+    async with town() as all_:
+        a = await all_.honest()
+        evils = [all_.villain() for _ in range(4)]
+        patient = max((SigningKey(bytes([n]) * 32) for n in range(256)), key=lambda one: peer_id(one.public))
+        c = await all_.honest(key=patient, settings=MeshSettings(rhythm=Rhythm(slowest=60)))
+        assert all(evil.me < c.me for evil in evils), "C leaves it to them to begin"
+        all_.link(a, c)
+
+        async def come_and_go(evil: Villain, phase: float) -> None:
+            stream = await evil.gossip_to(c, topics=[])
+            await trio.sleep(phase)
+            while await send_quietly(stream, subscriptions([TOPIC.id])):
+                await trio.sleep(2.5)
+                await send_quietly(stream, subscriptions([TOPIC.id], subscribe=False))
+                await trio.sleep(1.5)
+
+        for place, evil in enumerate(evils):
+            evil.answer(sync.PROTOCOL, agree)
+            all_.link(c, evil)
+            all_.nursery.start_soon(come_and_go, evil, place)
+        await trio.sleep(60)
+        before = a.network.counted["sync.served_reconcile"]
+        assert await until(lambda: a.network.counted["sync.served_reconcile"] > before + 2, within=20 * 60)

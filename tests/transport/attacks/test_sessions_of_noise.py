@@ -125,6 +125,7 @@ async def forgiving(one: Honest) -> None:
     await trio.lowlevel.checkpoint()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 async def test_noise_in_sessions_that_we_open(autojump_clock: object, seed: int) -> None:
     async with town() as all_:

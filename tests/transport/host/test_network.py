@@ -10,6 +10,7 @@ import trio
 from tests.transport.host.rig import ANY, LARGE, SMALL, echo, exactly, key, pair, running, several, until
 from transport.base import Address, AlreadyRunning, Link, PeerId, TransportError, Unreachable
 from transport.conduct import Offence
+from transport.host.network import LibP2PNetwork
 from transport.host.settings import HostSettings
 from transport.network import PeerEvent, Stream
 from transport.signing import peer_id
@@ -40,6 +41,27 @@ async def test_large_writes_arrive_whole_and_in_order() -> None:
             nursery.start_soon(stream.send_all, payload)
             got = await exactly(stream, len(payload))
         assert got == payload
+
+
+async def test_many_streams_at_once_are_waited_for_and_never_charged() -> None:
+    done = 0
+
+    async def ask(a: LibP2PNetwork, b: LibP2PNetwork) -> None:
+        nonlocal done
+        stream = await a.open(b.me, "/echo/1")
+        await stream.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+        await stream.close()
+        done += 1
+
+    async with pair(HostSettings()) as (a, b):
+        b.handle("/echo/1", echo)
+        async with trio.open_nursery() as nursery:
+            for _ in range(500):
+                nursery.start_soon(ask, a, b)
+        assert done == 500
+        assert b.counters().get("offence.flood", 0) == 0
+        assert b.counters().get("host.streams_refused", 0) == 0
 
 
 async def test_handlers_see_who_calls_and_may_be_set_before_or_after_connecting() -> None:

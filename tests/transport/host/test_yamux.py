@@ -289,7 +289,7 @@ async def test_who_asks_and_does_not_take_answers_is_cut_off(autojump_clock: obj
 async def test_floods_of_what_costs_the_peer_nothing_are_charged(
     junk: tuple[bytes, ...], counted: str, autojump_clock: object
 ) -> None:
-    async with by_hand() as (session, line, notes):
+    async with by_hand(dataclasses.replace(QUICK, most_streams_a_second=100.0)) as (session, line, notes):
         for _ in range(1500):
             for one in junk:
                 line.give.send_nowait(one)
@@ -349,8 +349,8 @@ async def test_a_cancelled_reader_loses_nothing(autojump_clock: object) -> None:
                 if number % 3:
                     scope.cancel()
                 got += await flow.receive_some()
-        with trio.move_on_after(1):
-            while True:
+        while len(got) < 25:
+            with trio.fail_after(1):
                 got += await flow.receive_some()
         assert got == bytes(range(1, 50, 2))
 

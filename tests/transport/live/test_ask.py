@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from tests.transport.loopback import Loopback, LoopbackNetwork
 from transport.base import MAX_ASK, AskFailed, PeerId, Reason, Refused, Unreachable
 from transport.conduct import Offence
-from transport.live.ask import MOST_PER_PEER, PROTOCOL, Questions, decode_question, encode_question
+from transport.live.ask import MOST_MOVING, MOST_PER_PEER, PROTOCOL, Questions, decode_question, encode_question
 from transport.network import Stream
 
 
@@ -50,33 +50,50 @@ async def test_many_at_once_and_in_both_directions() -> None:
         assert answers == [True] * 2 * MOST_PER_PEER
 
 
-async def test_more_than_its_share_is_a_flood() -> None:
+async def test_an_asker_keeps_below_what_the_answerer_allows(autojump_clock: trio.testing.MockClock) -> None:
     async with Loopback().running() as net:
-        a, asker, b, answerer = two(net)
-        started = trio.Event()
-        failed = 0
+        _, asker, b, answerer = two(net)
+        answers: list[bytes] = []
 
         async def slow(peer: PeerId, question: bytes) -> bytes:
-            await started.wait()
+            await trio.sleep(1)
             return question
 
         answerer.serve("/x/1", slow)
 
-        async def ask() -> None:
-            nonlocal failed
-            try:
-                await asker.ask(b.me, "/x/1", b"", 5)
-            except AskFailed:
-                failed += 1
+        async def ask(n: int) -> None:
+            answers.append(await asker.ask(b.me, "/x/1", b"%d" % n, 60))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(MOST_PER_PEER + 3):
-                nursery.start_soon(ask)
-            await trio.testing.wait_all_tasks_blocked()
-            assert failed == 3
-            started.set()
-        assert failed == 3
+            for n in range(50):
+                nursery.start_soon(ask, n)
+        assert sorted(answers) == sorted(b"%d" % n for n in range(50))
+        assert b.offences == []
+
+
+async def test_more_than_its_share_is_a_flood() -> None:
+    async with Loopback().running() as net:
+        a, _, b, _ = two(net)
+        for _ in range(MOST_PER_PEER + 3):
+            await a.open(b.me, PROTOCOL)
+        await trio.testing.wait_all_tasks_blocked()
         assert b.offences == [(a.me, Offence.FLOOD)] * 3
+
+
+async def test_silent_streams_keep_nobody_else_from_asking(autojump_clock: trio.testing.MockClock) -> None:
+    async with Loopback().running() as net:
+        _, asker, b, answerer = two(net)
+        answerer.serve("/x/1", echo)
+        villains = [net.node() for _ in range(MOST_MOVING // MOST_PER_PEER + 2)]
+        for villain in villains:
+            net.link(villain, b)
+            for _ in range(MOST_PER_PEER):
+                await villain.open(b.me, PROTOCOL)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await asker.ask(b.me, "/x/1", b"ab", 1) == b"ba"
+        await trio.sleep(60)
+        assert {offence for _, offence in b.offences} == {Offence.STALLED}
+        assert {peer for peer, _ in b.offences} == {villain.me for villain in villains}
 
 
 async def raises(peer: PeerId, question: bytes) -> bytes:
@@ -94,6 +111,11 @@ async def too_much(peer: PeerId, question: bytes) -> bytes:
     return bytes(MAX_ASK + 1)
 
 
+async def nothing(peer: PeerId, question: bytes) -> bytes:
+    await trio.lowlevel.checkpoint()
+    return None  # type: ignore[return-value] # the mistake
+
+
 async def never(peer: PeerId, question: bytes) -> bytes:
     await trio.sleep_forever()
     raise AssertionError
@@ -104,6 +126,7 @@ async def never(peer: PeerId, question: bytes) -> bytes:
     [
         ("/raises/1", "refused"),
         ("/too-much/1", "refused"),
+        ("/nothing/1", "refused"),
         ("/never/1", "no answer within 5 s"),
         ("/nobody/1", "does not answer this"),
     ],
@@ -114,6 +137,7 @@ async def test_no_answer(autojump_clock: trio.testing.MockClock, protocol: str, 
         answerer.serve("/raises/1", raises)
         answerer.serve("/too-much/1", too_much)
         answerer.serve("/never/1", never)
+        answerer.serve("/nothing/1", nothing)
         with pytest.raises(AskFailed, match=why):
             await asker.ask(b.me, protocol, b"?", 5)
         answerer.serve("/x/1", echo)
