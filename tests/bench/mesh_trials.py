@@ -58,7 +58,7 @@ async def fleet_of(kind: str, count: int, folder: Path, *, seed: int) -> AsyncIt
         await fleet.start(*[kind] * count, plain=True)
         await fleet.connect_all()
         await fleet.join_all()
-        await trio.sleep(0.5)
+        await trio.sleep(1.5)  # a heartbeat, for those whose mesh is made then
         yield fleet
 
 

@@ -176,7 +176,8 @@ class Session(IMuxedConn):
             self._scope.deadline = trio.current_time() + self.settings.close_limit
 
     async def open_stream(self) -> Flow:
-        """Waits while all slots are taken: callers bring a time limit."""
+        """Waits while all slots are taken: callers bring a time limit. Once there is a stream, it is returned."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while self._outbound >= self.settings.most_outbound and not self._ending:
             await self._slot.wait()
         if self._ending or self._next_id > _LAST_ID:
@@ -186,7 +187,6 @@ class Session(IMuxedConn):
         self._outbound += 1
         self.flows[flow.stream_id] = flow
         self.queue(HEADER.pack(0, WINDOW, SYN, flow.stream_id, 0))
-        await trio.lowlevel.checkpoint_if_cancelled()
         return flow
 
     # ------------------------------------------------ what the host asks

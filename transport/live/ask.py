@@ -10,7 +10,8 @@ an answer. All questions share one libp2p protocol, so what a device can be aske
 What a peer may have us do is bounded. It has `MOST_PER_PEER` streams here; more are a flood, and an asker of ours
 keeps below that. While a question comes in or an answer goes out it has a seat for `MOVING_LIMIT` seconds; when
 all are taken, the peer that has most gives up the oldest of its own, so peers that open streams and say nothing,
-or do not read, keep nobody else from asking. Answerers work for `MOST_AT_ONCE` questions at a time; they have to end by themselves.
+or do not read, keep nobody else from asking. Answerers work for `MOST_AT_ONCE` questions at a time; they have to
+end by themselves.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from transport.base import (
     TopicId,
     TransportError,
 )
+from transport.conduct import Offence
 from transport.frames import check_life
 from transport.gossip.runner import Gossip, Settings as GossipSettings
 from transport.live.ask import Questions
@@ -123,7 +124,11 @@ class LiveMesh:
         )
         self._exchange.register()
         self._fetcher = Fetcher(
-            fetch=self._exchange.fetch, arrived=self._reception.frames, give_up=self._late, count=network.count
+            fetch=self._exchange.fetch,
+            arrived=self._reception.frames,
+            give_up=self._late,
+            count=network.count,
+            stalled=lambda peer: network.charge(peer, Offence.STALLED),
         )
         self._reception.attach(self._fetcher)
 

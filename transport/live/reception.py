@@ -10,9 +10,10 @@ not read stops the readers of gossip and sync, and those stop their peers. A pee
 up and marks us as behind; sync brings us later what we missed, so nothing is lost and nothing piles up. Whoever
 publishes waits for the store alone: the reader itself may publish, and must not wait for itself.
 
-A frame is `known` while it waits, is being fetched, or is kept: it is verified and stored once, in however many
-ways it comes. The store is the authority: only what it calls new goes to the inbox. What is waiting is bounded
-by the number of those who may bring something, and by what each may bring at once.
+A frame is `known` while it waits and when it is kept: it is verified and stored once, in however many ways it
+comes. While it is only announced and being fetched, it is wanted: whoever announces it too is asked in turn. The
+store is the authority: only what it calls new goes to the inbox. What is waiting is bounded by the number of those
+who may bring something, and by what each may bring at once.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ class Reception:
     # ------------------------------------------------------------ what comes
 
     def known(self, topic: TopicId, frame: FrameId) -> bool:
-        if frame in self._waiting or self._log.has(topic, frame):
-            return True
+        return frame in self._waiting or self._log.has(topic, frame)
+
+    def wants(self, topic: TopicId, frame: FrameId) -> bool:  # noqa: ARG002 - an id is of one topic
         return self._fetcher is not None and self._fetcher.wants(frame)
 
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:

@@ -150,7 +150,7 @@ const commands = {
     return {};
   },
   async neighbors() {
-    return { count: config.plain ? gossip.getMeshPeers(topic).length : gossip.getSubscribers(topic).length };
+    return { count: gossip.getSubscribers(topic).length };
   },
   async publish({ count, size, first = 0, rate = 0 }) {
     const started = clock();

@@ -61,12 +61,9 @@ async def ahead_of_the_author(all_: Town, a: Honest, c: Honest, evil: Villain, f
     all_.net.freeze(a.network, c.network, frozen=False)
 
 
-FIRST_ONLY = pytest.mark.xfail(strict=True, reason="only the first that announced a frame is remembered")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 100_000])
-@pytest.mark.parametrize("handler", [pytest.param(never, marks=FIRST_ONLY), empty_handed])
+@pytest.mark.parametrize("handler", [never, empty_handed])
 async def test_head_from_who_never_hands_it_out(
     autojump_clock: object, size: int, handler: Callable[[Stream], Awaitable[None]]
 ) -> None:
@@ -80,7 +77,6 @@ async def test_head_from_who_never_hands_it_out(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="one peer may keep all fetchers, for 15 minutes, at no cost")
 async def test_large_frames_handed_out_by_drops(autojump_clock: object) -> None:
     """An insider announces as many as there are fetchers and sends a piece now and then: nobody waits for it."""
     async with town() as all_:

@@ -197,7 +197,6 @@ async def test_a_flood_of_questions(autojump_clock: object) -> None:
         assert not all_.linked(a, evil)
 
 
-@pytest.mark.xfail(strict=True, reason="who has to give way to a flood of others is charged, and is not who has most")
 async def test_strangers_that_drive_out_who_is_slow(autojump_clock: object) -> None:
     """An honest question is two seconds on its way. Meanwhile strangers open streams and close them again."""
     async with town() as all_:

@@ -98,17 +98,21 @@ async def dawdle(stream: Stream) -> None:
                 return
 
 
-async def test_sessions_that_never_get_anywhere(autojump_clock: object) -> None:
-    """As many insiders as C opens sessions are slow in every one. C must still find the time for A."""
+CROWD = pytest.mark.xfail(strict=True, reason="a session without progress keeps its turn for 15 minutes")
+
+
+@pytest.mark.parametrize("insiders", [8, pytest.param(60, marks=[CROWD, pytest.mark.slow])])
+async def test_sessions_that_never_get_anywhere(autojump_clock: object, insiders: int) -> None:
+    """Insiders are slow in every session that C opens. C must still find the time for A."""
     async with town() as all_:
         a, c = await all_.honest(), await all_.honest()
         await c.store_quietly(*(all_.frame() for _ in range(40)))
-        for _ in range(8):
+        for _ in range(insiders):
             evil = all_.villain()
             evil.answer(sync.PROTOCOL, dawdle)
             all_.link(c, evil)
             await evil.gossip_to(c)
-        await trio.sleep(60)
+        await trio.sleep(60 + 10 * insiders)
         all_.link(a, c)
         await trio.sleep(30)
         before = a.network.counted["sync.served_reconcile"]

@@ -78,5 +78,6 @@ async def test_chaos_ends_well(seed: int) -> None:
             assert network.counters().get("host.session_errors", 0) == 0
             assert network.counters().get("host.violations", 0) == 0
             assert network.counters().get("handler.error", 0) == 0
+            assert not [name for name in network.counters() if name.startswith("offence.")]
             assert network.rebuilt == network.counters().get("host.crashes", 0)
         await until(lambda: all(not session.flows for network in networks for session in network.links))

@@ -324,6 +324,17 @@ async def test_what_comes_after_the_handler_is_dropped(autojump_clock: object) -
         assert not session.flows
 
 
+async def test_opening_that_is_cancelled_leaves_nothing_behind(autojump_clock: object) -> None:
+    async with by_hand() as (session, line, _):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await session.open_stream()
+        await settle()
+        assert scope.cancelled_caught
+        assert not session.flows
+        assert line.frames() == []
+
+
 async def test_what_nobody_will_read_is_not_counted_for_ever(autojump_clock: object) -> None:
     async with by_hand() as (session, line, _):
         for number in range(100):

@@ -28,12 +28,15 @@ class Scene:
         self.came: list[FrameId] = []
         self.late: list[tuple[PeerId, TopicId]] = []
         self.counted: Counter[str] = Counter()
+        self.stalled: list[PeerId] = []
+        self.silent: set[PeerId] = set()
         self.go = trio.Event()
         self.fetcher = Fetcher(
             fetch=self.fetch,
             arrived=self.arrived,
             give_up=lambda peer, topic: self.late.append((peer, topic)),
             count=lambda name, amount: self.counted.update({name: amount}),
+            stalled=self.stalled.append,
             workers=workers,
             most_wanted=most_wanted,
             most_bytes=most_bytes,
@@ -43,6 +46,8 @@ class Scene:
         self.asked.append((peer, len(heads)))
         await self.go.wait()
         await trio.sleep(1)
+        if peer in self.silent:
+            await trio.sleep_forever()
         if peer in self.broken:
             raise AskFailed("broken")
         return [self.has[peer][head.id] for head in heads if head.id in self.has[peer]]
@@ -146,3 +151,23 @@ async def test_leaving_a_topic_forgets_what_was_wanted_of_it(
     scene.fetcher.forget_topic(left.topic)
     await scene.settle()
     assert scene.came == [kept.id]
+
+
+async def test_a_peer_that_dawdles_holds_up_only_what_it_alone_announced(
+    autojump_clock: trio.testing.MockClock, scene: Scene
+) -> None:
+    scene.silent = {ONE}
+    scene.fetcher.announced([scene.frame(n, ONE) for n in range(3)], ONE)
+    shared, other = scene.frame(10, ONE, TWO), scene.frame(11, TWO)
+    scene.fetcher.announced([shared], ONE)
+    scene.go.set()
+    with trio.move_on_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.fetcher.run)
+            await trio.sleep(0.5)
+            scene.fetcher.announced([shared, other], TWO)
+            await trio.sleep(5)
+            assert set(scene.came) == {other.id, shared.id}
+            await trio.sleep_forever()
+    assert ONE in scene.stalled
+    assert len(scene.late) == 3
