@@ -168,3 +168,41 @@ async def test_announcer_that_goes_away(autojump_clock: object, size: int) -> No
         await ahead_of_the_author(all_, a, c, evil, frame)
         all_.net.cut(c.network, evil.network)
         assert await until(lambda: c.read_all(frame), within=PATIENCE)
+
+
+async def test_second_source_that_is_busy(autojump_clock: object) -> None:
+    """One announces and stalls; another announces the same and is busy with something large. Nobody turns in circles."""
+    async with town() as all_:
+        c, evil, slow = await all_.honest(settings=SELDOM), all_.villain(), all_.villain()
+        large, frame = all_.frame(1 << 20), all_.frame(100_000)
+
+        async def slowly(stream: Stream) -> None:
+            session = Session(stream)
+            await welcoming(session)
+            while isinstance(asked := await session.hear(), sync.Pull):
+                assert asked.ids == (large.id,)
+                await trio.sleep(6)
+                await session.say(sync.Page(entries=(sync.Absent(),)))
+
+        evil.answer(sync.PROTOCOL, never)
+        slow.answer(sync.PROTOCOL, slowly)
+        all_.link(evil, c, slow)
+        one, other = await evil.gossip_to(c), await slow.gossip_to(c)
+        await trio.sleep(36)
+        fetcher, looks = c.mesh._fetcher, 0
+        look = fetcher._next_job
+
+        def counted(now: float) -> object:
+            nonlocal looks
+            looks += 1
+            assert looks < 1000, "it turns in circles"
+            return look(now)
+
+        fetcher._next_job = counted  # type: ignore[method-assign, assignment]
+        await other.send_all(message(head_of(large)))
+        await trio.sleep(0.1)
+        await one.send_all(message(head_of(frame)))
+        await trio.sleep(0.1)
+        await other.send_all(message(head_of(frame)))
+        await trio.sleep(30)
+        assert looks < 1000
