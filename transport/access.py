@@ -24,7 +24,11 @@ them; and a floor. Floors only rise. A peer that has one shows it with its own c
 spreads with the sessions that it concerns, and a mailbox is told it in a request as well.
 
 `Access` is how a mesh's sync asks. It knows the topics that are taken part in, keeps what it has verified (a
-bounded table, the oldest forgotten; verifying again is the only cost), and does no I/O.
+bounded table, the oldest forgotten; verifying again is the only cost), and does no I/O. The floor of a topic that
+is left is kept for when it is joined again: `MOST_LEFT` of them, the topic that was left first forgotten first. No
+peer can fill that table, since a floor is only taken of a topic that is taken part in. A process that ends forgets
+all floors: after a restart they are those in the credentials that topics are joined with, so whoever must not accept
+a revoked token for even one session joins with the highest floor it knows (`Access.floor_of` says which that is).
 """
 
 from __future__ import annotations
@@ -51,6 +55,7 @@ SKEW: Final = 5 * 60 * 1000
 """Milliseconds that a token is accepted before its beginning and after its end: clocks differ."""
 
 MOST_VERIFIED: Final = 2048
+MOST_LEFT: Final = 4096
 
 _TOKEN, _PROOF, _FLOOR = 1, 2, 3
 _TOKEN_FIELDS: Final = struct.Struct(">B32sB32sQQI")
@@ -276,7 +281,7 @@ class Access:
     """The credentials of one mesh, for its sync. Knows as many topics as were joined.
 
     `Topic.token` of a joined topic is a credential as above: a token, with a floor before it if there is one.
-    Whoever holds the key may put a floor there too.
+    Whoever holds the key may put a floor there too; if it is higher than the one that is known here, it counts.
     """
 
     def __init__(self, me: PeerId, now_ms: Callable[[], Milliseconds]) -> None:
@@ -284,6 +289,7 @@ class Access:
         self._now_ms = now_ms
         self._verifier = Verifier(me)
         self._topics: dict[TopicId, _Standing] = {}
+        self._left: dict[TopicId, Floor] = {}  # of topics no longer taken part in
 
     def join(self, topic: Topic) -> None:
         """Take part, or take part with another token. What cannot be a credential of the topic is left out."""
@@ -291,24 +297,35 @@ class Access:
         claim = credential.claim
         token = claim if isinstance(claim, Token) and claim.topic == topic.id else None
         before = self._topics.get(topic.id)
-        self._topics[topic.id] = _Standing(key=topic.key, token=token, floor=before.floor if before else None)
+        floor = before.floor if before is not None else self._left.pop(topic.id, None)
+        self._topics[topic.id] = _Standing(key=topic.key, token=token, floor=floor)
         if credential.floor is not None:
             self._raise(credential.floor)
 
     def leave(self, topic: TopicId) -> None:
-        self._topics.pop(topic, None)
+        """Take part no longer. What was revoked stays revoked, should the topic be joined again."""
+        standing = self._topics.pop(topic, None)
+        if standing is not None and standing.floor is not None:
+            if len(self._left) >= MOST_LEFT:
+                del self._left[next(iter(self._left))]
+            self._left[topic] = standing.floor
 
     def floor(self, record: bytes) -> bool:
         """Void older tokens from now on; whether this is a floor of a topic we take part in, and a higher one."""
         credential = parse(record)
         return credential is not None and credential.floor is not None and self._raise(credential.floor)
 
+    def floor_of(self, topic: TopicId) -> bytes:
+        """The record of the highest floor of a joined topic, to be joined with next time; empty if there is none."""
+        standing = self._topics.get(topic)
+        return standing.floor.record if standing is not None and standing.floor is not None else b""
+
     def show(self, peer: PeerId, topic: TopicId) -> bytes:
         """What to show this peer about this topic; empty if there is nothing."""
         standing = self._topics.get(topic)
         if standing is None:
             return b""
-        floor = standing.floor.record if standing.floor else b""
+        floor = self.floor_of(topic)
         if standing.key is not None:
             proof = standing.proofs.get(peer)
             if proof is None:

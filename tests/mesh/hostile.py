@@ -33,7 +33,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE, Transport as Noise
 from libp2p.utils import encode_varint_prefixed
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from multiaddr import Multiaddr
 
 from tests.mesh.control import Answer, Book, Command, book, configuration, obey
 from transport.base import Milliseconds

@@ -25,7 +25,7 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.pubsub import gossipsub, pubsub, rpc_queue
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE, Transport as Noise
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from multiaddr import Multiaddr
 
 from tests.mesh.control import Book, Command, book, configuration, obey
 

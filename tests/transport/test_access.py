@@ -232,6 +232,36 @@ def test_a_floor_voids_older_tokens_and_only_rises() -> None:
     assert not mesh.may_read(ALICE, TOPIC, token(generation=1))
 
 
+def test_a_floor_outlasts_the_topic_and_is_brought_along_by_whoever_joins() -> None:
+    mesh = Access(BOB, Clock())
+    mesh.join(Topic(id=TOPIC))
+    assert mesh.floor_of(TOPIC) == b""
+    assert mesh.floor(raise_floor(KEY, 2))
+    record = mesh.floor_of(TOPIC)
+    mesh.leave(TOPIC)
+    mesh.leave(TOPIC)
+    assert mesh.floor_of(TOPIC) == b""
+    mesh.join(Topic(id=TOPIC, token=raise_floor(KEY, 1)))  # an older one takes nothing back
+    assert mesh.floor_of(TOPIC) == record == raise_floor(KEY, 2)
+    assert not mesh._left
+    restarted = Access(BOB, Clock())
+    restarted.join(Topic(id=TOPIC, token=record))
+    for one in (mesh, restarted):
+        assert not one.may_read(ALICE, TOPIC, token(generation=1))
+        assert one.may_read(ALICE, TOPIC, token(generation=2))
+
+
+def test_floors_of_topics_that_were_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "MOST_LEFT", 2)
+    mesh = Access(BOB, Clock())
+    keys = [SigningKey(bytes([number]) * 32) for number in range(3)]
+    for key in keys:
+        topic = topic_id(key.public)
+        mesh.join(Topic(id=topic, token=raise_floor(key, 1)))
+        mesh.leave(topic)
+    assert list(mesh._left) == [topic_id(key.public) for key in keys[1:]]
+
+
 def test_a_floor_spreads_with_the_credentials_that_are_shown() -> None:
     alice, bob, mailbox = (Access(peer, Clock()) for peer in (ALICE, BOB, MAILBOX))
     alice.join(dataclasses.replace(member_topic(KEY), token=raise_floor(KEY, 5)))

@@ -14,7 +14,9 @@ A stream carries RPCs, each after its length as a varint. An RPC is a protobuf m
 By hand, because it is little, costs a few microseconds, reads only what is used, bounds what it keeps, and lets
 nothing escape but `Refused`; this room then needs neither protobuf nor libp2p. Lenient as protobuf asks: fields in
 any order, unknown ones skipped, the last of a repeated single field counts. Strict in bounds: every list has a maximum,
-and what goes beyond is not kept but counted in `Rpc.excess`, for the router to hold against the sender.
+and what goes beyond is not kept but counted in `Rpc.excess`, for the router to hold against the sender. Fields that say
+nothing to us are counted, too, because skipping one costs as much as reading it (`Rpc.skipped`), and an RPC of more
+than `MAX_FIELDS` is refused without looking at the rest.
 
 A signature is over "libp2p-pubsub:" and the message's first four fields in the order of their numbers, which is
 what all implementations do. Fields we do not know are not passed on.
@@ -23,7 +25,7 @@ what all implementations do. Fields we do not know are not passed on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NewType, TypeVar
 
 from transport.base import Reason, Refused, TopicId
@@ -40,6 +42,11 @@ MAX_SUBSCRIPTIONS: Final = 8192
 MAX_PUBLISH: Final = 1024
 MAX_CONTROLS: Final = 8192  # of each kind
 MAX_IDS: Final = 8192
+MAX_FIELDS: Final = 1 << 16
+"""Of all messages in one RPC. A hello of `MAX_SUBSCRIPTIONS` with a GRAFT for each has two thirds of this."""
+
+FREE_FIELDS: Final = 64
+"""That may be skipped in one RPC at no cost: extensions of others, and the peers that they name in a PRUNE."""
 
 Item = TypeVar("Item")
 
@@ -121,12 +128,24 @@ class Rpc:
     graft: tuple[str, ...] = ()
     prune: tuple[Prune, ...] = ()
     excess: int = 0  # how much was left out for going beyond a bound
+    skipped: int = 0  # fields that were looked at for nothing, `excess` among them
 
     @property
     def controls(self) -> int:
         """How many things it asks for, messages apart."""
-        announced = sum(len(ihave.ids) for ihave in self.ihave)
-        return len(self.subscriptions) + announced + len(self.iwant) + len(self.graft) + len(self.prune)
+        asked = len(self.subscriptions) + self._announced + len(self.iwant) + len(self.graft) + len(self.prune)
+        return asked + self.skipped
+
+    @property
+    def fields(self) -> int:
+        """How many fields what is said here may have when it is encoded."""
+        asked = 3 * len(self.subscriptions) + 2 * len(self.graft) + 3 * len(self.prune)
+        announced = 2 * len(self.ihave) + self._announced + 2 * len(self.iwant)
+        return 7 * len(self.publish) + asked + announced
+
+    @property
+    def _announced(self) -> int:
+        return sum(len(ihave.ids) for ihave in self.ihave)
 
     def encode(self) -> bytes:
         """As it goes on a stream: with its length."""
@@ -149,6 +168,15 @@ def publish_rpc(message: Message) -> bytes:
 
 def delimited(body: bytes) -> bytes:
     return _varint(len(body)) + body
+
+
+class _Meter:
+    """How many more fields are looked at."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = MAX_FIELDS) -> None:
+        self.left = left
 
 
 class Deframer:
@@ -191,41 +219,39 @@ def decode(body: bytes) -> Rpc:
     publish: list[Message] = []
     control: list[tuple[int, int]] = []
     excess = 0
-    for number, kind, start, end in _fields(body, 0, len(body)):
+    meter = _Meter()
+    for number, kind, start, end in _fields(body, 0, len(body), meter):
         if kind != _BYTES:
             continue
         if number == 1:
-            one = _subscription(body, start, end)
-            excess += not _add(subscriptions, one, MAX_SUBSCRIPTIONS)
+            excess += not _add(subscriptions, _subscription(body, start, end, meter), MAX_SUBSCRIPTIONS)
         elif number == 2:
-            excess += not _add(publish, _message(body, start, end), MAX_PUBLISH)
+            excess += not _add(publish, _message(body, start, end, meter), MAX_PUBLISH)
         elif number == 3:
             control.append((start, end))
-    if not control:
-        return Rpc(subscriptions=tuple(subscriptions), publish=tuple(publish), excess=excess)
     ihave: list[Ihave] = []
     iwant: list[MessageId] = []
     graft: list[str] = []
     prune: list[Prune] = []
     room = MAX_IDS
     # protobuf merges a message field that is repeated: all parts of control count
-    for number, kind, start, end in (each for a, b in control for each in _fields(body, a, b)):
+    for number, kind, start, end in (each for a, b in control for each in _fields(body, a, b, meter)):
         if kind != _BYTES:
             continue
         if number == 1:
-            topic, ids, over = _ihave(body, start, end, room)
+            topic, ids, over = _ihave(body, start, end, room, meter)
             room -= len(ids)
             excess += over + (not _add(ihave, Ihave(topic=topic, ids=tuple(ids)) if topic else None, MAX_CONTROLS))
         elif number == 2:
-            ids, over = _ids_in(body, start, end, 1, room)
+            ids, over = _ids_in(body, start, end, 1, room, meter)
             room -= len(ids)
             iwant += ids
             excess += over
         elif number == 3:
-            excess += not _add(graft, _topic_in(body, start, end), MAX_CONTROLS)
+            excess += not _add(graft, _topic_in(body, start, end, meter), MAX_CONTROLS)
         elif number == 4:
-            excess += not _add(prune, _prune(body, start, end), MAX_CONTROLS)
-    return Rpc(
+            excess += not _add(prune, _prune(body, start, end, meter), MAX_CONTROLS)
+    rpc = Rpc(
         subscriptions=tuple(subscriptions),
         publish=tuple(publish),
         ihave=tuple(ihave),
@@ -234,6 +260,9 @@ def decode(body: bytes) -> Rpc:
         prune=tuple(prune),
         excess=excess,
     )
+    # What is said may be said with a few fields more; only what is far more than that was sent to be skipped.
+    skipped = MAX_FIELDS - meter.left - rpc.fields - len(control)
+    return rpc if skipped <= FREE_FIELDS else replace(rpc, skipped=skipped)
 
 
 # ---------------------------------------------------------------- reading
@@ -247,9 +276,12 @@ def _add(items: list[Item], item: Item | None, most: int) -> bool:
     return True
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: bytes, at: int, end: int, meter: _Meter) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type, and start and end of the value; for a varint its value twice."""
     while at < end:
+        meter.left -= 1
+        if meter.left < 0:
+            raise Refused(Reason.MALFORMED, "too many fields")
         tag, at = _read_varint(data, at, end)
         number, kind = tag >> 3, tag & 7
         if number == 0:
@@ -313,17 +345,17 @@ def _text(data: bytes, start: int, end: int) -> str | None:
         raise Refused(Reason.MALFORMED, "a topic that is not UTF-8") from None
 
 
-def _topic_in(data: bytes, at: int, end: int) -> str | None:
+def _topic_in(data: bytes, at: int, end: int, meter: _Meter) -> str | None:
     name: str | None = ""
-    for number, kind, start, stop in _fields(data, at, end):
+    for number, kind, start, stop in _fields(data, at, end, meter):
         if number == 1 and kind == _BYTES:
             name = _text(data, start, stop)
     return name or None
 
 
-def _subscription(data: bytes, at: int, end: int) -> Subscription | None:
+def _subscription(data: bytes, at: int, end: int, meter: _Meter) -> Subscription | None:
     subscribe, name = False, None
-    for number, kind, start, stop in _fields(data, at, end):
+    for number, kind, start, stop in _fields(data, at, end, meter):
         if number == 1 and kind == _VARINT:
             subscribe = bool(start)
         elif number == 2 and kind == _BYTES:
@@ -331,10 +363,10 @@ def _subscription(data: bytes, at: int, end: int) -> Subscription | None:
     return Subscription(topic=name, subscribe=subscribe) if name else None
 
 
-def _message(data: bytes, at: int, end: int) -> Message | None:
+def _message(data: bytes, at: int, end: int, meter: _Meter) -> Message | None:
     author = body = seqno = signature = key = b""
     topic: str | None = ""
-    for number, kind, start, stop in _fields(data, at, end):
+    for number, kind, start, stop in _fields(data, at, end, meter):
         if kind != _BYTES:
             continue
         if number == 1:
@@ -354,11 +386,11 @@ def _message(data: bytes, at: int, end: int) -> Message | None:
     return Message(author=author, data=body, seqno=seqno, topic=topic, signature=signature, key=key)
 
 
-def _ids_in(data: bytes, at: int, end: int, field_number: int, room: int) -> tuple[list[MessageId], int]:
+def _ids_in(data: bytes, at: int, end: int, field_number: int, room: int, meter: _Meter) -> tuple[list[MessageId], int]:
     """The ids in a field, as many as there is room for, and how many were left out."""
     ids: list[MessageId] = []
     excess = 0
-    for number, kind, start, stop in _fields(data, at, end):
+    for number, kind, start, stop in _fields(data, at, end, meter):
         if number == field_number and kind == _BYTES:
             if stop - start > MAX_ID or len(ids) >= room:
                 excess += 1
@@ -367,17 +399,17 @@ def _ids_in(data: bytes, at: int, end: int, field_number: int, room: int) -> tup
     return ids, excess
 
 
-def _ihave(data: bytes, at: int, end: int, room: int) -> tuple[str | None, list[MessageId], int]:
-    ids, excess = _ids_in(data, at, end, 2, room)
-    return _topic_in(data, at, end), ids, excess
+def _ihave(data: bytes, at: int, end: int, room: int, meter: _Meter) -> tuple[str | None, list[MessageId], int]:
+    ids, excess = _ids_in(data, at, end, 2, room, meter)
+    return _topic_in(data, at, end, meter), ids, excess
 
 
-def _prune(data: bytes, at: int, end: int) -> Prune | None:
+def _prune(data: bytes, at: int, end: int, meter: _Meter) -> Prune | None:
     backoff = None
-    for number, kind, start, _ in _fields(data, at, end):
+    for number, kind, start, _ in _fields(data, at, end, meter):
         if number == 3 and kind == _VARINT:
             backoff = start
-    name = _topic_in(data, at, end)
+    name = _topic_in(data, at, end, meter)
     return Prune(topic=name, backoff=backoff) if name else None
 
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]  # it has none
+import psutil
 
 from transport.base import Address
 

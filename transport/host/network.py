@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamError
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from transport.base import Address, Link, PeerId, PeerState, TransportError, Unreachable
 from transport.conduct import Ledger, Offence, Standing

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from libp2p.crypto.keys import KeyPair
     from libp2p.peer.id import ID
     from libp2p.security.noise.io import NoiseTransportReadWriter
-    from noise.connection import NoiseConnection  # type: ignore[import-untyped]  # it has none
+    from noise.connection import NoiseConnection
 
 Gate = Callable[[PeerId], bool]
 

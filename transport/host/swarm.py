@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn
     from libp2p.io.abc import ReadWriteCloser
     from libp2p.peer.id import ID
-    from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+    from multiaddr import Multiaddr
 
 _ADDRESS_LIFE = 3600  # seconds that the library remembers what a peer said about itself
 

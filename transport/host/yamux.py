@@ -34,7 +34,7 @@ from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
     MuxedStreamError,
 )
-from noise.exceptions import NoiseInvalidMessage  # type: ignore[import-untyped]  # it has none
+from noise.exceptions import NoiseInvalidMessage
 
 from transport.base import PeerId
 from transport.conduct import Bucket, Offence
@@ -58,7 +58,7 @@ from transport.host.settings import HostSettings
 
 if TYPE_CHECKING:
     from libp2p.peer.id import ID
-    from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+    from multiaddr import Multiaddr
 
     from transport.host.noise import BulkSession
 

@@ -24,7 +24,7 @@ from typing import Final
 
 import trio
 from libp2p.connection_types import ConnectionType
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from transport.base import Address, Milliseconds, PeerId, Refused, TransportError, Unreachable
 from transport.conduct import Offence

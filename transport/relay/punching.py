@@ -27,7 +27,7 @@ from random import Random
 from typing import Final
 
 import trio
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from transport.base import Address, PeerId, Refused, TransportError
 from transport.conduct import Offence

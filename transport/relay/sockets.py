@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 import trio
 from libp2p.network.connection.raw_connection import RawConnection
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from transport.base import PeerId, Unreachable
 from transport.discovery.addresses import IPAddress, Place, Reach

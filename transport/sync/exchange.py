@@ -121,7 +121,7 @@ class Exchange:
         """
         now = self._now_ms()
         wanted = [head for head in heads if head.topic == topic and head.expires > now]
-        wanted = [head for head in wanted if not self._log.has(topic, head.id)]
+        wanted = [head for head in wanted if not (self._log.has(topic, head.id) or self._log.declined(topic, head.id))]
         got: list[Frame] = []
         if not wanted:
             return got

@@ -4,6 +4,10 @@ The store decides what is new; the index says what is there without asking it, a
 task at a time writes, whoever calls. An error of the store passes through to the caller and leaves the indices as
 they were: at worst an index knows less than the store, and the next `open` heals that.
 
+What the store did not take (it had no room, or no use for it) is remembered, so that no session brings it again:
+until it expires, or for `_DECLINED_FOR`, since a store may have room later; and no longer than until something of its
+topic was deleted. `MOST_DECLINED` are remembered, the first forgotten first, which costs no more than another try.
+
 Somebody may wait here for a frame to arrive. At most `MOST_WAITERS` do; one more is told at once that it is not here.
 """
 
@@ -18,6 +22,8 @@ from transport.base import Frame, FrameId, FrameStore, Milliseconds, TopicId
 from transport.sync.index import Key, SetIndex, border_at, key
 
 MOST_WAITERS: Final = 256
+MOST_DECLINED: Final = 8192
+_DECLINED_FOR: Final = 3_600_000  # milliseconds
 _SLICE: Final = 2000  # keys that are indexed between two looks at what else there is to do
 
 
@@ -35,6 +41,7 @@ class Log:
         self._writing = trio.Lock()
         self._waiters: dict[tuple[TopicId, FrameId], set[trio.Event]] = {}
         self._waiting = 0
+        self._declined: dict[tuple[TopicId, FrameId], Milliseconds] = {}  # until when
 
     def topics(self) -> Iterable[TopicId]:
         """Those that are open."""
@@ -48,6 +55,11 @@ class Log:
         """Whether an open topic has this frame."""
         index = self._indices.get(topic)
         return index is not None and frame in index
+
+    def declined(self, topic: TopicId, frame: FrameId) -> bool:
+        """Whether the store did not take this frame of an open topic lately: it is not worth bringing."""
+        until = self._declined.get((topic, frame))
+        return until is not None and self._now_ms() < until
 
     async def open(self, topic: TopicId) -> None:
         """Read what the store has of a topic. Nothing happens if it is open."""
@@ -68,6 +80,7 @@ class Log:
     def close(self, topic: TopicId) -> None:
         """Forget the index; the frames stay in the store."""
         self._indices.pop(topic, None)
+        self._try_again(topic)
 
     async def add(self, frames: Sequence[Frame]) -> list[Frame]:
         """Store these durably; those that were new, in the same order."""
@@ -88,6 +101,8 @@ class Log:
                 # In the store but not in the index: a call that was canceled halfway. Or the store did not take it.
                 if await self._store.fetch(frame.topic, [frame.id]):
                     self._insert(frame)
+                else:
+                    self._decline(frame)
         self._count("sync.stored", len(added))
         for frame in unseen:
             for event in self._waiters.get((frame.topic, frame.id), ()):
@@ -100,6 +115,7 @@ class Log:
         if index is not None:
             for expires, frame in entries:
                 index.delete(key(expires, frame))
+            self._try_again(topic)
 
     async def fetch(self, topic: TopicId, ids: Sequence[FrameId]) -> list[Frame]:
         """These frames in the order of their ids; those that are not there are left out."""
@@ -134,15 +150,32 @@ class Log:
             await self._store.expire(now)
             border = border_at(now)
             gone = sum(index.delete_before(border) for index in self._indices.values())
+            for declined in [declined for declined, until in self._declined.items() if until <= now]:
+                del self._declined[declined]
         self._count("sync.expired", gone)
 
     def _insert(self, frame: Frame) -> None:
         index = self._indices.get(frame.topic)
         if index is not None:
             index.insert(key(frame.expires, frame.id))
+            self._declined.pop((frame.topic, frame.id), None)
+
+    def _decline(self, frame: Frame) -> None:
+        if frame.topic not in self._indices:
+            return
+        self._declined.pop((frame.topic, frame.id), None)
+        if len(self._declined) >= MOST_DECLINED:
+            del self._declined[next(iter(self._declined))]
+        until = min(frame.expires, self._now_ms() + _DECLINED_FOR)
+        self._declined[frame.topic, frame.id] = Milliseconds(until)
+        self._count("sync.declined", 1)
+
+    def _try_again(self, topic: TopicId) -> None:
+        for declined in [declined for declined in self._declined if declined[0] == topic]:
+            del self._declined[declined]
 
     async def drop(self, topic: TopicId) -> None:
         """Forget a topic, and its frames in the store."""
         async with self._writing:
-            self._indices.pop(topic, None)
+            self.close(topic)
             await self._store.drop(topic)

@@ -7,6 +7,8 @@ and follows in pieces of 64 KiB, so its receiver sees what it is before it comes
 
 Everything received is judged here: that it is the frame that was asked for, of this topic, signed, whole and alive.
 What is not is dropped and charged. A frame that was promised and is not there costs too, but once for all of them.
+What expired while it was on its way, as a reader that is slow can make it, is dropped and costs nobody anything, and
+so does what expires later than may be by as little as clocks differ: see `GRACE`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Final
 
 import trio
 
-from transport.base import AskFailed, Frame, FrameId, Milliseconds, PeerId, Refused, TopicId, TransportError
+from transport.base import MAX_LIFE, AskFailed, Frame, FrameId, Milliseconds, PeerId, Refused, TopicId, TransportError
 from transport.conduct import Offence
 from transport.frames import Head, check, check_life, join_payload
 from transport.gossip.intake import Intake
@@ -40,6 +42,8 @@ from transport.sync.wire import (
     entry_size,
 )
 
+GRACE: Final = 300_000
+"""Milliseconds that a frame may be dead, or too long-lived, or about to die, before somebody is to blame for that."""
 _FETCHED: Final = 4
 """Frames read from the store at once. How large they are is known only then: 16 MiB if somebody chose them so."""
 _CLAIM: Final = 10.0
@@ -100,7 +104,8 @@ class Pages:
         """It is here by now, or expected while the peer is willing to wait."""
         if self._log.has(self._topic, frame):
             return True
-        return trio.current_time() < self._wait_until and self._intake.known(self._topic, frame)
+        expected = self._intake.known(self._topic, frame) or self._intake.wants(self._topic, frame)
+        return expected and trio.current_time() < self._wait_until
 
 
 async def hand_out(line: Line, pages: Pages, network: Network) -> int:
@@ -182,7 +187,7 @@ class Puller:
 
     async def _take(self, expected: FrameId, entry: Entry) -> Frame | None:
         if isinstance(entry, Absent):
-            self._broken += self._order.expiries[expected] > self._now_ms()
+            self._broken += self._order.expiries[expected] > self._now_ms() + GRACE
             return None
         head = entry.head
         if head.id != expected:
@@ -191,9 +196,24 @@ class Puller:
             raise Offended(Offence.LYING, "it said that the frame expires at another time")
         if head.topic != self._order.topic:
             raise Offended(Offence.STRANGER, "a frame of another topic")
-        check_life(head.expires, self._now_ms())
+        alive = self._alive(head.expires)
         check(head)
-        return join_payload(head, await self._pieces(head) if isinstance(entry, Large) else entry.payload)
+        frame = join_payload(head, await self._pieces(head) if isinstance(entry, Large) else entry.payload)
+        if alive and self._alive(head.expires):
+            return frame
+        self._network.count("sync.died")
+        return None
+
+    def _alive(self, expires: Milliseconds) -> bool:
+        """`Refused` if it is so far from that that no clock and no delay explains it."""
+        now = self._now_ms()
+        try:
+            check_life(expires, now)
+        except Refused:
+            if now - GRACE < expires <= now + MAX_LIFE + GRACE:
+                return False
+            raise
+        return True
 
     async def _pieces(self, head: Head) -> bytes:
         payload = bytearray()
@@ -285,7 +305,10 @@ class Inbox:
         wanted = {}
         for one in keys:
             frame, expires = key_id(one), key_expires(one)
-            if self._log.has(topic, frame) or self._claims.get(frame, 0.0) > now:
+            # What is being fetched elsewhere is pulled all the same: that fetch may come to nothing.
+            if self._intake.known(topic, frame) or self._claims.get(frame, 0.0) > now:
+                continue
+            if self._log.declined(topic, frame):
                 continue
             try:
                 check_life(expires, wall)

@@ -106,7 +106,6 @@ def test_floor_by_another_key() -> None:
     assert not access().floor(raise_floor(OTHER_KEY, 5))
 
 
-@pytest.mark.xfail(strict=True, reason="floors are forgotten with the topic")
 async def test_revocation_survives_leaving_and_joining() -> None:
     """The topic is left and joined again, as after a restart. Somebody with a revoked token comes first."""
     one = access()

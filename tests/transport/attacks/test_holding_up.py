@@ -92,7 +92,6 @@ async def test_many_subscribers_that_stall(autojump_clock: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="each frame that died on its way is charged")
 async def test_frames_that_expire_while_a_session_is_held_up(autojump_clock: object) -> None:
     """C's clock is a little ahead, and its reader slow: A hands over what is dead to C. That is nobody's fault."""
     async with town() as all_:
@@ -115,7 +114,6 @@ async def test_frames_that_expire_while_a_session_is_held_up(autojump_clock: obj
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="what the store declined is pulled again in every session")
 async def test_store_that_declines(autojump_clock: object) -> None:
     """What there is no room for is not brought again by every session."""
     async with town() as all_:

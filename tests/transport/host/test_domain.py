@@ -9,7 +9,7 @@ import pytest
 import trio
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.peerinfo import PeerInfo
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from tests.transport.host.rig import LARGE, SMALL, echo, pair, running, until
 from transport.base import Address, PeerId

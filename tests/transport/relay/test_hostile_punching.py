@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from tests.transport.discovery.samples import KEY_A, KEY_B, A, B, C
 from tests.transport.host.rig import ANY, until

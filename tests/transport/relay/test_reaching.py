@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, A, B, C
 from tests.transport.host.rig import ANY, echo, exactly, until

@@ -48,7 +48,10 @@ class Intake:
         return topic in self.kept
 
     def known(self, topic: TopicId, frame: FrameId) -> bool:
-        return frame in self.expected or self.log.has(topic, frame)
+        return self.log.has(topic, frame)
+
+    def wants(self, topic: TopicId, frame: FrameId) -> bool:
+        return frame in self.expected
 
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
         assert all(frame.topic == topic for frame in frames)

@@ -116,7 +116,7 @@ async def left_open() -> None:
     """17: leaving `host.run` without `host.close`; with warnings as errors, so that an open socket is told."""
     async with plain_host(2) as b:
         from libp2p import new_host
-        from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+        from multiaddr import Multiaddr
 
         a: Any = new_host(connection_config=ConnectionConfig(min_connections=0, low_watermark=0))
         async with a.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):

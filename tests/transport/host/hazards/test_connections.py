@@ -8,7 +8,7 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # it has none
+import psutil
 import pytest
 import trio
 from libp2p import new_host
@@ -19,7 +19,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.security.insecure import transport as insecure
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it has none
+from multiaddr import Multiaddr
 
 from tests.transport.host.rig import (
     LARGE,
