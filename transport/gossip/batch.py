@@ -162,6 +162,7 @@ class Pace:
 @dataclass(slots=True, kw_only=True)
 class _Batch:
     due: float
+    hurry: bool = False  # something in it is ours
     items: list[Item] = field(default_factory=list)
     size: int = 1
 
@@ -178,15 +179,25 @@ class Batcher:
 
     def add(self, frame: Frame, now: float) -> list[tuple[TopicId, bytes]]:
         """Take a frame in; what is full by that comes out."""
-        item = item_of(frame)
+        return self._put(frame.topic, item_of(frame), now, hurry=True)
+
+    def pass_on(self, topic: TopicId, items: Iterable[Item], now: float) -> list[tuple[TopicId, bytes]]:
+        """Take in what came in a message that is not forwarded. It waits for as long as anything does: whoever has
+        it already is to see few messages of nothing new from us, however many it was taken from."""
+        return [full for item in items for full in self._put(topic, item, now, hurry=False)]
+
+    def _put(self, topic: TopicId, item: Item, now: float, *, hurry: bool) -> list[tuple[TopicId, bytes]]:
         size = _ITEM_OVERHEAD + len(item.content)
         out: list[tuple[TopicId, bytes]] = []
-        batch = self._batches.get(frame.topic)
+        batch = self._batches.get(topic)
         if batch is not None and batch.size + size > FULL:
-            out.append(self._close(frame.topic))
+            out.append(self._close(topic))
             batch = None
         if batch is None:
-            batch = self._batches[frame.topic] = _Batch(due=now + self._pace.wait(now))
+            batch = self._batches[topic] = _Batch(due=now + self._pace.longest)
+        if hurry and not batch.hurry:
+            batch.hurry = True
+            batch.due = min(batch.due, now + self._pace.wait(now))
         batch.items.append(item)
         batch.size += size
         self._waiting += size

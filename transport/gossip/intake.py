@@ -17,7 +17,11 @@ class Intake(Protocol):
         ...
 
     def known(self, topic: TopicId, frame: FrameId) -> bool:
-        """Have it, or it is being stored or fetched."""
+        """Have it, or it is being stored."""
+        ...
+
+    def wants(self, topic: TopicId, frame: FrameId) -> bool:
+        """Its head was announced, checked, and it is being fetched: another who has it is good to know."""
         ...
 
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
@@ -25,7 +29,10 @@ class Intake(Protocol):
         ...
 
     def announced(self, topic: TopicId, heads: Sequence[Head], source: PeerId) -> None:
-        """Checked heads of frames too large for gossip, not known before: to be fetched from the source."""
+        """Checked heads of frames too large for gossip, not known before: to be fetched from the source.
+
+        For those that are wanted already: the source is another one that has them.
+        """
         ...
 
     def behind(self, peer: PeerId, topic: TopicId) -> None:

@@ -138,9 +138,9 @@ class Rpc:
 
     @property
     def fields(self) -> int:
-        """How many fields what is said here may have when it is encoded."""
-        asked = 3 * len(self.subscriptions) + 2 * len(self.graft) + 3 * len(self.prune)
-        announced = 2 * len(self.ihave) + self._announced + 2 * len(self.iwant)
+        """How many fields what is said here may have when it is encoded, those that are read twice counted twice."""
+        asked = 3 * len(self.subscriptions) + 2 * len(self.graft) + 5 * len(self.prune)
+        announced = 3 * len(self.ihave) + 2 * self._announced + 2 * len(self.iwant)
         return 7 * len(self.publish) + asked + announced
 
     @property

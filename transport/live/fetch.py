@@ -176,7 +176,11 @@ class Fetcher:
 
     def _next_at(self) -> float:
         """When somebody else may be asked for what somebody is slow with."""
-        slow = [wanted.asked_at for wanted in self._wanted.values() if wanted.asking == 1 and wanted.untried]
+        slow = [
+            wanted.asked_at
+            for wanted in self._wanted.values()
+            if wanted.asking == 1 and any(source not in self._asked for source in wanted.untried)
+        ]
         return min(slow, default=math.inf) + SECOND_OPINION
 
     def _settle(self, heads: Sequence[Head], got: set[FrameId], peer: PeerId) -> None:

@@ -1,9 +1,16 @@
 """When to reconcile which topic with whom. Pure: the time comes in, and whoever drives it opens the sessions.
 
 A pair of a peer and a topic is due soon after the peer shows that it has the topic, after gossip fell `behind`, and
-when it failed, later each time. Apart from that each topic is due about once a minute, with the
-peer that it was not compared with for the longest time, a random one at first: so sets become the same everywhere
-without comparing all pairs, and no peer can make itself the only one.
+when it failed, later each time. Apart from that each topic has its turn about once a minute, with the proven peer
+that it was not compared with for the longest time, a random one at first: so sets become the same everywhere
+without comparing all pairs, and no peer can make itself the only one. Whoever comes counts as just compared with,
+or coming and going would make it the next one every time.
+
+A pair is proven by a session that went through, whoever opened it, and no longer when one fails: then it is due by
+itself until one goes through again. Strangers may subscribe to a topic by the dozen, and let every session run into
+its time limit. That is why one of the sessions that may run at once is kept for proven pairs as soon as there are
+any, and why sessions with others do not put off a topic's turn.
+
 While a topic's sessions find nothing new, its minute stretches, to `slowest` at most; the first difference ends that.
 
 Both ends of a connection see each other come, and one session serves both directions: the peer with the smaller id
@@ -53,7 +60,9 @@ class _Pair:
     failures: int = 0
     not_before: float = -inf
     since: float | None = None  # when its session began, if there is one
-    met: float = -inf  # when the last one began
+    met: float = -inf  # when the last one began, or the peer came
+    proven: bool = False
+    turn: bool = False  # the session that runs is the topic's
 
 
 @dataclass(slots=True)
@@ -79,15 +88,14 @@ class Schedule:
         if now < self._next:
             return []
         starting: list[tuple[PeerId, TopicId]] = []
-        free = self._rhythm.at_once - len(self._busy(now))
-        for at, peer, topic in sorted(self._candidates(now), key=lambda candidate: candidate[0]):
-            if len(starting) >= free:
-                break
+        for at, peer, topic, turn in sorted(self._candidates(now), key=lambda candidate: candidate[0]):
             pair = self._pairs[topic][peer]
-            if at <= now and pair.since is None:
+            if at <= now and pair.since is None and self._free_at(now, proven=pair.proven) <= now:
                 pair.since = pair.met = now
                 pair.at = inf
-                self._plan(topic, now)
+                pair.turn = turn
+                if turn:
+                    self._plan(topic, now)
                 starting.append((peer, topic))
         self._look_ahead(now)
         return starting
@@ -97,7 +105,7 @@ class Schedule:
         pair = self._pairs.get(topic, {}).get(peer) or self._away.get((topic, peer))
         if pair is None or pair.since is None:
             return
-        pair.since = None
+        was_proven, pair.since, pair.proven = pair.proven, None, ok
         if ok:
             pair.failures, pair.not_before = 0, -inf
         else:
@@ -105,17 +113,19 @@ class Schedule:
             wait = min(self._rhythm.retry * 2.0 ** min(pair.failures - 1, 30), self._rhythm.longest_retry)
             pair.at = pair.not_before = now + self._jittered(wait)
         if topic in self._topics and ok:
-            self._rest(topic, now, changed=changed)
-        elif topic in self._topics:
+            self._rest(topic, now, changed=changed, turn=pair.turn)
+        elif topic in self._topics and was_proven:
             # Others may do better, and sooner.
             self._topics[topic].at = min(self._topics[topic].at, now + self._jittered(self._rhythm.retry))
+        pair.turn = False
         self._look_ahead(now)
 
     def served(self, peer: PeerId, topic: TopicId, now: float) -> None:
         """The peer has just reconciled this topic with us by itself."""
         pair = self._pairs.get(topic, {}).get(peer)
-        if pair is not None and pair.since is None:
+        if pair is not None and pair.since is None and not pair.failures:
             pair.at = inf  # only for this pair: whoever says little to us must not keep us from the others
+            pair.proven = True
             self._look_ahead(now)
 
     def behind(self, peer: PeerId, topic: TopicId, now: float) -> None:
@@ -161,32 +171,33 @@ class Schedule:
                 self._put_away(topic, peer)
             for peer in sorted(self._seen[topic] - pairs.keys()):
                 wait = self._rng.random() * self._rhythm.greeting
-                pair = self._away.pop((topic, peer)) if (topic, peer) in self._away else _Pair(at=inf)
+                pair = self._away.pop((topic, peer)) if (topic, peer) in self._away else _Pair(at=inf, met=now)
                 pairs[peer] = pair
                 greeting = now + wait + (self._rhythm.courtesy if self._me > peer else 0.0)
                 pair.at = max(greeting, pair.not_before)
         if changed:
             self._look_ahead(now)
 
-    def _candidates(self, now: float) -> list[tuple[float, PeerId, TopicId]]:
-        """Pairs that are due by themselves, and one peer for each topic that is."""
+    def _candidates(self, now: float) -> list[tuple[float, PeerId, TopicId, bool]]:
+        """Pairs that are due by themselves, and one peer for each topic whose turn it is."""
         found = []
         for topic, pairs in self._pairs.items():
-            found += [(pair.at, peer, topic) for peer, pair in pairs.items() if pair.at <= now]
+            found += [(pair.at, peer, topic, False) for peer, pair in pairs.items() if pair.at <= now]
             if self._topics[topic].at <= now:
-                free = [peer for peer, pair in pairs.items() if pair.since is None and pair.not_before <= now]
+                free = [peer for peer, pair in pairs.items() if pair.proven and pair.since is None]
                 if free:
                     longest = min(pairs[peer].met for peer in free)
                     chosen = self._rng.choice([peer for peer in free if pairs[peer].met == longest])
-                    found.append((self._topics[topic].at, chosen, topic))
-                else:
+                    found.append((self._topics[topic].at, chosen, topic, True))
+                else:  # those that are not proven are due by themselves
                     self._plan(topic, now)
         return found
 
-    def _rest(self, topic: TopicId, now: float, *, changed: bool) -> None:
+    def _rest(self, topic: TopicId, now: float, *, changed: bool, turn: bool) -> None:
         state, rhythm = self._topics[topic], self._rhythm
         state.period = rhythm.period if changed else min(state.period * rhythm.stretch, rhythm.slowest)
-        self._plan(topic, now)
+        if turn:
+            self._plan(topic, now)
 
     def _plan(self, topic: TopicId, now: float) -> None:
         self._topics[topic].at = now + self._jittered(self._topics[topic].period)
@@ -194,19 +205,29 @@ class Schedule:
     def _jittered(self, seconds: float) -> float:
         return seconds * (1.0 + self._rhythm.jitter * (2.0 * self._rng.random() - 1.0))
 
-    def _busy(self, now: float) -> list[float]:
-        """When the sessions began that count as running."""
+    def _running(self, now: float) -> list[_Pair]:
+        """Those whose sessions count as running."""
         here = (pair for pairs in self._pairs.values() for pair in pairs.values())
         return [
-            pair.since
+            pair
             for pair in (*here, *self._away.values())
             if pair.since is not None and now < pair.since + self._rhythm.slow
         ]
 
+    def _free_at(self, now: float, *, proven: bool) -> float:
+        """From when on another session may run, unless one is `done` before."""
+        running = self._running(now)
+        if len(running) < self._rhythm.at_once:
+            if proven or not any(pair.proven for pairs in self._pairs.values() for pair in pairs.values()):
+                return now
+            running = [pair for pair in running if not pair.proven]
+            if len(running) < max(self._rhythm.at_once - 1, 1):
+                return now
+        return min(pair.since for pair in running if pair.since is not None) + self._rhythm.slow
+
     def _look_ahead(self, now: float) -> None:
-        pairs = (pair.at for pairs in self._pairs.values() for pair in pairs.values() if pair.since is None)
-        topics = (state.at for topic, state in self._topics.items() if self._pairs[topic])
-        self._next = min([*pairs, *topics], default=inf)
-        busy = self._busy(now)
-        if len(busy) >= self._rhythm.at_once:  # unless `done` looks again before
-            self._next = max(self._next, min(busy) + self._rhythm.slow)
+        free = {proven: self._free_at(now, proven=proven) for proven in (False, True)}
+        idle = [pair for pairs in self._pairs.values() for pair in pairs.values() if pair.since is None]
+        pairs = (max(pair.at, free[pair.proven]) for pair in idle)
+        turns = (max(state.at, free[True]) for topic, state in self._topics.items() if self._pairs[topic])
+        self._next = min([*pairs, *turns], default=inf)

@@ -6,7 +6,8 @@ a mesh whose reader is slow simply asks later. A payload over 128 KiB is announc
 and follows in pieces of 64 KiB, so its receiver sees what it is before it comes.
 
 Everything received is judged here: that it is the frame that was asked for, of this topic, signed, whole and alive.
-What is not is dropped and charged. A frame that was promised and is not there costs too, but once for all of them.
+What is not is dropped and charged. A frame that was promised and is not there costs too, but once for all of them,
+and little if each of them was about to expire.
 What expired while it was on its way, as a reader that is slow can make it, is dropped and costs nobody anything, and
 so does what expires later than may be by as little as clocks differ: see `GRACE`.
 """
@@ -14,7 +15,7 @@ so does what expires later than may be by as little as clocks differ: see `GRACE
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,7 +44,7 @@ from transport.sync.wire import (
 )
 
 GRACE: Final = 300_000
-"""Milliseconds that a frame may be dead, or too long-lived, or about to die, before somebody is to blame for that."""
+"""Milliseconds by which clocks may differ, and frames come too late, without anybody to blame for it."""
 _FETCHED: Final = 4
 """Frames read from the store at once. How large they are is known only then: 16 MiB if somebody chose them so."""
 _CLAIM: Final = 10.0
@@ -143,7 +144,7 @@ class Puller:
         self._left = deque(order.expiries)
         self._asked = False
         self._fault: TransportError | None = None
-        self._broken = 0  # promises
+        self._broken: Counter[Offence] = Counter()  # promises
 
     @property
     def left(self) -> int:
@@ -180,14 +181,16 @@ class Puller:
         if self._fault is not None:
             raise self._fault
         if self._broken and not self._left:
-            self._network.count("sync.absent", self._broken)
+            self._network.count("sync.absent", self._broken.total())
             if self._order.promised:
-                self._charge(Offence.BROKEN_PROMISE)
-            self._broken = 0
+                self._charge(max(self._broken, key=lambda broken: broken.price))
+            self._broken.clear()
 
     async def _take(self, expected: FrameId, entry: Entry) -> Frame | None:
         if isinstance(entry, Absent):
-            self._broken += self._order.expiries[expected] > self._now_ms() + GRACE
+            left = self._order.expiries[expected] - self._now_ms()
+            if left > 0:  # by our clock: by the peer's it may have expired, which whoever makes keys up can say too
+                self._broken[Offence.EXPIRED if left < GRACE else Offence.BROKEN_PROMISE] += 1
             return None
         head = entry.head
         if head.id != expected:

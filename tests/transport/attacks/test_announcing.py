@@ -170,7 +170,6 @@ async def test_announcer_that_goes_away(autojump_clock: object, size: int) -> No
         assert await until(lambda: c.read_all(frame), within=PATIENCE)
 
 
-@pytest.mark.xfail(strict=True, reason="fetchers turn in circles while the other source is busy")
 async def test_second_source_that_is_busy(autojump_clock: object) -> None:
     """One announces and stalls; another announces the same and is busy with something large: we wait, asleep."""
     async with town() as all_:

@@ -353,13 +353,16 @@ async def test_a_welcome_that_widens_the_range(low: int, high: int) -> None:
 
 
 @pytest.mark.slow
-async def test_keys_without_frames_bar_whoever_makes_them_up(autojump_clock: MockClock) -> None:
-    """An endless list of frames that nobody has."""
+@pytest.mark.parametrize(("later", "price"), [(0, Offence.EXPIRED), (HOUR, Offence.BROKEN_PROMISE)])
+async def test_keys_without_frames_bar_whoever_makes_them_up(
+    later: int, price: Offence, autojump_clock: MockClock
+) -> None:
+    """An endless list of frames that nobody has, also if they are said to expire any moment."""
     rng = random.Random(3)
 
     async def script(line: Line, opening: Hello) -> None:
         await line.say(welcome(opening))
-        time, left = opening.low, 2**32 - 1
+        time, left = Milliseconds(opening.low + later), 2**32 - 1
         while True:
             match await line.hear(100):
                 case Compare():
@@ -376,7 +379,7 @@ async def test_keys_without_frames_bar_whoever_makes_them_up(autojump_clock: Moc
         for _ in range(3):
             if w.nodes[0].network.connected(w.nodes[1].me):
                 await against(w, script)
-        assert set(w.nodes[0].offences()) == {Offence.BROKEN_PROMISE}
+        assert set(w.nodes[0].offences()) == {price}
         assert not w.nodes[0].network.connected(w.nodes[1].me)
 
 

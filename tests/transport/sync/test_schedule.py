@@ -242,7 +242,7 @@ def test_whatever_happens_nothing_is_lost(seed: int, steps: list[tuple[int, int]
                 driver.schedule.served(rng.choice(PEERS), ONE, driver.now)
         driver.run(driver.now + wait)
         assert driver.most <= Rhythm().at_once
-        assert driver.schedule._busy(driver.now) == []
+        assert driver.schedule._running(driver.now) == []
     driver.failing.clear()
     driver.shared = {ONE: PEERS, TWO: PEERS}
     opened = driver.run(driver.now + 7200)
