@@ -26,7 +26,7 @@ from typing import Final
 
 import trio
 
-from transport.base import MAX_LIFE, Frame, Milliseconds, Reason, Refused, TopicId
+from transport.base import MAX_LIFE, Frame, FrameId, Milliseconds, Reason, Refused, TopicId
 from transport.conduct import Offence
 from transport.frames import Head, check, check_life, join_payload, parse, split
 from transport.gossip import batch
@@ -67,6 +67,7 @@ async def examine(topic: TopicId, data: bytes, intake: Intake, now_ms: Callable[
     whole = True
     offence: Offence | None = None
     known = news = 0
+    met: set[FrameId] = set()
     try:
         for item in batch.decode(data):
             head, payload = split(item.content) if item.tag is batch.Tag.FRAME else (parse(item.content), None)
@@ -80,7 +81,7 @@ async def examine(topic: TopicId, data: bytes, intake: Intake, now_ms: Callable[
                 else:
                     offence = _SLIGHT[refused.reason]
                 continue
-            if intake.known(topic, head.id):
+            if head.id in met or intake.known(topic, head.id):
                 known += 1
                 if payload is not None:
                     join_payload(head, payload)
@@ -90,6 +91,7 @@ async def examine(topic: TopicId, data: bytes, intake: Intake, now_ms: Callable[
                 heads.append(head)
                 continue
             check(head)
+            met.add(head.id)
             if payload is None:
                 heads.append(head)
             else:

@@ -6,11 +6,11 @@ soonest of these, and then all that waits goes along. An outbox of messages is i
     OPEN     takes messages
     FULL     holds more than `full_at` bytes; still takes what is forwarded, up to `most`, but whoever publishes
              waits. OPEN again once it is half empty.
-    BEHIND   was FULL for longer than the patience, or was about to hold more than `most`: its messages are
+    BEHIND   was FULL for longer than the patience or its leeway, or was about to hold more than `most`: its messages are
              gone, and it takes none until what is being written has been written. Then OPEN.
 
-So a peer that reads, however hard it is pressed, slows publishing down to what it can take; one that needs more
-than the patience for half an outbox stops holding others up. Forwarding never waits: two nodes that wait for
+So a peer that reads slows publishing down to what it can take, but not for long: `Leeway` is how much longer it may
+hold others up. One that has none left is not waited for, and falls behind when it is FULL. Forwarding never waits: two nodes that wait for
 room in each other's outboxes before they read on would wait for ever.
 
 Nothing is left out silently: `missed` names the topics in which a peer that is BEHIND has to be reconciled, once
@@ -38,6 +38,30 @@ class State(enum.Enum):
     OPEN = "open"
     FULL = "full"
     BEHIND = "behind"
+
+
+class Leeway:
+    """How long publishers may be kept waiting: `patience` seconds at once, and as much again in each `period`.
+
+    Without this, somebody who subscribes only to slow others down would take half an outbox in a little less than
+    the patience, again and again.
+    """
+
+    __slots__ = ("_at", "_left", "_patience", "_period")
+
+    def __init__(self, patience: float, period: float, now: float) -> None:
+        self._patience, self._period = patience, period
+        self._left, self._at = patience, now
+
+    def left(self, now: float) -> float:
+        return min(self._left + (now - self._at) * self._patience / self._period, self._patience)
+
+    def used(self, since: float, now: float) -> None:
+        """Somebody waited from then to now. Who waited at the same time is not counted twice."""
+        since = max(since, self._at)
+        if now > since:
+            self._left = max(self.left(since) - (now - since), 0.0)
+            self._at = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +147,7 @@ class Outbox:
         return True
 
     def overdue(self, now: float, patience: float) -> bool:
-        """FULL for too long: is BEHIND now."""
+        """FULL, and for at least so long: is BEHIND now."""
         if self.state is not State.FULL or now < self._since + patience:
             return False
         self._fall_behind()

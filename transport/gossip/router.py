@@ -18,7 +18,8 @@ each message that was handed out. Each returns what is to be done, in order: `Te
 
 Peer exchange is not spoken, and there are no scores: `transport.conduct` holds what is blamed against peers.
 Ids and topics that a peer makes us keep are bounded, per peer and in total; what is beyond is ignored and
-blamed as FLOOD once per RPC. A heartbeat without traffic looks at nothing but a few empty tables.
+blamed as FLOOD once per RPC. Only of peers' subscriptions to topics that are not ours, it is not who comes late that
+is turned away: whoever has most of these loses one, blamed for nothing. A heartbeat without traffic looks at nothing but a few empty tables.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from transport.gossip.wire import Ihave, Message, MessageId, Prune, Rpc, Subscri
 
 MOST_PEER_TOPICS: Final = 8192  # that one peer may be subscribed to
 MOST_FOREIGN: Final = 1 << 16  # subscriptions of all peers to topics that are not ours
+MOST_LEFT: Final = 1024  # topics that were left of late
 MOST_BACKOFFS: Final = 1 << 14
 MOST_PROMISES: Final = 1 << 14
 LONGEST_BACKOFF: Final = 3600.0
@@ -59,6 +61,9 @@ class Settings:
     announced: int = 5  # heartbeats that a message is announced
     kept: int = 10  # heartbeats that it is kept
     seen_for: float = 120.0
+    left_for: float = (
+        60.0  # what comes of a topic that was left so recently was under way, and is not held against anybody
+    )
     prune_backoff: int = 10
     leave_backoff: int = 2
     promise: float = 3.0  # in which what was announced and asked for has to come
@@ -123,6 +128,7 @@ Output: TypeAlias = Tell | Forward | Deliver | Cancel | Blame
 @dataclass(slots=True, kw_only=True)
 class _Peer:
     topics: dict[str, None] = field(default_factory=dict)
+    foreign: int = 0  # of these, how many are not ours
     renewing: bool = False  # its next subscriptions replace the earlier ones
     ihaves: int = 0  # the rest: since the last heartbeat
     asked: int = 0
@@ -145,6 +151,7 @@ class Router:
         self._meshes: dict[str, dict[PeerId, None]] = {}  # of what we are subscribed to
         self._unsettled: dict[str, None] = {}  # meshes that the next heartbeat has to look at
         self._foreign = 0
+        self._left: dict[str, float] = {}  # topics that were ours, and until when that counts; oldest first
         self._backoffs: dict[tuple[str, PeerId], float] = {}
         self._seen = Seen(settings.seen_for)
         self._history = History(announced=settings.announced, kept=settings.kept)
@@ -176,6 +183,7 @@ class Router:
             "peers": len(self._peers),
             "topics": len(self._topics),
             "foreign": self._foreign,
+            "left": len(self._left),
             "backoffs": len(self._backoffs),
             "seen": len(self._seen),
             "kept": len(self._history),
@@ -196,7 +204,7 @@ class Router:
         self._busy.pop(peer, None)
         self._release(peer)
         for topic in known.topics:
-            self._drop_subscription(peer, topic)
+            self._drop_subscription(peer, known, topic)
 
     def renew(self, peer: PeerId) -> None:
         """The peer opened a new stream: what it says next is all it says."""
@@ -222,8 +230,8 @@ class Router:
         if topic in self._meshes or len(self._meshes) >= MOST_PEER_TOPICS:
             return []
         self._meshes[topic] = {}
-        there = self._topics.get(topic, {})
-        self._foreign -= len(there)
+        self._left.pop(topic, None)
+        self._count_foreign(topic, -1)
         news = Subscription(topic=topic, subscribe=True)
         grafted = self._choose(topic, now)
         plain, with_graft = Rpc(subscriptions=(news,)).encode(), Rpc(subscriptions=(news,), graft=(topic,)).encode()
@@ -233,8 +241,11 @@ class Router:
         mesh = self._meshes.pop(topic, None)
         if mesh is None:
             return []
-        self._foreign += len(self._topics.get(topic, {}))
+        self._count_foreign(topic, 1)
         self._unsettled.pop(topic, None)
+        if len(self._left) >= MOST_LEFT:
+            del self._left[next(iter(self._left))]
+        self._left[topic] = now + self._set.left_for
         backoff = self._set.leave_backoff
         for peer in mesh:
             self._back_off(topic, peer, now + backoff)
@@ -307,24 +318,28 @@ class Router:
             named = {news.topic for news in subscriptions if news.subscribe}
             for topic in [topic for topic in known.topics if topic not in named]:
                 del known.topics[topic]
-                self._drop_subscription(peer, topic)
+                self._drop_subscription(peer, known, topic)
         graft: dict[str, None] = {}
         for news in subscriptions:
             topic = news.topic
             if not news.subscribe:
                 if topic in known.topics:
                     del known.topics[topic]
-                    self._drop_subscription(peer, topic)
+                    self._drop_subscription(peer, known, topic)
                     graft.pop(topic, None)
                 continue
             ours = self._meshes.get(topic)
             if topic not in known.topics:
-                if len(known.topics) >= MOST_PEER_TOPICS or (ours is None and self._foreign >= MOST_FOREIGN):
+                if len(known.topics) >= MOST_PEER_TOPICS:
                     flood = True
+                    continue
+                if ours is None and not self._room_for_foreign(known):
                     continue
                 known.topics[topic] = None
                 self._topics.setdefault(topic, {})[peer] = None
-                self._foreign += ours is None
+                if ours is None:
+                    known.foreign += 1
+                    self._foreign += 1
             if ours is not None and peer not in ours:
                 if len(ours) < self._set.low and (topic, peer) not in self._backoffs:
                     ours[peer] = None
@@ -344,7 +359,8 @@ class Router:
             out.append(Cancel(peer=peer, id=name))
             return
         if message.topic not in self._meshes:
-            out.append(Blame(peer=peer, offence=Offence.STRANGER))
+            if message.topic not in self._left:
+                out.append(Blame(peer=peer, offence=Offence.STRANGER))
             return
         match authentic(message):
             case Authenticity.GENUINE:
@@ -417,6 +433,9 @@ class Router:
         """Once a second. `waiting`: peers that we are not reading from just now, whose promises keep."""
         out: list[Output] = []
         self._seen.expire(now)
+        if self._left:
+            for topic in [topic for topic, until in self._left.items() if until <= now]:
+                del self._left[topic]
         if self._backoffs:
             for key in [key for key, until in self._backoffs.items() if until <= now]:
                 del self._backoffs[key]
@@ -487,13 +506,32 @@ class Router:
         for name in [name for name, (who, _) in self._promises.items() if who == peer]:
             del self._promises[name]
 
-    def _drop_subscription(self, peer: PeerId, topic: str) -> None:
+    def _count_foreign(self, topic: str, more: int) -> None:
+        """A topic was ours, or is now."""
+        for peer in self._topics.get(topic, ()):
+            self._peers[peer].foreign += more
+            self._foreign += more
+
+    def _room_for_foreign(self, known: _Peer) -> bool:
+        """Whether one more of this peer's may be kept; if need be, in place of one of whoever has most."""
+        if self._foreign < MOST_FOREIGN:
+            return True
+        peer, most = max(self._peers.items(), key=lambda item: item[1].foreign)
+        if most.foreign <= known.foreign + 1:
+            return False
+        topic = next(topic for topic in reversed(most.topics) if topic not in self._meshes)
+        del most.topics[topic]
+        self._drop_subscription(peer, most, topic)
+        return True
+
+    def _drop_subscription(self, peer: PeerId, known: _Peer, topic: str) -> None:
         there = self._topics[topic]
         del there[peer]
         if not there:
             del self._topics[topic]
         mesh = self._meshes.get(topic)
         if mesh is None:
+            known.foreign -= 1
             self._foreign -= 1
         elif peer in mesh:
             del mesh[peer]

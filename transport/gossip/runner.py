@@ -15,7 +15,7 @@ stops sending but is connected stays in the mesh.
 Limits: `Settings.bytes_rate`, `message_rate` and `control_rate` per peer; above them the peer is read more slowly,
 and charged once a second. A peer that owes much (`Network.penalty`) is read slowly, too. What waits for a peer is
 bounded by its `Outbox`: `publish` waits for room in the outboxes of the topic's peers, for none longer than
-`Patience.slow_peer`; then the intake is told that the peer is behind.
+`Patience.slow_peer`, at once or in all of the last minute; then the intake is told that the peer is behind.
 
 No task here ends but by cancellation: whatever the network, the intake or a peer does is counted and over.
 """
@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import trio
 
@@ -37,11 +37,15 @@ from transport.gossip.authors import compose
 from transport.gossip.batch import Batcher, Pace
 from transport.gossip.intake import Intake
 from transport.gossip.judge import Findings, examine
-from transport.gossip.outbox import Outbox, State
+from transport.gossip.outbox import Leeway, Outbox, State
 from transport.gossip.router import Blame, Cancel, Deliver, Forward, Router, Tell
-from transport.gossip.wire import MAX_RPC, PROTOCOLS, Deframer, decode, topic_name, topic_named
+from transport.gossip.wire import MAX_RPC, PROTOCOLS, Deframer, Rpc, decode, topic_name, topic_named
 from transport.network import MAX_WRITE, Network, Stream
 from transport.streams import chunks
+
+
+_MOMENT: Final = 0.01  # seconds that are not worth waiting
+_AT_A_TIME: Final = 64  # RPCs looked at before others may run, should nothing in them be waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ class Settings:
     replay_rate: float = 20.0  # messages without anything new: this many are normal
     replay_burst: float = 500.0
     stalled: float = 30.0  # without a byte in the middle of an RPC
+    leeway_period: float = 60.0  # in which a peer may hold publishers up for as long as `Patience.slow_peer`
     reopen_first: float = 0.25
     reopen_longest: float = 30.0
     half_closed: float = 2.0  # a peer that ends its half of our stream this early only says that it will not write
@@ -75,6 +80,7 @@ class _Link:
     """Our way to a connected peer."""
 
     outbox: Outbox
+    leeway: Leeway
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     wake: trio.Event = field(default_factory=trio.Event)
     used: dict[str, None] = field(default_factory=dict)  # topics in which something was sent on this stream
@@ -149,9 +155,7 @@ class Gossip:
         """Waits while a peer of the topic cannot take more, then returns; the frame is sent within `longest_wait`."""
         await self._room_for(topic_name(frame.topic))
         self._send(self._batcher.add(frame, trio.current_time()))
-        due = self._batcher.due()
-        if due is not None and due < self._alarm_at:
-            self._alarm.set()
+        self._set_alarm()
         await trio.lowlevel.checkpoint()
 
     def peers(self, topic: TopicId) -> frozenset[PeerId]:
@@ -190,7 +194,10 @@ class Gossip:
 
     def _meet(self, peer: PeerId, nursery: trio.Nursery) -> None:
         self._router.peer_up(peer)
-        link = self._links[peer] = _Link(outbox=Outbox(full_at=self._set.full_at, most=self._set.most_waiting))
+        link = self._links[peer] = _Link(
+            outbox=Outbox(full_at=self._set.full_at, most=self._set.most_waiting),
+            leeway=Leeway(self._patience, self._set.leeway_period, trio.current_time()),
+        )
         nursery.start_soon(self._serve, peer, link, name=f"gossip to {peer}")
 
     def _part(self, peer: PeerId) -> None:
@@ -334,7 +341,9 @@ class Gossip:
             reader.busy = True
             self._pace.spent(1, trio.current_time())
             await self._ration(peer, reader.share, reader.share.bytes.take(len(data), trio.current_time()))
-            for body in frames.feed(data):
+            for number, body in enumerate(frames.feed(data)):
+                if number % _AT_A_TIME == _AT_A_TIME - 1:
+                    await trio.lowlevel.checkpoint()
                 await self._handle(peer, reader.share, body)
             reader.busy = False
 
@@ -342,21 +351,22 @@ class Gossip:
         penalty = self._network.penalty(peer)
         if penalty > 0:
             await trio.sleep(penalty)
-        rpc = decode(body)
+        try:
+            rpc = decode(body)
+        except Refused:  # where the next one begins is known all the same
+            self._network.charge(peer, Offence.MALFORMED)
+            return
         now = trio.current_time()
         if rpc.publish:
             self._network.count("gossip.messages_in", len(rpc.publish))
             await self._ration(peer, share, share.messages.take(len(rpc.publish), now))
-        if rpc.controls:
-            await self._ration(peer, share, share.controls.take(rpc.controls, now))
-        delivered = deque(self._do(self._router.receive(peer, rpc, now)))
-        try:
-            while delivered:
-                await self._take(delivered[0], share)
-                delivered.popleft()
-        finally:
-            for left in delivered:
-                self._router.withdraw(left.message.id)
+        await self._ration(peer, share, share.controls.take(1 + rpc.controls, now))
+        # One by one: a message counts as seen when it is its turn, or a copy in a shorter RPC would be passed over.
+        if not rpc.publish or rpc.controls:
+            self._do(self._router.receive(peer, replace(rpc, publish=()), trio.current_time()))
+        for message in rpc.publish:
+            for deliver in self._do(self._router.receive(peer, Rpc(publish=(message,)), trio.current_time())):
+                await self._take(deliver, share)
 
     async def _ration(self, peer: PeerId, share: _Share, wait: float) -> None:
         if wait <= 0:
@@ -373,17 +383,24 @@ class Gossip:
         topic = topic_named(message.topic)
         if topic is None:  # we subscribe to nothing with another kind of name
             return
+        findings = None
         try:
             findings = await examine(topic, message.data, self._intake, self._now_ms)
         except Exception as error:  # noqa: BLE001 - the intake's fault is not the peer's
             self._fault("intake", error)
-            self._router.withdraw(message.id)
             return
+        finally:
+            if findings is None:
+                self._router.withdraw(message.id)
         self._do(self._router.verdict(message.id, findings.verdict))
         self._network.count(f"gossip.messages_{findings.verdict.value}")
+        if findings.rest:
+            self._network.count("gossip.passed_on_apart", len(findings.rest))
+            self._send(self._batcher.pass_on(topic, findings.rest, trio.current_time()))
+            self._set_alarm()
         if findings.offence is not None:
             self._network.charge(source, findings.offence)
-        elif findings.verdict is not routing.Verdict.ACCEPT and findings.known:
+        elif findings.known and not findings.news:
             if share.replays.take(1, trio.current_time()) > 0:
                 self._network.charge(source, Offence.REPLAY)
         try:
@@ -465,17 +482,27 @@ class Gossip:
 
     async def _room_for(self, name: str) -> None:
         while True:
-            self._give_up(trio.current_time())
-            full = [
-                link.outbox.deadline(self._patience)
-                for peer in self._router.peers(name)
-                if (link := self._links.get(peer)) is not None and link.outbox.state is State.FULL
-            ]
+            now = trio.current_time()
+            self._give_up(now)
+            full = self._full(name)
+            for peer, link in full:
+                if link.leeway.left(now) <= _MOMENT and link.outbox.overdue(now, 0.0):
+                    self._fell_behind(peer, link)
+            full = self._full(name)
             if not full:
                 return
             self._network.count("gossip.waits")
-            with trio.move_on_at(min(full)):
+            with trio.move_on_at(
+                min(min(link.outbox.deadline(self._patience), now + link.leeway.left(now)) for _, link in full)
+            ):
                 await self._room.wait()
+            for _, link in full:
+                link.leeway.used(now, trio.current_time())
+
+    def _full(self, name: str) -> list[tuple[PeerId, _Link]]:
+        """Who of a topic has to be waited for."""
+        links = ((peer, self._links.get(peer)) for peer in self._router.peers(name))
+        return [(peer, link) for peer, link in links if link is not None and link.outbox.state is State.FULL]
 
     def _make_room(self) -> None:
         self._room.set()
@@ -493,6 +520,11 @@ class Gossip:
                 message = compose(name, data, self._random_bytes)
                 self._network.count("gossip.published")
                 self._do(self._router.publish(message, trio.current_time()))
+
+    def _set_alarm(self) -> None:
+        due = self._batcher.due()
+        if due is not None and due < self._alarm_at:
+            self._alarm.set()
 
     async def _flushes(self) -> None:
         while True:

@@ -88,9 +88,14 @@ class Schedule:
         if now < self._next:
             return []
         starting: list[tuple[PeerId, TopicId]] = []
+        free, for_unproven = self._free(now)
         for at, peer, topic, turn in sorted(self._candidates(now), key=lambda candidate: candidate[0]):
+            if free <= 0:
+                break
             pair = self._pairs[topic][peer]
-            if at <= now and pair.since is None and self._free_at(now, proven=pair.proven) <= now:
+            if at <= now and pair.since is None and (pair.proven or for_unproven > 0):
+                free -= 1
+                for_unproven -= not pair.proven
                 pair.since = pair.met = now
                 pair.at = inf
                 pair.turn = turn
@@ -214,20 +219,23 @@ class Schedule:
             if pair.since is not None and now < pair.since + self._rhythm.slow
         ]
 
-    def _free_at(self, now: float, *, proven: bool) -> float:
-        """From when on another session may run, unless one is `done` before."""
+    def _free(self, now: float) -> tuple[int, int]:
+        """How many more sessions may run, and how many of those with pairs that are not proven."""
         running = self._running(now)
-        if len(running) < self._rhythm.at_once:
-            if proven or not any(pair.proven for pairs in self._pairs.values() for pair in pairs.values()):
-                return now
-            running = [pair for pair in running if not pair.proven]
-            if len(running) < max(self._rhythm.at_once - 1, 1):
-                return now
-        return min(pair.since for pair in running if pair.since is not None) + self._rhythm.slow
+        free = self._rhythm.at_once - len(running)
+        if not any(pair.proven for pairs in self._pairs.values() for pair in pairs.values()):
+            return free, free
+        unproven = sum(not pair.proven for pair in running)
+        return free, min(free, max(self._rhythm.at_once - 1, 1) - unproven)
 
     def _look_ahead(self, now: float) -> None:
-        free = {proven: self._free_at(now, proven=proven) for proven in (False, True)}
-        idle = [pair for pairs in self._pairs.values() for pair in pairs.values() if pair.since is None]
-        pairs = (max(pair.at, free[pair.proven]) for pair in idle)
-        turns = (max(state.at, free[True]) for topic, state in self._topics.items() if self._pairs[topic])
+        running = self._running(now)
+        slow = [(pair.since + self._rhythm.slow, pair.proven) for pair in running if pair.since is not None]
+        free, for_unproven = self._free(now)
+        # Unless `done` looks again before, more may run when the first that is in the way counts as slow.
+        anybody = -inf if free > 0 else min(at for at, _ in slow)
+        unproven = anybody if for_unproven > 0 or free <= 0 else min(at for at, proven in slow if not proven)
+        idle = (pair for pairs in self._pairs.values() for pair in pairs.values() if pair.since is None)
+        pairs = (max(pair.at, anybody if pair.proven else unproven) for pair in idle)
+        turns = (max(state.at, anybody) for topic, state in self._topics.items() if self._pairs[topic])
         self._next = min([*pairs, *turns], default=inf)

@@ -46,6 +46,9 @@ class RecordingIntake:
     def known(self, topic: TopicId, frame: FrameId) -> bool:
         return frame in self.got
 
+    def wants(self, topic: TopicId, frame: FrameId) -> bool:
+        return any(head.id == frame for head in self.heads)
+
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
         if self.raises is not None:
             raise self.raises
