@@ -2,7 +2,8 @@
 
 A session that reconciles alternates between comparing and handing over: as soon as `_BATCH` frames are known to be
 lacking on either side they are moved, so what came stays if the session breaks, and the next one finds the rest by
-the difference that remains. Both directions are done in one session, by whoever opened it.
+the difference that remains. Both directions are done in one session, by whoever opened it. A session stops when very
+many frames were found lacking (`ranges.MOST_LACKED`); then another one goes on at once, as long as each brings some.
 
 What is compared expires after a time that both sides agree on in the opening, the later of both clocks plus a
 margin, and before the latest time that both accept. So clocks that differ, and frames that only one side has
@@ -65,7 +66,19 @@ class Outcome:
     rounds: int  # questions and answers of comparing
     bytes_in: int
     bytes_out: int
-    complete: bool  # whether all was compared; if not, the next session goes on
+    complete: bool  # whether all was compared; if not, the last session moved nothing: what is left, nobody has
+
+
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    """Of two sessions, one after the other."""
+    return Outcome(
+        received=first.received + second.received,
+        sent=first.sent + second.sent,
+        rounds=first.rounds + second.rounds,
+        bytes_in=first.bytes_in + second.bytes_in,
+        bytes_out=first.bytes_out + second.bytes_out,
+        complete=second.complete,
+    )
 
 
 class Exchange:
@@ -109,8 +122,14 @@ class Exchange:
 
         Waits for one that is already under way with this peer, as long as `idle`.
         """
-        async with self._alone(peer, topic), self._turn(Mode.RECONCILE), self._session(peer) as line:
-            return await self._reconcile(line, topic)
+        async with self._alone(peer, topic), self._turn(Mode.RECONCILE):
+            done: Outcome | None = None
+            while True:
+                async with self._session(peer) as line:
+                    last = await self._reconcile(line, topic)
+                done = last if done is None else _both(done, last)
+                if last.complete or not last.received + last.sent:
+                    return done
 
     async def fetch(self, peer: PeerId, topic: TopicId, heads: Sequence[Head], *, wait: float) -> list[Frame]:
         """The frames of these checked heads that the peer has, or comes to have within `wait` seconds.

@@ -285,7 +285,6 @@ async def agree(stream: Stream) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="whoever is new counts as the one not asked for the longest time")
 async def test_peers_that_are_always_new(autojump_clock: object) -> None:
     """Insiders come and go, so that they are those who were not asked for the longest time whenever it is a turn."""
     async with town() as all_:
