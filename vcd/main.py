@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "mls": "the MLS protocol core (RFC 9420), a library for now",
-    "transport": "the network",
+    "transport": "the mesh over libp2p, a library for now",
 }
 NEEDED = ("cryptography", "pyhpke", "PyNaCl", "trio", "libp2p", "msgpack")
 
@@ -72,7 +72,7 @@ def describe() -> bool:
     print("  daemon     not built yet")
     print()
     print("Nothing was started: no socket is open, no peer is looked for, no file or key was written.")
-    print("What works today is the library and its tests: `make test`; README.md says where to read on.")
+    print("What works today are the libraries and their tests: `make test`; README.md says where to read on.")
     return whole
 
 

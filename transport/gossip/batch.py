@@ -183,7 +183,8 @@ class Batcher:
 
     def pass_on(self, topic: TopicId, items: Iterable[Item], now: float) -> list[tuple[TopicId, bytes]]:
         """Take in what came in a message that is not forwarded. It waits for as long as anything does: whoever has
-        it already is to see few messages of nothing new from us, however many it was taken from."""
+        it already is to see few messages of nothing new from us, however many it was taken from.
+        """
         return [full for item in items for full in self._put(topic, item, now, hurry=False)]
 
     def _put(self, topic: TopicId, item: Item, now: float, *, hurry: bool) -> list[tuple[TopicId, bytes]]:

@@ -6,12 +6,12 @@ soonest of these, and then all that waits goes along. An outbox of messages is i
     OPEN     takes messages
     FULL     holds more than `full_at` bytes; still takes what is forwarded, up to `most`, but whoever publishes
              waits. OPEN again once it is half empty.
-    BEHIND   was FULL for longer than the patience or its leeway, or was about to hold more than `most`: its messages are
-             gone, and it takes none until what is being written has been written. Then OPEN.
+    BEHIND   was FULL for longer than the patience or its leeway, or was about to hold more than `most`: its messages
+             are gone, and it takes none until what is being written has been written. Then OPEN.
 
 So a peer that reads slows publishing down to what it can take, but not for long: `Leeway` is how much longer it may
-hold others up. One that has none left is not waited for, and falls behind when it is FULL. Forwarding never waits: two nodes that wait for
-room in each other's outboxes before they read on would wait for ever.
+hold others up. One that has none left is not waited for, and falls behind when it is FULL. Forwarding never waits:
+two nodes that wait for room in each other's outboxes before they read on would wait for ever.
 
 Nothing is left out silently: `missed` names the topics in which a peer that is BEHIND has to be reconciled, once
 for what was thrown away and once more, when it is OPEN again, for what came in between.

@@ -18,8 +18,9 @@ each message that was handed out. Each returns what is to be done, in order: `Te
 
 Peer exchange is not spoken, and there are no scores: `transport.conduct` holds what is blamed against peers.
 Ids and topics that a peer makes us keep are bounded, per peer and in total; what is beyond is ignored and
-blamed as FLOOD once per RPC. Only of peers' subscriptions to topics that are not ours, it is not who comes late that
-is turned away: whoever has most of these loses one, blamed for nothing. A heartbeat without traffic looks at nothing but a few empty tables.
+blamed as FLOOD once per RPC. Subscriptions to topics that are not ours are an exception: when their table is full,
+whoever has most of them loses one, and nobody is blamed. A heartbeat without traffic looks at nothing but a few
+empty tables.
 """
 
 from __future__ import annotations

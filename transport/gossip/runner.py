@@ -43,7 +43,6 @@ from transport.gossip.wire import MAX_RPC, PROTOCOLS, Deframer, Rpc, decode, top
 from transport.network import MAX_WRITE, Network, Stream
 from transport.streams import chunks
 
-
 _MOMENT: Final = 0.01  # seconds that are not worth waiting
 _AT_A_TIME: Final = 64  # RPCs looked at before others may run, should nothing in them be waited for
 
@@ -362,7 +361,7 @@ class Gossip:
             await self._ration(peer, share, share.messages.take(len(rpc.publish), now))
         await self._ration(peer, share, share.controls.take(1 + rpc.controls, now))
         # One by one: a message counts as seen when it is its turn, or a copy in a shorter RPC would be passed over.
-        if not rpc.publish or rpc.controls:
+        if rpc.controls or rpc.excess:
             self._do(self._router.receive(peer, replace(rpc, publish=()), trio.current_time()))
         for message in rpc.publish:
             for deliver in self._do(self._router.receive(peer, Rpc(publish=(message,)), trio.current_time())):

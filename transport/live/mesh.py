@@ -21,6 +21,7 @@ import trio
 
 from transport.access import Access
 from transport.base import (
+    MAX_PAYLOAD,
     Address,
     Answerer,
     Arrival,
@@ -165,6 +166,8 @@ class LiveMesh:
         self._open()
         if frame.topic not in self._topics:
             raise Refused(Reason.STRANGER, "the topic is not joined")
+        if len(frame.payload) > MAX_PAYLOAD:
+            raise Refused(Reason.SIZE, f"{len(frame.payload)} bytes, at most {MAX_PAYLOAD}")
         check_life(frame.expires, self._now_ms())
         await self._reception.publish(frame)
         await self._gossip.publish(frame)

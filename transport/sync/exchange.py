@@ -33,7 +33,7 @@ from transport.sync.index import Key, border_at, key_expires, key_id
 from transport.sync.log import Log
 from transport.sync.ranges import Initiator
 from transport.sync.serving import Server
-from transport.sync.sessions import Line, Offended, Settings, blame
+from transport.sync.sessions import Line, Offended, Settings, Turn, Turns, blame
 from transport.sync.transfer import Inbox, Order, Pages, Puller, hand_out
 from transport.sync.wire import (
     LONGEST_WAIT,
@@ -105,8 +105,8 @@ class Exchange:
         self._rng = rng
         self._settings = settings or Settings()
         self._turns = {
-            Mode.RECONCILE: trio.Semaphore(self._settings.reconciling),
-            Mode.FETCH: trio.Semaphore(self._settings.fetching),
+            Mode.RECONCILE: Turns(network, self._settings.reconciling, self._settings),
+            Mode.FETCH: Turns(network, self._settings.fetching, self._settings),
         }
         self._open_with: dict[tuple[PeerId, TopicId], trio.Semaphore] = {}  # one for each in `_callers`
         self._callers: Counter[tuple[PeerId, TopicId]] = Counter()
@@ -122,10 +122,10 @@ class Exchange:
 
         Waits for one that is already under way with this peer, as long as `idle`.
         """
-        async with self._alone(peer, topic), self._turn(Mode.RECONCILE):
+        async with self._alone(peer, topic), self._turns[Mode.RECONCILE].turn() as turn:
             done: Outcome | None = None
             while True:
-                async with self._session(peer) as line:
+                async with self._session(peer, turn) as line:
                     last = await self._reconcile(line, topic)
                 done = last if done is None else _both(done, last)
                 if last.complete or not last.received + last.sent:
@@ -145,7 +145,7 @@ class Exchange:
         if not wanted:
             return got
         try:
-            async with self._turn(Mode.FETCH), self._session(peer) as line:
+            async with self._turns[Mode.FETCH].turn() as turn, self._session(peer, turn) as line:
                 await self._fetch(line, topic, wanted, min(wait, LONGEST_WAIT / 1000), got)
         except (AskFailed, Unreachable):
             if not got:
@@ -172,24 +172,10 @@ class Exchange:
                 del self._callers[peer, topic], self._open_with[peer, topic]
 
     @asynccontextmanager
-    async def _turn(self, mode: Mode) -> AsyncIterator[None]:
-        """One of the sessions that we may have open at the same time."""
-        turns = self._turns[mode]
-        with trio.move_on_after(self._settings.idle) as scope:
-            await turns.acquire()
-        if scope.cancelled_caught:
-            self._network.count("sync.no_turn")
-            raise AskFailed("too many sessions are open")
-        try:
-            yield
-        finally:
-            turns.release()
-
-    @asynccontextmanager
-    async def _session(self, peer: PeerId) -> AsyncIterator[Line]:
+    async def _session(self, peer: PeerId, turn: Turn) -> AsyncIterator[Line]:
         """A stream that is ended well or reset, and errors as callers know them."""
         stream = await self._network.open(peer, PROTOCOL)
-        line = Line(stream, self._settings)
+        line = turn.line = Line(stream, self._settings)
         ended = False
         try:
             with trio.fail_after(self._settings.session):

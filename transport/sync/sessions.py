@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
-from transport.base import PeerId, Reason, Refused, TransportError, Unreachable
+from transport.base import AskFailed, PeerId, Reason, Refused, TransportError, Unreachable
 from transport.conduct import Bucket, Offence
 from transport.network import Network, Stream
 from transport.streams import LENGTH_SIZE, Messages
@@ -46,6 +46,7 @@ class Settings:
     reconciled_each: int = 2
     fetched: int = 32  # each may hold a frame of 4 MiB
     fetched_each: int = 8
+    settled: float = 60.0  # how long a session that we opened may be slow though others wait for its turn
     reconciling: int = 32  # sessions that we open; more wait for their turn, as long as `idle`
     fetching: int = 32
     questions: float = 100.0  # a second from one peer, and that many at once; more are answered later
@@ -196,6 +197,71 @@ class Seats:
             self._taken[peer] -= 1
             if not self._taken[peer]:
                 del self._taken[peer]
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One of the sessions that we have open."""
+
+    since: float
+    line: Line | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def speed(self, now: float) -> float:
+        """Bytes a second, both ways."""
+        moved = self.line.bytes_in + self.line.bytes_out if self.line is not None else 0
+        return moved / max(now - self.since, 1.0)
+
+
+class Turns:
+    """At most `most` sessions at once. Full: who comes waits, `idle` at most.
+
+    While somebody waits, the slowest of those that have had their turn for `settled` seconds gives way. Peers that
+    let their sessions trickle would otherwise keep all turns; an honest peer on a slow line loses nothing by it, for
+    what was moved stays moved, and its next session goes on from there.
+    """
+
+    def __init__(self, network: Network, most: int, settings: Settings) -> None:
+        self._network = network
+        self._free = trio.Semaphore(most)
+        self._held: set[Turn] = set()
+        self._idle, self._settled = settings.idle, settings.settled
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        """`AskFailed` if there is none in time, or if this one had to give way."""
+        with trio.move_on_after(self._idle) as waiting:
+            await self._acquire()
+        if waiting.cancelled_caught:
+            self._network.count("sync.no_turn")
+            raise AskFailed("too many sessions are open")
+        turn = Turn(trio.current_time())
+        self._held.add(turn)
+        try:
+            with turn.scope:
+                yield turn
+        finally:
+            self._held.remove(turn)
+            self._free.release()
+        if turn.scope.cancelled_caught:
+            self._network.count("sync.gave_way")
+            raise AskFailed("the session gave way to others that waited")
+
+    async def _acquire(self) -> None:
+        while True:
+            with trio.move_on_at(self._make_room()):
+                await self._free.acquire()
+                return
+
+    def _make_room(self) -> float:
+        """End the slowest session that may be ended, if need be; when to do that again."""
+        now = trio.current_time()
+        held = [turn for turn in self._held if not turn.scope.cancel_called]
+        settled = [turn for turn in held if now >= turn.since + self._settled]
+        if settled and not self._free.value:
+            min(settled, key=lambda turn: turn.speed(now)).scope.cancel()
+            return now + 1.0
+        return max(min((turn.since + self._settled for turn in held), default=now), now + 1.0)
 
 
 class Pace:
