@@ -98,10 +98,7 @@ async def dawdle(stream: Stream) -> None:
                 return
 
 
-CROWD = pytest.mark.xfail(strict=True, reason="a session without progress keeps its turn for 15 minutes")
-
-
-@pytest.mark.parametrize("insiders", [8, pytest.param(60, marks=[CROWD, pytest.mark.slow])])
+@pytest.mark.parametrize("insiders", [8, pytest.param(60, marks=pytest.mark.slow)])
 async def test_sessions_that_never_get_anywhere(autojump_clock: object, insiders: int) -> None:
     """Insiders are slow in every session that C opens. C must still find the time for A."""
     async with town() as all_:

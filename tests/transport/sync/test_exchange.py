@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -10,11 +11,13 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from trio.testing import MockClock
 
 from tests.transport.loopback import PIPE
-from tests.transport.sync.nodes import HOUR, TOPIC, Intake, made, many, world
-from transport.base import AskFailed, FrameId, Milliseconds, Unreachable
+from tests.transport.sync.nodes import HOUR, TOPIC, Intake, Node, made, many, world
+from transport.base import AskFailed, Frame, FrameId, Milliseconds, Unreachable
 from transport.frames import parse
 from transport.network import MAX_WRITE
+from transport.sync import ranges
 from transport.sync.index import key
+from transport.sync.memory_store import MemoryStore
 from transport.sync.sessions import Settings
 from transport.sync.wire import LARGE, PAGE, Mode
 
@@ -280,15 +283,99 @@ async def test_a_second_session_with_a_peer_waits_for_the_first(autojump_clock: 
 async def test_turns(autojump_clock: MockClock) -> None:
     async with world([], many(range(10)), [], settings=Settings(reconciling=1)) as w:
         a, b, c = w.nodes
-        a.intake.pause = 100.0
+        a.intake.pause = 50.0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.exchange.reconcile, b.me, TOPIC)
             await trio.sleep(1)
             await a.exchange.reconcile(c.me, TOPIC)
-            assert trio.current_time() >= 100
-        await a.exchange._turns[Mode.RECONCILE].acquire()
-        with pytest.raises(AskFailed, match="too many"):
-            await a.exchange.reconcile(b.me, TOPIC)
+            assert 50 <= trio.current_time() < 52
+        assert a.network.counted["sync.gave_way"] == 0
+        w.no_offences()
+
+
+async def test_too_many_sessions(autojump_clock: MockClock) -> None:
+    async with world([], [], settings=Settings(reconciling=1, settled=500.0)) as w:
+        a, b = w.nodes
+        async with a.exchange._turns[Mode.RECONCILE].turn():
+            with pytest.raises(AskFailed, match="too many"):
+                await a.exchange.reconcile(b.me, TOPIC)
+        await a.exchange.reconcile(b.me, TOPIC)
+        w.no_offences()
+
+
+async def test_the_slowest_gives_way_to_who_waits(autojump_clock: MockClock) -> None:
+    """Both have had their turn for long enough; one of them still gets things done."""
+    settings = Settings(reconciling=2, settled=20.0)
+    async with world([], many(range(3000)), many(range(10_000, 10_010), size=8), [], settings=settings) as w:
+        a, b, c, d = w.nodes
+        a.intake.pause = 10.0
+        ended: list[str] = []
+
+        async def reconcile(name: str, node: Node) -> None:
+            try:
+                await a.exchange.reconcile(node.me, TOPIC)
+                ended.append(name)
+            except AskFailed as error:
+                ended.append(f"{name}: {error}")
+
+        async with trio.open_nursery() as nursery:
+            a.intake.pause = 60.0
+            nursery.start_soon(reconcile, "c", c)
+            await trio.sleep(1)
+            a.intake.pause = 10.0
+            nursery.start_soon(reconcile, "b", b)
+            await trio.sleep(30)
+            nursery.start_soon(reconcile, "d", d)
+            await trio.sleep(2)
+            assert ended[0] == "c: the session gave way to others that waited"
+            assert a.network.counted["sync.gave_way"] == 1
+        assert sorted(ended[1:]) == ["b", "d"]
+        assert not any(turns._held for turns in a.exchange._turns.values())
+        w.no_offences()
+
+
+async def test_what_is_found_in_several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More is lacking than one session looks for: the next one goes on."""
+    monkeypatch.setattr(ranges, "MOST_LACKED", 100)
+    async with world([], many(range(2000))) as w:
+        a, b = w.nodes
+        outcome = await a.exchange.reconcile(b.me, TOPIC)
+        assert (outcome.received, outcome.sent, outcome.complete) == (2000, 0, True)
+        assert a.network.counted["sync.sessions"] > 1
+        assert outcome.bytes_in == a.network.counted["sync.bytes_in"]
+        w.no_offences()
+
+
+async def test_frames_that_expire_on_their_way(autojump_clock: MockClock) -> None:
+    """The reader is slow, and the clocks differ: what is dead when it comes is nobody's fault."""
+    short = [made(number, size=size, life=30_000) for number, size in enumerate([LARGE + 1] * 3 + [1000] * 600)]
+    lasting = many(range(5000, 5010))
+    async with world([], [*short, *lasting], skew=(5000, 0)) as w:
+        a, b = w.nodes
+        a.intake.pause = 28.0
+        outcome = await a.exchange.reconcile(b.me, TOPIC)
+        assert outcome.complete
+        assert {frame.id for frame in lasting} <= a.ids()
+        assert a.network.counted["sync.died"] > 0
+        w.no_offences()
+
+
+async def test_what_the_store_declined_is_not_brought_again() -> None:
+    class Choosy(MemoryStore):
+        async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+            return await super().add([frame for frame in frames if len(frame.payload) < 1000])
+
+    frames = [*many(range(20)), *many(range(100, 110), size=2000)]
+    async with world([], frames) as w:
+        a, b = w.nodes
+        a.log._store = Choosy()
+        await a.exchange.reconcile(b.me, TOPIC)
+        again = await a.exchange.reconcile(b.me, TOPIC)
+        assert (again.received, again.sent, again.complete) == (0, 0, True)
+        assert await a.exchange.fetch(b.me, TOPIC, [parse(frames[-1].head)], wait=1.0) == []
+        assert a.ids() == {frame.id for frame in frames[:20]}
+        assert a.network.counted["sync.declined"] == 10
+        assert a.network.counted["sync.frames_in"] == 30
         w.no_offences()
 
 

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from tests.transport.sync.store_contract import KEYS, START, TOPICS, StoreContract, made
 from transport.base import Frame, FrameId, FrameStore, Milliseconds
 from transport.frames import seal
+from transport.sync import log as log_module
 from transport.sync.index import TOP, key
 from transport.sync.log import MOST_WAITERS, Log
 from transport.sync.memory_store import MemoryStore
@@ -130,16 +131,63 @@ async def test_a_store_that_fails_leaves_the_index_as_it_was() -> None:
     assert len(held(log)) == 2
 
 
-async def test_a_store_that_does_not_take_a_frame() -> None:
-    class Full(MemoryStore):
-        async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
-            return await super().add(frames[:1])
+class Full(MemoryStore):
+    """Has room for so many."""
 
-    log, _ = new_log(Full())
+    room = 1
+
+    async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+        new = await super().add(frames[: self.room])
+        self.room -= len(new)
+        return new
+
+
+async def test_a_store_that_does_not_take_a_frame() -> None:
+    store, clock = Full(), Clock()
+    log, counted = new_log(store, clock)
+    await log.add([made(7)])  # a topic that is not open
+    assert not log._declined
     await log.open(TOPIC)
+    store.room = 1
     assert await log.add([made(1), made(2)]) == [made(1)]
     assert log.has(TOPIC, made(1).id)
     assert not log.has(TOPIC, made(2).id)
+    assert [log.declined(TOPIC, made(number).id) for number in (1, 2, 3)] == [False, True, False]
+    assert counted["sync.declined"] == 1
+    store.room = 1
+    assert await log.add([made(2)]) == [made(2)]  # whoever brings it again may find room for it
+    assert not log.declined(TOPIC, made(2).id)
+
+
+async def test_what_was_declined_is_tried_again_some_time() -> None:
+    store, clock = Full(), Clock()
+    log, _ = new_log(store, clock)
+    await log.open(TOPIC)
+    one, soon, last = made(1, expires=10**8), made(2, expires=500), made(3, expires=10**8)
+    await log.add([one, soon, last])
+    clock.now = soon.expires
+    assert [log.declined(TOPIC, frame.id) for frame in (soon, last)] == [False, True]
+    await log.expire()
+    assert len(log._declined) == 1
+    clock.now = Milliseconds(START + 3_700_000)
+    assert not log.declined(TOPIC, last.id)
+    for undo in (lambda: log.forget(TOPIC, [(one.expires, one.id)]), lambda: log.close(TOPIC)):
+        await log.add([last])
+        assert log.declined(TOPIC, last.id)
+        log.forget(TOPICS[1], [])
+        assert log.declined(TOPIC, last.id)
+        undo()
+        assert not log._declined
+
+
+async def test_what_was_declined_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "MOST_DECLINED", 3)
+    log, _ = new_log(Full())
+    await log.open(TOPIC)
+    await log.add([made(number) for number in range(6)])
+    await log.add([made(3)])
+    assert [number for number in range(6) if log.declined(TOPIC, made(number).id)] == [3, 4, 5]
+    assert [frame for _, frame in log._declined] == [made(number).id for number in (4, 5, 3)]
 
 
 @pytest.mark.slow

@@ -183,6 +183,55 @@ def test_sessions_that_trickle_keep_nobody_waiting() -> None:
         schedule.done(peer, topic, 70.0, ok=False)
 
 
+def test_strangers_that_stall_keep_nobody_from_who_answers() -> None:
+    """Forty of them take ten seconds each time; the one that answers still has its turn about once a minute."""
+    strangers = [PeerId(f"s{number}") for number in range(40)]
+    schedule, good = Schedule(ME, random.Random(1)), PeerId("t")
+    running: list[tuple[float, PeerId]] = []
+    met: list[float] = []
+    for tick in range(4 * 1800):
+        now = tick / 4
+        for end, peer in [session for session in running if session[0] <= now]:
+            running.remove((end, peer))
+            schedule.done(peer, ONE, now, peer == good)
+        for peer, _ in schedule.due(now, {ONE: [*strangers, good]}):
+            running.append((now + (1 if peer == good else 10), peer))
+            met += [now] if peer == good else []
+        assert schedule.next_at() > now, "it is asked again and again for nothing"
+        assert len(running) <= Rhythm().at_once
+        assert sum(peer != good for _, peer in running) < Rhythm().at_once or not met
+    gaps = [after - before for before, after in zip(met, met[1:], strict=False)]
+    assert met[0] < 120
+    assert max(gaps) < 90
+    assert min(gaps[1:]) > 40, "after the first session, when it came"
+
+
+def test_who_comes_and_goes_is_not_next_because_of_that() -> None:
+    schedule = Schedule(PeerId("~"), random.Random(1))
+    stays, flaps = PEERS[:2]
+    opened: Counter[PeerId] = Counter()
+    for second in range(1200):
+        now = float(second)
+        there = [stays, flaps] if second % 4 else [stays]
+        for peer, topic in schedule.due(now, {ONE: there}):
+            opened[peer] += 1
+            schedule.done(peer, topic, now + 0.5, ok=True)
+        if second % 4 == 2:
+            schedule.served(flaps, ONE, now)
+    assert opened[stays] >= 12
+
+
+def test_who_opens_sessions_but_fails_in_ours_is_still_asked() -> None:
+    driver = Driver()
+    driver.shared = {ONE: PEERS[:2]}
+    driver.failing = {PEERS[0]}
+    driver.run(5)
+    for second in range(5, 1800, 5):
+        driver.schedule.served(PEERS[0], ONE, float(second))
+        driver.run(float(second))
+    assert sum(peer == PEERS[0] for _, peer, _ in driver.opened) >= 8
+
+
 def test_who_leaves_and_comes_again_is_greeted_but_not_forgiven() -> None:
     schedule = Schedule(ME, random.Random(1), Rhythm(at_once=1))
     shared = {ONE: PEERS[:1]}
