@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vcd.transport")
 
+_MOMENT = 0.05  # seconds
 _LONGEST_IDLE = 3600.0  # seconds the dialing task sleeps when nothing is due
 
 
@@ -106,7 +107,7 @@ class Domain:
         self._news = trio.Event()
         self._dials: dict[PeerId, trio.Event] = {}
         self._limiter = trio.CapacityLimiter(self._settings.most_dials)
-        self._begun = False
+        self._begun = self._telling = False
         self.rebuilt = 0
 
     # ------------------------------------------------ lives
@@ -199,6 +200,22 @@ class Domain:
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: object) -> None:
         if self._life is not None:
             self._life.nursery.start_soon(function, *args)
+
+    def protocols_changed(self) -> None:
+        """Peers that were identified before are told, once for all that changes within a moment."""
+        if self._life is not None and not self._telling and self._network.links:
+            self._telling = True
+            self._life.nursery.start_soon(self._tell_protocols, self._life.host)
+
+    async def _tell_protocols(self, host: GuardedHost) -> None:
+        try:
+            await trio.sleep(_MOMENT)
+        finally:
+            self._telling = False
+        try:
+            await host.tell_protocols()
+        except Exception:  # noqa: BLE001 - a peer that cannot be told is not told
+            self._network.count("host.identify_failed")
 
     def listening(self) -> tuple[Address, ...]:
         return () if self._life is None else tuple(plain(real) for real in self._life.host.get_transport_addrs())

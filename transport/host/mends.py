@@ -118,6 +118,17 @@ MENDS: Final = (
         ),
     ),
     Mend(
+        name="naming protocols",
+        hazards=(29,),
+        wrong="identify names what is in the library's table of handlers and is pushed by nobody when that changes",
+        by="transport.host.swarm:NamingMultiselect",
+        leans_on=(
+            "libp2p.protocol_muxer.multiselect:Multiselect.get_protocols",
+            "libp2p.host.basic_host:BasicHost.get_mux",
+            "libp2p.identity.identify_push.identify_push:push_identify_to_peers",
+        ),
+    ),
+    Mend(
         name="remote address",
         hazards=(27,),
         wrong="the other end of an IPv6 connection has no address",

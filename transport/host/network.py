@@ -135,7 +135,8 @@ class LibP2PNetwork:
         raise Unreachable(f"no stream to {peer} for {protocol} in time")
 
     def handle(self, protocol: str, handler: StreamHandler, *, limit: float | None = None) -> None:
-        self._serving.handle(protocol, handler, limit)
+        if self._serving.handle(protocol, handler, limit):
+            self._domain.protocols_changed()
 
     def watch(self) -> AbstractContextManager[AsyncIterator[PeerEvent]]:
         return self._watch()

@@ -49,8 +49,11 @@ class Serving:
         self._handlers: dict[str, tuple[StreamHandler, float]] = {}
         self._running: Counter[tuple[PeerId, str]] = Counter()
 
-    def handle(self, protocol: str, handler: StreamHandler, limit: float | None) -> None:
+    def handle(self, protocol: str, handler: StreamHandler, limit: float | None) -> bool:
+        """Whether the protocol is one that was not served before."""
+        new = protocol not in self._handlers
         self._handlers[protocol] = (handler, math.inf if limit is None else limit)
+        return new
 
     def protocols(self) -> Sequence[str]:
         return tuple(self._handlers)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 from libp2p import generate_peer_id_from
-from libp2p.custom_types import TProtocol
+from libp2p.custom_types import StreamHandlerFn, TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify_push.identify_push import push_identify_to_peers
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
@@ -22,6 +23,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.peerstore import PeerStore, PeerStoreError
+from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX, Yamux
@@ -151,6 +153,20 @@ class GuardedSwarm(Swarm):
         await self._notify("disconnected", conn)
 
 
+class NamingMultiselect(Multiselect):
+    """Tells identify what we serve, too: its table of handlers has only the library's own protocols.
+
+    Others go by that: go-libp2p opens no gossip stream to whoever does not name the protocol.
+    """
+
+    def __init__(self, owner: Owner, handlers: dict[TProtocol | None, StreamHandlerFn | None]) -> None:
+        super().__init__(handlers)
+        self._owner = owner
+
+    def get_protocols(self) -> tuple[TProtocol | None, ...]:
+        return (*super().get_protocols(), *map(TProtocol, self._owner.protocols()))
+
+
 class GuardedHost(BasicHost):
     """Its stream handlers cannot hurt, and identify runs where it can be supervised."""
 
@@ -159,6 +175,7 @@ class GuardedHost(BasicHost):
     def __init__(self, owner: Owner, swarm: GuardedSwarm) -> None:
         self._owner = owner
         super().__init__(network=swarm, addrs_factory=owner.announced)
+        self.multiselect = NamingMultiselect(owner, self.multiselect.handlers)
 
     async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
         flow = getattr(net_stream, "muxed_stream", None)
@@ -186,6 +203,11 @@ class GuardedHost(BasicHost):
             self._owner.count("host.identify_failed")
             return
         self._owner.identified(PeerId(str(peer_id)), [plain(address) for address in addresses])
+
+    async def tell_protocols(self) -> None:
+        """Identify again, to whoever is connected: what we serve has changed since they came."""
+        with trio.move_on_after(self._owner.settings.open_limit):
+            await push_identify_to_peers(self, set(self.get_connected_peers()))
 
 
 def build(owner: Owner, identity: SigningKey) -> GuardedHost:

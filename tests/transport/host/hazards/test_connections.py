@@ -1,4 +1,4 @@
-"""Hazards of connecting: deafness (5), dialing (9, 10, 11, 21), who is let in (20, 23), addresses (26, 27, 28)."""
+"""Hazards of connecting: deafness (5), dialing (9, 10, 11, 21), the gate (20, 23), addresses (26 to 28), names (29)."""
 
 from __future__ import annotations
 
@@ -325,6 +325,39 @@ async def test_h28_ours() -> None:
         told = [str(address) for address in life.host.get_addrs()]
         assert told
         assert not any("0.0.0.0" in address for address in told)
+
+
+# ---------------------------------------------------------------- 29: what is served later, nobody learns
+
+
+async def late(_stream: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def knows(host: Any, peer: ID, protocol: str) -> bool:
+    """Whether identify has told the host, or tells it within a second."""
+    return not await fails(until, lambda: protocol in host.peerstore.get_protocols(peer), 1)
+
+
+async def test_h29_bare() -> None:
+    async with plain_host(1) as host, plain_host(2) as other:
+        await other.connect(info(host))
+        assert await knows(other, host.get_id(), "/ipfs/ping/1.0.0")
+        host.set_stream_handler("/late/1", late)
+        assert not await knows(other, host.get_id(), "/late/1")
+
+
+async def test_h29_ours() -> None:
+    async with running(1) as ours, plain_host(2) as other:
+        ours.handle("/early/1", late)
+        await other.connect(info_of(ours))
+        them = ID.from_string(ours.me)
+        assert await knows(other, them, "/early/1")
+        ours.handle("/late/1", late)
+        ours.handle("/later/1", late)
+        assert await knows(other, them, "/late/1")
+        assert await knows(other, them, "/later/1")
+        assert ours.counters().get("host.identify_failed", 0) == 0
 
 
 # ---------------------------------------------------------------- simultaneous dials, many times
