@@ -43,25 +43,30 @@ class State(enum.Enum):
 class Leeway:
     """How long publishers may be kept waiting: `patience` seconds at once, and as much again in each `period`.
 
+    Time in which the peer takes `rate` bytes a second does not count: that much work is there to be waited for.
     Without this, somebody who subscribes only to slow others down would take half an outbox in a little less than
     the patience, again and again.
     """
 
-    __slots__ = ("_at", "_left", "_patience", "_period")
+    __slots__ = ("_at", "_left", "_patience", "_period", "_rate", "_taken")
 
-    def __init__(self, patience: float, period: float, now: float) -> None:
-        self._patience, self._period = patience, period
-        self._left, self._at = patience, now
+    def __init__(self, patience: float, period: float, rate: float, now: float) -> None:
+        self._patience, self._period, self._rate = patience, period, rate
+        self._left, self._at, self._taken = patience, now, 0
 
     def left(self, now: float) -> float:
         return min(self._left + (now - self._at) * self._patience / self._period, self._patience)
 
-    def used(self, since: float, now: float) -> None:
-        """Somebody waited from then to now. Who waited at the same time is not counted twice."""
-        since = max(since, self._at)
-        if now > since:
-            self._left = max(self.left(since) - (now - since), 0.0)
-            self._at = now
+    def used(self, since: float, before: int, now: float, after: int) -> None:
+        """Somebody waited from then to now, in which the peer took what is between `before` and `after`.
+
+        Who waited at the same time is not counted twice.
+        """
+        if since < self._at:
+            since, before = self._at, self._taken
+        waited = now - since - (after - before) / self._rate
+        self._left = self.left(now) - max(waited, 0.0)
+        self._at, self._taken = now, after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ class Outbox:
         "broken",
         "due",
         "state",
+        "taken",
     )
 
     def __init__(self, *, full_at: int, most: int) -> None:
@@ -97,6 +103,7 @@ class Outbox:
         self.state = State.OPEN
         self.broken = False
         self.due = math.inf
+        self.taken = 0  # bytes of messages, ever
 
     def __len__(self) -> int:
         return len(self._control) + len(self._letters)
@@ -171,6 +178,7 @@ class Outbox:
                 break
             del self._letters[message]
             self._size -= len(letter.rpc)
+            self.taken += len(letter.rpc)
             room -= len(letter.rpc)
             parts.append(letter.rpc)
         self.due = -math.inf if self else math.inf

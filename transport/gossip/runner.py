@@ -15,7 +15,8 @@ stops sending but is connected stays in the mesh.
 Limits: `Settings.bytes_rate`, `message_rate` and `control_rate` per peer; above them the peer is read more slowly,
 and charged once a second. A peer that owes much (`Network.penalty`) is read slowly, too. What waits for a peer is
 bounded by its `Outbox`: `publish` waits for room in the outboxes of the topic's peers, for none longer than
-`Patience.slow_peer`, at once or in all of the last minute; then the intake is told that the peer is behind.
+`Patience.slow_peer`, at once or (unless it reads at a fair rate) in all of the last minute; then the intake is told
+that the peer is behind.
 
 No task here ends but by cancellation: whatever the network, the intake or a peer does is counted and over.
 """
@@ -69,6 +70,7 @@ class Settings:
     replay_burst: float = 500.0
     stalled: float = 30.0  # without a byte in the middle of an RPC
     leeway_period: float = 60.0  # in which a peer may hold publishers up for as long as `Patience.slow_peer`
+    fair_rate: float = 512 << 10  # of bytes; a peer that takes so much is waited for without end
     reopen_first: float = 0.25
     reopen_longest: float = 30.0
     half_closed: float = 2.0  # a peer that ends its half of our stream this early only says that it will not write
@@ -195,7 +197,7 @@ class Gossip:
         self._router.peer_up(peer)
         link = self._links[peer] = _Link(
             outbox=Outbox(full_at=self._set.full_at, most=self._set.most_waiting),
-            leeway=Leeway(self._patience, self._set.leeway_period, trio.current_time()),
+            leeway=Leeway(self._patience, self._set.leeway_period, self._set.fair_rate, trio.current_time()),
         )
         nursery.start_soon(self._serve, peer, link, name=f"gossip to {peer}")
 
@@ -490,13 +492,14 @@ class Gossip:
             full = self._full(name)
             if not full:
                 return
+            before = [link.outbox.taken for _, link in full]
             self._network.count("gossip.waits")
             with trio.move_on_at(
                 min(min(link.outbox.deadline(self._patience), now + link.leeway.left(now)) for _, link in full)
             ):
                 await self._room.wait()
-            for _, link in full:
-                link.leeway.used(now, trio.current_time())
+            for (_, link), taken in zip(full, before, strict=True):
+                link.leeway.used(now, taken, trio.current_time(), link.outbox.taken)
 
     def _full(self, name: str) -> list[tuple[PeerId, _Link]]:
         """Who of a topic has to be waited for."""

@@ -11,7 +11,6 @@ from transport.conduct import THROTTLE, Offence
 from transport.live.mesh import MeshSettings
 
 
-@pytest.mark.xfail(strict=True, reason="what is behind a known head is passed on without a look")
 async def test_junk_behind_a_head_that_is_known(autojump_clock: object) -> None:
     """A has the frame and so may not look at its payload again; C has it not, and finds a forged frame."""
     async with town() as all_:
@@ -31,7 +30,6 @@ async def test_junk_behind_a_head_that_is_known(autojump_clock: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the same frame is alive for one and an offence for the next")
 async def test_frames_about_to_expire(autojump_clock: object) -> None:
     """They are alive at A and dead when they come to C, a little later."""
     async with town() as all_:
@@ -49,7 +47,6 @@ async def test_frames_about_to_expire(autojump_clock: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the same frame is welcome to one and an offence for the next")
 async def test_frames_that_expire_as_late_as_may_be(autojump_clock: object) -> None:
     """A's clock is a second ahead of C's."""
     async with town() as all_:
@@ -81,7 +78,6 @@ async def test_short_lived_frames_and_a_clock_that_is_ahead(autojump_clock: obje
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="what was under way when a topic was left is charged message by message")
 async def test_frames_of_a_topic_that_was_just_left(autojump_clock: object) -> None:
     """Nobody attacks: much was under way, because the reader was slow, when the topic was left."""
     async with town() as all_:
@@ -146,7 +142,6 @@ async def test_one_batch_taken_apart_into_many_messages(autojump_clock: object) 
         assert sum(offence.price for offence in c.owes(d.me)) < THROTTLE
 
 
-@pytest.mark.xfail(strict=True, reason="good frames in bad company are taken and not passed on")
 async def test_frame_hidden_among_bad_ones(autojump_clock: object) -> None:
     """A relay hands C a good frame in bad company first; C must still pass the good one on to D."""
     async with town() as all_:

@@ -36,7 +36,6 @@ class Declining(MemoryStore):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a copy is dropped as seen while the first waits its turn in another RPC")
 async def test_message_at_the_end_of_a_long_rpc(autojump_clock: object) -> None:
     """An insider puts the honest message last in an RPC that takes long. The honest copy came meanwhile."""
     async with town() as all_:

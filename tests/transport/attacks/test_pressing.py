@@ -83,7 +83,6 @@ async def test_a_reader_that_stops_for_good(autojump_clock: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="whoever subscribes may slow publishing down to half an outbox in five seconds")
 async def test_a_stranger_that_reads_just_enough(autojump_clock: object) -> None:
     """It subscribes, and takes half an outbox in a little less than the patience: what others get must not crawl."""
     async with town() as all_:

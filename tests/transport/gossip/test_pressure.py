@@ -104,8 +104,8 @@ async def test_a_slow_intake_slows_the_publisher_and_loses_nothing(autojump_cloc
         a, b = made.nodes
         frames: list[Frame] = []
         b.intake.gate = trio.Event()
-        made.nursery.start_soon(pour, made, 0, frames, trio.current_time() + 20)
-        await trio.sleep(3)
+        made.nursery.start_soon(pour, made, 0, frames, trio.current_time() + 4)
+        await trio.sleep(1.5)
         stuck = len(frames)
         assert 5 < stuck < 60
         await trio.sleep(1)
@@ -113,13 +113,34 @@ async def test_a_slow_intake_slows_the_publisher_and_loses_nothing(autojump_cloc
         for _ in range(12):
             b.intake.gate.set()
             b.intake.gate = trio.Event()
-            await trio.sleep(0.5)
+            await trio.sleep(0.1)
         assert len(frames) > stuck + 10
+        await trio.sleep(1)
         b.intake.gate.set()
         b.intake.gate = None
         await trio.sleep(20)
         assert b.has(frames)
         assert a.intake.late == []
+
+
+async def test_who_reads_just_enough_is_waited_for_only_so_long(autojump_clock: MockClock) -> None:
+    """Each time a little before patience ends: in all of a minute it is waited for no longer than that."""
+    async with scene(2, SMALL) as made:
+        a, b = made.nodes
+        b.intake.gate = trio.Event()
+
+        async def sip() -> None:
+            while True:
+                await trio.sleep(0.4)
+                b.intake.gate.set()  # type: ignore[union-attr]
+                b.intake.gate = trio.Event()
+
+        made.nursery.start_soon(sip)
+        began = trio.current_time()
+        for _ in range(300):
+            await a.say(frame(20_000))
+        assert 4.9 < trio.current_time() - began < 10
+        assert a.intake.late
 
 
 async def test_an_intake_that_is_stuck_is_the_neighbors_loss_only(autojump_clock: MockClock) -> None:

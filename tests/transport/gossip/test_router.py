@@ -393,6 +393,27 @@ def test_foreign_counts_follow_our_subscriptions() -> None:
     assert one.sizes()["foreign"] == 0
 
 
+def test_a_full_table_of_foreign_topics_costs_who_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "MOST_FOREIGN", 20)
+    one = router(A, B, subscribed=False)
+    many = Rpc(subscriptions=tuple(Subscription(topic=f"x{number}", subscribe=True) for number in range(30)))
+    assert blamed(one.receive(A, many, 0.0)) == []
+    one.unsubscribe("t", 0.0)
+    assert one.receive(B, JOINS, 0.0) == []
+    assert list(one.peers("t")) == [A, B]
+    assert one.sizes()["foreign"] == 20
+    assert len(one.peers("x0")) == 1
+    assert len(one.peers("x29")) == 0
+
+
+def test_what_was_under_way_when_a_topic_was_left() -> None:
+    one = router(A)
+    one.unsubscribe("t", 0.0)
+    assert one.receive(A, publish(message()), 50.0) == []
+    one.heartbeat(61.0)
+    assert blamed(one.receive(A, publish(message()), 61.0)) == [(A, Offence.STRANGER)]
+
+
 def test_an_idle_heartbeat_says_nothing() -> None:
     one = router(*(PeerId(f"p{n}") for n in range(5)))
     assert [one.heartbeat(float(now)) for now in range(1, 100)] == [[]] * 99

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from tests.transport.gossip.scene import NOW, TOPIC, Node, frame, scene
 from tests.transport.loopback import LoopbackNetwork
-from transport.base import PeerId, Unreachable
+from transport.base import Milliseconds, PeerId, Unreachable
 from transport.conduct import Offence
 from transport.frames import WriteKey, topic_id
 from transport.gossip.authors import compose
@@ -262,7 +262,12 @@ async def test_a_peer_that_ends_its_half_at_once_is_not_left(autojump_clock: Moc
 
 # ---------------------------------------------------------------- what peers do wrong
 
-GOOD, OLD, FOREIGN, LARGE = frame(), frame(expires=NOW), frame(key=WriteKey(b"s" * 32)), frame(4000)
+GOOD, OLD, FOREIGN, LARGE = (
+    frame(),
+    frame(expires=Milliseconds(NOW - 600_000)),
+    frame(key=WriteKey(b"s" * 32)),
+    frame(4000),
+)
 FORGED = Item(tag=Tag.FRAME, content=GOOD.encode()[:-1] + b"!")
 WRONG: dict[str, tuple[bytes, Offence]] = {
     "the bytes that end libp2p": (bytes.fromhex("05ffffffffff"), Offence.MALFORMED),

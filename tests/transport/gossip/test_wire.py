@@ -231,3 +231,19 @@ def test_names_of_topics(topic: TopicId) -> None:
 )
 def test_names_that_are_not_ours(name: str) -> None:
     assert topic_named(name) is None
+
+
+@pytest.mark.parametrize("field", [b"\x0a\x00", b"\x7a\x00"])
+def test_fields_that_say_nothing_are_counted_and_bounded(field: bytes) -> None:
+    assert decode(field * 10).controls == 0
+    assert decode(field * 1000).controls >= 900
+    with pytest.raises(Refused):
+        decode(field * 100_000)
+
+
+def test_a_hello_of_all_topics_there_may_be_is_not_too_many_fields() -> None:
+    names = [topic_name(TopicId(number.to_bytes(32))) for number in range(MAX_SUBSCRIPTIONS)]
+    hello = Rpc(
+        subscriptions=tuple(Subscription(topic=name, subscribe=True) for name in names), graft=tuple(names[:4096])
+    )
+    assert decode(body(hello.encode())) == hello
