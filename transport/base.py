@@ -6,8 +6,8 @@ one. tests/transport/contract holds both to the same promises:
 - A frame that was published, or that any kept peer has, reaches every peer that has joined the topic, as long
   as there is a path now and then before it expires: at once by gossip, or later by sync.
 - Each frame comes out of `frames()` once, when it is new to the store; never if the store had it before.
-- `publish` returns when the frame is in the store. It waits while peers cannot take more (back-pressure), and
-  for a peer that stays slow no longer than `Patience.slow_peer`; sync brings that one the rest.
+- `publish` returns when the frame is in the store. It waits while peers cannot take more (back-pressure), but for
+  one that is slow no longer than `Patience.slow_peer` in a minute; sync brings that one the rest.
 - `frames()` that is not read stops the intake: neighbors see full queues, and sync delivers what they could
   not. Memory stays bounded and nothing is lost.
 - `ask` ends with an answer or an `AskFailed` within its deadline, whatever the peer does.

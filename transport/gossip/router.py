@@ -37,7 +37,7 @@ from transport.gossip.authors import Authenticity, authentic
 from transport.gossip.history import History, Seen
 from transport.gossip.wire import Ihave, Message, MessageId, Prune, Rpc, Subscription, publish_rpc
 
-MOST_PEER_TOPICS: Final = 8192  # that one peer may be subscribed to
+MOST_PEER_TOPICS: Final = 4096  # that one peer may be subscribed to; more would not fit into one RPC of greeting
 MOST_FOREIGN: Final = 1 << 16  # subscriptions of all peers to topics that are not ours
 MOST_LEFT: Final = 1024  # topics that were left of late
 MOST_BACKOFFS: Final = 1 << 14

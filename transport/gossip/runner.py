@@ -143,7 +143,7 @@ class Gossip:
     # ------------------------------------------------------------ what the mesh calls
 
     def subscribe(self, topic: TopicId) -> None:
-        """Announce the topic to all peers. Beyond 8192 topics nothing is done but counted: sync brings their frames."""
+        """Announce the topic to all peers. Beyond 4096 topics nothing is done but counted: sync brings their frames."""
         self._do(self._router.subscribe(topic_name(topic), trio.current_time()))
         if not self._router.subscribed(topic_name(topic)):
             self._network.count("gossip.topics_full")

@@ -179,7 +179,7 @@ async def test_second_source_that_is_busy(autojump_clock: object) -> None:
         async def slowly(stream: Stream) -> None:
             session = Session(stream)
             await welcoming(session)
-            while isinstance(asked := await session.hear(), sync.Pull):
+            while isinstance(await session.hear(), sync.Pull):
                 await trio.sleep(6)
                 await session.say(sync.Page(entries=(sync.Absent(),)))
 

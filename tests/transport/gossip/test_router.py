@@ -9,12 +9,23 @@ from typing import Any
 
 import pytest
 
-from transport.base import PeerId
+from transport.base import PeerId, TopicId
 from transport.conduct import Offence
 from transport.gossip import router as routing
 from transport.gossip.authors import compose
 from transport.gossip.router import Blame, Cancel, Deliver, Forward, Output, Router, Settings, Tell, Verdict
-from transport.gossip.wire import Deframer, Ihave, Message, MessageId, Prune, Rpc, Subscription, decode
+from transport.gossip.wire import (
+    MAX_RPC,
+    Deframer,
+    Ihave,
+    Message,
+    MessageId,
+    Prune,
+    Rpc,
+    Subscription,
+    decode,
+    topic_name,
+)
 
 RANDOM = random.Random(7).randbytes
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")
@@ -417,3 +428,9 @@ def test_what_was_under_way_when_a_topic_was_left() -> None:
 def test_an_idle_heartbeat_says_nothing() -> None:
     one = router(*(PeerId(f"p{n}") for n in range(5)))
     assert [one.heartbeat(float(now)) for now in range(1, 100)] == [[]] * 99
+
+
+def test_a_greeting_with_all_topics_fits_into_an_rpc() -> None:
+    names = tuple(topic_name(TopicId(number.to_bytes(32))) for number in range(routing.MOST_PEER_TOPICS))
+    greeting = Rpc(subscriptions=tuple(Subscription(topic=name, subscribe=True) for name in names), graft=names)
+    assert len(greeting.encode()) < MAX_RPC
