@@ -41,6 +41,9 @@ coverage: setup ## the tests with branch coverage of mls, transport and vcd
 bench: setup ## the speed table; BENCH_ARGS="--quick" for under a minute
 	@$(BIN)/python -m tests.bench.mls --json $(BENCH_ARGS)
 
+bench-mesh: setup ## the mesh's table, beside the libraries by themselves; BENCH_ARGS="--quick" for two minutes
+	@$(BIN)/python -m tests.bench.mesh --json $(BENCH_ARGS)
+
 vectors: ## fetch the MLS working group's test vectors (FROM=FOLDER to copy them)
 	@FROM="$(FROM)" bash .ci/vectors
 
