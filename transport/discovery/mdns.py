@@ -14,7 +14,7 @@ task asks for the details of a name, in a thread, two seconds at most.
 
 What comes back is untrusted: a peer id and addresses in TXT records, `dnsaddr=/ip4/…/tcp/…/p2p/ID`. Only
 addresses within the networks of the given interfaces are believed, so an answer cannot send us elsewhere. They
-become addresses to try if that peer is kept..
+become addresses to try if that peer is kept.
 
 Interfaces are named by the caller; nothing is sent or opened before and elsewhere. Their addresses are looked at
 every few seconds, and when they change (the laptop moved) the whole is ended and begun anew.

@@ -12,8 +12,8 @@ publishes waits for the store alone: the reader itself may publish, and must not
 
 A frame is `known` while it waits and when it is kept: it is verified and stored once, in however many ways it
 comes. While it is only announced and being fetched, it is wanted: whoever announces it too is asked in turn. The
-store is the authority: only what it calls new goes to the inbox. What is waiting is bounded by the number of those
-who may bring something, and by what each may bring at once.
+store is the authority: only what it calls new goes to the inbox. What is under way between the two is bounded;
+beyond, whoever brings frames waits before they are stored.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -32,6 +33,10 @@ from transport.sync.log import Log
 
 MOST_AT_ONCE = 512
 """Frames in one transaction: the first that came should not wait for too many others."""
+
+MOST_UNDER_WAY: Final = 1024
+MOST_BYTES_UNDER_WAY: Final = 16 << 20
+"""Brought by peers and not yet in the inbox. Whoever gives up waiting leaves what it brought; so there is a bound."""
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ class Reception:
         self._some = trio.Event()
         self._stored: deque[_Waiting] = deque()
         self._to_deliver = trio.Event()
+        self._under_way = self._bytes_under_way = 0
+        self._room = trio.Event()
         self._fetcher: Fetcher | None = None
         self._closed = False
 
@@ -81,7 +88,12 @@ class Reception:
 
     async def frames(self, topic: TopicId, frames: Sequence[Frame], source: PeerId) -> None:
         if topic in self._kept:
-            for waiting in [self._bring(frame, source) for frame in frames]:
+            brought = []
+            for frame in frames:
+                while self._crowded():
+                    await self._room.wait()
+                brought.append(self._bring(frame, source))
+            for waiting in brought:
                 await waiting.done.wait()
 
     async def publish(self, frame: Frame) -> None:
@@ -94,6 +106,7 @@ class Reception:
     def close(self) -> None:
         """Nobody stores any more: whoever waits goes on, empty-handed."""
         self._closed = True
+        self._room.set()
         for waiting in [*self._waiting.values(), *self._stored]:
             waiting.stored.set()
             waiting.done.set()
@@ -111,8 +124,22 @@ class Reception:
             if self._closed:
                 raise Closed("the mesh has ended")
             waiting = self._waiting[frame.id] = _Waiting(frame, source, trio.Event(), trio.Event())
+            self._under_way += source is not None
+            self._bytes_under_way += len(frame.payload) if source is not None else 0
             self._some.set()
         return waiting
+
+    def _crowded(self) -> bool:
+        full = self._under_way >= MOST_UNDER_WAY or self._bytes_under_way >= MOST_BYTES_UNDER_WAY
+        return full and not self._closed
+
+    def _done(self, waiting: _Waiting) -> None:
+        waiting.done.set()
+        if waiting.source is not None:
+            self._under_way -= 1
+            self._bytes_under_way -= len(waiting.frame.payload)
+            self._room.set()
+            self._room = trio.Event()
 
     # ------------------------------------------------------------ storing, delivering
 
@@ -133,7 +160,7 @@ class Reception:
             if waiting.source is not None and waiting.frame.id in new:
                 self._stored.append(waiting)
             else:
-                waiting.done.set()
+                self._done(waiting)
         self._to_deliver.set()
 
     async def deliver(self) -> None:
@@ -145,4 +172,4 @@ class Reception:
                 waiting = self._stored.popleft()
                 if waiting.source is not None:
                     await self._inbox.put(Arrival(frame=waiting.frame, source=waiting.source))
-                waiting.done.set()
+                self._done(waiting)

@@ -51,7 +51,7 @@ async def test_rpcs_of_nothing(autojump_clock: object) -> None:
 
 
 async def test_rpc_of_subscriptions_without_a_name(autojump_clock: object) -> None:
-    """Half a million fields of two bytes in one RPC."""
+    """A hundred thousand fields of two bytes in one RPC."""
     async with town() as all_:
         honest, evil = await all_.honest(), all_.villain()
         all_.link(honest, evil)

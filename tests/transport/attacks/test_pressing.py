@@ -219,7 +219,7 @@ async def test_subscribers_that_fill_the_mesh_of_a_topic(autojump_clock: object)
 
 
 async def test_coming_and_going_of_a_subscription(autojump_clock: object) -> None:
-    """Ten thousand times, without reading what this makes us say: memory stays small, others are not kept waiting."""
+    """Two thousand times, without reading what this makes us say: memory stays small, others are not kept waiting."""
     async with town() as all_:
         a, c, evil = await all_.honest(), await all_.honest(), all_.villain()
         evil.reads = False

@@ -10,7 +10,7 @@ import trio.testing
 from transport import frames
 from transport.base import Frame, FrameId, Milliseconds, PeerId, TopicId
 from transport.live.inbox import Inbox
-from transport.live.reception import Reception
+from transport.live.reception import MOST_UNDER_WAY, Reception
 from transport.signing import SigningKey
 from transport.sync.log import Log
 from transport.sync.memory_store import MemoryStore
@@ -115,6 +115,15 @@ async def test_a_full_inbox_stops_whoever_brings_frames(autojump_clock: trio.tes
             for _ in range(20):
                 await anext(scene.inbox)
         assert brought == 20
+
+
+async def test_whoever_gives_up_waiting_leaves_only_so_much(autojump_clock: trio.testing.MockClock) -> None:
+    async with Scene(MemoryStore(), inbox_frames=1).running() as scene:
+        for start in range(0, 5 * MOST_UNDER_WAY, 100):
+            with trio.move_on_after(1):
+                await scene.reception.frames(TOPIC, [frame(n) for n in range(start, start + 100)], ONE)
+        stored = [entry async for batch in scene.store.entries(TOPIC) for entry in batch]
+        assert MOST_UNDER_WAY - 100 <= len(stored) <= MOST_UNDER_WAY + 1
 
 
 async def test_a_reader_that_publishes_does_not_wait_for_itself(autojump_clock: trio.testing.MockClock) -> None:
