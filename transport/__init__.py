@@ -8,6 +8,7 @@ is that all peers who keep a topic come to hold the same set. Everything else se
     frames      the envelope: write key, expiry, size, signature; what a topic's name is
     signing     Ed25519 and peer ids, without loading libp2p
     network     what a mesh stands on: connected peers and byte streams to them
+    nursery     errors that come out as they went in
     streams     messages on a stream: lengths, limits, deadlines, an end that cannot be forged by a broken line
     conduct     what peers do wrong, what it costs them, and how much of anything they may send
     host/       the network by libp2p, supervised: a fault in the library ends there

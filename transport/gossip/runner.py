@@ -159,6 +159,10 @@ class Gossip:
         self._set_alarm()
         await trio.lowlevel.checkpoint()
 
+    def flush(self) -> None:
+        """Hand over to the outboxes what waits for company."""
+        self._send(self._batcher.ready(math.inf))
+
     def peers(self, topic: TopicId) -> frozenset[PeerId]:
         """Who is subscribed to the topic, as far as they told us."""
         return frozenset(self._router.peers(topic_name(topic)))

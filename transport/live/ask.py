@@ -101,7 +101,7 @@ class Questions:
     async def ask(self, peer: PeerId, protocol: str, question: bytes, within: float) -> bytes:
         message = encode_question(protocol, question)
         try:
-            with trio.fail_after(within):
+            with trio.fail_after(max(within, 0.0)):
                 turns = self._asking.setdefault(peer, trio.CapacityLimiter(MOST_ASKED))
                 try:
                     async with turns:

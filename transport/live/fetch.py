@@ -68,6 +68,7 @@ class Fetcher:
         arrived: Callable[[TopicId, Sequence[Frame], PeerId], Awaitable[None]],
         give_up: Callable[[PeerId, TopicId], None],
         count: Callable[[str, int], None],
+        known: Callable[[TopicId, FrameId], bool],
         stalled: Callable[[PeerId], None],
         workers: int = 16,
         most_wanted: int = 1024,
@@ -75,7 +76,7 @@ class Fetcher:
         wait: float = 5.0,
     ) -> None:
         """`most_bytes`: of one request, and so, times `workers`, of all that are under way."""
-        self._stalled = stalled
+        self._known, self._stalled = known, stalled
         self._asked: set[PeerId] = set()
         self._fetch, self._arrived, self._give_up, self._count = fetch, arrived, give_up, count
         self._workers, self._most_wanted, self._most_bytes, self._wait = workers, most_wanted, most_bytes, wait
@@ -120,15 +121,16 @@ class Fetcher:
                 with trio.move_on_at(self._next_at()):
                     await self._more.wait()
                 continue
-            peer, topic, heads = job
+            peer, topic, asked = job
             frames: Sequence[Frame] = ()
             try:
-                frames = await self._ask(peer, topic, heads)
-                self._asked.discard(peer)
+                try:
+                    frames = await self._ask(peer, topic, [wanted.head for wanted in asked])
+                finally:
+                    self._asked.discard(peer)
                 await self._arrived(topic, frames, peer)
             finally:
-                self._asked.discard(peer)
-                self._settle(heads, {frame.id for frame in frames}, peer)
+                self._settle(asked, {frame.id for frame in frames}, peer)
 
     async def _ask(self, peer: PeerId, topic: TopicId, heads: Sequence[Head]) -> Sequence[Frame]:
         """What the peer hands out of these in time; nothing if it does not."""
@@ -146,11 +148,11 @@ class Fetcher:
         self._count("fetch.frames", len(frames))
         return frames
 
-    def _next_job(self, now: float) -> tuple[PeerId, TopicId, list[Head]] | None:
+    def _next_job(self, now: float) -> tuple[PeerId, TopicId, list[_Wanted]] | None:
         """All that is waiting for a free peer of the longest-waiting frame, up to a limit of bytes."""
         peer: PeerId | None = None
         topic: TopicId | None = None
-        heads: list[Head] = []
+        job: list[_Wanted] = []
         size = 0
         for wanted in self._wanted.values():
             if not wanted.ready(now):
@@ -162,17 +164,17 @@ class Fetcher:
                 topic = wanted.head.topic
             elif peer not in wanted.untried or topic != wanted.head.topic:
                 continue
-            if heads and size + wanted.head.size > self._most_bytes:
+            if job and size + wanted.head.size > self._most_bytes:
                 break
             wanted.untried.remove(peer)
             wanted.asking += 1
             wanted.asked_at = now
-            heads.append(wanted.head)
+            job.append(wanted)
             size += wanted.head.size
         if peer is None or topic is None:
             return None
         self._asked.add(peer)
-        return peer, topic, heads
+        return peer, topic, job
 
     def _next_at(self) -> float:
         """When somebody else may be asked for what somebody is slow with."""
@@ -183,13 +185,13 @@ class Fetcher:
         ]
         return min(slow, default=math.inf) + SECOND_OPINION
 
-    def _settle(self, heads: Sequence[Head], got: set[FrameId], peer: PeerId) -> None:
-        for head in heads:
-            wanted = self._wanted.get(head.id)
-            if wanted is None:
-                continue  # it came another way, or the topic was left
+    def _settle(self, asked: Sequence[_Wanted], got: set[FrameId], peer: PeerId) -> None:
+        for wanted in asked:
             wanted.asking -= 1
-            if head.id in got:
+            head = wanted.head
+            if self._wanted.get(head.id) is not wanted:
+                continue  # another peer was faster, or the topic was left
+            if head.id in got or self._known(head.topic, head.id):
                 del self._wanted[head.id]
             elif not wanted.asking and not wanted.untried:
                 del self._wanted[head.id]

@@ -48,6 +48,7 @@ from transport.live.fetch import Fetcher
 from transport.live.inbox import Inbox
 from transport.live.reception import Reception
 from transport.network import Network
+from transport.nursery import plain_nursery
 from transport.sync.exchange import Exchange
 from transport.sync.log import Log
 from transport.sync.schedule import Rhythm, Schedule
@@ -55,6 +56,7 @@ from transport.sync.sessions import Settings as SyncSettings
 
 EXPIRE_EVERY = 30.0
 LOOK_EVERY = 1.0
+FAREWELL = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class LiveMesh:
             fetch=self._exchange.fetch,
             arrived=self._reception.frames,
             give_up=self._late,
+            known=self._reception.known,
             count=network.count,
             stalled=lambda peer: network.charge(peer, Offence.STALLED),
         )
@@ -142,9 +145,10 @@ class LiveMesh:
     async def join(self, topic: Topic) -> None:
         self._open()
         async with self._joining:
-            self._access.join(topic)
             if topic.id not in self._topics:
                 await self._log.open(topic.id)
+            self._access.join(topic)
+            if topic.id not in self._topics:
                 self._reception.keep(topic.id)
                 self._gossip.subscribe(topic.id)
             self._topics[topic.id] = topic
@@ -169,8 +173,14 @@ class LiveMesh:
         if len(frame.payload) > MAX_PAYLOAD:
             raise Refused(Reason.SIZE, f"{len(frame.payload)} bytes, at most {MAX_PAYLOAD}")
         check_life(frame.expires, self._now_ms())
-        await self._reception.publish(frame)
-        await self._gossip.publish(frame)
+        try:
+            await self._reception.publish(frame)
+            await self._gossip.publish(frame)
+        except trio.Cancelled:
+            # It is stored, or will be, and nobody was told: sync tells those who are there.
+            for peer in self._gossip.peers(frame.topic):
+                self._late(peer, frame.topic)
+            raise
         self._network.count("mesh.published")
 
     def frames(self) -> AsyncIterator[Arrival]:
@@ -271,10 +281,17 @@ class LiveMesh:
         if self._closed:
             raise Closed("the mesh has ended")
 
+    async def _farewell(self) -> None:
+        """What was published a moment ago waits for company: send it, and let it go out."""
+        self._gossip.flush()
+        with trio.move_on_after(FAREWELL):
+            while self._gossip.sizes()["outboxes"]:  # noqa: ASYNC110 - a few milliseconds, once
+                await trio.sleep(0.002)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[LiveMesh]:
         """All tasks of the mesh, for as long as the body runs."""
-        async with trio.open_nursery() as nursery:
+        async with plain_nursery() as nursery:
             for task in (
                 self._reception.write,
                 self._reception.deliver,
@@ -287,6 +304,7 @@ class LiveMesh:
                 nursery.start_soon(task, name=f"mesh {task.__name__}")
             try:
                 yield self
+                await self._farewell()
             finally:
                 self._closed = True
                 self._reception.close()

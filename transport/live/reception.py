@@ -25,7 +25,7 @@ from typing import Final
 
 import trio
 
-from transport.base import Arrival, Closed, Frame, FrameId, PeerId, TopicId
+from transport.base import Arrival, Closed, Frame, FrameId, PeerId, Reason, Refused, TopicId
 from transport.frames import Head
 from transport.live.fetch import Fetcher
 from transport.live.inbox import Inbox
@@ -92,16 +92,22 @@ class Reception:
             for frame in frames:
                 while self._crowded():
                     await self._room.wait()
+                if self._closed:
+                    return
                 brought.append(self._bring(frame, source))
             for waiting in brought:
                 await waiting.done.wait()
 
     async def publish(self, frame: Frame) -> None:
-        """`Closed` if the mesh ended before the frame was stored."""
+        """`Closed` if the mesh ended before the frame was stored, `Refused` if the store did not take it."""
         waiting = self._bring(frame, None)
         await waiting.stored.wait()
         if frame.id in self._waiting:
             raise Closed("the mesh has ended")
+        if frame.topic not in self._kept:
+            raise Refused(Reason.STRANGER, "the topic was left")
+        if not self._log.has(frame.topic, frame.id):
+            raise Refused(Reason.FULL, "the store did not take it")
 
     def close(self) -> None:
         """Nobody stores any more: whoever waits goes on, empty-handed."""

@@ -46,6 +46,7 @@ from transport.memory.values import (
     QuestionId,
     Synchronized,
 )
+from transport.nursery import plain_nursery
 
 if TYPE_CHECKING:
     from transport.memory.network import MemoryNetwork
@@ -104,7 +105,7 @@ class MemoryMesh:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         try:
-            async with trio.open_nursery() as nursery:
+            async with plain_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._keep_storing)
                 nursery.start_soon(self._keep_expiring)

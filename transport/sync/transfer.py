@@ -88,7 +88,7 @@ class Pages:
                         return Page(entries=tuple(entries)), b""  # nobody waits for these because of that one
                     found.clear()  # nor are large frames held that long
                     self._again = frame_id  # once: a store may have lost it
-                    await self._log.arrival(self._topic, frame_id, self._wait_until - trio.current_time())
+                    await self._log.arrival(self._topic, frame_id, max(self._wait_until - trio.current_time(), 0.0))
                     break
                 entry = Absent() if frame is None else entry_of(frame)
                 if entry_size(entry) > room:

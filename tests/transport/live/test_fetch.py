@@ -36,6 +36,7 @@ class Scene:
             arrived=self.arrived,
             give_up=lambda peer, topic: self.late.append((peer, topic)),
             count=lambda name, amount: self.counted.update({name: amount}),
+            known=lambda topic, frame: frame in self.came,
             stalled=self.stalled.append,
             workers=workers,
             most_wanted=most_wanted,

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from transport import frames
-from transport.base import Frame, FrameId, Milliseconds, PeerId, TopicId
+from transport.base import Closed, Frame, FrameId, Milliseconds, PeerId, Reason, Refused, TopicId
 from transport.live.inbox import Inbox
 from transport.live.reception import MOST_UNDER_WAY, Reception
 from transport.signing import SigningKey
@@ -152,6 +152,44 @@ async def test_a_topic_that_was_left_takes_nothing() -> None:
         await scene.reception.frames(TOPIC, [frame(1)], ONE)
         assert len(scene.inbox) == 0
         assert not scene.log.has(TOPIC, frame(1).id)
+
+
+async def test_what_the_store_declines_is_not_said_to_be_published() -> None:
+    class Declining(MemoryStore):
+        async def add(self, frames: Sequence[Frame]) -> Sequence[FrameId]:
+            await trio.lowlevel.checkpoint()
+            return []
+
+    async with Scene(Declining()).running() as scene:
+        with pytest.raises(Refused) as refused:
+            await scene.reception.publish(frame(1))
+        assert refused.value.reason is Reason.FULL
+
+
+async def test_publishing_beside_leaving_tells_the_publisher(autojump_clock: trio.testing.MockClock) -> None:
+    async with Scene(SlowStore()).running() as scene:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refused_for, Reason.STRANGER, scene, frame(1))  # is being stored
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(refused_for, Reason.STRANGER, scene, frame(2))
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(0.5)
+            scene.log.close(TOPIC)
+            scene.reception.leave(TOPIC)
+
+
+async def refused_for(reason: Reason, scene: Scene, one: Frame) -> None:
+    with pytest.raises(Refused) as refused:
+        await scene.reception.publish(one)
+    assert refused.value.reason is reason
+
+
+async def test_the_end_is_no_error_for_whoever_brings_frames() -> None:
+    async with Scene(MemoryStore()).running() as scene:
+        scene.reception.close()
+        await scene.reception.frames(TOPIC, [frame(1)], ONE)
+        with pytest.raises(Closed):
+            await scene.reception.publish(frame(2))
 
 
 async def test_an_error_of_the_store_ends_the_mesh() -> None:
