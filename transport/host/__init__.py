@@ -17,6 +17,7 @@ memory or the process (docs/libp2p.md lists each, with its test):
     lock, logs   one process per identity; the library's warnings in our log
     links      who is connected, by which connections, and which of them is alive: pings
     dialing    who is dialed when: a plan per peer, without a clock or a socket of its own
+    turns      whose turn it is to dial: silent peers do not hold up those that are there
     addresses  which addresses we tell others, from the machine's real interfaces
     extension  the seam for relay, hole punching, mDNS and DHT: they get the live host, inside the crash domain
     network    `open_network` and `LibP2PNetwork`, which puts all this behind `network.Network`

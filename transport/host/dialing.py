@@ -169,6 +169,16 @@ class Roster:
             self._set(entry, Link.AWAY, now)
         self._drop_if_idle(entry)
 
+    def gave_up(self, peer: PeerId, now: float) -> None:
+        """The dial was called off, which says nothing about the peer. Kept again meanwhile: dialed as was planned."""
+        entry = self._entry(peer, now)
+        entry.dialing = False
+        if entry.kept and entry.retry_at is None and entry.link is Link.DIALING:
+            entry.retry_at = now
+        if entry.link is Link.DIALING:
+            self._set(entry, Link.AWAY, now)
+        self._drop_if_idle(entry)
+
     # ------------------------------------------------ inside
 
     def _entry(self, peer: PeerId, now: float) -> _Entry:

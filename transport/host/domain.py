@@ -16,6 +16,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -28,6 +29,7 @@ from transport.base import Address, PeerId, TransportError, Unreachable
 from transport.host.extension import Dial, Extension
 from transport.host.logs import kind
 from transport.host.swarm import GuardedHost, GuardedSwarm, build, plain
+from transport.host.turns import Lane, Turn, Turns
 from transport.network import Network
 from transport.signing import SigningKey
 
@@ -38,6 +40,18 @@ log = logging.getLogger("vcd.transport")
 
 _MOMENT = 0.05  # seconds
 _LONGEST_IDLE = 3600.0  # seconds the dialing task sleeps when nothing is due
+_SLACK = 1.0  # seconds that a dial somebody waits for may take beside what its addresses may
+
+
+@dataclass(slots=True, eq=False)
+class _Dialing:
+    """A dial of one peer that is under way."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    turns: set[Turn] = field(default_factory=set)  # of its addresses, those that wait or are being tried
+    waiting: int = 0  # who asked for it and waits
+    unwanted: bool = False  # the peer was forgotten meanwhile
 
 
 class Life:
@@ -105,8 +119,14 @@ class Domain:
         self._life: Life | None = None
         self._stopping, self._stopped = trio.Event(), trio.Event()
         self._news = trio.Event()
-        self._dials: dict[PeerId, trio.Event] = {}
-        self._limiter = trio.CapacityLimiter(self._settings.most_dials)
+        self._dials: dict[PeerId, _Dialing] = {}
+        self._turns = Turns(
+            {
+                Lane.AGAIN: self._settings.most_dials,
+                Lane.FIRST: self._settings.most_first_dials,
+                Lane.ASKED: self._settings.most_asked_dials,
+            }
+        )
         self._begun = self._telling = False
         self.rebuilt = 0
 
@@ -230,21 +250,46 @@ class Domain:
     # ------------------------------------------------ dialing
 
     async def dial(self, peer: PeerId) -> None:
-        """Connect now, or `Unreachable`. Joins a dial that is under way."""
+        """Connect now, or `Unreachable`, which does not take longer than all addresses of a peer and a moment.
+
+        Joins a dial that is under way, which becomes as urgent as one begun now.
+        """
         network = self._network
         if not network.may_connect(peer):
             raise Unreachable(f"{peer} is barred, not let in, or ourselves")
-        done = self._dials.get(peer)
-        if done is None:
+        while (dialing := self._dials.get(peer)) is not None and dialing.scope.cancel_called:
+            await dialing.done.wait()  # forgotten a moment ago; that dial does not count
+        if dialing is None:
             if self._life is None:
                 raise Unreachable("the host is being built again")
             if not network.roster.addresses(peer):
                 raise Unreachable(f"no address of {peer} is known")
-            done = self._begin(peer, self._life)
-        await done.wait()
+            dialing = self._begin(peer, self._life)
+        dialing.waiting += 1
+        for turn in dialing.turns:
+            self._turns.promote(turn, Lane.ASKED)
+        settings = self._settings
+        try:
+            with trio.move_on_after(settings.most_addresses * settings.dial_stagger + settings.dial_limit + _SLACK):
+                await dialing.done.wait()
+        finally:
+            dialing.waiting -= 1
+            self._end_if_unwanted(peer, dialing)
         if not network.connected(peer):
             state = network.roster.state(peer)
-            raise Unreachable(f"{peer}: {state.trouble if state else 'gone'}")
+            trouble = (state.trouble if state else "gone") if dialing.done.is_set() else "no answer in time"
+            raise Unreachable(f"{peer}: {trouble}")
+
+    def call_off(self, peer: PeerId) -> None:
+        """The peer was forgotten: a dial of it ends, unless somebody waits for that; then when nobody does any more."""
+        dialing = self._dials.get(peer)
+        if dialing is not None:
+            dialing.unwanted = True
+            self._end_if_unwanted(peer, dialing)
+
+    def _end_if_unwanted(self, peer: PeerId, dialing: _Dialing) -> None:
+        if dialing.unwanted and not dialing.waiting and not self._network.is_kept(peer):
+            dialing.scope.cancel()
 
     async def _dial_those_due(self, life: Life) -> None:
         roster = self._network.roster
@@ -258,58 +303,69 @@ class Domain:
             with trio.move_on_after(_LONGEST_IDLE if due is None else max(due - now, 0.01)):
                 await self._news.wait()
 
-    def _begin(self, peer: PeerId, life: Life) -> trio.Event:
-        done = self._dials[peer] = trio.Event()
-        life.nursery.start_soon(self._dial, peer, life, done)
-        return done
+    def _begin(self, peer: PeerId, life: Life) -> _Dialing:
+        dialing = self._dials[peer] = _Dialing()
+        life.nursery.start_soon(self._dial, peer, life, dialing)
+        return dialing
 
-    async def _dial(self, peer: PeerId, life: Life, done: trio.Event) -> None:
+    async def _dial(self, peer: PeerId, life: Life, dialing: _Dialing) -> None:
         """All addresses, one after the other, or beside each other where one is silent. Ends with the first success."""
         roster = self._network.roster
         addresses = roster.begin(peer, trio.current_time())
+        state = roster.state(peer)
+        failures = 0 if state is None else state.failures
         troubles: dict[Address, str] = {}
         worked: list[Address] = []
         try:
-            async with trio.open_nursery() as nursery:
+            with dialing.scope:
+                async with trio.open_nursery() as nursery:
 
-                async def attempt(address: Address, over: trio.Event) -> None:
-                    trouble = await self._dial_address(peer, address, life)
-                    if trouble:
-                        troubles[address] = trouble
-                    else:
-                        worked.append(address)
-                        nursery.cancel_scope.cancel()
-                    over.set()
+                    async def attempt(place: int, address: Address, over: trio.Event) -> None:
+                        first = Lane.AGAIN if place or failures else Lane.FIRST
+                        turn = Turn(lane=Lane.ASKED if dialing.waiting else first, failures=failures, place=place)
+                        dialing.turns.add(turn)
+                        try:
+                            async with self._turns.take(turn):
+                                trouble = await self._dial_address(peer, address, life)
+                        finally:
+                            dialing.turns.remove(turn)
+                        if trouble:
+                            troubles[address] = trouble
+                        else:
+                            worked.append(address)
+                            nursery.cancel_scope.cancel()
+                        over.set()
 
-                for address in addresses:
-                    over = trio.Event()
-                    nursery.start_soon(attempt, address, over)
-                    with trio.move_on_after(self._settings.dial_stagger):
-                        await over.wait()
+                    for place, address in enumerate(addresses):
+                        over = trio.Event()
+                        nursery.start_soon(attempt, place, address, over)
+                        with trio.move_on_after(self._settings.dial_stagger):
+                            await over.wait()
         finally:
             now = trio.current_time()
             if worked:
                 self._network.count("host.dials")
                 roster.succeeded(peer, worked[0], now)
+            elif dialing.scope.cancel_called:
+                roster.gave_up(peer, now)
             else:
                 self._network.count("host.dials_failed")
                 roster.failed(peer, "; ".join(f"{a}: {t}" for a, t in troubles.items()) or "interrupted", now)
             del self._dials[peer]
-            done.set()
+            dialing.done.set()
             self.wake()
 
     async def _dial_address(self, peer: PeerId, address: Address, life: Life) -> str:
         """Empty if the peer is connected now; otherwise why not."""
-        async with self._limiter:
-            try:
-                with trio.move_on_after(self._settings.dial_limit) as scope:
-                    dial = next((dial for takes, dial in life.dialers if takes(address)), None)
-                    if dial is not None:
-                        await dial(peer, address)
-                    else:
-                        await life.swarm.dial_addr(Multiaddr(address), ID.from_string(peer))
-            except Exception as error:  # noqa: BLE001 - whatever it is, this address did not work
-                return _reason(error)
+        try:
+            with trio.move_on_after(self._settings.dial_limit) as scope:
+                dial = next((dial for takes, dial in life.dialers if takes(address)), None)
+                if dial is not None:
+                    await dial(peer, address)
+                else:
+                    await life.swarm.dial_addr(Multiaddr(address), ID.from_string(peer))
+        except Exception as error:  # noqa: BLE001 - whatever it is, this address did not work
+            return _reason(error)
         if scope.cancelled_caught:
             return "no answer"
         return "" if self._network.connected(peer) else "connected and gone again"

@@ -1,7 +1,9 @@
 """Telling others what happened, in order, without letting a slow reader hold memory.
 
 Both feeds hold a bounded number of entries per peer, whatever a peer does: one that comes and goes a thousand
-times while nobody reads is told as having gone and come.
+times while nobody reads is told as having gone and come. Peer ids cost nothing, so a thousand strangers may come
+and go as well: of states, which are held for whoever asked once and perhaps never reads, there is a number beyond
+which those of strangers who left are dropped, the oldest first. A reader so slow asks `peers()` what is true.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 
 import trio
 
-from transport.base import PeerId, PeerState
+from transport.base import Link, PeerId, PeerState
 from transport.network import PeerEvent
 
 
@@ -63,11 +65,12 @@ class _EventReader(AsyncIterator[PeerEvent]):
 class StateFeed:
     """`Network.peer_changes`: the last unread state of each peer, and no older one. Readers just stop reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_unread: int) -> None:
+        self._most_unread = most_unread
         self._readers: weakref.WeakSet[_StateReader] = weakref.WeakSet()
 
     def subscribe(self) -> AsyncIterator[PeerState]:
-        reader = _StateReader()
+        reader = _StateReader(self._most_unread)
         self._readers.add(reader)
         return reader
 
@@ -77,13 +80,19 @@ class StateFeed:
 
 
 class _StateReader(AsyncIterator[PeerState]):
-    def __init__(self) -> None:
+    def __init__(self, most_unread: int) -> None:
+        self._most_unread = most_unread
         self._unread: dict[PeerId, PeerState] = {}
         self._lot = trio.lowlevel.ParkingLot()
 
     def put(self, state: PeerState) -> None:
         self._unread.pop(state.peer, None)
         self._unread[state.peer] = state
+        if len(self._unread) > self._most_unread:
+            # Those who are kept, connected or barred stay: there are only so many of them.
+            left = (peer for peer, held in self._unread.items() if held.link is Link.AWAY and not held.kept)
+            if (oldest := next(left, None)) is not None:
+                del self._unread[oldest]
         self._lot.unpark_all()
 
     async def __anext__(self) -> PeerState:

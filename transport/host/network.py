@@ -37,6 +37,7 @@ from transport.host.serving import Serving
 from transport.host.settings import DEFAULTS, HostSettings
 from transport.host.yamux import Session
 from transport.network import PeerEvent, Stream, StreamHandler
+from transport.nursery import plain_nursery
 from transport.signing import SigningKey, peer_id
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def open_network(
         log = LibraryLog(network.count)
         log.install()
         try:
-            async with _nursery() as nursery:
+            async with plain_nursery() as nursery:
                 await nursery.start(domain.run)
                 try:
                     yield network
@@ -82,18 +83,6 @@ async def open_network(
                     nursery.cancel_scope.cancel()
         finally:
             log.remove()
-
-
-@asynccontextmanager
-async def _nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose only error comes out as it went in: callers catch `ValueError`, not a group with one inside."""
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise
 
 
 class LibP2PNetwork:
@@ -111,7 +100,7 @@ class LibP2PNetwork:
         self._allow = allow
         self._counters: Counter[str] = Counter()
         self._ledger = Ledger()
-        self._states, self._events = StateFeed(), EventFeed()
+        self._states, self._events = StateFeed(settings.most_unread_states), EventFeed()
         self._roster = Roster(self._me, settings, rng, self._states.tell)
         self.links = Links(self._me, settings, self)
         self._serving = Serving(settings, charge=self.charge, penalty=self.penalty, count=self.count)
@@ -164,6 +153,7 @@ class LibP2PNetwork:
 
     def forget(self, peer: PeerId) -> None:
         self._roster.forget(peer)
+        self._domain.call_off(peer)
         self.links.shut(peer, "forgotten")
 
     async def drop(self, peer: PeerId) -> None:

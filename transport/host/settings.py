@@ -12,13 +12,18 @@ class HostSettings:
     # dialing
     dial_limit: float = 8.0  # one address, from the first packet to a usable connection
     dial_stagger: float = 1.0  # the next address of a peer is tried beside one that is silent this long
-    most_dials: int = 8  # at once, over all peers
+    most_dials: int = 8  # at once, of addresses that failed before or are not a peer's first; see `turns`
+    most_first_dials: int = 16  # the first address of peers that did not fail: a start with dozens of silent ones
+    most_asked_dials: int = 16  # that somebody waits for: never behind the other two kinds
     first_backoff: float = 0.5
     longest_backoff: float = 60.0
     backoff_jitter: float = 0.3  # of the pause, either way: peers that woke together do not collide for ever
     yield_to_smaller: float = 0.75  # the larger id lets the smaller dial first for about this long
     most_addresses: int = 8  # remembered per peer
     most_peers: int = 1024  # kept or known; when full, the peer neither kept nor connected that was told first goes
+
+    # what is told
+    most_unread_states: int = 2048  # per reader, twice `most_peers`: what is dropped is of strangers who left
 
     # connections
     most_connections: int = 256  # of all peers; a kept peer takes the place of one that is not

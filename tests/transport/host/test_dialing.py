@@ -128,6 +128,25 @@ def test_a_forgotten_peer_is_not_dialed() -> None:
     plan.forget(PeerId("never heard of"))
 
 
+def test_a_dial_that_is_called_off_is_no_failure() -> None:
+    plan, changes = roster()
+    plan.keep(LARGER, [ONE], 0.0)
+    plan.begin(LARGER, 0.0)
+    plan.forget(LARGER)
+    plan.gave_up(LARGER, 0.1)
+    assert plan.states() == []
+    assert [change.link for change in changes] == [Link.DIALING, Link.AWAY]
+    plan.keep(LARGER, [ONE], 0.2)
+    assert plan.due(0.2) == [LARGER]
+    plan.begin(LARGER, 0.2)
+    plan.forget(LARGER)
+    plan.keep(LARGER, [ONE], 0.3)  # before the old dial has ended
+    assert plan.due(0.3) == []
+    plan.gave_up(LARGER, 0.4)
+    assert plan.due(0.4) == [LARGER]
+    assert plan.states()[0].failures == 0
+
+
 def test_who_was_barred_and_is_nobody_to_us_is_forgotten_after_it() -> None:
     plan, _ = roster()
     plan.bar(LARGER, 60.0, 0.0)
@@ -136,7 +155,7 @@ def test_who_was_barred_and_is_nobody_to_us_is_forgotten_after_it() -> None:
     assert plan.state(LARGER) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("kludbnsf"), st.sampled_from([SMALLER, LARGER]), st.floats(0.0, 30.0))))
+@given(st.lists(st.tuples(st.sampled_from("kludbnsfgx"), st.sampled_from([SMALLER, LARGER]), st.floats(0.0, 30.0))))
 def test_whatever_happens_a_kept_peer_is_connected_dialed_barred_or_due(steps: list[tuple[str, PeerId, float]]) -> None:
     plan, _ = roster()
     now, dialing = 0.0, set[PeerId]()
@@ -162,6 +181,11 @@ def test_whatever_happens_a_kept_peer_is_connected_dialed_barred_or_due(steps: l
         elif step == "f" and peer in dialing:
             dialing.discard(peer)
             plan.failed(peer, "refused", now)
+        elif step == "g" and peer in dialing:
+            dialing.discard(peer)
+            plan.gave_up(peer, now)
+        elif step == "x":
+            plan.forget(peer)
         for state in plan.states():
             assert state.link is not Link.DIALING or state.peer in dialing
             if state.kept and state.link is Link.AWAY and state.peer not in dialing:

@@ -90,12 +90,26 @@ async def test_events_come_in_order_and_a_slow_reader_holds_little(autojump_cloc
 
 
 async def test_a_slow_reader_of_states_gets_the_last_of_each_peer(autojump_clock: object) -> None:
-    feed = StateFeed()
+    feed = StateFeed(2048)
     states = feed.subscribe()
     for link in (Link.DIALING, Link.AWAY, Link.DIALING, Link.CONNECTED):
         feed.tell(PeerState(peer=HERE, link=link))
     feed.tell(PeerState(peer=THERE, link=Link.BARRED))
     assert [(await anext(states)).link for _ in range(2)] == [Link.CONNECTED, Link.BARRED]
+    with trio.move_on_after(1) as scope:
+        await anext(states)
+    assert scope.cancelled_caught
+
+
+async def test_strangers_who_come_and_go_do_not_fill_the_memory_of_a_reader(autojump_clock: object) -> None:
+    feed = StateFeed(3)
+    states = feed.subscribe()
+    feed.tell(PeerState(peer=HERE, link=Link.AWAY, kept=True))
+    feed.tell(PeerState(peer=THERE, link=Link.CONNECTED))
+    for number in range(1000):
+        for link in (Link.CONNECTED, Link.AWAY):
+            feed.tell(PeerState(peer=PeerId(f"stranger {number}"), link=link))
+    assert [(await anext(states)).peer for _ in range(3)] == [HERE, THERE, "stranger 999"]
     with trio.move_on_after(1) as scope:
         await anext(states)
     assert scope.cancelled_caught
