@@ -1,4 +1,7 @@
-"""Every rule that bytes from outside can break, numbered after the section of RFC 9420 that states it.
+"""Every rule that bytes from outside can break, numbered after the section that states it.
+
+The first part of a number names the document: VAL is RFC 9420, EXT mls-extensions, VC virtual clients, TM targeted
+messages, DMLS and DIMLS the two ways of doing without a server. docs/spec-notes.md says which edition of each.
 
 One row per rule: a `PeerError` is raised with its number, docs/validation.md is written from this table, and
 `python -m tests.validation` holds code, table and tests against each other. Numbers are never reused.
@@ -156,5 +159,53 @@ CHECKS: dict[str, Check] = _table(
         "VAL-13.4-3": "this client does not support an extension of the group",
         # Limits
         "VAL-15.3-1": "the message is too many generations ahead",
+        # mls-extensions (EXT)
+        "EXT-4.2-1": "what a component is sent does not decrypt",
+        "EXT-4.2-2": "nothing can be sealed to the public key",
+        "EXT-4.6-1": "the application data is not sorted by component, each once",
+        "EXT-4.7-1": "the AppDataUpdate neither updates nor removes",
+        "EXT-4.7-2": "the AppDataUpdate is for a component that is not known here",
+        "EXT-4.7-3": "the list removes a component's data beside other changes of it",
+        "EXT-4.7-4": "the list removes a component's data that is not there",
+        "EXT-4.7-5": "new extensions change application data where AppDataUpdate is required",
+        "EXT-4.7-6": "the component does not accept what the list does to its data",
+        "EXT-4.8-1": "the AppEphemeral is for a component that is not known here",
+        "EXT-4.8-2": "the component does not accept the AppEphemeral",
+        "EXT-4.9-1": "the items of the authenticated data are not sorted by component, each once",
+        "EXT-4.9-2": "the authenticated data goes on after its items",
+        "EXT-5-1": "a leaf does not support a component that the group demands",
+        "EXT-5-2": "a leaf does not support a component in authenticated data that the group demands",
+        "EXT-5-3": "a leaf does not support a media type that the group demands",
+        "EXT-5-4": "a leaf does not support a wire format that the group demands",
+        "EXT-5-5": "this client does not know a component that the group demands",
+        "EXT-5-6": "this client does not read a wire format that the group demands",
+        "EXT-5-7": "the list would make another kind of group of this one",
+        "EXT-6.1-1": "a range of acknowledged messages ends before it begins",
+        "EXT-6.2-1": "the list of media types is empty",
+        "EXT-6.2-2": "a media type has not the form of a registered one",
+        "EXT-6.2-3": "a media type in a list is not named",
+        "EXT-6.3-1": "the commit has a SelfRemove by value",
+        "EXT-6.3-2": "the SelfRemove was sent encrypted",
+        "EXT-6.4-1": "the mark of a last-resort KeyPackage has data",
+        # Virtual clients (VC)
+        "VC-5.1.2-1": "the path of a retained subtree is longer than those of the tree",
+        "VC-5.1.2-2": "the path of a retained subtree has not the bytes that its length in bits needs",
+        "VC-5.1.2-3": "the unused bits after the path of a retained subtree are not zero",
+        "VC-5.1.2-4": "the retained subtrees are not in the order of their paths",
+        "VC-5.1.2-5": "a retained subtree is inside another one",
+        "VC-5.1.2-6": "the secret of a retained subtree has the wrong size",
+        "VC-5.1.2-7": "more of the tree is missing than can have been used",
+        "VC-5.1.2-8": "two halves of a subtree are retained instead of the whole",
+        # Targeted messages (TM)
+        "TM-5-1": "the targeted message's signature does not verify",
+        "TM-6.1-1": "the targeted message's padding is not all zero",
+        "TM-6.2-1": "the targeted message's content does not decrypt",
+        "TM-6.3-1": "the targeted message's sender data does not decrypt",
+        "TM-7-1": "the targeted message's sender is a blank leaf",
+        # DMLS (DMLS)
+        # DiMLS (DIMLS)
+        "DIMLS-4.1.2-1": "a leaf is replaced in a group that has no place to take it from",
+        "DIMLS-4.1.2-2": "the leaf to replace is blank or the sender's own",
+        "DIMLS-4.1.2-3": "the newer leaf is not of source commit",
     }
 )

@@ -68,7 +68,7 @@ class Committed:
     group_info: GroupInfo | None
     """What the Welcome carries; `mls.group.group_info` makes one to publish."""
     before: Group
-    """This epoch, without the key that sealed the commit."""
+    """This epoch, without the keys that made the commit."""
     group: Group
     """The next epoch."""
     added: tuple[LeafIndex, ...]
@@ -138,10 +138,12 @@ def make_path(
 def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     """The waiting proposals that may stand in one commit of ours (§12.2's preferences).
 
-    Removals win over updates, later updates over earlier ones, and anything over a ReInit; our own updates cannot be
-    committed by us, nor can a pre-shared key that is not here, or extensions that we could not follow.
+    Wishes to leave win over removals, those over updates, later updates over earlier ones, and anything over a ReInit;
+    our own updates cannot be committed by us, nor can our own wish to leave, a pre-shared key that is not here, or
+    extensions that we could not follow.
     """
     removed: set[int] = set()
+    leaving: set[int] = set()
     latest: dict[int, Proposed] = {}
     strangers = group.parameters.take_new_members
     waiting = [
@@ -153,8 +155,11 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
         kind = item.proposal.type
         if kind == ProposalType.REMOVE:
             removed.add(item.proposal.removed)  # type: ignore[attr-defined]  # a Remove
+        elif kind == ProposalType.SELF_REMOVE:
+            leaving.add(item.sender.index)
         elif kind == ProposalType.UPDATE:
             latest[item.sender.index] = item
+    removed |= leaving
     implemented = SUPPORTED_EXTENSIONS | group.parameters.extensions
     chosen: list[Proposed] = []
     seen: set[object] = set()
@@ -168,9 +173,13 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
             if index == group.own_leaf or index in removed or latest[index] is not item:
                 continue
         elif kind == ProposalType.REMOVE:
-            if proposal.removed == group.own_leaf:  # type: ignore[attr-defined]
+            if proposal.removed == group.own_leaf or proposal.removed in leaving:  # type: ignore[attr-defined]
                 continue
             key = ("remove", proposal.removed)  # type: ignore[attr-defined]
+        elif kind == ProposalType.SELF_REMOVE:
+            if item.sender.index == group.own_leaf:
+                continue
+            key = ("self-remove", item.sender.index)
         elif kind == ProposalType.ADD:
             key = ("add", proposal.key_package.leaf_node.signature_key)  # type: ignore[attr-defined]
         elif kind == ProposalType.PSK:
@@ -194,7 +203,13 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     return chosen
 
 
-_ORDER = (ProposalType.REMOVE, ProposalType.UPDATE, ProposalType.GROUP_CONTEXT_EXTENSIONS, ProposalType.ADD)
+_ORDER = (
+    ProposalType.SELF_REMOVE,
+    ProposalType.REMOVE,
+    ProposalType.UPDATE,
+    ProposalType.GROUP_CONTEXT_EXTENSIONS,
+    ProposalType.ADD,
+)
 
 
 def _eagerness(item: Proposed) -> int:
@@ -287,17 +302,17 @@ def create_commit(
             supply,
             None,
         )
-        check_path_leaf(env, state, group.own_leaf, made.path.leaf_node, own)
+        check_path_leaf(env, state, group.parameters, group.own_leaf, made.path.leaf_node, own, outcome.extensions)
         if made.tree.profiles is not outcome.tree.profiles:
             check_profiles(made.tree, outcome.extensions)
         path = made.path
-        applied = Applied(made.tree, made.private, made.keys.commit_secret, group.own_leaf)
+        applied = Applied(made.tree, made.private, made.keys.commit_secret, made.keys.last, group.own_leaf)
         path_secrets = {
             step.cell.index: secret for step, secret in zip(made.steps, made.keys.path_secrets, strict=True)
         }
     else:
         private = kept_private(group.private, state.tree, outcome.tree, group.own_leaf)
-        applied = Applied(outcome.tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
+        applied = Applied(outcome.tree, private, CommitSecret(bytes(suite.hash_size)), None, group.own_leaf)
     body = Commit(
         tuple([item.proposal if item.reference is None else ProposalRef(item.reference) for item in items]),
         path,
@@ -305,18 +320,19 @@ def create_commit(
     if encrypt is None:
         encrypt = group.parameters.encrypt_handshakes
     unconfirmed = frame(group, ContentType.COMMIT, body, authenticated_data, encrypt=encrypt)
+    ended, init = group.mode.next_init(group, applied.last)
     concluded = conclude(
         state,
         applied.tree,
         outcome.extensions,
         unconfirmed,
-        group.secrets.init,
+        init,
         applied.commit_secret,
         psk,
-        group.parameters.epoch_labels,
+        group.parameters,
     )
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
-    before, message = send(group, env, authenticated, reuse_guard=reuse_guard)
+    before, message = send(ended, env, authenticated, reuse_guard=reuse_guard)
     following = enter(group, applied, concluded, signer, outcome.reinit)
     extensions = group_info_extensions
     if group.parameters.ratchet_tree and outcome.added:

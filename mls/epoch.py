@@ -14,6 +14,7 @@ from mls.framing import (
     AuthenticatedContent,
 )
 from mls.leaf_node import Extensions
+from mls.parameters import Parameters
 from mls.proposals import ReInit
 from mls.provider import Environment
 from mls.psk import PreSharedKeyId, psk_secret
@@ -28,7 +29,7 @@ from mls.schedule import (
     interim_hash,
 )
 from mls.secret_tree import SecretTree
-from mls.secrets import CommitSecret, InitSecret, PskSecret, SignaturePrivateKey
+from mls.secrets import CommitSecret, InitSecret, PathSecret, PskSecret, SignaturePrivateKey
 from mls.state import Group, find_psk
 from mls.suite import Suite
 from mls.tree.nodes import grown
@@ -45,6 +46,8 @@ class Applied:
     tree: RatchetTree
     private: PrivateKeys = field(repr=False)
     commit_secret: CommitSecret
+    last: PathSecret | None
+    """The path secret nearest the root, if there is a path."""
     own_leaf: LeafIndex
 
 
@@ -89,14 +92,15 @@ def conclude(
     init: InitSecret,
     commit: CommitSecret,
     psk: PskSecret,
-    labels: tuple[bytes, ...],
+    parameters: Parameters,
 ) -> Concluded:
     """The transcript, the new context, the key schedule and the confirmation tag."""
     suite = state.suite
     confirmed = confirmed_hash(suite, state.interim_hash, authenticated.transcript_input())
     old = state.context
     context = GroupContext.of(old.cipher_suite, old.group_id, old.epoch + 1, tree.hash, confirmed, extensions)
-    advanced = advance(suite, init, commit, psk, context.encoded, labels)
+    recipe = parameters.recipe(suite, context.dictionary)
+    advanced = advance(suite, init, commit, psk, context.encoded, recipe)
     tag = confirmation_tag(suite, advanced.secrets.confirmation, confirmed)
     return Concluded(advanced, PublicState(suite, context, tree, interim_hash(suite, confirmed, tag), tag))
 
@@ -117,6 +121,7 @@ def enter(
         private=applied.private,
         secrets=advanced.secrets,
         keys=SecretTree.of(advanced.encryption, public.tree.leaf_count),
+        trees=advanced.trees,
         proposals={},
         updates={},
         resumption=resumption[-kept:] if kept else (),

@@ -39,6 +39,10 @@ class WrongGroupError(StaleError):
     """The message belongs to another group."""
 
 
+class WrongRecipientError(StaleError):
+    """The message is for another member of the group."""
+
+
 class PastEpochError(StaleError):
     """The message belongs to an epoch before this one."""
 
@@ -49,6 +53,10 @@ class FutureEpochError(StaleError):
 
 class ReplayError(StaleError):
     """The key of this message was used or deleted already: a repetition, or too late to read."""
+
+
+class PuncturedError(ReplayError):
+    """A puncturable secret was evaluated at this point before; its key was used and deleted."""
 
 
 class OwnMessageError(StaleError):

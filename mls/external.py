@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
-from mls.codec import opaque
+from mls.codec import Reader, opaque
 from mls.commit import make_path
 from mls.credential import Credential
 from mls.epoch import conclude, gather_psks, leaf_place
@@ -21,16 +21,28 @@ from mls.framing import (
     PublicMessage,
     Sender,
     encode_message,
+    read_wire_format,
     sign,
+    verify,
 )
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extension, Extensions, find_extension
+from mls.messages import framed_aad
 from mls.parameters import Parameters
-from mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove
+from mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove, SelfRemove
 from mls.provider import Environment, LeafExtensions, PathSupply
 from mls.psk import PreSharedKeyId
 from mls.public_state import PublicState, parse_external_pub
-from mls.registries import ContentType, Epoch, ExtensionType, GroupId, LeafIndex, SenderType, WireFormat
+from mls.registries import (
+    ContentType,
+    Epoch,
+    ExtensionType,
+    GroupId,
+    LeafIndex,
+    ProposalRef,
+    SenderType,
+    WireFormat,
+)
 from mls.schedule import external_key_pair, interim_hash, send_external_init
 from mls.secret_tree import SecretTree
 from mls.secrets import ExternalSecret, InitSecret, SignaturePrivateKey
@@ -88,12 +100,17 @@ def join_externally(
     tree: bytes | None = None,
     remove: LeafIndex | None = None,
     psks: Sequence[PreSharedKeyId] = (),
+    self_removes: Sequence[bytes] = (),
     authenticated_data: bytes = b"",
     supply: PathSupply | None = None,
     external_init: tuple[bytes, InitSecret] | None = None,
     known_groups: Container[bytes] = (),
 ) -> ExternallyJoined:
-    """Join by a commit of our own making. `remove` is the leaf of an old self to replace."""
+    """Join by a commit of our own making. `remove` is the leaf of an old self to replace.
+
+    `self_removes` are the messages by which members asked to leave in this epoch, all that can be had
+    (mls-extensions §6.3); that a member sent them shows by its signature alone.
+    """
     info = decode_group_info(group_info)
     state = public_state(env, info, tree, parameters)
     suite = state.suite
@@ -107,7 +124,8 @@ def join_externally(
     if remove is not None:
         proposals.append(Remove(remove))
     proposals.extend(PreSharedKey(psk) for psk in psks)
-    items = [Proposed(proposal, committer) for proposal in proposals]
+    leaving = [_self_remove(state, message) for message in self_removes]
+    items = [*[Proposed(proposal, committer) for proposal in proposals], *leaving]
     outcome = plan(env, state, parameters, committer, items, sending=True)
     psk = gather_psks(env, [], suite, outcome.psks)
     grown, place = leaf_place(outcome.tree)
@@ -126,15 +144,15 @@ def join_externally(
         init,
     )
     old = None if remove is None else state.tree.leaf(remove)
-    check_path_leaf(env, state, place, made.path.leaf_node, old)
+    check_path_leaf(env, state, parameters, place, made.path.leaf_node, old, outcome.extensions)
     check_profiles(made.tree, outcome.extensions)
     content = FramedContent.of(
         state.group_id,
         state.epoch,
         committer,
-        authenticated_data,
+        framed_aad(state, parameters, authenticated_data),
         ContentType.COMMIT,
-        Commit(tuple(proposals), made.path),
+        Commit((*proposals, *[ProposalRef(item.reference) for item in leaving if item.reference]), made.path),
     )
     signature = sign(suite, signature_private, WireFormat.PUBLIC_MESSAGE, content, state.context.encoded)
     unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
@@ -146,7 +164,7 @@ def join_externally(
         init,
         made.keys.commit_secret,
         psk,
-        parameters.epoch_labels,
+        parameters,
     )
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
     public = concluded.public
@@ -159,6 +177,7 @@ def join_externally(
         private=made.private,
         secrets=secrets,
         keys=SecretTree.of(concluded.advanced.encryption, public.tree.leaf_count),
+        trees=concluded.advanced.trees,
         proposals={},
         updates={},
         resumption=((public.epoch, secrets.resumption),),
@@ -166,6 +185,26 @@ def join_externally(
     )
     message = encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(authenticated, b"").encode())
     return ExternallyJoined(message=message, group=group, external_init=init)
+
+
+def _self_remove(state: PublicState, message: bytes) -> Proposed:
+    """A member's wish to leave, as somebody outside can check it."""
+    reader = Reader(message)
+    if read_wire_format(reader) != WireFormat.PUBLIC_MESSAGE:
+        raise PeerError("VAL-6-4")
+    public = PublicMessage.decode(reader)
+    reader.finish()
+    content = public.authenticated.content
+    if not isinstance(content.body, SelfRemove) or content.sender.type != SenderType.MEMBER:
+        raise CallerError("not the proposal of a member to leave", "give SelfRemoves only")
+    if (content.group_id, content.epoch) != (state.group_id, state.epoch):
+        raise CallerError("a SelfRemove of another epoch", "give those of the GroupInfo's epoch")
+    leaf = state.tree.leaf(content.sender.index)
+    if leaf is None:
+        raise PeerError("VAL-6-5", f"leaf {content.sender.index}")
+    verified = verify(state.suite, leaf.signature_key, public.authenticated, state.context.encoded)
+    reference = verified.authenticated.proposal_ref(state.suite)
+    return Proposed(content.body, content.sender, reference, checked=True)
 
 
 def propose_self(

@@ -44,6 +44,7 @@ from mls.validation import (
     check_profiles,
     check_public_key,
     plan,
+    self_remove_capable,
 )
 
 
@@ -51,6 +52,8 @@ from mls.validation import (
 class Followed:
     """A commit of somebody else, carried out."""
 
+    before: Group
+    """The epoch it ended, without what the commit consumed of it."""
     group: Group
     plan: Plan
     committer: LeafIndex
@@ -71,7 +74,7 @@ def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
         else:
             items.append(Proposed(item, sender))
     if missing:
-        if sender.type == SenderType.NEW_MEMBER_COMMIT:
+        if sender.type == SenderType.NEW_MEMBER_COMMIT and not self_remove_capable(group.public.tree):
             raise PeerError("VAL-12.4.3.2-2")
         raise MissingProposalsError(tuple(missing))
     return items
@@ -103,10 +106,11 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
     merged = None
     if path is not None:
         old = _replaced_leaf(state, outcome, place, external=external)
-        merged = _merged_path(env, state, outcome, tree, place, path, old)
+        merged = _merged_path(env, group, outcome, tree, place, path, old)
     if group.own_leaf in outcome.removed and supplied is None:
         # What a stranger says in our name was refused above; the rest is sealed to those who stay.
-        return Followed(group=stripped(group, Ended.REMOVED), plan=outcome, committer=place, external=external)
+        gone = stripped(group, Ended.REMOVED)
+        return Followed(before=group, group=gone, plan=outcome, committer=place, external=external)
     if outcome.extensions is not state.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
     psk = gather_psks(env, [group], suite, outcome.psks)
@@ -129,15 +133,16 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
     if supplied is not None and supplied.signature_private is not None:
         signer = supplied.signature_private
     if merged is None:
-        applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), group.own_leaf)
+        applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), None, group.own_leaf)
     else:
         applied = _apply_path(group, outcome, place, merged, private, supplied, signer)
-    init = group.secrets.init
-    if outcome.external_init is not None:
-        if supplied is not None and supplied.external_init is not None:
-            init = supplied.external_init
-        else:
-            init = receive_external_init(suite, group.secrets.external, outcome.external_init)
+    ended = group
+    if outcome.external_init is None:
+        ended, init = group.mode.next_init(group, applied.last)
+    elif supplied is not None and supplied.external_init is not None:
+        init = supplied.external_init
+    else:
+        init = receive_external_init(suite, group.secrets.external, outcome.external_init)
     concluded = conclude(
         state,
         applied.tree,
@@ -146,24 +151,24 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         init,
         applied.commit_secret,
         psk,
-        group.parameters.epoch_labels,
+        group.parameters,
     )
     if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
         raise PeerError("VAL-12.4.2-10")
     following = enter(group, applied, concluded, signer, outcome.reinit)
-    return Followed(group=following, plan=outcome, committer=place, external=external)
+    return Followed(before=ended, group=following, plan=outcome, committer=place, external=external)
 
 
 def _is_own(group: Group, place: LeafIndex, outcome: Plan, *, external: bool) -> bool:
     """Whether the committer is our own leaf, on another device."""
-    return group.own_leaf in outcome.removed if external else place == group.own_leaf
+    return group.own_leaf == outcome.resynced if external else place == group.own_leaf
 
 
 def _replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, external: bool) -> LeafNode | None:
     """The leaf that the committer's new one takes the place of."""
     if not external:
         return state.tree.leaf(place)
-    return state.tree.leaf(outcome.removed[0]) if outcome.removed else None
+    return None if outcome.resynced is None else state.tree.leaf(outcome.resynced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,7 @@ class Merged:
 
 def _merged_path(
     env: Environment,
-    state: PublicState,
+    group: Group,
     outcome: Plan,
     tree: RatchetTree,
     place: LeafIndex,
@@ -187,9 +192,10 @@ def _merged_path(
     old: LeafNode | None,
 ) -> Merged:
     """The public half of §12.4.2's path: leaf, shape, keys and parent hashes."""
+    state = group.public
     suite = state.suite
     leaf_node = path.leaf_node
-    check_path_leaf(env, state, place, leaf_node, old)
+    check_path_leaf(env, state, group.parameters, place, leaf_node, old, outcome.extensions)
     whole = tree.path(place)
     steps = [step for step in whole if step.copath.resolved]
     excluded = frozenset(outcome.added)
@@ -228,7 +234,7 @@ def _apply_path(
     context = provisional_context(state, fresh, outcome.extensions)
     followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, merged.excluded)
     learned = _without_blanked(followed.private, merged.whole, steps)
-    return Applied(fresh, learned, followed.commit_secret, group.own_leaf)
+    return Applied(fresh, learned, followed.commit_secret, followed.last, group.own_leaf)
 
 
 def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step]) -> PrivateKeys:
@@ -262,4 +268,4 @@ def _own_path(
     private: PrivateKeys = {2 * place: supplied.leaf_private}
     for step, key in zip(steps, keys.private, strict=True):
         private[step.cell.index] = key
-    return Applied(fresh, private, keys.commit_secret, place)
+    return Applied(fresh, private, keys.commit_secret, keys.last, place)

@@ -22,8 +22,10 @@ from dataclasses import dataclass, field, replace
 from mls import external, welcome
 from mls.codec import Reader
 from mls.commit import KEEP, Committed, NewLeaf, create_commit
+from mls.components.negotiation import check_leaves, check_own
+from mls.components.numbers import ComponentId
 from mls.credential import Credential
-from mls.errors import BugError, CallerError, LimitError, PeerError
+from mls.errors import BugError, CallerError, LimitError, PeerError, PuncturedError
 from mls.follow import process_commit
 from mls.framing import (
     Commit as CommitBody,
@@ -36,9 +38,9 @@ from mls.framing import (
 from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
 from mls.messages import Sealing, frame, open_message, send
 from mls.parameters import Parameters
-from mls.proposals import PreSharedKey, Proposal, Update
+from mls.proposals import PreSharedKey, Proposal, Update, kind_of
 from mls.provider import Environment, LeafExtensions, OwnLeaf, PendingUpdate, ReuseGuard
-from mls.psk import ExternalPskId, ResumptionPskId
+from mls.psk import ApplicationPskId, ExternalPskId, ResumptionPskId
 from mls.public_state import PublicState
 from mls.registries import (
     ContentType,
@@ -50,9 +52,17 @@ from mls.registries import (
     SenderType,
     WireFormat,
 )
-from mls.schedule import GroupContext, confirmation_tag, derive_epoch, export, interim_hash
+from mls.schedule import (
+    EXPORTER_BITS,
+    EXPORTER_TREE,
+    GroupContext,
+    confirmation_tag,
+    derive_epoch,
+    export,
+    interim_hash,
+)
 from mls.secret_tree import SecretTree
-from mls.secrets import EpochSecret, HpkePrivateKey, SignaturePrivateKey
+from mls.secrets import EpochSecret, ExportedSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Ended, Group, stripped
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal
@@ -67,6 +77,7 @@ __all__ = [
     "Group",
     "NewLeaf",
     "ProposalMessage",
+    "application_psk",
     "commit",
     "continue_group",
     "create",
@@ -83,6 +94,7 @@ __all__ = [
     "receive",
     "resumption_psk",
     "retired",
+    "safe_export",
     "seal",
     "shelve_proposals",
 ]
@@ -124,7 +136,7 @@ class CommitMessage:
     """A commit that was carried out."""
 
     before: Group
-    """The epoch it ended, without the key that the commit used. Keep it for a rival commit (which may come on the same
+    """The epoch it ended, without the keys that the commit used. Keep it for a rival commit (which may come on the same
     key: `Parameters.keep_handshake_keys`); once none can come, keep `retired(before)` for late messages."""
     group: Group
     """The next epoch; if the commit removed us or re-initialized the group, its `ended` says so. Who is removed cannot
@@ -181,9 +193,13 @@ def create(
     tree = RatchetTree.of_values(suite, [leaf])
     check_group_extensions(env, extensions)
     check_profiles(tree, extensions)
+    check_own(parameters.components, extensions)
+    check_leaves(parameters.components.numbers, extensions, [leaf])
     context = GroupContext.of(int(cipher_suite), group_id, 0, tree.hash, b"", extensions)
+    parameters.mode(context.dictionary).check_group(extensions)
     first = epoch_secret or EpochSecret(env.provider.random(suite.hash_size))
-    secrets, encryption = derive_epoch(suite, first, parameters.epoch_labels)
+    started = derive_epoch(suite, first, parameters.recipe(suite, context.dictionary))
+    secrets = started.secrets
     tag = confirmation_tag(suite, secrets.confirmation, b"")
     return Group(
         parameters=parameters,
@@ -192,7 +208,8 @@ def create(
         signature_key=signature_private,
         private={0: leaf_private},
         secrets=secrets,
-        keys=SecretTree.of(encryption, tree.leaf_count),
+        keys=SecretTree.of(started.encryption, tree.leaf_count),
+        trees=started.trees,
         proposals={},
         updates={},
         resumption=((Epoch(0), secrets.resumption),),
@@ -262,7 +279,7 @@ def propose(
     item = Proposed(proposal, sender)
     check_proposal(env, group.public, group.parameters, item, sending=True)
     if encrypt is None:
-        encrypt = group.parameters.encrypt_handshakes
+        encrypt = group.parameters.encrypt_handshakes and not kind_of(proposal).public
     authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
     after, message = send(group, env, authenticated, reuse_guard=reuse_guard)
     reference = authenticated.proposal_ref(group.suite)
@@ -347,7 +364,7 @@ def receive(
     if isinstance(body, CommitBody):
         done = process_commit(after, env, opened.verified, own=own)
         return CommitMessage(
-            before=after,
+            before=done.before,
             group=done.group,
             committer=done.committer,
             external=done.external,
@@ -358,6 +375,8 @@ def receive(
     reference = opened.verified.authenticated.proposal_ref(group.suite)
     if reference not in after.proposals:
         item = Proposed(body, content.sender)
+        if opened.sealing is not None and kind_of(body).public:
+            raise PeerError("EXT-6.3-2")
         if reference not in admit:
             _check_room(after, item)
         check_proposal(env, group.public, group.parameters, item, sending=False)
@@ -461,6 +480,24 @@ def export_secret(group: Group, label: bytes, context: bytes, length: int) -> by
     if not 0 <= length <= 255 * group.suite.hash_size:
         raise CallerError("the exporter gives at most 255 hashes", "ask for less")
     return export(group.suite, group.secrets.exporter, label, context, length)
+
+
+def safe_export(group: Group, component: int) -> tuple[Group, ExportedSecret]:
+    """The secret of this epoch for one component, and the group that cannot give it again (mls-extensions §4.4)."""
+    group.require_active()
+    if not 0 <= component < 1 << EXPORTER_BITS:
+        raise CallerError(f"{component} is no component", "components have 16-bit numbers")
+    tree = group.trees.get(EXPORTER_TREE)
+    if tree is None:
+        raise PuncturedError("this epoch was stored without the secrets that components export from")
+    secret, rest = tree.evaluate(group.suite, component)
+    return replace(group, trees={**group.trees, EXPORTER_TREE: rest}), ExportedSecret(secret)
+
+
+def application_psk(group: Group, env: Environment, component: int, psk_id: bytes) -> PreSharedKey:
+    """A proposal to mix in a key of one component (mls-extensions §4.5)."""
+    nonce = env.provider.random(group.suite.hash_size)
+    return PreSharedKey(ApplicationPskId(ComponentId(component), psk_id, nonce))
 
 
 def external_psk(group: Group, env: Environment, psk_id: bytes) -> PreSharedKey:

@@ -1,23 +1,24 @@
-"""RFC 9180: the part of HPKE that MLS uses, base mode with one message, and key derivation.
+"""RFC 9180: the part of HPKE that MLS uses: base and PSK mode with one message, exports, and key derivation.
 
-Two implementations of one interface, chosen per KEM by measurement:
+HPKE is a key encapsulation mechanism (KEM), which agrees on a secret, and a key schedule, which turns it into an AEAD
+key. There are two implementations of the whole, chosen per KEM by measurement:
 
-* `X25519Hpke` spells DHKEM and the key schedule out over three primitives. It is as fast as the native
-  single-shot of `cryptography`, takes its ephemeral key from the provider's randomness (so that runs repeat),
-  and reuses the hashed `info` when one context is sealed to many keys, which is what a path update does.
+* `KemHpke` spells the key schedule out over any `Kem`: X25519 (`mls.dhkem`), ML-KEM (`mls.mlkem`) and the hybrids of
+  both families (`mls.xwing`). With X25519 it is as fast as the native single-shot of `cryptography`, and it reuses the
+  hashed `info` when one context is sealed to many keys, which is what a path update does.
 * `PyhpkeHpke` wraps `pyhpke` for P-256, P-384, P-521 and X448, whose cost is the curve's.
 
-Both draw the ephemeral key by DeriveKeyPair from `Nsk` random bytes. A key or ciphertext that the primitives
-refuse raises `CryptoError`; the caller knows which rule of MLS that breaks.
+Diffie-Hellman KEMs draw the ephemeral key from the provider's randomness, so that runs repeat; ML-KEM cannot
+(`mls.mlkem` says why). A key or ciphertext that the primitives refuse raises `CryptoError`; the caller knows which
+rule of MLS that breaks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Protocol, cast
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from pyhpke import (
     AEADId,
@@ -35,8 +36,6 @@ from mls.secrets import HpkePrivateKey
 
 Random = Callable[[int], bytes]
 
-Handle = TypeVar("Handle")
-
 
 class Aead(Protocol):
     """An AEAD with its key, as `cryptography` has them."""
@@ -46,6 +45,8 @@ class Aead(Protocol):
 
 
 AEADS: dict[int, Callable[[bytes], Aead]] = {1: AESGCM, 2: AESGCM, 3: ChaCha20Poly1305}
+KEY_SIZES = {1: 16, 2: 32, 3: 32}
+KDFS = {1: "sha256", 2: "sha384", 3: "sha512"}
 
 
 _P25519 = 2**255 - 19
@@ -74,6 +75,21 @@ class CryptoError(Exception):
     """A primitive refused its input; holds no detail on purpose."""
 
 
+class Kem(Protocol):
+    """A key encapsulation mechanism (§4)."""
+
+    kem_id: int
+
+    def derive_key_pair(self, ikm: bytes) -> tuple[HpkePrivateKey, bytes]: ...
+    def public_key(self, private: HpkePrivateKey) -> bytes: ...
+    def check_public(self, public: bytes) -> None: ...
+    def encapsulate(self, public: bytes, random: Random) -> tuple[bytes, bytes]:
+        """The encapsulation, and the shared secret in it."""
+        ...
+
+    def decapsulate(self, private: HpkePrivateKey, enc: bytes) -> bytes: ...
+
+
 class Hpke(Protocol):
     """One KEM with the KDF and AEAD of its cipher suite."""
 
@@ -89,127 +105,124 @@ class Hpke(Protocol):
         self, public: bytes, info: bytes, label: bytes, length: int, random: Random
     ) -> tuple[bytes, bytes]: ...
     def receive_export(self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int) -> bytes: ...
+    def seal_psk(
+        self, public: bytes, info: bytes, aad: bytes, plaintext: bytes, psk: bytes, psk_id: bytes, random: Random
+    ) -> tuple[bytes, bytes]:
+        """SealPSK (§6.1): only who also knows `psk` can open, or could have sealed."""
+        ...
+
+    def open_psk(
+        self,
+        private: HpkePrivateKey,
+        enc: bytes,
+        info: bytes,
+        aad: bytes,
+        ciphertext: bytes,
+        psk: bytes,
+        psk_id: bytes,
+    ) -> bytes:
+        """OpenPSK (§6.1)."""
+        ...
 
 
-class Curve25519(Protocol[Handle]):
-    """X25519 as three functions over a parsed private key."""
+def check_psk(psk: bytes, psk_id: bytes) -> None:
+    """Refuse what is no pre-shared key with an id (§5.1 VerifyPSKInputs, §5.1.2).
 
-    def load(self, private: bytes) -> Handle: ...
-    def public(self, handle: Handle) -> bytes: ...
-    def exchange(self, handle: Handle, public: bytes) -> bytes: ...
-
-
-class OpenSslX25519:
-    """X25519 by `cryptography`."""
-
-    def load(self, private: bytes) -> X25519PrivateKey:
-        return X25519PrivateKey.from_private_bytes(private)
-
-    def public(self, handle: X25519PrivateKey) -> bytes:
-        return handle.public_key().public_bytes_raw()
-
-    def exchange(self, handle: X25519PrivateKey, public: bytes) -> bytes:
-        try:
-            return handle.exchange(X25519PublicKey.from_public_bytes(public))
-        except ValueError:
-            raise CryptoError from None  # wrong length, or the all-zero output of a small-order point
+    "The PSK MUST have at least 32 bytes of entropy" cannot hold of a shorter one; and an empty one would be base
+    mode, which proves nothing about the sender.
+    """
+    if len(psk) < 32 or not psk_id:
+        raise CryptoError
 
 
-class X25519Hpke(Generic[Handle]):
-    """DHKEM(X25519, HKDF-SHA256) spelled out."""
+class KemHpke:
+    """The key schedule (§5.1) over a KEM."""
 
-    def __init__(self, curve: Curve25519[Handle], aead_id: int, key_size: int) -> None:
-        self._curve = curve
-        self._kdf = kdf = Kdf("sha256")
+    def __init__(self, kem: Kem, kdf_id: int, aead_id: int) -> None:
+        self._kem = kem
+        self._kdf = kdf = Kdf(KDFS[kdf_id])
         self._aead = AEADS[aead_id]
-        kem = b"KEM\x00\x20"
-        suite = b"HPKE\x00\x20\x00\x01" + aead_id.to_bytes(2, "big")
+        self._key_size = KEY_SIZES[aead_id]
+        suite = b"HPKE" + b"".join(number.to_bytes(2, "big") for number in (kem.kem_id, kdf_id, aead_id))
         # LabeledExtract and LabeledExpand prefix their input with constants; all of those are laid out once
         # here.
-        self._dkp_extract = b"HPKE-v1" + kem + b"dkp_prk"
-        self._dkp_expand = b"\x00\x20HPKE-v1" + kem + b"sk\x01"
-        self._eae_extract = b"HPKE-v1" + kem + b"eae_prk"
-        self._shared_expand = b"\x00\x20HPKE-v1" + kem + b"shared_secret"
         self._info_extract = b"HPKE-v1" + suite + b"info_hash"
         self._secret_extract = b"HPKE-v1" + suite + b"secret"
-        self._parsed = type(curve.load(bytes(32)))
-        self._key_size = key_size
-        self._key_expand = key_size.to_bytes(2, "big") + b"HPKE-v1" + suite + b"key"
+        self._key_expand = self._key_size.to_bytes(2, "big") + b"HPKE-v1" + suite + b"key"
         self._nonce_expand = b"\x00\x0cHPKE-v1" + suite + b"base_nonce"
-        self._exporter_expand = b"\x00\x20HPKE-v1" + suite + b"exp"
+        self._exporter_expand = kdf.size.to_bytes(2, "big") + b"HPKE-v1" + suite + b"exp"
         self._export_label = b"HPKE-v1" + suite + b"sec"
-        self._psk_id_hash = kdf.extract(b"", b"HPKE-v1" + suite + b"psk_id_hash")
-
-    def derive_key_pair(self, ikm: bytes) -> tuple[HpkePrivateKey, bytes]:
-        hmac = self._kdf.mac
-        private = hmac(hmac(b"", self._dkp_extract + ikm), self._dkp_expand)
-        curve = self._curve
-        handle = curve.load(private)
-        return HpkePrivateKey(private, handle), curve.public(handle)
-
-    def _handle(self, private: HpkePrivateKey) -> Handle:
-        handle = private.handle
-        if type(handle) is not self._parsed:  # not parsed yet, or by another provider's curve
-            if len(private.raw) != 32:
-                raise CryptoError
-            handle = private.handle = self._curve.load(private.raw)
-        return handle
-
-    def public_key(self, private: HpkePrivateKey) -> bytes:
-        return self._curve.public(self._handle(private))
-
-    def check_public(self, public: bytes) -> None:
-        if len(public) != 32 or public in SMALL_ORDER:
-            raise CryptoError
+        self._psk_id_extract = b"HPKE-v1" + suite + b"psk_id_hash"
+        self._psk_id_hash = kdf.extract(b"", self._psk_id_extract)
+        self.derive_key_pair = kem.derive_key_pair
+        self.public_key = kem.public_key
+        self.check_public = kem.check_public
 
     def context(self, info: bytes) -> bytes:
         return b"\x00" + self._psk_id_hash + self._kdf.mac(b"", self._info_extract + info)
 
-    def _secret(self, shared: bytes, enc: bytes, public: bytes) -> bytes:
+    def _psk_context(self, info: bytes, psk_id: bytes) -> bytes:
         hmac = self._kdf.mac
-        eae_prk = hmac(b"", self._eae_extract + shared)
-        shared_secret = hmac(eae_prk, self._shared_expand + enc + public + b"\x01")
-        return hmac(shared_secret, self._secret_extract)
+        return b"\x01" + hmac(b"", self._psk_id_extract + psk_id) + hmac(b"", self._info_extract + info)
 
-    def _encapsulate(self, public: bytes, random: Random) -> tuple[bytes, bytes]:
-        if len(public) != 32:
-            raise CryptoError
-        ephemeral, enc = self.derive_key_pair(random(32))
-        return enc, self._secret(self._curve.exchange(self._handle(ephemeral), public), enc, public)
-
-    def _decapsulate(self, private: HpkePrivateKey, enc: bytes) -> bytes:
-        if len(enc) != 32:
-            raise CryptoError
-        handle = self._handle(private)
-        return self._secret(self._curve.exchange(handle, enc), enc, self._curve.public(handle))
-
-    def seal(self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random) -> tuple[bytes, bytes]:
-        enc, secret = self._encapsulate(public, random)
+    def _keys(self, shared: bytes, context: bytes, psk: bytes) -> tuple[Aead, bytes]:
         hmac = self._kdf.mac
+        secret = hmac(shared, self._secret_extract + psk)
         key = hmac(secret, self._key_expand + context + b"\x01")[: self._key_size]
-        nonce = hmac(secret, self._nonce_expand + context + b"\x01")[:12]
-        return enc, self._aead(key).encrypt(nonce, plaintext, aad)
+        return self._aead(key), hmac(secret, self._nonce_expand + context + b"\x01")[:12]
 
-    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
-        secret = self._decapsulate(private, enc)
-        hmac = self._kdf.mac
-        key = hmac(secret, self._key_expand + context + b"\x01")[: self._key_size]
-        nonce = hmac(secret, self._nonce_expand + context + b"\x01")[:12]
+    def _seal(
+        self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, psk: bytes, random: Random
+    ) -> tuple[bytes, bytes]:
+        enc, shared = self._kem.encapsulate(public, random)
+        aead, nonce = self._keys(shared, context, psk)
+        return enc, aead.encrypt(nonce, plaintext, aad)
+
+    def _open(
+        self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes, psk: bytes
+    ) -> bytes:
+        aead, nonce = self._keys(self._kem.decapsulate(private, enc), context, psk)
         try:
-            return self._aead(key).decrypt(nonce, ciphertext, aad)
+            return aead.decrypt(nonce, ciphertext, aad)
         except (InvalidTag, ValueError):
             raise CryptoError from None
 
-    def _export(self, secret: bytes, info: bytes, label: bytes, length: int) -> bytes:
+    def seal(self, public: bytes, context: bytes, aad: bytes, plaintext: bytes, random: Random) -> tuple[bytes, bytes]:
+        return self._seal(public, context, aad, plaintext, b"", random)
+
+    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        return self._open(private, enc, context, aad, ciphertext, b"")
+
+    def seal_psk(
+        self, public: bytes, info: bytes, aad: bytes, plaintext: bytes, psk: bytes, psk_id: bytes, random: Random
+    ) -> tuple[bytes, bytes]:
+        check_psk(psk, psk_id)
+        return self._seal(public, self._psk_context(info, psk_id), aad, plaintext, psk, random)
+
+    def open_psk(
+        self,
+        private: HpkePrivateKey,
+        enc: bytes,
+        info: bytes,
+        aad: bytes,
+        ciphertext: bytes,
+        psk: bytes,
+        psk_id: bytes,
+    ) -> bytes:
+        check_psk(psk, psk_id)
+        return self._open(private, enc, self._psk_context(info, psk_id), aad, ciphertext, psk)
+
+    def _export(self, shared: bytes, info: bytes, label: bytes, length: int) -> bytes:
+        secret = self._kdf.mac(shared, self._secret_extract)
         exporter = self._kdf.mac(secret, self._exporter_expand + self.context(info) + b"\x01")
         return self._kdf.expand(exporter, length.to_bytes(2, "big") + self._export_label + label, length)
 
     def send_export(self, public: bytes, info: bytes, label: bytes, length: int, random: Random) -> tuple[bytes, bytes]:
-        enc, secret = self._encapsulate(public, random)
-        return enc, self._export(secret, info, label, length)
+        enc, shared = self._kem.encapsulate(public, random)
+        return enc, self._export(shared, info, label, length)
 
     def receive_export(self, private: HpkePrivateKey, enc: bytes, info: bytes, label: bytes, length: int) -> bytes:
-        return self._export(self._decapsulate(private, enc), info, label, length)
+        return self._export(self._kem.decapsulate(private, enc), info, label, length)
 
 
 class PyhpkeHpke:
@@ -265,19 +278,23 @@ class PyhpkeHpke:
     def context(self, info: bytes) -> bytes:
         return info
 
-    def _sender(self, public: bytes, info: bytes, random: Random) -> tuple[bytes, ContextInterface]:
+    def _sender(
+        self, public: bytes, info: bytes, random: Random, psk: bytes = b"", psk_id: bytes = b""
+    ) -> tuple[bytes, ContextInterface]:
         recipient = self._public(public)
         ephemeral = self._suite.kem.derive_key_pair(random(self._secret_size))
         try:
-            return self._suite.create_sender_context(recipient, info, eks=ephemeral)
+            return self._suite.create_sender_context(recipient, info, psk=psk, psk_id=psk_id, eks=ephemeral)
         except (PyHPKEError, ValueError):
             raise CryptoError from None
 
-    def _recipient(self, private: HpkePrivateKey, enc: bytes, info: bytes) -> ContextInterface:
+    def _recipient(
+        self, private: HpkePrivateKey, enc: bytes, info: bytes, psk: bytes = b"", psk_id: bytes = b""
+    ) -> ContextInterface:
         handle = self._handle(private)
         self._check_form(enc)
         try:
-            return self._suite.create_recipient_context(enc, handle, info)
+            return self._suite.create_recipient_context(enc, handle, info, psk=psk, psk_id=psk_id)
         except (PyHPKEError, ValueError):
             raise CryptoError from None
 
@@ -285,12 +302,34 @@ class PyhpkeHpke:
         enc, sender = self._sender(public, context, random)
         return enc, sender.seal(plaintext, aad)
 
-    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
-        recipient = self._recipient(private, enc, context)
+    def _opened(self, recipient: ContextInterface, aad: bytes, ciphertext: bytes) -> bytes:
         try:
             return recipient.open(ciphertext, aad)
         except (PyHPKEError, ValueError):
             raise CryptoError from None
+
+    def open(self, private: HpkePrivateKey, enc: bytes, context: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        return self._opened(self._recipient(private, enc, context), aad, ciphertext)
+
+    def seal_psk(
+        self, public: bytes, info: bytes, aad: bytes, plaintext: bytes, psk: bytes, psk_id: bytes, random: Random
+    ) -> tuple[bytes, bytes]:
+        check_psk(psk, psk_id)
+        enc, sender = self._sender(public, info, random, psk, psk_id)
+        return enc, sender.seal(plaintext, aad)
+
+    def open_psk(
+        self,
+        private: HpkePrivateKey,
+        enc: bytes,
+        info: bytes,
+        aad: bytes,
+        ciphertext: bytes,
+        psk: bytes,
+        psk_id: bytes,
+    ) -> bytes:
+        check_psk(psk, psk_id)
+        return self._opened(self._recipient(private, enc, info, psk, psk_id), aad, ciphertext)
 
     def send_export(self, public: bytes, info: bytes, label: bytes, length: int, random: Random) -> tuple[bytes, bytes]:
         enc, sender = self._sender(public, info, random)

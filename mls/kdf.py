@@ -25,6 +25,8 @@ _HASHES: dict[str, tuple[Callable[[bytes], _Digest], int, int]] = {
     "sha384": (hashlib.sha384, 48, 128),
     "sha512": (hashlib.sha512, 64, 128),
 }
+SIZES = frozenset(size for _, size, _ in _HASHES.values())
+"""The values that KDF.Nh can have."""
 
 
 def _hmac_of(name: str) -> Callable[[bytes, bytes], bytes]:

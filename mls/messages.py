@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mls.codec import Reader
+from mls.components.aad import decode_items, encode_items
 from mls.errors import (
     CallerError,
     FutureEpochError,
@@ -36,8 +37,10 @@ from mls.framing import (
     sign,
     verify,
 )
+from mls.parameters import Parameters
 from mls.proposals import Add
 from mls.provider import Environment, ReuseGuard
+from mls.public_state import PublicState
 from mls.registries import ContentType, Epoch, Generation, GroupId, SenderType, WireFormat
 from mls.secret_tree import APPLICATION, HANDSHAKE, SecretTree
 from mls.state import Ended, Group
@@ -62,7 +65,8 @@ class Opened:
     sealing: Sealing | None
 
 
-def _check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
+def check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
+    """Whether a message that says so is for this group and epoch."""
     if group_id != group.group_id:
         raise WrongGroupError("the message is for another group")
     if epoch < group.epoch:
@@ -73,19 +77,28 @@ def _check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
 
 def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
     """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened."""
+    opened = _open(group, message, shared_leaf=shared_leaf)
+    content = opened.verified.content
+    group.mode.check_sender(content.sender)
+    if _frames_aad(group):
+        decode_items(content.authenticated_data)  # refuses what is not SafeAAD
+    return opened
+
+
+def _open(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
     reader = Reader(message)
     wire_format = read_wire_format(reader)
     if wire_format == WireFormat.PRIVATE_MESSAGE:
         private = PrivateMessage.decode(reader)
         reader.finish()
-        _check_place(group, private.group_id, private.epoch)
+        check_place(group, private.group_id, private.epoch)
         if not (group.ended is Ended.RETIRED and private.content_type == ContentType.APPLICATION):
             group.require_active()
         return _open_private(group, private, shared_leaf=shared_leaf)
     if wire_format == WireFormat.PUBLIC_MESSAGE:
         public = PublicMessage.decode(reader)
         reader.finish()
-        _check_place(group, public.group_id, public.epoch)
+        check_place(group, public.group_id, public.epoch)
         group.require_active()
         return _open_public(group, public, shared_leaf=shared_leaf)
     raise PeerError("VAL-6-4", f"wire format {wire_format}")
@@ -161,7 +174,28 @@ def _signer(group: Group, content: FramedContent) -> bytes:
     return body.key_package.leaf_node.signature_key
 
 
+def _frames_aad(group: Group) -> bool:
+    """mls-extensions §4.9: whether authenticated data is divided among components here."""
+    dictionary = group.public.context.dictionary
+    return bool(dictionary.entries) and dictionary.find(group.parameters.components.numbers.safe_aad) is not None
+
+
 # Sending
+
+
+def framed_aad(state: PublicState, parameters: Parameters, authenticated_data: bytes) -> bytes:
+    """Authenticated data as the group wants it: nothing said is an empty SafeAAD where that is the form."""
+    if state.context.dictionary.find(parameters.components.numbers.safe_aad) is None:
+        return authenticated_data
+    if not authenticated_data:
+        return encode_items({})
+    try:
+        decode_items(authenticated_data)
+    except PeerError:
+        raise CallerError(
+            "the group's authenticated data is divided among components", "use mls.components.aad.encode_items"
+        ) from None
+    return authenticated_data
 
 
 def frame(
@@ -173,7 +207,7 @@ def frame(
         public.group_id,
         public.epoch,
         Sender(SenderType.MEMBER, group.own_leaf),
-        authenticated_data,
+        framed_aad(public, group.parameters, authenticated_data),
         content_type,
         body,
     )

@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from mls.components.dictionary import Dictionary
+from mls.components.logic import COMPONENTS, Components
+from mls.mode import PLAIN, Mode
+from mls.schedule import Recipe
+from mls.suite import Suite
+
 
 class Padding(Enum):
     """How much a PrivateMessage hides of its length (§15.1)."""
@@ -70,3 +76,17 @@ class Parameters:
     """Whether GroupInfo carries the tree."""
     epoch_labels: tuple[bytes, ...] = ()
     """Further secrets to derive from the epoch secret before it is dropped."""
+    components: Components = COMPONENTS
+    """The application components that this client implements (mls-extensions §4)."""
+    modes: tuple[Mode, ...] = ()
+    """Kinds of groups beyond RFC 9420 that this client takes part in."""
+
+    def mode(self, dictionary: Dictionary) -> Mode:
+        """The kind of a group whose context has this application data."""
+        for mode in self.modes:
+            if mode.governs(dictionary):
+                return mode
+        return PLAIN
+
+    def recipe(self, suite: Suite, dictionary: Dictionary) -> Recipe:
+        return self.mode(dictionary).recipe(suite, self.epoch_labels)

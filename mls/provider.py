@@ -45,6 +45,7 @@ class PskStore(Protocol):
 
     def external(self, psk_id: bytes) -> ExternalPsk | None: ...
     def resumption(self, group_id: bytes, epoch: int) -> ResumptionPsk | None: ...
+    def application(self, component_id: int, psk_id: bytes) -> ExternalPsk | None: ...
 
 
 class NoPsks:
@@ -54,6 +55,9 @@ class NoPsks:
         return None
 
     def resumption(self, group_id: bytes, epoch: int) -> ResumptionPsk | None:  # noqa: ARG002 - the same
+        return None
+
+    def application(self, component_id: int, psk_id: bytes) -> ExternalPsk | None:  # noqa: ARG002 - the same
         return None
 
 

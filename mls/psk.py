@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mls.codec import Reader, opaque, u16, u64
+from mls.components.numbers import ComponentId
 from mls.errors import PeerError
 from mls.registries import Epoch, GroupId, PskType, ResumptionUsage
 from mls.secrets import PskSecret
@@ -35,19 +37,40 @@ class ResumptionPskId:
         return b"\x02" + bytes([self.usage]) + opaque(self.group_id) + u64(self.epoch) + opaque(self.nonce)
 
 
-PreSharedKeyId = ExternalPskId | ResumptionPskId
+@dataclass(frozen=True, slots=True)
+class ApplicationPskId:
+    """A key of one application component, by a name of its choosing (mls-extensions §4.5)."""
+
+    component_id: ComponentId
+    psk_id: bytes
+    nonce: bytes
+
+    def encode(self) -> bytes:
+        return b"\x03" + u16(self.component_id) + opaque(self.psk_id) + opaque(self.nonce)
+
+
+PreSharedKeyId = ExternalPskId | ResumptionPskId | ApplicationPskId
+
+
+def _decode_resumption(reader: Reader) -> ResumptionPskId:
+    usage = reader.u8()
+    if usage not in (ResumptionUsage.APPLICATION, ResumptionUsage.REINIT, ResumptionUsage.BRANCH):
+        raise PeerError("VAL-8.4-1")
+    return ResumptionPskId(usage, GroupId(reader.opaque()), Epoch(reader.u64()), reader.opaque())
+
+
+DECODERS: dict[int, Callable[[Reader], PreSharedKeyId]] = {
+    PskType.EXTERNAL: lambda reader: ExternalPskId(reader.opaque(), reader.opaque()),
+    PskType.RESUMPTION: _decode_resumption,
+    PskType.APPLICATION: lambda reader: ApplicationPskId(ComponentId(reader.u16()), reader.opaque(), reader.opaque()),
+}
 
 
 def decode_psk_id(reader: Reader) -> PreSharedKeyId:
-    kind = reader.u8()
-    if kind == PskType.EXTERNAL:
-        return ExternalPskId(reader.opaque(), reader.opaque())
-    if kind == PskType.RESUMPTION:
-        usage = reader.u8()
-        if usage not in (ResumptionUsage.APPLICATION, ResumptionUsage.REINIT, ResumptionUsage.BRANCH):
-            raise PeerError("VAL-8.4-1")
-        return ResumptionPskId(usage, GroupId(reader.opaque()), Epoch(reader.u64()), reader.opaque())
-    raise PeerError("VAL-8.4-1")
+    decode = DECODERS.get(reader.u8())
+    if decode is None:
+        raise PeerError("VAL-8.4-1")
+    return decode(reader)
 
 
 def psk_secret(suite: Suite, psks: list[tuple[PreSharedKeyId, bytes]]) -> PskSecret:

@@ -1,18 +1,22 @@
 """RFC 9420 §8: the key schedule, from one epoch's init secret to the next one's.
 
 `EpochSecrets` is what an epoch keeps. The intermediate secrets (commit, joiner, member, epoch) live only inside
-`advance`; whatever an extension derives from `epoch_secret` must be asked for by label there, because afterwards it
-is gone.
+`advance`; whatever an extension derives from `epoch_secret` must be asked for there by a `Recipe`, because afterwards
+it is gone. Secrets that are consumed piece by piece are planted as puncturable trees; mls-extensions §4.4 has one in
+every group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mls.codec import Reader, opaque, u16, u64
+from mls.components.dictionary import Dictionary, dictionary_of
 from mls.errors import PeerError
 from mls.hpke import CryptoError
 from mls.leaf_node import Extensions, decode_extensions, encode_extensions
+from mls.puncture import Puncturable
 from mls.registries import MLS10, Epoch, GroupId
 from mls.secrets import (
     CommitSecret,
@@ -43,6 +47,8 @@ class GroupContext:
     tree_hash: bytes
     confirmed_transcript_hash: bytes
     extensions: Extensions
+    dictionary: Dictionary = field(compare=False, repr=False)
+    """The application data among the extensions (mls-extensions §4.6)."""
     encoded: bytes = field(compare=False, repr=False)
 
     @classmethod
@@ -66,7 +72,16 @@ class GroupContext:
                 encode_extensions(extensions),
             ]
         )
-        return cls(cipher_suite, group_id, Epoch(epoch), tree_hash, confirmed_transcript_hash, extensions, encoded)
+        return cls(
+            cipher_suite,
+            group_id,
+            Epoch(epoch),
+            tree_hash,
+            confirmed_transcript_hash,
+            extensions,
+            dictionary_of(extensions),
+            encoded,
+        )
 
     @classmethod
     def decode(cls, reader: Reader) -> GroupContext:
@@ -79,8 +94,9 @@ class GroupContext:
         tree_hash = reader.opaque()
         confirmed = reader.opaque()
         extensions = decode_extensions(reader)
+        dictionary = dictionary_of(extensions)
         encoded = reader.data[start : reader.pos]
-        return cls(cipher_suite, group_id, epoch, tree_hash, confirmed, extensions, encoded)
+        return cls(cipher_suite, group_id, epoch, tree_hash, confirmed, extensions, dictionary, encoded)
 
     def encode(self) -> bytes:
         return self.encoded
@@ -97,9 +113,44 @@ class EpochSecrets:
     membership: MembershipKey
     resumption: ResumptionPsk
     authenticator: bytes = field(repr=False)
+    epoch_id: bytes = field(repr=False)
+    """What tells this epoch from every other one, rivals of the same number included; not secret."""
     init: InitSecret
     extra: tuple[tuple[bytes, EpochSecret], ...] = ()
     """Secrets that extensions asked for at the start of the epoch, by label."""
+
+
+EXPORTER_TREE = b"application_export"
+"""mls-extensions §4.4: the root of the tree that components export from."""
+EXPORTER_BITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is derived from an epoch secret beside Table 4."""
+
+    labels: tuple[bytes, ...] = ()
+    """Further secrets, whole."""
+    trees: tuple[tuple[bytes, int], ...] = ()
+    """Further secrets that are consumed in pieces: the label, and the bits of the tree's inputs."""
+    epoch_id: bytes | None = None
+    """The label of what names the epoch; without one it is named by its authenticator (RFC 9420 §8.7)."""
+    init: bool = True
+    """Whether the next epoch's init secret is the one of RFC 9420; if not, it comes from one of the trees."""
+
+
+STANDARD = Recipe()
+
+Trees = Mapping[bytes, Puncturable]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Everything that an epoch secret gave."""
+
+    secrets: EpochSecrets
+    encryption: EncryptionSecret
+    trees: Trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +159,16 @@ class Advanced:
 
     secrets: EpochSecrets
     encryption: EncryptionSecret
+    trees: Trees
     joiner: JoinerSecret
     welcome: WelcomeSecret
 
 
-def derive_epoch(
-    suite: Suite, epoch_secret: EpochSecret, labels: tuple[bytes, ...] = ()
-) -> tuple[EpochSecrets, EncryptionSecret]:
+def derive_epoch(suite: Suite, epoch_secret: EpochSecret, recipe: Recipe = STANDARD) -> Started:
     """Table 4, and whatever extensions add to it."""
     secret = epoch_secret.raw
     derive = suite.derive_secret
+    authenticator = derive(secret, b"authentication")
     secrets = EpochSecrets(
         SenderDataSecret(derive(secret, b"sender data")),
         ExporterSecret(derive(secret, b"exporter")),
@@ -125,11 +176,15 @@ def derive_epoch(
         ConfirmationKey(derive(secret, b"confirm")),
         MembershipKey(derive(secret, b"membership")),
         ResumptionPsk(derive(secret, b"resumption")),
-        derive(secret, b"authentication"),
-        InitSecret(derive(secret, b"init")),
-        tuple([(label, EpochSecret(derive(secret, label))) for label in labels]),
+        authenticator,
+        authenticator if recipe.epoch_id is None else derive(secret, recipe.epoch_id),
+        InitSecret(derive(secret, b"init") if recipe.init else b""),
+        tuple([(label, EpochSecret(derive(secret, label))) for label in recipe.labels]),
     )
-    return secrets, EncryptionSecret(derive(secret, b"encryption"))
+    trees = {EXPORTER_TREE: Puncturable.of(derive(secret, EXPORTER_TREE), EXPORTER_BITS)}
+    for label, bits in recipe.trees:
+        trees[label] = Puncturable.of(derive(secret, label), bits)
+    return Started(secrets, EncryptionSecret(derive(secret, b"encryption")), trees)
 
 
 def joiner_secret(suite: Suite, init: InitSecret, commit: CommitSecret, context: bytes) -> JoinerSecret:
@@ -151,13 +206,14 @@ def welcome_key_and_nonce(suite: Suite, welcome: WelcomeSecret) -> tuple[bytes, 
 
 
 def enter_epoch(
-    suite: Suite, joiner: JoinerSecret, psk: PskSecret, context: bytes, labels: tuple[bytes, ...] = ()
+    suite: Suite, joiner: JoinerSecret, psk: PskSecret, context: bytes, recipe: Recipe = STANDARD
 ) -> Advanced:
     """From the joiner secret on: where new members enter the key schedule."""
     member = member_secret(suite, joiner, psk)
     epoch = EpochSecret(suite.expand_with_label(member, b"epoch", context, suite.hash_size))
-    secrets, encryption = derive_epoch(suite, epoch, labels)
-    return Advanced(secrets, encryption, joiner, WelcomeSecret(suite.derive_secret(member, b"welcome")))
+    started = derive_epoch(suite, epoch, recipe)
+    welcome = WelcomeSecret(suite.derive_secret(member, b"welcome"))
+    return Advanced(started.secrets, started.encryption, started.trees, joiner, welcome)
 
 
 def advance(
@@ -166,10 +222,10 @@ def advance(
     commit: CommitSecret,
     psk: PskSecret,
     context: bytes,
-    labels: tuple[bytes, ...] = (),
+    recipe: Recipe = STANDARD,
 ) -> Advanced:
     """One commit's step of the key schedule."""
-    return enter_epoch(suite, joiner_secret(suite, init, commit, context), psk, context, labels)
+    return enter_epoch(suite, joiner_secret(suite, init, commit, context), psk, context, recipe)
 
 
 def export(suite: Suite, exporter: ExporterSecret, label: bytes, context: bytes, length: int) -> bytes:

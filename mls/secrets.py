@@ -132,6 +132,12 @@ class ExternalPsk(Secret):
     __slots__ = ()
 
 
+class ExportedSecret(Secret):
+    """What one application component gets of an epoch (mls-extensions §4.4)."""
+
+    __slots__ = ()
+
+
 class HpkePrivateKey(Secret):
     """A KEM private key; the parsed form is kept beside the bytes because parsing costs as much as using it."""
 

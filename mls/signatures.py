@@ -1,4 +1,4 @@
-"""RFC 9420 §5.1.2: the signature schemes of the seven suites, over `cryptography`.
+"""RFC 9420 §5.1.2: the signature schemes of the suites, over `cryptography`.
 
 A scheme turns private bytes into a parsed key once (`SignaturePrivateKey` keeps it) and remembers the parsed
 form of public keys, which are public and few. ECDSA is deterministic (RFC 6979), so that a seeded run
@@ -6,6 +6,9 @@ repeats.
 
 Which Ed25519 signatures are valid is one rule for every member, whatever library checks them: `mls.ed25519`
 states it, and what it calls not well formed never reaches a library that would be more generous.
+
+ML-DSA (FIPS 204, as draft-ietf-tls-mldsa has it for TLS: no context string, nothing hashed first) is hedged: each
+signature has fresh randomness from the library, so two signatures of one text differ even in a seeded run.
 """
 
 from __future__ import annotations
@@ -19,6 +22,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey, Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA44PublicKey,
+    MLDSA65PrivateKey,
+    MLDSA65PublicKey,
+    MLDSA87PrivateKey,
+    MLDSA87PublicKey,
+)
 
 from mls import ed25519
 from mls.hpke import CryptoError
@@ -171,3 +182,53 @@ P521 = Ecdsa(
     hashes.SHA512(),
     0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
 )
+
+
+class _MlDsaPublic(Protocol):
+    def verify(self, signature: bytes, data: bytes, /) -> None: ...
+    def public_bytes_raw(self) -> bytes: ...
+
+
+class _MlDsaPrivate(Protocol):
+    def public_key(self) -> _MlDsaPublic: ...
+    def sign(self, data: bytes, /) -> bytes: ...
+
+
+class MlDsa(Scheme):
+    """ML-DSA; a private key is the 32-byte seed of FIPS 204 §6.1, a public key and a signature are FIPS 204's own."""
+
+    def __init__(
+        self, load_private: Callable[[bytes], _MlDsaPrivate], load_public: Callable[[bytes], _MlDsaPublic]
+    ) -> None:
+        self._load_private = load_private
+        self._load_public = load_public
+
+    def generate(self, random: Random) -> tuple[SignaturePrivateKey, bytes]:
+        private = SignaturePrivateKey(random(32))
+        return private, self.public_key(private)
+
+    def _handle(self, private: SignaturePrivateKey) -> _MlDsaPrivate:
+        if private.handle is None:
+            try:
+                private.handle = self._load_private(private.raw)
+            except ValueError:
+                raise CryptoError from None
+        return cast("_MlDsaPrivate", private.handle)
+
+    def public_key(self, private: SignaturePrivateKey) -> bytes:
+        return self._handle(private).public_key().public_bytes_raw()
+
+    def sign(self, private: SignaturePrivateKey, content: bytes) -> bytes:
+        return self._handle(private).sign(content)
+
+    def verify(self, public: bytes, content: bytes, signature: bytes) -> bool:
+        try:
+            self._load_public(public).verify(signature, content)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+ML_DSA_44 = MlDsa(MLDSA44PrivateKey.from_seed_bytes, MLDSA44PublicKey.from_public_bytes)
+ML_DSA_65 = MlDsa(MLDSA65PrivateKey.from_seed_bytes, MLDSA65PublicKey.from_public_bytes)
+ML_DSA_87 = MlDsa(MLDSA87PrivateKey.from_seed_bytes, MLDSA87PublicKey.from_public_bytes)

@@ -7,7 +7,9 @@ them is the vault's business. Parameters are configuration, not state, and are g
 
 Layout, in the presentation language of RFC 9420 §2.1 (docs/snapshots.md spells it out): a version, then the parts
 below in order. A delta precedes each part with a byte that says whether it is there. Trees and secret trees appear
-in a delta as their changed entries; everything else is small and appears whole.
+in a delta as their changed entries; everything else is small and appears whole. Version 1 had no epoch ids and no
+trees of consumed secrets; it is still read, and what comes of it names its epoch by the authenticator and has nothing
+left to export from.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from mls.persistent import PMap
 from mls.proposals import ReInit, decode_proposal, encode_proposal
 from mls.provider import PendingUpdate, Provider
 from mls.public_state import PublicState
+from mls.puncture import Puncturable
 from mls.registries import Epoch, LeafIndex, ProposalRef
-from mls.schedule import EpochSecrets, GroupContext
+from mls.schedule import EpochSecrets, GroupContext, Trees
 from mls.secret_tree import Ratchet, SecretTree
 from mls.secrets import (
     ConfirmationKey,
@@ -49,7 +52,8 @@ from mls.validation import Proposed
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
+OLDEST = 1
 
 
 class Snapshot(Secret):
@@ -89,10 +93,10 @@ _SECRETS = (
 def _write_secrets(secrets: EpochSecrets) -> bytes:
     fixed = [opaque(getattr(secrets, name).raw) for name, _ in _SECRETS]
     extra = vector([opaque(label) + opaque(secret.raw) for label, secret in secrets.extra])
-    return b"".join([*fixed, opaque(secrets.authenticator), extra])
+    return b"".join([*fixed, opaque(secrets.authenticator), opaque(secrets.epoch_id), extra])
 
 
-def _read_secrets(reader: Reader) -> EpochSecrets:
+def _read_secrets(reader: Reader, version: int) -> EpochSecrets:
     sender_data = SenderDataSecret(reader.opaque())
     exporter = ExporterSecret(reader.opaque())
     external = ExternalSecret(reader.opaque())
@@ -101,10 +105,31 @@ def _read_secrets(reader: Reader) -> EpochSecrets:
     resumption = ResumptionPsk(reader.opaque())
     init = InitSecret(reader.opaque())
     authenticator = reader.opaque()
+    epoch_id = authenticator if version == 1 else reader.opaque()
     extra = reader.vector(lambda r: (r.opaque(), EpochSecret(r.opaque())))
     return EpochSecrets(
-        sender_data, exporter, external, confirmation, membership, resumption, authenticator, init, extra
+        sender_data, exporter, external, confirmation, membership, resumption, authenticator, epoch_id, init, extra
     )
+
+
+def _write_trees(trees: Trees) -> bytes:
+    return vector([opaque(label) + trees[label].encode() for label in sorted(trees)])
+
+
+def _read_trees(reader: Reader) -> Trees:
+    return dict(reader.vector(lambda r: (r.opaque(), Puncturable.decode(r))))
+
+
+def _write_trees_delta(old: Trees, new: Trees) -> bytes:
+    """Those that are gone, then those that differ."""
+    gone = vector([opaque(label) for label in sorted(old) if label not in new])
+    return gone + _write_trees({label: tree for label, tree in new.items() if old.get(label) is not tree})
+
+
+def _read_trees_delta(old: Trees, reader: Reader) -> Trees:
+    gone = reader.vector(Reader.opaque)
+    kept = {label: tree for label, tree in old.items() if label not in gone}
+    return {**kept, **_read_trees(reader)}
 
 
 def _write_ratchet(ratchet: Ratchet) -> bytes:
@@ -221,6 +246,7 @@ def encode(group: Group) -> Snapshot:
                 _write_secrets(group.secrets),
                 u32(group.keys.leaf_count),
                 _write_secret_tree(dict(group.keys.nodes.items()), dict(group.keys.ratchets.items())),
+                _write_trees(group.trees),
                 _write_proposals(group.proposals),
                 _write_updates(group.updates),
                 _write_resumption(group.resumption),
@@ -232,10 +258,10 @@ def encode(group: Group) -> Snapshot:
 
 def decode(provider: Provider, parameters: Parameters, snapshot: Snapshot) -> Group:
     """The group that was encoded. The bytes are our own: they are parsed, not judged again."""
-    return _read(snapshot.raw, lambda reader: _decode(provider, parameters, reader))
+    return _read(snapshot.raw, lambda reader, version: _decode(provider, parameters, reader, version))
 
 
-def _decode(provider: Provider, parameters: Parameters, reader: Reader) -> Group:
+def _decode(provider: Provider, parameters: Parameters, reader: Reader, version: int) -> Group:
     context = GroupContext.decode(reader)
     suite = provider.suite(context.cipher_suite)
     interim = reader.opaque()
@@ -246,7 +272,7 @@ def _decode(provider: Provider, parameters: Parameters, reader: Reader) -> Group
     own_leaf = LeafIndex(reader.u32())
     signature_key = SignaturePrivateKey(reader.opaque())
     private = _read_keys(reader)
-    secrets = _read_secrets(reader)
+    secrets = _read_secrets(reader, version)
     leaf_count = reader.u32()
     nodes, ratchets = _read_secret_tree(reader)
     return Group(
@@ -257,6 +283,7 @@ def _decode(provider: Provider, parameters: Parameters, reader: Reader) -> Group
         private=private,
         secrets=secrets,
         keys=SecretTree(leaf_count, PMap(nodes), PMap(ratchets)),
+        trees={} if version == 1 else _read_trees(reader),
         proposals=_read_proposals(reader),
         updates=_read_updates(reader),
         resumption=_read_resumption(reader),
@@ -264,15 +291,15 @@ def _decode(provider: Provider, parameters: Parameters, reader: Reader) -> Group
     )
 
 
-def _read(data: bytes, body: Callable[[Reader], T]) -> T:
+def _read(data: bytes, body: Callable[[Reader, int], T]) -> T:
     reader = Reader(data)
     try:
         version = reader.u16()
-        if version != VERSION:
+        if not OLDEST <= version <= VERSION:
             raise CallerError(
-                f"the snapshot has version {version}, this program reads {VERSION}", "upgrade the program"
+                f"the snapshot has version {version}, this program reads up to {VERSION}", "upgrade the program"
             )
-        value = body(reader)
+        value = body(reader, version)
         reader.finish()
     except CallerError:
         raise
@@ -305,6 +332,7 @@ def encode_delta(before: Group, after: Group) -> Delta:
                 _flag(before.private is not after.private, lambda: _write_keys(after.private)),
                 _flag(before.secrets is not after.secrets, lambda: _write_secrets(after.secrets)),
                 _flag(before.keys is not after.keys, lambda: _write_keys_delta(before, after)),
+                _flag(before.trees is not after.trees, lambda: _write_trees_delta(before.trees, after.trees)),
                 _flag(before.proposals is not after.proposals, lambda: _write_proposals(after.proposals)),
                 _flag(before.updates is not after.updates, lambda: _write_updates(after.updates)),
                 _flag(before.resumption is not after.resumption, lambda: _write_resumption(after.resumption)),
@@ -316,10 +344,10 @@ def encode_delta(before: Group, after: Group) -> Delta:
 
 def apply_delta(before: Group, delta: Delta) -> Group:
     """The value that `encode_delta` was given as `after`."""
-    return _read(delta.raw, lambda reader: _apply(before, reader))
+    return _read(delta.raw, lambda reader, version: _apply(before, reader, version))
 
 
-def _apply(before: Group, reader: Reader) -> Group:
+def _apply(before: Group, reader: Reader, version: int) -> Group:
     old = before.public
     suite = old.suite
     context, interim, tag = old.context, old.interim_hash, old.confirmation_tag
@@ -330,8 +358,12 @@ def _apply(before: Group, reader: Reader) -> Group:
     own_leaf = LeafIndex(reader.u32()) if reader.u8() else before.own_leaf
     signature_key = SignaturePrivateKey(reader.opaque()) if reader.u8() else before.signature_key
     private = _read_keys(reader) if reader.u8() else before.private
-    secrets = _read_secrets(reader) if reader.u8() else before.secrets
+    secrets = _read_secrets(reader, version) if reader.u8() else before.secrets
     keys = _read_keys_delta(before.keys, reader) if reader.u8() else before.keys
+    if version == 1:
+        trees: Trees = {}
+    else:
+        trees = _read_trees_delta(before.trees, reader) if reader.u8() else before.trees
     return replace(
         before,
         public=public,
@@ -340,6 +372,7 @@ def _apply(before: Group, reader: Reader) -> Group:
         private=private,
         secrets=secrets,
         keys=keys,
+        trees=trees,
         proposals=_read_proposals(reader) if reader.u8() else before.proposals,
         updates=_read_updates(reader) if reader.u8() else before.updates,
         resumption=_read_resumption(reader) if reader.u8() else before.resumption,

@@ -15,14 +15,15 @@ from enum import Enum
 
 from mls.errors import GroupEndedError
 from mls.leaf_node import LeafNode
+from mls.mode import Mode
 from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.proposals import ReInit
 from mls.provider import Environment, PendingUpdate
-from mls.psk import ExternalPskId, PreSharedKeyId
+from mls.psk import ApplicationPskId, ExternalPskId, PreSharedKeyId
 from mls.public_state import PublicState
 from mls.registries import Epoch, GroupId, LeafIndex, ProposalRef
-from mls.schedule import EpochSecrets
+from mls.schedule import EpochSecrets, Trees
 from mls.secret_tree import SecretTree
 from mls.secrets import (
     ConfirmationKey,
@@ -63,6 +64,8 @@ class Group:
     private: PrivateKeys
     secrets: EpochSecrets
     keys: SecretTree
+    trees: Trees = field(repr=False)
+    """Secrets of the epoch that are consumed in pieces, by label."""
     proposals: Mapping[ProposalRef, Proposed]
     """Waiting for a commit, in order of arrival."""
     updates: Mapping[bytes, PendingUpdate]
@@ -85,8 +88,18 @@ class Group:
 
     @property
     def authenticator(self) -> bytes:
-        """§8.7: equal for all members of an epoch; the identity of a plain MLS epoch."""
+        """§8.7: equal for all members of an epoch."""
         return self.secrets.authenticator
+
+    @property
+    def epoch_id(self) -> bytes:
+        """What tells this epoch from its rivals of the same number."""
+        return self.secrets.epoch_id
+
+    @property
+    def mode(self) -> Mode:
+        """What kind of group this is."""
+        return self.parameters.mode(self.public.context.dictionary)
 
     @property
     def reinit(self) -> ReInit | None:
@@ -111,9 +124,9 @@ class Group:
 def stripped(group: Group, ended: Ended) -> Group:
     """The value without what only an epoch that goes on needs (§9.2, §7.5).
 
-    Gone are the init, external and exporter secrets, the keys for tags, the private keys, and whatever waits. Retired
-    epochs keep what reads late application messages; removed members keep nothing but their resumption PSKs, which
-    prove that they were there.
+    Gone are the init, external and exporter secrets, the trees, the keys for tags, the private keys, and whatever
+    waits. Retired epochs keep what reads late application messages; removed members keep nothing but their resumption
+    PSKs, which prove that they were there.
     """
     old = group.secrets
     kept = EpochSecrets(
@@ -124,6 +137,7 @@ def stripped(group: Group, ended: Ended) -> Group:
         membership=MembershipKey(b""),
         resumption=old.resumption,
         authenticator=old.authenticator,
+        epoch_id=old.epoch_id,
         init=InitSecret(b""),
     )
     return replace(
@@ -132,6 +146,7 @@ def stripped(group: Group, ended: Ended) -> Group:
         private={},
         secrets=kept,
         keys=group.keys if ended is Ended.RETIRED else SecretTree(group.keys.leaf_count, PMap(), PMap()),
+        trees={},
         proposals={},
         updates={},
         ended=ended,
@@ -143,6 +158,9 @@ def find_psk(env: Environment, groups: Sequence[Group], psk_id: PreSharedKeyId) 
     if isinstance(psk_id, ExternalPskId):
         external = env.psks.external(psk_id.psk_id)
         return None if external is None else external.raw
+    if isinstance(psk_id, ApplicationPskId):
+        provided = env.psks.application(psk_id.component_id, psk_id.psk_id)
+        return None if provided is None else provided.raw
     for group in groups:
         if psk_id.group_id == group.group_id:
             for epoch, psk in group.resumption:

@@ -15,39 +15,113 @@ from cryptography.exceptions import InvalidTag
 
 from mls import signatures
 from mls.codec import opaque, varint
-from mls.hpke import AEADS, Aead, CryptoError, Hpke, OpenSslX25519, PyhpkeHpke, X25519Hpke
+from mls.dhkem import Group, Handle, OpenSslX25519, X25519Kem
+from mls.hpke import AEADS, KDFS, KEY_SIZES, Aead, CryptoError, Hpke, Kem, KemHpke, PyhpkeHpke
 from mls.kdf import Kdf
-from mls.registries import CipherSuite
+from mls.mlkem import ML_KEM_768, ML_KEM_1024, MlKem
+from mls.registries import CipherSuite, HybridSuite, OpenMlsSuite
 from mls.secrets import HpkePrivateKey, SignaturePrivateKey
 from mls.signatures import Scheme
+from mls.xwing import MLKEM768_P256, MLKEM1024_P384, P256, P384, XWING, HybridKem
 
 Random = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A row of RFC 9420 §17.1: identifiers of the parts and the lengths that follow from them."""
+    """A suite's row in its document: identifiers of the parts, and the lengths that follow from them."""
 
     kem: int
     kdf: int
     aead: int
-    hash: str
-    key_size: int
-    private_size: int
     signature: Scheme
+    labeled: bool = True
+    """Whether a post-quantum KEM derives its keys as draft-ietf-hpke-pq says, and not as before it."""
 
+    @property
+    def hash(self) -> str:
+        """The suite's hash, which is HKDF's too in every suite there is."""
+        return KDFS[self.kdf]
+
+    @property
+    def key_size(self) -> int:
+        return KEY_SIZES[self.aead]
+
+    @property
+    def private_size(self) -> int:
+        return _PRIVATE_SIZES[self.kem]
+
+
+_PRIVATE_SIZES = {
+    0x10: 32, 0x11: 48, 0x12: 66, 0x20: 32, 0x21: 56,
+    0x41: 64, 0x42: 64, 0x50: 32, 0x51: 32, 0x647A: 32,
+}  # fmt: skip
+
+_ED25519 = signatures.OpenSslEd25519()
+_ED448 = signatures.Ed448()
 
 SUITES: dict[int, Parameters] = {
-    CipherSuite.X25519_AES128GCM_SHA256_ED25519: Parameters(0x20, 1, 1, "sha256", 16, 32, signatures.OpenSslEd25519()),
-    CipherSuite.P256_AES128GCM_SHA256_P256: Parameters(0x10, 1, 1, "sha256", 16, 32, signatures.P256),
-    CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519: Parameters(
-        0x20, 1, 3, "sha256", 32, 32, signatures.OpenSslEd25519()
+    # RFC 9420 §17.1
+    CipherSuite.X25519_AES128GCM_SHA256_ED25519: Parameters(0x20, 1, 1, _ED25519),
+    CipherSuite.P256_AES128GCM_SHA256_P256: Parameters(0x10, 1, 1, signatures.P256),
+    CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519: Parameters(0x20, 1, 3, _ED25519),
+    CipherSuite.X448_AES256GCM_SHA512_ED448: Parameters(0x21, 3, 2, _ED448),
+    CipherSuite.P521_AES256GCM_SHA512_P521: Parameters(0x12, 3, 2, signatures.P521),
+    CipherSuite.X448_CHACHA20POLY1305_SHA512_ED448: Parameters(0x21, 3, 3, _ED448),
+    CipherSuite.P384_AES256GCM_SHA384_P384: Parameters(0x11, 2, 2, signatures.P384),
+    # draft-ietf-mls-pq-ciphersuites §3.1
+    HybridSuite.MLKEM768X25519_AES128GCM_SHA256_ED25519: Parameters(0x647A, 1, 1, _ED25519),
+    HybridSuite.MLKEM768X25519_AES256GCM_SHA384_ED25519: Parameters(0x647A, 2, 2, _ED25519),
+    HybridSuite.MLKEM768P256_AES128GCM_SHA256_P256: Parameters(0x50, 1, 1, signatures.P256),
+    HybridSuite.MLKEM768P256_AES256GCM_SHA384_P256: Parameters(0x50, 2, 2, signatures.P256),
+    HybridSuite.MLKEM1024P384_AES256GCM_SHA384_P384: Parameters(0x51, 2, 2, signatures.P384),
+    HybridSuite.MLKEM768_AES256GCM_SHA384_ED25519: Parameters(0x41, 2, 2, _ED25519),
+    HybridSuite.MLKEM768_AES256GCM_SHA384_P256: Parameters(0x41, 2, 2, signatures.P256),
+    HybridSuite.MLKEM1024_AES256GCM_SHA384_P384: Parameters(0x42, 2, 2, signatures.P384),
+    HybridSuite.MLKEM768X25519_CHACHA20POLY1305_SHA384_MLDSA44: Parameters(0x647A, 2, 3, signatures.ML_DSA_44),
+    HybridSuite.MLKEM768_AES256GCM_SHA384_MLDSA65: Parameters(0x41, 2, 2, signatures.ML_DSA_65),
+    HybridSuite.MLKEM1024_AES256GCM_SHA384_MLDSA87: Parameters(0x42, 2, 2, signatures.ML_DSA_87),
+    # OpenMLS
+    OpenMlsSuite.MLKEM1024_AES256GCM_SHA384_P384: Parameters(0x42, 2, 2, signatures.P384, labeled=False),
+    OpenMlsSuite.MLKEM768X25519_CHACHA20POLY1305_SHA256_ED25519: Parameters(0x647A, 1, 3, _ED25519, labeled=False),
+    OpenMlsSuite.MLKEM768X25519_AES256GCM_SHA384_ED25519: Parameters(0x647A, 2, 2, _ED25519, labeled=False),
+    OpenMlsSuite.MLKEM768X25519_AES128GCM_SHA256_ED25519: Parameters(0x647A, 1, 1, _ED25519, labeled=False),
+    OpenMlsSuite.MLKEM768_AES256GCM_SHA384_P256: Parameters(0x41, 2, 2, signatures.P256, labeled=False),
+    OpenMlsSuite.MLKEM768_AES256GCM_SHA384_MLDSA65: Parameters(0x41, 2, 2, signatures.ML_DSA_65, labeled=False),
+    OpenMlsSuite.MLKEM768X25519_CHACHA20POLY1305_SHA384_MLDSA44: Parameters(
+        0x647A, 2, 3, signatures.ML_DSA_44, labeled=False
     ),
-    CipherSuite.X448_AES256GCM_SHA512_ED448: Parameters(0x21, 3, 2, "sha512", 32, 56, signatures.Ed448()),
-    CipherSuite.P521_AES256GCM_SHA512_P521: Parameters(0x12, 3, 2, "sha512", 32, 66, signatures.P521),
-    CipherSuite.X448_CHACHA20POLY1305_SHA512_ED448: Parameters(0x21, 3, 3, "sha512", 32, 56, signatures.Ed448()),
-    CipherSuite.P384_AES256GCM_SHA384_P384: Parameters(0x11, 2, 2, "sha384", 32, 48, signatures.P384),
+    OpenMlsSuite.MLKEM1024_AES256GCM_SHA384_MLDSA87: Parameters(0x42, 2, 2, signatures.ML_DSA_87, labeled=False),
+    OpenMlsSuite.MLKEM768_AES256GCM_SHA384_ED25519: Parameters(0x41, 2, 2, _ED25519, labeled=False),
 }
+
+
+def kem_of(row: Parameters, x25519: Group[Handle]) -> Kem | None:
+    """The KEM of a row over that X25519; None for those that are left to `pyhpke`."""
+    match row.kem:
+        case 0x20:
+            return X25519Kem(x25519)
+        case 0x41:
+            return MlKem(row.kem, ML_KEM_768, labeled=row.labeled)
+        case 0x42:
+            return MlKem(row.kem, ML_KEM_1024, labeled=row.labeled)
+        case 0x50:
+            return HybridKem(MLKEM768_P256, P256, labeled=row.labeled)
+        case 0x51:
+            return HybridKem(MLKEM1024_P384, P384, labeled=row.labeled)
+        case 0x647A:
+            return HybridKem(XWING, x25519, labeled=row.labeled)
+        case _:
+            return None
+
+
+def hpke_of(row: Parameters, x25519: Group[Handle]) -> Hpke:
+    """HPKE with the parts of a row, over that X25519 where it has a say."""
+    kem = kem_of(row, x25519)
+    if kem is None:
+        return PyhpkeHpke(row.kem, row.kdf, row.aead, row.private_size)
+    return KemHpke(kem, row.kdf, row.aead)
+
 
 NONCE_SIZE = 12
 _PREFIX = b"MLS 1.0 "
@@ -92,12 +166,7 @@ class Suite:
         self.private_size = row.private_size
         self._aead: Callable[[bytes], Aead] = AEADS[row.aead]
         self.scheme: Scheme = scheme or row.signature
-        if hpke is not None:
-            self.hpke: Hpke = hpke
-        elif row.kem == 0x20:
-            self.hpke = X25519Hpke(OpenSslX25519(), row.aead, row.key_size)
-        else:
-            self.hpke = PyhpkeHpke(row.kem, row.kdf, row.aead, row.private_size)
+        self.hpke: Hpke = hpke or hpke_of(row, OpenSslX25519())
 
     def __repr__(self) -> str:
         return f"<Suite {self.cipher_suite}>"

@@ -14,24 +14,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mls.components.changes import (
+    Brought,
+    carry_out,
+    check_data_proposal,
+    check_kept_dictionary,
+)
+from mls.components.dictionary import dictionary_of
+from mls.components.negotiation import check_leaves, check_own
 from mls.errors import BugError, PeerError
 from mls.framing import Sender
 from mls.hpke import CryptoError
 from mls.key_package import KeyPackage, check_key_package
 from mls.leaf_node import Extensions, LeafNode, find_extension
+from mls.mode import Mode
 from mls.parameters import Parameters
 from mls.proposals import (
     Add,
+    AppDataUpdate,
+    AppEphemeral,
+    ByExternalCommit,
     ExternalInit,
     GroupContextExtensions,
+    Kind,
+    LeafReplacement,
     PreSharedKey,
     Proposal,
     ReInit,
     Remove,
+    SelfRemove,
     Update,
+    kind_of,
 )
 from mls.provider import Environment
-from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId
+from mls.psk import PreSharedKeyId, ResumptionPskId
 from mls.public_state import PublicState, parse_external_senders, parse_required_capabilities
 from mls.registries import (
     MLS10,
@@ -44,30 +60,6 @@ from mls.registries import (
 )
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-
-EXTERNAL_PROPOSALS = frozenset(
-    {
-        ProposalType.ADD,
-        ProposalType.REMOVE,
-        ProposalType.PSK,
-        ProposalType.REINIT,
-        ProposalType.GROUP_CONTEXT_EXTENSIONS,
-    }
-)
-"""The "Ext" column of §17.4: what an external sender may propose."""
-
-NEEDS_PATH = frozenset(
-    {
-        ProposalType.UPDATE,
-        ProposalType.REMOVE,
-        ProposalType.EXTERNAL_INIT,
-        ProposalType.GROUP_CONTEXT_EXTENSIONS,
-    }
-)
-"""The "Path Required" column of §17.4."""
-
-EXTERNAL_COMMIT = frozenset({ProposalType.EXTERNAL_INIT, ProposalType.REMOVE, ProposalType.PSK})
-"""What an external commit may carry (§12.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +86,16 @@ class Plan:
     """The KeyPackages of `added`, in the same order."""
     updated: dict[LeafIndex, LeafNode]
     removed: tuple[LeafIndex, ...]
+    """By whatever proposal."""
+    self_removed: tuple[LeafIndex, ...]
+    """Those of `removed` who asked for it themselves (mls-extensions §6.3)."""
+    resynced: LeafIndex | None
+    """The old leaf of somebody who comes back by external commit."""
     psks: tuple[PreSharedKeyId, ...]
     external_init: bytes | None
     reinit: ReInit | None
+    app_data: tuple[Brought, ...]
+    """What was said to components, in the order of the commit."""
     path_required: bool
 
 
@@ -112,9 +111,11 @@ def plan(
 ) -> Plan:
     """Validate a list and apply it. `founding` is the resumption usage that a group's first commit may have."""
     external = committer.type == SenderType.NEW_MEMBER_COMMIT
+    mode = parameters.mode(state.context.dictionary)
     tree = state.tree
     updated: dict[LeafIndex, LeafNode] = {}
     removed: list[LeafIndex] = []
+    self_removed: list[LeafIndex] = []
     changed: set[LeafIndex] = set()
     adds: list[KeyPackage] = []
     unchecked: list[KeyPackage] = []
@@ -124,14 +125,18 @@ def plan(
     reinit: ReInit | None = None
     external_init: bytes | None = None
     others: list[int] = []
+    brought: list[Brought] = []
+    path_required = not items or mode.needs_path
     for item in items:
         proposal = item.proposal
-        if external and item.reference is not None:
-            raise PeerError("VAL-12.4.3.2-2")
-        if external and proposal.type not in EXTERNAL_COMMIT:
-            raise PeerError("VAL-12.2-12", f"type {proposal.type}")
+        row = kind_of(proposal)
+        path_required = path_required or row.needs_path
+        if external:
+            _check_in_external_commit(row, item)
+        elif item.reference is None and not row.by_value:
+            raise PeerError("EXT-6.3-1")
         if not item.checked:
-            _check_alone(env, state, item, founding)
+            _check_alone(env, state, parameters, item, founding)
         if isinstance(proposal, Add):
             adds.append(proposal.key_package)
             if not item.checked:
@@ -173,15 +178,42 @@ def plan(
             external_init = proposal.kem_output
         else:
             others.append(proposal.type)
+            if isinstance(proposal, AppDataUpdate | AppEphemeral):
+                brought.append(Brought(proposal, item.sender))
+            elif isinstance(proposal, SelfRemove):
+                leaf = LeafIndex(item.sender.index)
+                if not external and leaf == committer.index:
+                    raise PeerError("VAL-12.2-2")
+                if leaf in changed:
+                    raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+                changed.add(leaf)
+                self_removed.append(leaf)
+            elif isinstance(proposal, LeafReplacement):
+                leaf = proposal.leaf
+                if leaf == committer.index:
+                    raise PeerError("VAL-12.2-1")
+                if leaf in changed:
+                    raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+                changed.add(leaf)
+                updated[leaf] = proposal.leaf_node
     if external:
         if external_init is None:
             raise PeerError("VAL-12.2-11")
         if len(removed) > 1:
             raise PeerError("VAL-12.2-13")
+    resynced = removed[0] if external and removed else None
+    removed.extend(self_removed)
     if others:
         _check_types(tree, removed, others)
     _check_psk_count(psks)
-    after = state.context.extensions if extensions is None else extensions
+    before = state.context.extensions
+    after = before if extensions is None else extensions
+    if extensions is not None and _requires_data_updates(before):
+        check_kept_dictionary(before, extensions)
+    if brought:
+        after = carry_out(parameters.components, after, brought, external_commit=external)
+    if after is not before:
+        _check_mode(parameters, mode, after)
     _check_added_clients(tree, adds, removed)
     if unchecked:
         check_adds(env, state.suite, parameters, unchecked, sending=sending)
@@ -192,8 +224,13 @@ def plan(
         tree, added = tree.evolved(updated, removed, [package.leaf_node for package in adds])
     else:
         added = ()
-    if extensions is not None or tree.profiles is not state.tree.profiles:
+    if after is not before or tree.profiles is not state.tree.profiles:
         check_profiles(tree, after)
+    numbers = parameters.components.numbers
+    if after is not before:
+        check_leaves(numbers, after, [leaf for _, leaf in tree.leaves()])
+    elif adds or updated:
+        check_leaves(numbers, after, [*[package.leaf_node for package in adds], *updated.values()])
     return Plan(
         tree,
         after,
@@ -201,11 +238,35 @@ def plan(
         tuple(adds),
         updated,
         tuple(removed),
+        tuple(self_removed),
+        resynced,
         tuple(psks),
         external_init,
         reinit,
-        not items or any(item.proposal.type in NEEDS_PATH for item in items),
+        tuple(brought),
+        path_required,
     )
+
+
+def _check_in_external_commit(row: Kind, item: Proposed) -> None:
+    """§12.2 and §12.4.3.2: what somebody may carry out who joins by it."""
+    if item.reference is not None:
+        if row.external_commit is not ByExternalCommit.BY_REFERENCE:
+            raise PeerError("VAL-12.4.3.2-2")
+    elif row.external_commit is not ByExternalCommit.BY_VALUE:
+        raise PeerError("VAL-12.2-12", f"type {item.proposal.type}")
+
+
+def _requires_data_updates(extensions: Extensions) -> bool:
+    required = parse_required_capabilities(find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES))
+    return ProposalType.APP_DATA_UPDATE in required.proposals
+
+
+def _check_mode(parameters: Parameters, mode: Mode, after: Extensions) -> None:
+    """A group stays of the kind that it was made as."""
+    if parameters.mode(dictionary_of(after)) is not mode:
+        raise PeerError("EXT-5-7")
+    mode.check_group(after)
 
 
 def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: list[LeafIndex]) -> None:
@@ -220,6 +281,12 @@ def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: lis
         member = tree.signature_keys.find(key)
         if member is not None and member not in gone:
             raise PeerError("VAL-12.2-5", f"leaf {member}")
+
+
+def self_remove_capable(tree: RatchetTree) -> bool:
+    """mls-extensions §6.3: every member supports it, so a commit from outside may name proposals to leave."""
+    kinds = frozenset({ProposalType.SELF_REMOVE})
+    return all(profile.capabilities.supports_proposals(kinds) for _, profile in tree.profiles.items())
 
 
 def _check_types(tree: RatchetTree, removed: list[LeafIndex], types: list[int]) -> None:
@@ -241,21 +308,23 @@ def check_proposal(
     """
     proposal = item.proposal
     kind = proposal.type
-    if item.sender.type == SenderType.EXTERNAL and kind not in EXTERNAL_PROPOSALS:
+    if item.sender.type == SenderType.EXTERNAL and not kind_of(proposal).external_sender:
         raise PeerError("VAL-12.1.8-1", f"type {kind}")
     if isinstance(proposal, ExternalInit):
         raise PeerError("VAL-12.2-9")
     if isinstance(proposal, Add):
         check_adds(env, state.suite, parameters, [proposal.key_package], sending=sending)
     else:
-        _check_alone(env, state, item, None)
+        _check_alone(env, state, parameters, item, None)
 
 
-def _check_alone(env: Environment, state: PublicState, item: Proposed, founding: int | None) -> None:
+def _check_alone(
+    env: Environment, state: PublicState, parameters: Parameters, item: Proposed, founding: int | None
+) -> None:
     """The rules of §12.1 that need nothing but the epoch; Adds have theirs in `check_adds`."""
     proposal = item.proposal
     if isinstance(proposal, Update):
-        check_update(env, state, LeafIndex(item.sender.index), proposal.leaf_node)
+        check_update(env, state, parameters, LeafIndex(item.sender.index), proposal.leaf_node)
     elif isinstance(proposal, Remove):
         if state.tree.leaf(proposal.removed) is None:
             raise PeerError("VAL-12.1.3-1", f"leaf {proposal.removed}")
@@ -266,6 +335,10 @@ def _check_alone(env: Environment, state: PublicState, item: Proposed, founding:
     elif isinstance(proposal, ReInit):
         if proposal.version < MLS10:
             raise PeerError("VAL-12.1.5-1")
+    elif isinstance(proposal, AppDataUpdate | AppEphemeral):
+        check_data_proposal(parameters.components, proposal)
+    elif isinstance(proposal, LeafReplacement):
+        check_leaf_replacement(env, state, parameters, item.sender, proposal)
 
 
 def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
@@ -289,7 +362,7 @@ def check_psk_list(suite: Suite, psks: Sequence[PreSharedKeyId], prior: Suite | 
         size = len(psk.nonce)
         if size != suite.hash_size and not (founds and prior is not None and size == prior.hash_size):
             raise PeerError("VAL-12.1.4-1")
-        if isinstance(psk, ExternalPskId) or psk.usage == ResumptionUsage.APPLICATION:
+        if not isinstance(psk, ResumptionPskId) or psk.usage == ResumptionUsage.APPLICATION:
             continue
         if founding is not None:
             raise PeerError("VAL-12.4.3.1-3")
@@ -308,8 +381,10 @@ def check_leaf(env: Environment, leaf: LeafNode) -> None:
     env.authentication.validate(leaf.credential, leaf.signature_key, env.now)
     if leaf.credential.type not in leaf.capabilities.credentials:
         raise PeerError("VAL-7.2-3")
-    if leaf.extensions and not leaf.supports_extensions():
-        raise PeerError("VAL-7.3-6")
+    if leaf.extensions:
+        if not leaf.supports_extensions():
+            raise PeerError("VAL-7.3-6")
+        dictionary_of(leaf.extensions)  # refuses what is not one
 
 
 def check_public_key(suite: Suite, key: bytes) -> None:
@@ -373,7 +448,24 @@ def check_replacement(env: Environment, old: LeafNode, new: LeafNode) -> None:
         raise PeerError("VAL-5.3.1-2")
 
 
-def check_update(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode) -> None:
+def check_leaf_replacement(
+    env: Environment, state: PublicState, parameters: Parameters, sender: Sender, proposal: LeafReplacement
+) -> None:
+    """DiMLS §4.1.2: a member's newer leaf, in a group whose mode knows where it comes from."""
+    if not parameters.mode(state.context.dictionary).replaces_leaves:
+        raise PeerError("DIMLS-4.1.2-1")
+    old = state.tree.leaf(proposal.leaf)
+    if old is None or proposal.leaf == sender.index:
+        raise PeerError("DIMLS-4.1.2-2", f"leaf {proposal.leaf}")
+    if proposal.leaf_node.source != LeafNodeSource.COMMIT:
+        raise PeerError("DIMLS-4.1.2-3")
+    check_replacement(env, old, proposal.leaf_node)
+    check_placed_leaf(env, state, parameters, proposal.leaf, proposal.leaf_node)
+
+
+def check_update(
+    env: Environment, state: PublicState, parameters: Parameters, index: LeafIndex, leaf: LeafNode
+) -> None:
     """§12.1.2."""
     if leaf.source != LeafNodeSource.UPDATE:
         raise PeerError("VAL-12.1.2-1")
@@ -381,25 +473,35 @@ def check_update(env: Environment, state: PublicState, index: LeafIndex, leaf: L
     if old is None:
         raise BugError("an Update by somebody who is not a member")
     check_replacement(env, old, leaf)
-    check_placed_leaf(env, state, index, leaf)
+    check_placed_leaf(env, state, parameters, index, leaf)
 
 
 def check_path_leaf(
-    env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode, old: LeafNode | None
+    env: Environment,
+    state: PublicState,
+    parameters: Parameters,
+    index: LeafIndex,
+    leaf: LeafNode,
+    old: LeafNode | None,
+    extensions: Extensions,
 ) -> None:
-    """§12.4.2: the committer's new leaf; `old` is what it replaces."""
+    """§12.4.2: the committer's new leaf; `old` is what it replaces, `extensions` those of the epoch that begins."""
     if leaf.source != LeafNodeSource.COMMIT:
         raise PeerError("VAL-12.4.2-3")
     if old is not None:
         check_replacement(env, old, leaf)
-    check_placed_leaf(env, state, index, leaf)
+    check_placed_leaf(env, state, parameters, index, leaf)
+    check_leaves(parameters.components.numbers, extensions, [leaf])
 
 
-def check_placed_leaf(env: Environment, state: PublicState, index: LeafIndex, leaf: LeafNode) -> None:
+def check_placed_leaf(
+    env: Environment, state: PublicState, parameters: Parameters, index: LeafIndex, leaf: LeafNode
+) -> None:
     check_leaf(env, leaf)
     suite = state.suite
     check_public_key(suite, leaf.encryption_key)
-    content = leaf.signed_content(state.group_id, index)
+    mode = parameters.mode(state.context.dictionary)
+    content = leaf.signed_content(*mode.signed_place(state.group_id, index, leaf))
     if not suite.verify_with_label(leaf.signature_key, b"LeafNodeTBS", content, leaf.signature):
         raise PeerError("VAL-7.3-2")
 
@@ -413,6 +515,7 @@ def check_group_extensions(env: Environment, extensions: Extensions) -> None:
     if senders is not None:
         for sender in parse_external_senders(senders):
             env.authentication.validate(sender.credential, sender.signature_key, env.now)
+    dictionary_of(extensions)  # refuses what is not one
 
 
 def check_profiles(tree: RatchetTree, extensions: Extensions) -> None:
@@ -444,8 +547,15 @@ def check_own_support(parameters: Parameters, extensions: Extensions) -> None:
     for extension in extensions:
         if extension.type not in SUPPORTED_EXTENSIONS and extension.type not in parameters.extensions:
             raise PeerError("VAL-13.4-3", f"type {extension.type}")
+    check_own(parameters.components, extensions)
 
 
 SUPPORTED_EXTENSIONS = frozenset(
-    {ExtensionType.REQUIRED_CAPABILITIES, ExtensionType.EXTERNAL_SENDERS, ExtensionType.APPLICATION_ID}
+    {
+        ExtensionType.REQUIRED_CAPABILITIES,
+        ExtensionType.EXTERNAL_SENDERS,
+        ExtensionType.APPLICATION_ID,
+        ExtensionType.APP_DATA_DICTIONARY,
+        ExtensionType.REQUIRED_WIRE_FORMATS,
+    }
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from mls.codec import Reader, decode_exactly, opaque, optional, u16, u32, vector
+from mls.components.negotiation import check_leaves
 from mls.credential import Credential
 from mls.errors import CallerError, MissingPskError, PeerError
 from mls.framing import encode_message, read_wire_format
@@ -18,9 +19,9 @@ from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Extension, Extensions, decode_extensions, encode_extensions, find_extension
 from mls.parameters import Parameters
 from mls.provider import Environment
-from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId, decode_psk_id, psk_secret
+from mls.psk import PreSharedKeyId, ResumptionPskId, decode_psk_id, psk_secret
 from mls.public_state import PublicState
-from mls.registries import MLS10, ExtensionType, KeyPackageRef, LeafIndex, ResumptionUsage, WireFormat
+from mls.registries import MLS10, ExtensionType, KeyPackageRef, LeafIndex, PskType, ResumptionUsage, WireFormat
 from mls.schedule import (
     Advanced,
     GroupContext,
@@ -234,18 +235,22 @@ def check_tree(
     check_unmerged_leaves(tree)
     check_parent_hashes(tree)
     group_id = context.group_id
+    mode = parameters.mode(context.dictionary)
+    mode.check_group(context.extensions)
     signed = []
     for index, leaf in tree.leaves():
         check_leaf(env, leaf)
         if parameters.check_received_lifetimes:
             check_lifetime_length(parameters, leaf)
-        signed.append((leaf.signature_key, leaf.signed_content(group_id, index), leaf.signature))
+        place = mode.signed_place(group_id, index, leaf)
+        signed.append((leaf.signature_key, leaf.signed_content(*place), leaf.signature))
     if not suite.verify_many(b"LeafNodeTBS", signed):
         raise PeerError("VAL-7.3-2")
     for cell in tree.root.cells():
         check_public_key(suite, cell.value.encryption_key)  # type: ignore[union-attr]  # cells() yields filled ones
     check_group_extensions(env, context.extensions)
     check_profiles(tree, context.extensions)
+    check_leaves(parameters.components.numbers, context.extensions, [leaf for _, leaf in tree.leaves()])
 
 
 def join(
@@ -289,7 +294,8 @@ def join(
     private: PrivateKeys = {2 * own_leaf: own.leaf_private}
     if secrets.path_secret is not None:
         private.update(_path_keys(suite, ratchet_tree, own_leaf, info.signer, secrets.path_secret))
-    advanced = enter_epoch(suite, secrets.joiner, psk, info.context.encoded, parameters.epoch_labels)
+    recipe = parameters.recipe(suite, info.context.dictionary)
+    advanced = enter_epoch(suite, secrets.joiner, psk, info.context.encoded, recipe)
     tag = confirmation_tag(suite, advanced.secrets.confirmation, info.context.confirmed_transcript_hash)
     if not suite.verify_mac(
         advanced.secrets.confirmation.raw, info.context.confirmed_transcript_hash, info.confirmation_tag
@@ -314,6 +320,7 @@ def join(
         private=private,
         secrets=advanced.secrets,
         keys=SecretTree.of(advanced.encryption, ratchet_tree.leaf_count),
+        trees=advanced.trees,
         proposals={},
         updates={},
         resumption=((info.context.epoch, advanced.secrets.resumption),),
@@ -339,8 +346,8 @@ def _find_secrets(
 def _psk(env: Environment, prior: Group | None, psk_id: PreSharedKeyId) -> bytes:
     found = find_psk(env, [] if prior is None else [prior], psk_id)
     if found is None:
-        kind = "external" if isinstance(psk_id, ExternalPskId) else "resumption"
-        raise MissingPskError(f"the Welcome needs an {kind} pre-shared key that is not here")
+        kind = PskType(psk_id.encode()[0]).name.lower()
+        raise MissingPskError(f"the Welcome needs a pre-shared key that is not here, of type {kind}")
     return found
 
 

@@ -29,6 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
@@ -129,7 +130,7 @@ class _Certificate:
 def _signature_key(key: object) -> bytes:
     """A public key as RFC 9420 §5.1.1 writes it; empty if MLS has no suite for it."""
     match key:
-        case Ed25519PublicKey() | Ed448PublicKey():
+        case Ed25519PublicKey() | Ed448PublicKey() | MLDSA44PublicKey() | MLDSA65PublicKey() | MLDSA87PublicKey():
             return key.public_bytes_raw()
         case ec.EllipticCurvePublicKey() if key.curve.name in _CURVES:
             return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -187,7 +188,7 @@ def _check_issued(certificate: _Certificate, issuer: _Certificate) -> None:
     if not issuer.may_certify:
         raise PeerError("VAL-5.3-8", "a certificate is signed by a key of a kind that is not accepted")
     try:
-        algorithm = certificate.parsed.signature_hash_algorithm  # None for EdDSA
+        algorithm = certificate.parsed.signature_hash_algorithm  # None for EdDSA and ML-DSA
         if algorithm is None or algorithm.name in _HASHES:
             certificate.parsed.verify_directly_issued_by(issuer.parsed)
             return

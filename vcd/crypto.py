@@ -1,7 +1,8 @@
 """The daemon's provider: randomness of the operating system, and the fastest library for each primitive.
 
 `mls` asks for cryptography through `Provider`; this one answers with libsodium (PyNaCl) for Ed25519 and
-X25519, which are most of what suites 1 and 3 cost, and with `mls.suite`'s own choices for the rest.
+X25519, wherever a suite uses them (they are most of what suites 1 and 3 cost), and with `mls.suite`'s own choices for
+the rest.
 Signatures that come in heaps, as when joining a group, are shared among the cores: the libraries let go of
 the interpreter lock while they work.
 
@@ -41,16 +42,12 @@ from nacl.bindings import (
 )
 from nacl.exceptions import BadSignatureError, CryptoError as SodiumError
 
-from mls.hpke import CryptoError, Hpke, X25519Hpke
-from mls.registries import CipherSuite
+from mls.dhkem import OpenSslX25519
+from mls.hpke import CryptoError
 from mls.secrets import Secret, SignaturePrivateKey
-from mls.signatures import Random, Scheme, Signed
-from mls.suite import SUITES, Suite
+from mls.signatures import OpenSslEd25519, Random, Scheme, Signed
+from mls.suite import SUITES, Suite, hpke_of
 
-_CURVE25519_SUITES = (
-    CipherSuite.X25519_AES128GCM_SHA256_ED25519,
-    CipherSuite.X25519_CHACHA20POLY1305_SHA256_ED25519,
-)
 PARALLEL_FROM = 12  # signatures; below that, waking a thread costs what it saves, with the fastest scheme
 _SHARE = 4  # signatures a thread takes at a time
 _MOST_THREADS = 4
@@ -213,7 +210,7 @@ class SystemProvider:
     """Randomness of the operating system and the fastest suites; it has no state but its threads.
 
     `threads` is how many cores `verify_many` may use, by default those this process may run on, at most four.
-    `libsodium` chooses the library of suites 1 and 3, by default libsodium if it keeps the rule.
+    `libsodium` chooses the library of Ed25519 and X25519, by default libsodium if it keeps the rule.
     """
 
     def __init__(self, *, threads: int | None = None, libsodium: bool | None = None) -> None:
@@ -234,10 +231,9 @@ class SystemProvider:
 
     def _build(self, cipher_suite: int) -> Suite:
         row = SUITES[cipher_suite]
-        hpke: Hpke | None = None
+        hpke = hpke_of(row, SodiumX25519()) if self.libsodium else hpke_of(row, OpenSslX25519())
         scheme = row.signature
-        if self.libsodium and cipher_suite in _CURVE25519_SUITES:
-            hpke = X25519Hpke(SodiumX25519(), row.aead, row.key_size)
+        if self.libsodium and isinstance(scheme, OpenSslEd25519):
             scheme = SodiumEd25519()
         if self.threads > 1:
             scheme = Parallel(scheme, self._pool, self.threads - 1)

@@ -104,6 +104,8 @@ class PathKeys:
     path_secrets: list[bytes] = field(repr=False)
     private: list[HpkePrivateKey]
     public: list[bytes]
+    last: PathSecret
+    """The one nearest the root, which a commit's followers all learn."""
     commit_secret: CommitSecret
 
 
@@ -121,7 +123,7 @@ def derive_path(suite: Suite, first: PathSecret, count: int) -> PathKeys:
         private.append(key)
         public.append(shared)
         secret = derive(secret, b"path")
-    return PathKeys(secrets, private, public, CommitSecret(secret))
+    return PathKeys(secrets, private, public, PathSecret(secrets[-1] if secrets else secret), CommitSecret(secret))
 
 
 def seal_path(
@@ -190,6 +192,7 @@ class Followed:
     """What one member learns from somebody else's path."""
 
     private: PrivateKeys
+    last: PathSecret
     commit_secret: CommitSecret
 
 
@@ -228,7 +231,7 @@ def follow_path(
         if node_above.encryption_key != shared:
             raise PeerError("VAL-12.4.2-9")
         learned[step.cell.index] = own
-    return Followed(learned, keys.commit_secret)
+    return Followed(learned, keys.last, keys.commit_secret)
 
 
 def _own_position(

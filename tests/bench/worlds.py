@@ -122,7 +122,8 @@ class World:
 
     def member(self, leaf: int) -> Group:
         suite = self.suite
-        secrets, encryption = derive_epoch(suite, self._epoch_secret)
+        started = derive_epoch(suite, self._epoch_secret)
+        secrets = started.secrets
         tag = confirmation_tag(suite, secrets.confirmation, self.context.confirmed_transcript_hash)
         interim = interim_hash(suite, self.context.confirmed_transcript_hash, tag)
         private = {2 * leaf: self._private[2 * leaf]}
@@ -136,7 +137,8 @@ class World:
             signature_key=self._signers[leaf],
             private=private,
             secrets=secrets,
-            keys=SecretTree.of(encryption, self.tree.leaf_count),
+            keys=SecretTree.of(started.encryption, self.tree.leaf_count),
+            trees=started.trees,
             proposals={},
             updates={},
             resumption=((Epoch(7), secrets.resumption),),

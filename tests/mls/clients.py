@@ -71,6 +71,9 @@ class Psks:
     def resumption(self, group_id: bytes, epoch: int) -> ResumptionPsk | None:
         return self.history.get((group_id, epoch))
 
+    def application(self, component_id: int, psk_id: bytes) -> ExternalPsk | None:
+        return self.external(u16(component_id) + psk_id)
+
 
 def environment(
     seed: object = "test",
@@ -156,16 +159,21 @@ class Client:
 
 
 def client(
-    name: str, cipher_suite: int = 1, *, capabilities: Capabilities = ANY, parameters: Parameters = DEFAULT
+    name: str, cipher_suite: int = 1, *, capabilities: Capabilities | None = None, parameters: Parameters = DEFAULT
 ) -> Client:
     """The client of that name: asked for twice, it has the same signature key."""
     return Client(
         name=name,
         cipher_suite=cipher_suite,
         signer=_signer(name, cipher_suite),
-        capabilities=capabilities,
+        capabilities=capabilities or default_in(cipher_suite),
         parameters=parameters,
     )
+
+
+def default_in(cipher_suite: int) -> Capabilities:
+    """What members of a group of that suite advertise if nobody says otherwise."""
+    return ANY if cipher_suite in ANY.cipher_suites else default_capabilities((*ANY.cipher_suites, cipher_suite))
 
 
 @lru_cache(maxsize=4096)
@@ -290,11 +298,11 @@ def party(
     seed: object = "party",
     parameters: Parameters = DEFAULT,
     extensions: Extensions = (),
-    capabilities: Capabilities = ANY,
+    capabilities: Capabilities | None = None,
     psks: PskStore | None = None,
 ) -> Party:
     """`count` members, added by the first in one commit; in a full tree everybody has committed since."""
-    made = _made(count, cipher_suite, shape, parameters, extensions, capabilities)
+    made = _made(count, cipher_suite, shape, parameters, extensions, capabilities or default_in(cipher_suite))
     return made.copy(environment(seed, psks=psks))
 
 
@@ -353,6 +361,7 @@ def snapshot(group: Group) -> dict[str, object]:
         "private": sorted((index, key.raw) for index, key in group.private.items()),
         "secrets": _raw_secrets(group),
         "nodes": sorted(group.keys.nodes.items()),
+        "trees": sorted((label, tree.points, tree.secrets) for label, tree in group.trees.items()),
         "ratchets": sorted(
             (at, ratchet.generation, ratchet.secret, sorted(ratchet.skipped.items()))
             for at, ratchet in group.keys.ratchets.items()
@@ -386,6 +395,9 @@ def secret_bytes(group: Group) -> list[bytes]:
     found.append(group.signature_key.raw)
     found.extend(key.raw for key in group.private.values())
     found.extend(secret for _, secret in group.keys.nodes.items())
+    size = group.suite.hash_size
+    for tree in group.trees.values():
+        found.extend(tree.secrets[at : at + size] for at in range(0, len(tree.secrets), size))
     for _, ratchet in group.keys.ratchets.items():  # noqa: PERF102 - a PMap has no values()
         found.append(ratchet.secret)
         for key, nonce in ratchet.skipped.values():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mls.codec import opaque, u8, u16, u32, u64, vector
+from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.credential import Credential
 from mls.epoch import conclude, leaf_place, provisional_context
 from mls.framing import (
@@ -33,11 +34,14 @@ from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extensions, LeafNode, Lifetime
 from mls.proposals import (
     Add,
+    AppDataUpdate,
     ExternalInit,
     GroupContextExtensions,
+    LeafReplacement,
     PreSharedKey,
     Proposal,
     Remove,
+    SelfRemove,
     Update,
 )
 from mls.provider import Environment
@@ -54,6 +58,7 @@ from mls.secrets import CommitSecret, InitSecret, PathSecret, SignaturePrivateKe
 from mls.state import Group, find_psk
 from mls.suite import NONCE_SIZE, Suite
 from mls.tree.hashes import path_parent_hashes
+from mls.tree.math import level
 from mls.tree.nodes import ParentNode, Value, grown, rebuilt
 from mls.tree.path import UpdatePath, UpdatePathNode, derive_path, seal_path
 from mls.tree.ratchet_tree import RatchetTree, Step
@@ -375,6 +380,14 @@ def forge_commit(
                 psks.append(psk_id)
             case GroupContextExtensions(extensions=new):
                 extensions = new
+            case SelfRemove():
+                removed.append(LeafIndex(item.sender.index))
+            case LeafReplacement(leaf=place_, leaf_node=leaf):
+                updated[place_] = leaf
+            case AppDataUpdate(component_id=component, update=data):
+                dictionary = dictionary_of(extensions)
+                dictionary = dictionary.without(component) if data is None else dictionary.with_entry(component, data)
+                extensions = with_dictionary(extensions, dictionary)
             case _:
                 pass
     tree, added = tree_after(state.tree, updated, removed, [package.leaf_node for package in packages])
@@ -405,8 +418,9 @@ def forge_commit(
         signature=signature,
     )
     found = [(psk_id, find_psk(env, [group], psk_id) or b"") for psk_id in psks]
-    init = group.secrets.init if external is None else external
-    done = conclude(state, tree, extensions, unconfirmed, init, secret, psk_secret(suite, found), ())
+    last = PathSecret(path_secrets[max(path_secrets, key=level)] if path_secrets else secret.raw)
+    init = group.mode.next_init(group, last if path is not False else None)[1] if external is None else external
+    done = conclude(state, tree, extensions, unconfirmed, init, secret, psk_secret(suite, found), group.parameters)
     content = replace(unconfirmed, confirmation_tag=tag(done.public.confirmation_tag))
     private = wire_format == WireFormat.PRIVATE_MESSAGE
     message = as_private(group, env, content) if private else as_public(group, content)

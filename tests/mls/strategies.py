@@ -48,6 +48,7 @@ from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId
 from mls.registries import (
     ContentType,
     Epoch,
+    ExtensionType,
     GroupId,
     KeyPackageRef,
     LeafIndex,
@@ -100,7 +101,7 @@ leaf_indices = st.builds(LeafIndex, u32s)
 
 # ---------------------------------------------------------------- leaves and what is in them
 
-extension = st.builds(Extension, u16s, opaques)
+extension = st.builds(Extension, u16s.filter(lambda kind: kind != ExtensionType.APP_DATA_DICTIONARY), opaques)
 extensions_: st.SearchStrategy[Extensions] = st.lists(extension, max_size=3, unique_by=lambda each: each.type).map(
     tuple
 )

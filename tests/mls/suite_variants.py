@@ -1,6 +1,7 @@
 """RFC 9420 §5.1: the suites as tests ask for them, and points that no key may be.
 
-Suites 1 and 3 exist twice, over libsodium and over OpenSSL; whatever is said of a suite is said of both.
+A suite with X25519 or Ed25519 exists twice, over libsodium and over OpenSSL; whatever is said of a suite is said of
+both.
 """
 
 from __future__ import annotations
@@ -9,18 +10,48 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import strategies as st
 
+from mls.registries import CipherSuite, HybridSuite
+from mls.signatures import MlDsa, OpenSslEd25519
 from mls.suite import SUITES, Suite
 from tests.providers import SeededProvider
 
 CURVE25519 = (1, 3)
 NIST = {2: ec.SECP256R1(), 5: ec.SECP521R1(), 7: ec.SECP384R1()}
-VARIANTS = [(number, True) for number in SUITES] + [(number, False) for number in CURVE25519]
-variants = pytest.mark.parametrize(
-    ("number", "libsodium"),
-    VARIANTS,
-    ids=[f"{number}-{'libsodium' if libsodium else 'openssl'}" for number, libsodium in VARIANTS],
-)
+WITH_LIBSODIUM = [
+    number for number, row in SUITES.items() if row.kem in {0x20, 0x647A} or isinstance(row.signature, OpenSslEd25519)
+]
+VARIANTS = [(number, True) for number in SUITES] + [(number, False) for number in WITH_LIBSODIUM]
+RFC_VARIANTS = [(number, libsodium) for number, libsodium in VARIANTS if number in set(CipherSuite)]
+DRAFT_VARIANTS = [variant for variant in VARIANTS if variant not in RFC_VARIANTS]
+
+GROUP_SUITES = (*CipherSuite, HybridSuite(0xF001), HybridSuite(0xF009))
+"""The suites that a whole group's life is tried in: all of the RFC, X-Wing, and X-Wing with ML-DSA."""
+
+
+def each_of(kinds: list[tuple[int, bool]]) -> pytest.MarkDecorator:
+    names = [f"{number:#x}-{'libsodium' if libsodium else 'openssl'}" for number, libsodium in kinds]
+    return pytest.mark.parametrize(("number", "libsodium"), kinds, ids=names)
+
+
+variants = each_of(VARIANTS)
+draft_variants = each_of(DRAFT_VARIANTS)
 any_variant = st.sampled_from(VARIANTS)
+rfc_variant = st.sampled_from(RFC_VARIANTS)
+
+
+def repeats_sealing(number: int) -> bool:
+    """Whether a seeded run seals the same: encapsulation of ML-KEM draws its own randomness."""
+    return SUITES[number].kem < 0x40
+
+
+def repeats_signing(number: int) -> bool:
+    """Whether a seeded run signs the same: ML-DSA is hedged."""
+    return not isinstance(SUITES[number].signature, MlDsa)
+
+
+REPEATING_SUITES = tuple(number for number in GROUP_SUITES if repeats_signing(number))
+"""Those in which two devices with the same keys sign the same leaf."""
+
 
 P25519 = 2**255 - 19
 SMALL_X25519 = [

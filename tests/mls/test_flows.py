@@ -53,11 +53,10 @@ from tests.mls.clients import (
     refusal,
     removed,
 )
+from tests.mls.suite_variants import GROUP_SUITES
 
-SUITES = range(1, 8)
 
-
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 @pytest.mark.parametrize("parameters", [DEFAULT, PUBLIC], ids=["private", "public"])
 def test_a_life(suite: int, parameters: Parameters) -> None:
     """Every step there is, once, in every suite."""

@@ -25,9 +25,10 @@ from tests.mls.clients import (
     snapshot,
 )
 from tests.mls.siblings import APPLICATION_ID, Notebook, Siblings, alike
+from tests.mls.suite_variants import GROUP_SUITES, REPEATING_SUITES
 
 
-@pytest.mark.parametrize("suite", range(1, 8))
+@pytest.mark.parametrize("suite", REPEATING_SUITES)
 def test_supplied_keys_of_a_key_package(suite: int) -> None:
     ours = party(2, suite)
     anna = client("anna", suite)
@@ -42,7 +43,7 @@ def test_supplied_keys_of_a_key_package(suite: int) -> None:
     alike(ours["anna"], anna.join(ours.env, sent.welcome, [again]))
 
 
-@pytest.mark.parametrize("suite", range(1, 8))
+@pytest.mark.parametrize("suite", REPEATING_SUITES)
 def test_a_supplied_first_epoch(suite: int) -> None:
     """Devices that derive the leaf key and the epoch secret found the same group, each for itself."""
     env = environment()
@@ -64,7 +65,7 @@ def test_a_supplied_first_epoch(suite: int) -> None:
 
 
 @pytest.mark.parametrize("shape", ["flat", "full"])
-@pytest.mark.parametrize("suite", range(1, 8))
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_a_supplied_path(suite: int, shape: Any) -> None:
     ours = party(5, suite, shape=shape)
     notebook = Notebook()

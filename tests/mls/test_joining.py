@@ -53,8 +53,7 @@ from tests.mls.clients import (
     refusal,
     removed,
 )
-
-SUITES = range(1, 8)
+from tests.mls.suite_variants import GROUP_SUITES
 
 
 def test_resync() -> None:
@@ -99,7 +98,7 @@ def test_resync_to_another_leaf() -> None:
     assert ours["member02"].own_leaf == 2
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_many_join_from_outside(suite: int) -> None:
     ours = party(1, suite)
     for name in ("anna", "ben", "carl"):
@@ -278,7 +277,7 @@ def test_what_external_senders_may_not() -> None:
     assert refusal(lambda: front.receive(ours.any, env, from_outside(ours, bot, remove))) == "VAL-12.1.8.1-1"
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_a_new_member_proposes_itself(suite: int) -> None:
     ours = party(2, suite)
     anna = client("anna", suite)

@@ -44,6 +44,7 @@ from tests.mls.clients import (
     Party,
     Psks,
     client,
+    default_in,
     environment,
     framed,
     insider_public,
@@ -52,8 +53,7 @@ from tests.mls.clients import (
     removed,
     with_parameters,
 )
-
-SUITES = range(1, 8)
+from tests.mls.suite_variants import GROUP_SUITES
 
 
 def test_required_capabilities() -> None:
@@ -109,7 +109,7 @@ def test_extensions_that_not_everybody_implements() -> None:
 
 def greasy(name: str, suite: int) -> tuple[Client, KeyPackageSecrets]:
     grease = bytes([len(name), 7, 200, 31])
-    capabilities = default_capabilities(grease=grease)
+    capabilities = default_capabilities(default_in(suite).cipher_suites, grease=grease)
     listed = next(kind for kind in capabilities.extensions if kind in GREASE)
     someone = client(name, suite, capabilities=capabilities)
     package = someone.package(
@@ -120,7 +120,7 @@ def greasy(name: str, suite: int) -> tuple[Client, KeyPackageSecrets]:
     return someone, package
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_grease_everywhere(suite: int) -> None:
     """§13.5: wherever it may stand, it changes nothing."""
     first, _ = greasy("first", suite)

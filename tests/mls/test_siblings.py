@@ -36,6 +36,7 @@ from tests.mls.clients import (
     with_parameters,
 )
 from tests.mls.siblings import APPLICATION_ID, Siblings, alike
+from tests.mls.suite_variants import GROUP_SUITES
 
 COMMITS: dict[str, dict[str, Any]] = {
     "empty": {},
@@ -207,7 +208,7 @@ def test_being_removed_is_not_mistaken_for_a_resync() -> None:
 
 
 @pytest.mark.parametrize("carried", [False, True], ids=["derived", "carried"])
-@pytest.mark.parametrize("suite", range(1, 8))
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_a_resync_by_the_other_device(suite: int, carried: bool) -> None:
     """The device that kept its state follows; the init secret it has from the epoch before, or from its sibling."""
     siblings = Siblings(party(4, suite, shape="full"))
@@ -261,7 +262,7 @@ def test_a_resync_that_is_not_ours() -> None:
     assert siblings.notebook.asked == [joined.group.own_leaf_node.encryption_key]
 
 
-@pytest.mark.parametrize("suite", range(1, 8))
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_a_supplied_external_init(suite: int) -> None:
     ours = party(2, suite)
     _, public = external_key_pair(ours.suite, ours.any.secrets.external)

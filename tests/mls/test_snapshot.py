@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from mls import group as front, snapshot
-from mls.errors import CallerError
+from mls.errors import CallerError, PuncturedError
 from mls.leaf_node import RequiredCapabilities
 from mls.proposals import Add, GroupContextExtensions, ReInit, Remove
 from mls.provider import Environment
@@ -18,9 +17,8 @@ from mls.registries import GroupId
 from mls.snapshot import Delta, Snapshot
 from mls.state import Ended, Group
 from tests.mls.clients import PUBLIC, client, environment
-from tests.vectors.own import snapshot_v1
-
-PINNED = Path(snapshot_v1.__file__).with_suffix(".json")
+from tests.mls.suite_variants import GROUP_SUITES
+from tests.vectors.own import snapshot as pinned
 
 
 def step(group: Group, env: Environment, choice: int) -> Group:
@@ -73,7 +71,7 @@ def test_a_delta_leads_where_the_step_led(choices: list[int]) -> None:
     same(group, snapshot.decode(env.provider, group.parameters, snapshot.encode(group)))
 
 
-@pytest.mark.parametrize("cipher_suite", range(1, 8))
+@pytest.mark.parametrize("cipher_suite", GROUP_SUITES)
 def test_a_loaded_group_goes_on(cipher_suite: int) -> None:
     env = environment("loaded")
     alice, bob = client("alice", cipher_suite), client("bob", cipher_suite)
@@ -113,15 +111,20 @@ def test_a_message_changes_a_few_hundred_bytes_however_large_the_group() -> None
     assert sizes[0] == sizes[1] < 150
 
 
-def test_the_format_of_version_1_is_pinned() -> None:
-    """The bytes that version 1 wrote are still written, and still read."""
-    pinned = json.loads(PINNED.read_text())
-    assert pinned == snapshot_v1.generate()
+def test_the_format_is_pinned() -> None:
+    """The bytes that this version wrote are still written."""
+    assert json.loads(pinned.pinned(snapshot.VERSION).read_text()) == pinned.generate()
+
+
+@pytest.mark.parametrize("version", range(snapshot.OLDEST, snapshot.VERSION + 1))
+def test_what_every_version_wrote_is_read(version: int) -> None:
     env = environment("pinned")
-    for case in pinned["cases"]:
+    for case in json.loads(pinned.pinned(version).read_text())["cases"]:
         whole = Snapshot(bytes.fromhex(case["snapshot"]))
         group = snapshot.decode(env.provider, PUBLIC, whole)
         assert group.authenticator.hex() == case["epoch_authenticator"]
+        with pytest.raises(PuncturedError):
+            front.safe_export(group, 0x8000)  # exported already, or by a version that knew of no exports
         after = snapshot.apply_delta(group, Delta(bytes.fromhex(case["delta"])))
         assert after.authenticator.hex() == case["epoch_authenticator_after"]
         event = front.receive(after, env, bytes.fromhex(case["message"]))
@@ -132,8 +135,8 @@ def test_the_format_of_version_1_is_pinned() -> None:
 def test_another_version_is_named() -> None:
     env = environment("version")
     raw = snapshot.encode(client("alice").create(env)).raw
-    with pytest.raises(CallerError, match="version 2"):
-        snapshot.decode(env.provider, PUBLIC, Snapshot(b"\x00\x02" + raw[2:]))
+    with pytest.raises(CallerError, match="version 99"):
+        snapshot.decode(env.provider, PUBLIC, Snapshot(b"\x00\x63" + raw[2:]))
 
 
 @given(data=st.data())

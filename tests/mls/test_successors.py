@@ -38,11 +38,11 @@ from tests.mls.clients import (
     Party,
     Psks,
     client,
+    default_in,
     party,
     refusal,
 )
-
-SUITES = range(1, 8)
+from tests.mls.suite_variants import GROUP_SUITES
 
 
 def others(ours: Party, founder: str, suite: int) -> list[tuple[Client, KeyPackageSecrets]]:
@@ -59,10 +59,10 @@ def end(ours: Party, reinit: ReInit, by: str = "member00") -> None:
 NEXT = ReInit(GroupId(b"next"), MLS10, 2, (Extension(ExtensionType.APPLICATION_ID, b"new"),))
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_reinit(suite: int) -> None:
     """Into any suite, founded by somebody other than who ended the old group."""
-    ours = party(3, psks=Psks())
+    ours = party(3, psks=Psks(), capabilities=default_in(suite))
     reinit = replace(NEXT, cipher_suite=suite)
     ours.propose("member02", reinit)
     sent = front.commit(ours["member00"], ours.env)
@@ -184,7 +184,7 @@ def test_founding_psks_are_for_founding() -> None:
             assert refusal(call) == "VAL-12.1.4-2"
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", GROUP_SUITES)
 def test_branch(suite: int) -> None:
     """A subgroup of some; the old group goes on."""
     ours = party(4, suite, shape="full")

@@ -17,7 +17,7 @@ from mls.provider import Environment
 from mls.secrets import HpkePrivateKey, SignaturePrivateKey
 from mls.signatures import Signed
 from mls.suite import Suite
-from tests.mls.suite_variants import provider_of, variants
+from tests.mls.suite_variants import provider_of, repeats_signing, variants
 from tests.providers import SeededProvider
 from tests.requirements import require_or_skip
 from tests.vector_files import load, vector_folder
@@ -146,7 +146,9 @@ def test_signatures(number: int, libsodium: bool) -> None:
     _, stranger = suite.scheme.generate(provider.random)
     signature = suite.sign_with_label(private, b"label", b"content")
     assert suite.verify_with_label(public, b"label", b"content", signature)
-    assert suite.sign_with_label(SignaturePrivateKey(private.raw), b"label", b"content") == signature
+    again = suite.sign_with_label(SignaturePrivateKey(private.raw), b"label", b"content")
+    assert suite.verify_with_label(public, b"label", b"content", again)
+    assert (again == signature) is repeats_signing(number)
     assert suite.scheme.public_key(SignaturePrivateKey(private.raw)) == public
     flipped = signature[:-1] + bytes([signature[-1] ^ 1])
     for arguments in (

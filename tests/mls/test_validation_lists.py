@@ -12,7 +12,7 @@ from mls import group as front
 from mls.codec import opaque
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import RequiredCapabilities, default_capabilities
-from mls.proposals import DECODERS, Add, GroupContextExtensions, PreSharedKey, Proposal, ReInit, Remove, Update
+from mls.proposals import KINDS, Add, GroupContextExtensions, Kind, PreSharedKey, Proposal, ReInit, Remove, Update
 from mls.psk import ExternalPskId
 from mls.registries import GroupId, LeafIndex, ProposalRef
 from mls.validation import Proposed
@@ -198,7 +198,7 @@ ABLE = default_capabilities(proposals=(CUSTOM,))
 
 @pytest.fixture
 def custom(monkeypatch: pytest.MonkeyPatch) -> Proposal:
-    monkeypatch.setitem(DECODERS, CUSTOM, lambda reader: Custom(opaque(reader.opaque()), type=CUSTOM))
+    monkeypatch.setitem(KINDS, CUSTOM, Kind(lambda reader: Custom(opaque(reader.opaque()), type=CUSTOM)))
     return Custom(opaque(b"do it"), type=CUSTOM)
 
 

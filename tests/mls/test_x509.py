@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, padding
 
 import mls.x509
 from mls.codec import decode_exactly
@@ -85,6 +85,12 @@ def test_the_key_of_every_suite_as_leaf_and_as_ca(number: int) -> None:
             key = ed25519.Ed25519PrivateKey.from_private_bytes(private.raw)
         case 57:
             key = ed448.Ed448PrivateKey.from_private_bytes(private.raw)
+        case 1312:
+            key = mldsa.MLDSA44PrivateKey.from_seed_bytes(private.raw)
+        case 1952:
+            key = mldsa.MLDSA65PrivateKey.from_seed_bytes(private.raw)
+        case 2592:
+            key = mldsa.MLDSA87PrivateKey.from_seed_bytes(private.raw)
         case size:
             curves: dict[int, ec.EllipticCurve] = {65: ec.SECP256R1(), 97: ec.SECP384R1(), 133: ec.SECP521R1()}
             key = ec.derive_private_key(int.from_bytes(private.raw, "big"), curves[size])

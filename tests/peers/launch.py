@@ -4,7 +4,8 @@
 toolchain or packages are not there raises UnavailableError with the reason, which a test turns into a loud
 skip; a peer that is there and does not come up raises PeerDiedError, which nothing turns into a skip.
 
-js-libp2p and go-libp2p are peers of the mesh, not of MLS: they are made ready here and started by tests/mesh.
+js-libp2p and go-libp2p are peers of the mesh, not of MLS: they are made ready here and started by tests/mesh. OpenMLS
+speaks more than the interop interface knows, and is started by tests/peers/openmls_peer.py.
 
 `python -m tests.peers.launch js rust go` installs and builds what peers in these languages need, ahead of the
 tests.
@@ -33,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 JS = HERE / "js"
 RUST = HERE / "rust"
+OPENMLS = HERE / "openmls"
 LIBP2P_JS = HERE / "libp2p_js"
 LIBP2P_GO = HERE / "libp2p_go"
 
@@ -158,16 +160,25 @@ def go_libp2p() -> list[str]:
     return [str(program)]
 
 
-def _rust() -> list[str]:
+def _cargo(folder: Path, name: str, program: str) -> list[str]:
     """`cargo build`, which does nothing when nothing has changed. Cargo.toml pins the versions; no lock is kept."""
     cargo = _tool("cargo")
-    if not (RUST / "Cargo.toml").is_file():
-        raise UnavailableError("tests/peers/rust is not there")
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or RUST / "target").absolute()
-    with _alone("rust"):
+    if not (folder / "Cargo.toml").is_file():
+        raise UnavailableError(f"{folder} is not there")
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or folder / "target").absolute()
+    with _alone(name):
         environment = {"CARGO_TARGET_DIR": str(target)}
-        _prepare([cargo, "build", "--release"], RUST, CARGO_LIMIT, environment)
-    return [str(target / "release" / "vcd-peer-mls-rs")]
+        _prepare([cargo, "build", "--release"], folder, CARGO_LIMIT, environment)
+    return [str(target / "release" / program)]
+
+
+def _rust() -> list[str]:
+    return _cargo(RUST, "rust", "vcd-peer-mls-rs")
+
+
+def openmls() -> list[str]:
+    """What runs OpenMLS."""
+    return _cargo(OPENMLS, "openmls", "vcd-peer-openmls")
 
 
 _COMMANDS: dict[str, Callable[[], list[str]]] = {"ours": _ours, "js": _js, "rust": _rust}
@@ -176,7 +187,7 @@ _COMMANDS: dict[str, Callable[[], list[str]]] = {"ours": _ours, "js": _js, "rust
 _NEEDED: dict[str, Sequence[Callable[[], list[str]]]] = {
     "ours": [_ours],
     "js": [_js, js_libp2p],
-    "rust": [_rust],
+    "rust": [_rust, openmls],
     "go": [go_libp2p],
 }
 """What is made ready for the peers of a language."""

@@ -102,9 +102,10 @@ class Life:
         return joined.message
 
 
-def generate(cipher_suite: int, seed: int) -> dict[str, Any]:
+def generate(cipher_suite: int, seed: int, *, others: int = 4, epochs: int = EPOCHS) -> dict[str, Any]:
+    """One life: the founder and `others`, whom the listener joins with one more, and what they then do."""
     life = Life(cipher_suite, seed)
-    life.commit(life.add(4))
+    life.commit(life.add(others))
     listener = life.newcomer()
     package = listener.package(life.env)
     adds = life.add(1)
@@ -126,7 +127,7 @@ def generate(cipher_suite: int, seed: int) -> dict[str, Any]:
         "initial_epoch_authenticator": life.groups[0].authenticator.hex(),
         "epochs": [],
     }
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         case["epochs"].append(_epoch(life, place))
     return case
 

@@ -1,7 +1,7 @@
-"""The pinned snapshot format: what version 1 of `mls.snapshot` writes for groups made with a fixed seed.
+"""The pinned snapshot format: what `mls.snapshot` writes for groups made with a fixed seed.
 
-`python -m tests.vectors.own.snapshot_v1` writes snapshot_v1.json. It is only ever written anew when a new version
-number is given out; the old file stays, because old snapshots must stay readable.
+`python -m tests.vectors.own.snapshot` writes snapshot_v<version>.json. A file is only ever written anew when a new
+version number is given out; the old ones stay, because old snapshots must stay readable.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from mls.proposals import Add, Remove
 from tests.mls.clients import PUBLIC, client, environment
 
 
+def pinned(version: int) -> Path:
+    return Path(__file__).with_name(f"snapshot_v{version}.json")
+
+
 def generate() -> dict[str, Any]:
     return {"version": snapshot.VERSION, "cases": [_case(suite) for suite in range(1, 8)]}
 
 
 def _case(cipher_suite: int) -> dict[str, Any]:
     """Bob's value in a group of five, then a commit by Alice, then a message of hers."""
-    env = environment(f"snapshot v1, suite {cipher_suite}")
+    env = environment(f"snapshot v{snapshot.VERSION}, suite {cipher_suite}")
     names = ("alice", "bob", "carol", "dave", "erin")
     alice, *others = (client(name, cipher_suite, parameters=PUBLIC) for name in names)
     packages = [each.package(env) for each in others]
@@ -30,7 +34,9 @@ def _case(cipher_suite: int) -> dict[str, Any]:
     alices, early = front.seal(sent.group, env, b"skipped")
     alices, late = front.seal(alices, env, b"read")
     bobs = front.receive(bobs, env, late).group  # holds a skipped key for `early`
+    bobs, exported = front.safe_export(bobs, 0x8000)
     assert early
+    assert exported
     bobs, proposal, _ = front.propose_update(bobs, env)
     alices = front.receive(alices, env, proposal).group
     removal = front.commit(alices, env, proposals=[Remove(alices.members[3][0])])
@@ -49,4 +55,4 @@ def _case(cipher_suite: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".json").write_text(json.dumps(generate(), indent=1) + "\n")
+    pinned(snapshot.VERSION).write_text(json.dumps(generate(), indent=1) + "\n")

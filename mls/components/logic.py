@@ -1,0 +1,131 @@
+"""mls-extensions §4.7 and §4.8: what an application's components do with what a commit tells them.
+
+A component is known by its number and may have a `Logic`: a pure function from its old data and the updates of a commit
+to its new data, which every member must compute alike. A logic that has none of its own takes the last update as the
+whole new data, which is also how updates of the three lists of §5 are read here, since the text leaves it open
+(docs/spec-notes.md). Refusing is an answer too: the commit is then refused by everybody.
+
+`Components` is what one client implements. It is consulted for every received commit, so it must not change while a
+group lives, except by learning more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mls.codec import decode_exactly
+from mls.components.ack import AppAck
+from mls.components.lists import ComponentsList
+from mls.components.media import MediaTypeList
+from mls.components.numbers import Numbers
+
+if TYPE_CHECKING:
+    from mls.framing import Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a proposal brings for a component, and who made it."""
+
+    data: bytes = field(repr=False)
+    sender: Sender
+    external_commit: bool
+    """Whether it stands in the commit of somebody who joins by it."""
+
+
+class Refused(Exception):
+    """A logic's answer to what it does not accept; the commit is refused."""
+
+
+class Logic(Protocol):
+    """How one component's data in the GroupContext changes. All members must answer alike; `Refused` is an answer."""
+
+    def update(self, old: bytes | None, updates: Sequence[Said]) -> bytes: ...
+    def remove(self, old: bytes, by: Said) -> None: ...
+    def ephemeral(self, said: Said) -> None: ...
+
+
+class LastWins:
+    """The last update is the new data; anything goes."""
+
+    def check(self, data: bytes) -> None:
+        """Whether this can be the component's data; PeerError if not."""
+
+    def update(self, old: bytes | None, updates: Sequence[Said]) -> bytes:  # noqa: ARG002 - whatever it was
+        data = updates[-1].data
+        self.check(data)
+        return data
+
+    def remove(self, old: bytes, by: Said) -> None:
+        """Anybody may."""
+
+    def ephemeral(self, said: Said) -> None:
+        """Heard, and nothing to do here: the application reads it from the commit's plan."""
+
+
+class _Listed(LastWins):
+    """A ComponentsList."""
+
+    def check(self, data: bytes) -> None:
+        decode_exactly(data, ComponentsList.decode)
+
+
+class _Media(LastWins):
+    """A MediaTypeList."""
+
+    def check(self, data: bytes) -> None:
+        decode_exactly(data, MediaTypeList.decode)
+
+
+class _Ack(LastWins):
+    """An AppAck (§6.1)."""
+
+    def ephemeral(self, said: Said) -> None:
+        decode_exactly(said.data, AppAck.decode)
+
+
+_ANYTHING = LastWins()
+_LISTED = _Listed()
+_MEDIA = _Media()
+_ACK = _Ack()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Components:
+    """The components that a client implements, and their numbers."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    logic: Mapping[int, Logic] = field(default_factory=dict)
+    """By component; one that is here is known."""
+    known: frozenset[int] = frozenset()
+    """Components that are known and need no logic of their own."""
+    wire_formats: frozenset[int] = frozenset()
+    """Wire formats that are understood beyond those of RFC 9420."""
+
+    def knows(self, component: int) -> bool:
+        numbers = self.numbers
+        return (
+            component in self.logic
+            or component in self.known
+            or component in (numbers.app_components, numbers.safe_aad, numbers.content_media_types, numbers.app_ack)
+        )
+
+    def of(self, component: int) -> Logic:
+        """What a known component does."""
+        numbers = self.numbers
+        found = self.logic.get(component)
+        if found is not None:
+            return found
+        own: dict[int, Logic] = {
+            numbers.app_components: _LISTED,
+            numbers.safe_aad: _LISTED,
+            numbers.content_media_types: _MEDIA,
+            numbers.app_ack: _ACK,
+        }
+        return own.get(component, _ANYTHING)
+
+
+COMPONENTS = Components()
+"""Those of mls-extensions alone."""

@@ -1,0 +1,93 @@
+"""mls-extensions §5: what a group demands of its members' leaves beyond RFC 9420's required capabilities.
+
+A GroupContext may demand components, components that use authenticated data, media types and wire formats; a leaf says
+which it supports. The text states the demand and no rule that enforces it (docs/spec-notes.md). Here it binds like
+required capabilities do: no leaf enters a group, by Add, Update, commit or external commit, that does not meet its
+demands, none can be made that a member does not meet, and who joins looks at every leaf.
+
+Leaves are looked at when they or the demands change, never for a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mls.codec import decode_exactly
+from mls.components.dictionary import dictionary_of
+from mls.components.lists import components_of, required_wire_formats, supported_wire_formats
+from mls.components.logic import Components
+from mls.components.media import MediaType, MediaTypeList, supports
+from mls.components.numbers import Numbers
+from mls.errors import PeerError
+from mls.leaf_node import Extensions, LeafNode
+from mls.registries import WireFormat
+
+_ALWAYS = frozenset(range(1, WireFormat.KEY_PACKAGE + 1))
+"""Wire formats that everybody has, RFC 9420's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a GroupContext asks of every leaf."""
+
+    components: frozenset[int]
+    safe_aad: frozenset[int]
+    media_types: tuple[MediaType, ...]
+    wire_formats: frozenset[int]
+
+
+def _media_types(data: bytes | None) -> tuple[MediaType, ...]:
+    return () if data is None else decode_exactly(data, MediaTypeList.decode).media_type_list
+
+
+def demands_of(numbers: Numbers, extensions: Extensions) -> Demands | None:
+    """The demands of a group with these extensions; None if there are none."""
+    dictionary = dictionary_of(extensions)
+    wire_formats = required_wire_formats(extensions) - _ALWAYS
+    if not dictionary.entries and not wire_formats:
+        return None
+    return Demands(
+        components=components_of(dictionary.find(numbers.app_components)),
+        safe_aad=components_of(dictionary.find(numbers.safe_aad)),
+        media_types=_media_types(dictionary.find(numbers.content_media_types)),
+        wire_formats=wire_formats,
+    )
+
+
+def check_leaves(numbers: Numbers, extensions: Extensions, leaves: Iterable[LeafNode]) -> None:
+    """Each of these leaves meets the demands of a group with these extensions."""
+    demands = demands_of(numbers, extensions)
+    if demands is None:
+        return
+    met: set[bytes] = set()
+    for leaf in leaves:
+        said = dictionary_of(leaf.extensions)
+        offers = [said.find(number) for number in (numbers.app_components, numbers.safe_aad)]
+        media = said.find(numbers.content_media_types)
+        wire_formats = supported_wire_formats(leaf.extensions)
+        # Most leaves of a group say the same; what was found good once is not compared again.
+        key = repr((offers, media, sorted(wire_formats))).encode()
+        if key in met:
+            continue
+        if not demands.components <= components_of(offers[0]):
+            raise PeerError("EXT-5-1")
+        if not demands.safe_aad <= components_of(offers[1]):
+            raise PeerError("EXT-5-2")
+        if demands.media_types and not supports(_media_types(media), demands.media_types):
+            raise PeerError("EXT-5-3")
+        if not demands.wire_formats <= wire_formats:
+            raise PeerError("EXT-5-4")
+        met.add(key)
+
+
+def check_own(components: Components, extensions: Extensions) -> None:
+    """We know what the group demands; judged by what we do, not by what our leaf says."""
+    demands = demands_of(components.numbers, extensions)
+    if demands is None:
+        return
+    for component in sorted(demands.components | demands.safe_aad):
+        if not components.knows(component):
+            raise PeerError("EXT-5-5", f"component {component}")
+    if not demands.wire_formats <= components.wire_formats:
+        raise PeerError("EXT-5-6")
