@@ -64,6 +64,7 @@ from mls.schedule import (
 from mls.secret_tree import SecretTree
 from mls.secrets import EpochSecret, ExportedSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Ended, Group, stripped
+from mls.targeted import Frame
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal
 
@@ -453,6 +454,9 @@ def peek(message: bytes) -> Envelope:
     if wire_format == WireFormat.GROUP_INFO:
         context = GroupContext.decode(reader)
         return Envelope(wire_format, context.group_id, context.epoch, None)
+    if wire_format == WireFormat.TARGETED_MESSAGE:
+        targeted = Frame.decode(reader)
+        return Envelope(wire_format, targeted.group_id, targeted.epoch, None)
     if wire_format in (WireFormat.WELCOME, WireFormat.KEY_PACKAGE):
         return Envelope(wire_format, None, None, None)
     raise PeerError("VAL-6-4", f"wire format {wire_format}")

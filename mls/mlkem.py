@@ -9,6 +9,8 @@ Encapsulation draws its 32 random bytes inside the library, which offers no othe
 could also repeat them). So what is sealed differs from run to run even under a seeded provider; everything that is
 derived, above all key pairs, repeats.
 
+A parsed public key is not remembered: parsing is a sixth of what sealing costs, and would take 6.6 KB a key to save.
+
 The draft derives a key pair from keying material under a label that names the KEM. The drafts before it
 (draft-connolly-cfrg-hpke-mlkem, draft-connolly-cfrg-xwing-kem) hashed the bare keying material, and OpenMLS still does
 under its provisional suite numbers; `labeled` chooses. Nothing else differs between them.

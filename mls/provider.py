@@ -75,7 +75,9 @@ class Environment:
         try:
             return self.provider.suite(cipher_suite)
         except KeyError:
-            raise CallerError(f"cipher suite {cipher_suite} is not supported here", "use one of 1 to 7") from None
+            raise CallerError(
+                f"cipher suite {cipher_suite} is not supported here", "use one that mls.suite.SUITES has"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

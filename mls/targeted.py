@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 from mls.codec import Reader, decode_exactly, opaque, u16, u32, u64
 from mls.components.lists import supported_wire_formats
 from mls.errors import BugError, CallerError, PeerError, WrongRecipientError
-from mls.framing import encode_message, read_wire_format
+from mls.framing import Sender, encode_message, read_wire_format
 from mls.hpke import CryptoError
 from mls.messages import check_place
 from mls.provider import Environment
-from mls.registries import MLS10, Epoch, GroupId, LeafIndex, WireFormat
+from mls.registries import MLS10, Epoch, GroupId, LeafIndex, SenderType, WireFormat
 from mls.schedule import export
 from mls.secrets import ExporterSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Group
@@ -283,4 +283,6 @@ def open_message(group: Group, message: bytes) -> TargetedMessage:
         node = tree.leaf(leaf)
         return None if node is None else node.signature_key
 
-    return Channel.of(group).open(frame, group.private[2 * group.own_leaf], signature_key)
+    found = Channel.of(group).open(frame, group.private[2 * group.own_leaf], signature_key)
+    group.mode.check_sender(Sender(SenderType.MEMBER, found.sender))
+    return found

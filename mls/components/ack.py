@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from mls.codec import Reader, u32, vector
 from mls.errors import CallerError, PeerError
@@ -124,11 +123,10 @@ def gaps(seen: AppAck) -> Ranges:
     Generations count from 0 in every epoch. A sender skips none, but siblings that share a leaf may.
     """
     holes = []
-    joined = _joined(seen.received_ranges)
-    for before, each in pairwise((None, *joined)):
-        if each is None:
-            continue
+    before: MessageRange | None = None
+    for each in _joined(seen.received_ranges):
         start = before.last_generation + 1 if before is not None and before.sender == each.sender else 0
         if start < each.first_generation:
             holes.append(MessageRange(each.sender, Generation(start), Generation(each.first_generation - 1)))
+        before = each
     return tuple(holes)

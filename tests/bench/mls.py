@@ -22,20 +22,27 @@ from mls import group as mls_group
 from mls.credential import BasicCredential
 from mls.proposals import Add
 from mls.provider import Environment
+from mls.registries import CipherSuite, HybridSuite
 from tests.bench import floors
 from tests.bench.worlds import (
-    CAPABILITIES,
     GROUP_ID,
     LIFETIME,
     PARAMETERS,
     World,
+    capabilities,
     client_key,
     environment,
     key_package,
 )
 from vcd.crypto import SystemProvider
 
-SUITE = 1
+SUITES = {
+    "vcd": CipherSuite.X25519_AES128GCM_SHA256_ED25519,
+    "vcd-xwing": HybridSuite.MLKEM768X25519_AES128GCM_SHA256_ED25519,
+    "vcd-mldsa": HybridSuite.MLKEM768X25519_CHACHA20POLY1305_SHA384_MLDSA44,
+}
+"""What is measured, by the name in its rows; the first is measured unless others are asked for."""
+
 PEERS = {"mls-rs": Path(__file__).parent.parent / "peers" / "rust" / "target" / "release" / "vcd-peer-mls-rs"}
 
 
@@ -94,13 +101,14 @@ class Bench:
         env: Environment,
         n: int,
         *,
+        suite: int,
         flat: bool,
         quick: bool,
         impl: str,
         clock: Callable[[], float],
     ) -> None:
         self.env = env
-        self.suite = env.provider.suite(SUITE)
+        self.suite = env.provider.suite(suite)
         self.n = n
         self.flat = flat
         self.rounds = 60 if quick else 200
@@ -127,11 +135,11 @@ class Bench:
         return mls_group.create(
             self.env,
             PARAMETERS,
-            SUITE,
+            self.suite.cipher_suite,
             GROUP_ID,
             credential=BasicCredential(b"founder"),
             signature_private=client_key(self.env, self.suite),
-            capabilities=CAPABILITIES,
+            capabilities=capabilities(self.suite.cipher_suite),
             lifetime=LIFETIME,
         )
 
@@ -149,7 +157,7 @@ class Bench:
 
     def joining_full(self) -> Row:
         env = self.env
-        world = World(env, self.n - 1, full=True)
+        world = World(env, self.n - 1, full=True, cipher_suite=self.suite.cipher_suite)
         package = key_package(env, self.suite, b"newcomer")
         sent = mls_group.commit(world.member(0), env, proposals=[Add(package.key_package)], force_path=True)
         welcome = sent.welcome
@@ -158,7 +166,7 @@ class Bench:
 
     def running(self) -> Iterator[Row]:
         env = self.env
-        world = World(env, self.n, full=not self.flat)
+        world = World(env, self.n, full=not self.flat, cipher_suite=self.suite.cipher_suite)
         zero, one = world.member(0), world.member(1)
         message = mls_group.commit(zero, env).message
         large = self.n > 1000
@@ -175,7 +183,7 @@ class Bench:
                 info,
                 credential=BasicCredential(b"newcomer"),
                 signature_private=signer,
-                capabilities=CAPABILITIES,
+                capabilities=capabilities(self.suite.cipher_suite),
             )
 
         entered = enter().message
@@ -203,11 +211,13 @@ class Bench:
         yield self.row("unprotect_256", unprotect)
 
 
-def measure(*, quick: bool, threads: int, impl: str, sizes: list[int], clock: Callable[[], float]) -> Iterator[Row]:
+def measure(
+    *, quick: bool, threads: int, impl: str, suite: int, sizes: list[int], clock: Callable[[], float]
+) -> Iterator[Row]:
     env = environment(SystemProvider(threads=threads))
     for n in sizes:
         for flat in (True, False):
-            bench = Bench(env, n, flat=flat, quick=quick, impl=impl, clock=clock)
+            bench = Bench(env, n, suite=suite, flat=flat, quick=quick, impl=impl, clock=clock)
             if n == sizes[0] and flat:
                 yield from bench.alone()
             if flat and n <= 1000:
@@ -245,6 +255,9 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=1, help="threads for checking signatures (default 1)")
     parser.add_argument("--sizes", type=int, nargs="*", help="members (default 2 10 100 1000, and 10000 if not quick)")
     parser.add_argument("--both", action="store_true", help="repeat on all cores, as impl vcd-2 and so on")
+    parser.add_argument(
+        "--suites", nargs="+", choices=list(SUITES), default=["vcd"], help="which to measure, by the name in the rows"
+    )
     parser.add_argument("--cpu", action="store_true", help="count this thread's CPU time: for a machine that is busy")
     args = parser.parse_args()
     clock = thread_time if args.cpu else perf_counter
@@ -265,14 +278,18 @@ def main() -> int:
                 flush=True,
             )
         wanted = target(row)
-        if row.impl == "vcd" and wanted is not None and row.ratio > wanted * 1.15:
+        if row.impl in SUITES and wanted is not None and row.ratio > wanted * 1.15:
             missed.append(row)
 
-    for row in measure(quick=args.quick, threads=args.cores, impl="vcd", sizes=sizes, clock=clock):
-        show(row)
-    if args.both:
-        for row in measure(quick=args.quick, threads=2, impl="vcd-2", sizes=sizes, clock=perf_counter):
+    for name in args.suites:
+        suite = SUITES[name]
+        for row in measure(quick=args.quick, threads=args.cores, impl=name, suite=suite, sizes=sizes, clock=clock):
             show(row)
+        if args.both:
+            for row in measure(
+                quick=args.quick, threads=2, impl=f"{name}-2", suite=suite, sizes=sizes, clock=perf_counter
+            ):
+                show(row)
     if args.peers:
         for row in peer_rows(quick=args.quick, rows=rows):
             show(row)

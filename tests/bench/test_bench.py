@@ -10,6 +10,7 @@ import pytest
 
 from mls import group as front
 from mls.parameters import Parameters
+from mls.registries import HybridSuite
 from mls.welcome import check_tree
 from tests.bench import floors, memory
 from tests.bench.mls import Row, target
@@ -53,6 +54,7 @@ def test_the_counts_are_those_that_were_agreed() -> None:
     assert counts("commit_create", flat=True)["seal"] == 999
     process = counts("commit_process")
     assert (process["open"], process["verify"], process["derive"]) == (1, 2, 10)
+    assert (process["check"], counts("join_welcome")["check"]) == (11, 1999)
     join = counts("join_welcome")
     assert (join["verify"], join["open"], join["hash"]) == (1001, 1, 4000)
     add = counts("add_n_commit", flat=True)
@@ -60,13 +62,23 @@ def test_the_counts_are_those_that_were_agreed() -> None:
     assert create["hash"] == process["hash"] == 2 * 11 + 4
 
 
+@pytest.mark.parametrize("suite", [HybridSuite(0xF001), HybridSuite(0xF009)], ids=lambda suite: suite.name)
+def test_a_world_in_another_suite(suite: HybridSuite) -> None:
+    world = World(environment(SeededProvider(b"world")), 5, full=True, cipher_suite=suite)
+    check_tree(world.env, Parameters(), world.suite, world.context, world.tree)
+    sent = front.commit(world.member(3), world.env)
+    assert front.receive(world.member(1), world.env, sent.message).group.authenticator == sent.group.authenticator
+
+
 @pytest.mark.slow
-def test_the_program_prints_a_row_a_line() -> None:
-    command = [sys.executable, "-m", "tests.bench.mls", "--json", "--quick", "--sizes", "4"]
+@pytest.mark.parametrize("suite", ["vcd", "vcd-xwing"])
+def test_the_program_prints_a_row_a_line(suite: str) -> None:
+    command = [sys.executable, "-m", "tests.bench.mls", "--json", "--quick", "--sizes", "4", "--suites", suite]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(set(row) == FIELDS for row in rows)
     assert {row["op"] for row in rows} == set(floors.COUNTS)
+    assert {row["impl"] for row in rows} == {suite}
     assert all(row["ms"] > 0 and row["ratio"] > 0 for row in rows)
 
 

@@ -11,10 +11,11 @@ some earlier time, then its tree hash goes into the parent hash of the right one
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from mls.credential import BasicCredential, TrustBasic
 from mls.key_package import KeyPackageSecrets, create_key_package
-from mls.leaf_node import Lifetime, default_capabilities, sign_leaf_node
+from mls.leaf_node import Capabilities, Lifetime, default_capabilities, sign_leaf_node
 from mls.parameters import Parameters
 from mls.provider import Environment, Provider
 from mls.public_state import PublicState
@@ -30,9 +31,15 @@ from mls.tree.ratchet_tree import RatchetTree
 
 NOW = 1_800_000_000_000
 LIFETIME = Lifetime(NOW // 1000 - 3600, NOW // 1000 + 90 * 24 * 3600)
-CAPABILITIES = default_capabilities()
 PARAMETERS = Parameters(encrypt_handshakes=False)
 GROUP_ID = GroupId(b"a group for measuring")
+
+
+@cache
+def capabilities(cipher_suite: int) -> Capabilities:
+    """What everybody in a world of that suite advertises."""
+    listed = default_capabilities().cipher_suites
+    return default_capabilities(listed if cipher_suite in listed else (*listed, cipher_suite))
 
 
 def environment(provider: Provider) -> Environment:
@@ -50,7 +57,7 @@ def key_package(env: Environment, suite: Suite, name: bytes) -> KeyPackageSecret
         suite.cipher_suite,
         credential=BasicCredential(name),
         signature_private=client_key(env, suite),
-        capabilities=CAPABILITIES,
+        capabilities=capabilities(suite.cipher_suite),
         lifetime=LIFETIME,
     )
 
@@ -113,7 +120,7 @@ class World:
             encryption_key=public,
             signature_key=suite.scheme.public_key(signer),
             credential=BasicCredential(b"member %d" % leaf),
-            capabilities=CAPABILITIES,
+            capabilities=capabilities(suite.cipher_suite),
             lifetime=None if self.full else LIFETIME,
             parent_hash=above if self.full else None,
             group_id=GROUP_ID,

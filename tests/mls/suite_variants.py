@@ -73,3 +73,29 @@ SMALL_X448 = [value.to_bytes(56, "little") for value in (0, 1, P448 - 1, P448, P
 def provider_of(number: int, libsodium: bool, seed: object = "suite") -> tuple[SeededProvider, Suite]:
     provider = SeededProvider(f"{seed} {number}", libsodium=libsodium)
     return provider, provider.suite(number)
+
+
+def bad_hybrid_keys(number: int, good: bytes) -> list[bytes]:
+    """Of the right length: FIPS 203 §7.2 wants coefficients below 3329, twelve bits each; then what no point is."""
+    kem = SUITES[number].kem
+    split = {0x51: 1568, 0x42: 1568}.get(kem, 1184)
+    q, most = (3329).to_bytes(2, "little"), (4095).to_bytes(2, "little")
+    bad = [q + good[2:], most + good[2:], b"\xff" * split + good[split:]]
+    # The last coefficient of the vector, in front of its 32-byte seed: the upper twelve bits of three bytes.
+    at = split - 32
+    bad.append(good[: at - 2] + bytes([good[at - 2] & 0xF | (3329 << 4) & 0xF0, 3329 >> 4]) + good[at:])
+    if kem == 0x647A:
+        points = [*SMALL_X25519, *(point[:31] + bytes([point[31] | 0x80]) for point in SMALL_X25519)]
+    elif kem in {0x50, 0x51}:
+        element = good[split:]
+        half = (len(element) - 1) // 2
+        points = [
+            bytes([6 + (element[-1] & 1)]) + element[1:],
+            element[:-1] + bytes([element[-1] ^ 1]),
+            b"\x04" + bytes(2 * half),
+            bytes(1 + 2 * half),
+            b"\x04" + b"\xff" * (2 * half),
+        ]
+    else:
+        points = []
+    return bad + [good[:split] + point for point in points]

@@ -5,24 +5,19 @@ The X-Wing suites are also among those that the flows, hooks and joins of the ot
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from mls import group as front, snapshot
-from mls.credential import BasicCredential, TrustBasic
-from mls.errors import MlsError, PeerError
+from mls.errors import MlsError
 from mls.group import CommitMessage
-from mls.leaf_node import default_capabilities, sign_leaf_node
+from mls.leaf_node import default_capabilities
 from mls.parameters import Parameters
 from mls.proposals import Add, ReInit, Remove
-from mls.provider import Environment
 from mls.registries import MLS10, GroupId, HybridSuite, OpenMlsSuite
 from tests.mls.clients import (
     ANY,
     DEFAULT,
     LIFETIME,
-    NOW,
     PUBLIC,
     Party,
     Psks,
@@ -33,8 +28,10 @@ from tests.mls.clients import (
     refusal,
     removed,
 )
-from tests.mls.suite_variants import repeats_sealing
-from vcd.crypto import SystemProvider
+from tests.mls.frankenstein import PathSurgery, flipped, forge_commit, forge_package
+from tests.mls.refusals import B, C, refuses, refuses_in_path, refuses_to_add, refuses_update
+from tests.mls.suite_variants import bad_hybrid_keys, repeats_sealing
+from tests.validation import breaks
 
 every_suite = pytest.mark.parametrize("suite", HybridSuite, ids=lambda suite: suite.name)
 
@@ -131,7 +128,7 @@ def test_a_snapshot_goes_on(suite: HybridSuite) -> None:
     ours = party(3, suite, shape="full")
     group = ours["member01"]
     loaded = snapshot.decode(ours.env.provider, group.parameters, snapshot.encode(group))
-    assert [key.raw for key in loaded.private.values()] == [key.raw for key in group.private.values()]
+    assert loaded.private == group.private
     assert all(key.handle is None for key in loaded.private.values())  # parsed when first used
     ours.groups["member01"] = loaded
     ours.commit("member02")  # sealed to a key that was loaded
@@ -155,7 +152,7 @@ def test_a_seed_repeats_the_state_where_it_cannot_repeat_the_bytes(suite: Hybrid
         runs.append((package, sent, bobs))
     (package, one, bobs), (again, two, _) = runs
     assert (package.key_package.init_key, package.init_private) == (again.key_package.init_key, again.init_private)
-    assert [key.raw for key in one.group.private.values()] == [key.raw for key in two.group.private.values()]
+    assert one.group.private == two.group.private
     assert one.path_secrets == two.path_secrets
     assert not repeats_sealing(suite)
     assert one.welcome != two.welcome
@@ -165,43 +162,32 @@ def test_a_seed_repeats_the_state_where_it_cannot_repeat_the_bytes(suite: Hybrid
 # ---------------------------------------------------------------- keys that arrive
 
 
-def spoiled(suite: HybridSuite, good: bytes) -> bytes:
-    """A public key whose first coefficient is not reduced (FIPS 203 §7.2)."""
-    return b"\xff\xff" + good[2:]
-
-
+@breaks("VAL-10.1-5")
 @every_suite
-@pytest.mark.parametrize("which", ["init_key", "leaf_key"])
-def test_a_key_package_with_a_key_that_nothing_can_be_sealed_to(suite: HybridSuite, which: str) -> None:
+def test_keys_that_nothing_can_be_sealed_to(suite: HybridSuite) -> None:
+    """In a KeyPackage, an Update, a commit's leaf and above it: FIPS 203 §7.2, and each group's own idea of a point."""
     env = environment("hostile")
-    provider = env.provider.suite(suite)
-    private, public = provider.generate_key_pair(env.provider.random)
-    bad = spoiled(suite, public)
-    founder = client("alice", suite).create(env)
-    package = client("mallory", suite).package(env, **{which: (private, bad)})
-    assert refusal(lambda: front.commit(founder, env, proposals=[Add(package.key_package)])).startswith("VAL-")
+    stranger = client("stranger", suite)
+    good = forge_package(stranger, env)
+    ours = party(3, suite)
+    key = good.key_package.init_key
+    for bad in (key[:-1], key + b"\0", *bad_hybrid_keys(suite, key)):
+        refuses_to_add("VAL-10.1-5", ours, forge_package(stranger, env, init_key=bad), good)
+    bad = bad_hybrid_keys(suite, key)[-1]
+    refuses_to_add("VAL-10.1-5", ours, forge_package(stranger, env, leaf_key=bad), good)
+    refuses_update("VAL-10.1-5", ours, encryption_key=bad)
+    refuses_in_path("VAL-10.1-5", ours, encryption_key=bad)
+    full = party(4, suite, shape="full")
+    surgery = PathSurgery(public=lambda keys: [bad, *keys[1:]])
+    messages = [forge_commit(full[B], full.env, full.clients[B], path=path).message for path in (surgery, True)]
+    refuses("VAL-10.1-5", full, C, *messages)
 
 
 @every_suite
-def test_an_update_with_such_a_key(suite: HybridSuite) -> None:
-    """A leaf signed by its owner: the signature holds, the key does not."""
-    env = environment("hostile update")
-    made = env.provider.suite(suite)
-    owner = client("mallory", suite)
-    _, public = made.generate_key_pair(env.provider.random)
-    for key, fine in ((public, True), (spoiled(suite, public), False), (public[:-1], False)):
-        leaf = sign_leaf_node(
-            made,
-            owner.signer,
-            encryption_key=key,
-            signature_key=made.scheme.public_key(owner.signer),
-            credential=BasicCredential(b"mallory"),
-            capabilities=default_in(suite),
-            lifetime=LIFETIME,
-        )
-        assert made.verify_with_label(leaf.signature_key, b"LeafNodeTBS", *tbs_and_signature(leaf))
-        if fine:
-            made.hpke.check_public(leaf.encryption_key)
-        else:
-            with pytest.raises(PeerError):
-                check(made, leaf)
+def test_a_signature_by_another_key_is_none(suite: HybridSuite) -> None:
+    """Lengths of ML-DSA and of the others; whoever has the wrong one is not believed."""
+    env = environment("signatures")
+    stranger = client("stranger", suite)
+    good = forge_package(stranger, env)
+    for fault in (flipped, lambda signature: signature[:-1], lambda signature: signature + b"\0", lambda _: b""):
+        refuses_to_add("VAL-10.1-3", party(2, suite), forge_package(stranger, env, signature=fault), good)

@@ -202,7 +202,7 @@ def signed_batch(suite: Suite, count: int) -> list[Signed]:
     return [(public, content, suite.sign_with_label(private, b"label", content)) for content in contents]
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("number", [1, 2, 4, 0xF009])
 @pytest.mark.parametrize("count", [0, 1, PARALLEL_FROM - 1, PARALLEL_FROM, PARALLEL_FROM + 1, 41])
 def test_verify_many_finds_the_one_that_is_bad(parallel: SystemProvider, number: int, count: int) -> None:
     suite = parallel.suite(number)

@@ -17,6 +17,7 @@ from mls.codec import Reader
 from mls.commit import Committed
 from mls.components.dictionary import dictionary_extension
 from mls.components.logic import Components
+from mls.components.numbers import ComponentId
 from mls.framing import encode_message, read_wire_format
 from mls.group import ApplicationMessage, CommitMessage, Event, ProposalMessage
 from mls.key_package import KeyPackage, KeyPackageSecrets
@@ -26,6 +27,7 @@ from mls.proposals import (
     Add,
     AppDataUpdate,
     AppEphemeral,
+    GroupContextExtensions,
     PreSharedKey,
     Proposal,
     Remove,
@@ -46,11 +48,15 @@ from tests.mls.clients import Client, Psks, client, environment
 from tests.peers import openmls_peer as peer
 from tests.peers.openmls_peer import Member, OpenMls, Received
 
-DRAFT_EXTENSIONS = (ExtensionType.APP_DATA_DICTIONARY,)
+DRAFT_EXTENSIONS = (
+    ExtensionType.APP_DATA_DICTIONARY,
+    ExtensionType.SUPPORTED_WIRE_FORMATS,
+    ExtensionType.REQUIRED_WIRE_FORMATS,
+)
 DRAFT_PROPOSALS = (ProposalType.APP_DATA_UPDATE, ProposalType.APP_EPHEMERAL, ProposalType.SELF_REMOVE)
 
-COMPONENT = 0x8001
-OTHER = 0x8002
+COMPONENT = ComponentId(0x8001)
+OTHER = ComponentId(0x8002)
 PARAMETERS = Parameters(components=Components(known=frozenset({COMPONENT, OTHER})))
 PUBLIC = replace(PARAMETERS, encrypt_handshakes=False)
 
@@ -103,9 +109,12 @@ def told(proposal: Proposal) -> peer.Proposal:
             return peer.psk("application", component=component, id=name, nonce=nonce)
         case PreSharedKey(psk=ResumptionPskId(group_id=group_id, epoch=epoch, nonce=nonce)):
             return peer.psk("resumption", of=group_id, epoch=epoch, nonce=nonce)
+        case GroupContextExtensions(extensions=extensions):
+            return {"type": "context", "extensions": _told(extensions)}
         case SelfRemove():
             return {"type": "self_remove"}
-    raise AssertionError(proposal)
+        case _:
+            raise AssertionError(proposal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +128,25 @@ class Founding:
     """The group's dictionary."""
     leaf_components: Mapping[int, bytes] | None = None
     """That of every leaf."""
+    more_in_leaves: Extensions = ()
     extensions: Extensions = ()
 
     @property
     def parameters(self) -> Parameters:
         return PUBLIC if self.public else PARAMETERS
 
-    def extensions_told(self) -> peer.Entries:
-        return [(each.type, each.data) for each in self.extensions]
-
     @property
     def leaf_extensions(self) -> Extensions:
-        return () if self.leaf_components is None else (dictionary_extension(self.leaf_components),)
+        own = () if self.leaf_components is None else (dictionary_extension(self.leaf_components),)
+        return (*own, *self.more_in_leaves)
+
+
+def _entries(components: Mapping[int, bytes] | None) -> peer.Entries | None:
+    return None if components is None else sorted(components.items())
+
+
+def _told(extensions: Extensions) -> peer.Entries:
+    return [(each.type, each.data) for each in extensions]
 
 
 class Company:
@@ -151,8 +167,7 @@ class Company:
         company = cls(openmls, made, psks=psks)
         if made.founder == THEIRS:
             member = company.their_client(made.founder)
-            components = None if made.components is None else sorted(made.components.items())
-            member.create(components=components, extensions=made.extensions_told(), public=made.public)
+            member.create(components=_entries(made.components), extensions=_told(made.extensions), public=made.public)
             company.theirs[made.founder] = member
         else:
             own = () if made.components is None else (dictionary_extension(made.components),)
@@ -179,9 +194,13 @@ class Company:
         return company
 
     def their_client(self, name: str) -> Member:
-        said = self.made.leaf_components
         return self.openmls.member(
-            name, self.made.suite, leaf_components=None if said is None else sorted(said.items())
+            name,
+            self.made.suite,
+            extension_types=DRAFT_EXTENSIONS,
+            proposal_types=DRAFT_PROPOSALS,
+            leaf_components=_entries(self.made.leaf_components),
+            leaf_extensions=_told(self.made.more_in_leaves),
         )
 
     def our_package(self, name: str) -> KeyPackageSecrets:
@@ -307,9 +326,7 @@ class Company:
             self.theirs[name] = member
         else:
             who = our_client(name, self.made.suite, parameters=self.made.parameters)
-            joined = who.join_externally(
-                self.env, info, leaf_extensions=self.made.leaf_extensions, **options
-            )
+            joined = who.join_externally(self.env, info, leaf_extensions=self.made.leaf_extensions, **options)
             heard = self.deliver(joined.message, by=None)
             self.ours[name] = joined.group
         self.agree()

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mls.registries import ExtensionType, ProposalType
 from tests.peers import launch
 
 CALL_LIMIT = 30
@@ -194,12 +193,8 @@ class OpenMls:
 class Leaf:
     """What a client's leaves say of it, beyond the cipher suites."""
 
-    extension_types: tuple[int, ...] = (ExtensionType.APP_DATA_DICTIONARY,)
-    proposal_types: tuple[int, ...] = (
-        ProposalType.APP_DATA_UPDATE,
-        ProposalType.APP_EPHEMERAL,
-        ProposalType.SELF_REMOVE,
-    )
+    extension_types: tuple[int, ...] = ()
+    proposal_types: tuple[int, ...] = ()
     leaf_components: Entries | None = None
     leaf_extensions: Entries = ()
 

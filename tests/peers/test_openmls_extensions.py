@@ -9,19 +9,20 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
+from mls import group as front
+from mls.codec import Reader, decode_exactly
 from mls.components.aad import decode_items, encode_items
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.lists import ComponentsList
 from mls.components.numbers import APP_COMPONENTS, SAFE_AAD
-from mls.codec import Reader, decode_exactly
 from mls.errors import PeerError, PuncturedError
 from mls.group import ApplicationMessage
-from mls.proposals import Add, AppDataUpdate, AppEphemeral, SelfRemove
+from mls.leaf_node import RequiredCapabilities
+from mls.proposals import Add, AppDataUpdate, AppEphemeral, GroupContextExtensions, SelfRemove
+from mls.registries import ExtensionType, ProposalType
 from mls.schedule import EXPORTER_TREE
-from mls import group as front
 from tests.mls.clients import Psks
 from tests.peers import launch
 from tests.peers.openmls_company import BOTH, COMPONENT, OTHER, OURS, THEIRS, Company, key_package_of
@@ -208,9 +209,7 @@ def test_a_key_package_has_a_dictionary_too(openmls: OpenMls, founder: str) -> N
 @founders
 @framings
 @pytest.mark.parametrize("components", [None, {OTHER: b"stays"}], ids=["first", "beside another"])
-def test_app_data_update(
-    openmls: OpenMls, founder: str, public: bool, components: dict[int, bytes] | None
-) -> None:
+def test_app_data_update(openmls: OpenMls, founder: str, public: bool, components: dict[int, bytes] | None) -> None:
     company = Company.of_both(openmls, founder, public=public, components=components)
     for name in BOTH:
         company.commit(name, AppDataUpdate(COMPONENT, b"by value, of " + name.encode()))
@@ -228,12 +227,32 @@ def test_app_data_update(
 
 
 @founders
-@makers
-def test_app_data_update_by_external_commit(openmls: OpenMls, founder: str, by: str) -> None:
-    if by == OURS:
-        pytest.skip("ours joins without AppDataUpdate")
+def test_app_data_update_by_external_commit(openmls: OpenMls, founder: str) -> None:
     company = Company.of_both(openmls, founder, components={COMPONENT: b"before"})
     company.join_externally("otto", OURS, updates=[{"component": COMPONENT, "data": b"after"}])
+    assert data_of(company).find(COMPONENT) == b"after"
+
+
+@founders
+def test_app_data_update_beside_other_extensions(openmls: OpenMls, founder: str) -> None:
+    """The dictionary goes to the end of the extensions, and stays where it is when it is updated or emptied."""
+    demand = RequiredCapabilities(proposals=(ProposalType.APP_DATA_UPDATE,)).extension()
+    company = Company.of_both(openmls, founder, extensions=(demand,))
+    for update in (b"first", b"second", None):
+        company.commit(THEIRS, AppDataUpdate(COMPONENT, update))
+    company.commit(OURS, AppDataUpdate(OTHER, b"again"))
+    kinds = [each.type for each in company.ours[OURS].public.context.extensions]
+    assert kinds == [ExtensionType.REQUIRED_CAPABILITIES, ExtensionType.APP_DATA_DICTIONARY]
+
+
+@founders
+@makers
+def test_new_extensions_and_app_data_update(openmls: OpenMls, founder: str, by: str) -> None:
+    """In one commit; which is first applied, and to what, is in test_openmls_differences.py."""
+    company = Company.of_both(openmls, founder, components={COMPONENT: b"before"})
+    before = company.ours[OURS].public.context.extensions
+    demand = RequiredCapabilities((ExtensionType.APP_DATA_DICTIONARY,), (ProposalType.SELF_REMOVE,)).extension()
+    company.commit(by, GroupContextExtensions((demand, *before)), AppDataUpdate(COMPONENT, b"after"))
     assert data_of(company).find(COMPONENT) == b"after"
 
 
@@ -310,8 +329,8 @@ def test_safe_aad(openmls: OpenMls, founder: str) -> None:
         components=FRAMED,
         leaf_components={SAFE_AAD: SUPPORTED},
     )
-    items = {COMPONENT: b"one", OTHER: b""}
-    for said in (items, {}):
+    items: dict[int, bytes] = {COMPONENT: b"one", OTHER: b""}
+    for said in (items, dict[int, bytes]()):
         framed = encode_items(said)
         ours, message = front.seal(company.ours[OURS], company.env, b"data", authenticated_data=framed)
         company.ours[OURS] = ours
@@ -325,13 +344,3 @@ def test_safe_aad(openmls: OpenMls, founder: str) -> None:
         assert event.authenticated_data == framed
         company.commit(OURS, force_path=True, authenticated_data=framed)
         company.commit(THEIRS, force_path=True, safe_aad=sorted(said.items()))
-
-
-@founders
-def test_data_after_safe_aad(openmls: OpenMls, founder: str) -> None:
-    """OpenMLS lets an application's own data follow SafeAAD; the draft knows none, and ours refuses it."""
-    company = Company.of_both(openmls, founder, components=FRAMED, leaf_components={SAFE_AAD: SUPPORTED})
-    message = company.theirs[THEIRS].send(b"data", safe_aad=[(COMPONENT, b"one")], authenticated_data=b"tail")
-    with pytest.raises(PeerError) as refused:
-        company.deliver(message, by=THEIRS)
-    assert refused.value.check == "EXT-4.9-2"

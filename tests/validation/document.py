@@ -15,9 +15,11 @@ _INTRODUCTION = """\
 
 <!-- Written by `python -m tests.validation --write`; do not edit. -->
 
-Every rule that bytes from outside can break has a number, after the section of RFC 9420 that states it. A message
-that breaks one is refused with `PeerError`, whose `check` is that number, and nothing has changed then. The numbers
-are in `mls/checks.py`; they are never reused, so there are gaps.
+Every rule that bytes from outside can break has a number, after the document and section that state it: VAL is
+RFC 9420, EXT mls-extensions, VC virtual clients, TM targeted messages, DMLS and DIMLS what they say
+([spec-notes.md](spec-notes.md) has the editions). A message that breaks one is refused with `PeerError`, whose `check`
+is that number, and nothing has changed then. The numbers are in `mls/checks.py`; they are never reused, so there are
+gaps.
 
 A test marked `@breaks("VAL-...")` presents bytes that break that rule and, as far as it can be had, nothing else:
 the same bytes without the fault are accepted by the same value afterwards. `tests/mls/frankenstein.py` makes them.
@@ -47,7 +49,7 @@ def _code(places: list[str]) -> str:
 
 
 def _rules_table() -> list[str]:
-    lines = ["| id | RFC 9420 | the message is refused because | code | tests |", "|---|---|---|---|---|"]
+    lines = ["| id | section | the message is refused because | code | tests |", "|---|---|---|---|---|"]
     for rule, check in CHECKS.items():
         places = [site.place for site in sites() if site.rule == rule]
         marked: dict[str, list[str]] = {}

@@ -131,12 +131,18 @@ pub fn app_data_update(fields: &Fields) -> Outcome<AppDataUpdateProposal> {
     })
 }
 
-/// `client`, `group`, `with_tree` -> `message`.
+/// `client`, `group`, `with_tree`, `components`, `extensions` -> `message`.
 pub fn group_info(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let seat = desk.seat(fields)?;
+    let more = settings::listed(fields, "components", "extensions")?;
     let info = seat
         .group
-        .export_group_info(seat.provider.crypto(), seat.signer, fields.flag("with_tree")?)
+        .export_group_info_with_additional_extensions(
+            seat.provider.crypto(),
+            seat.signer,
+            fields.flag("with_tree")?,
+            more,
+        )
         .map_err(refused)?;
     Ok(json!({ "message": written(&info)? }))
 }

@@ -42,11 +42,7 @@ pub fn dictionary(entries: Entries) -> AppDataDictionary {
 }
 
 /// The extensions that a field lists as pairs of type and data, after a dictionary of the entries in another.
-pub fn extensions<T>(fields: &Fields, components: &str, others: &str) -> Outcome<Extensions<T>>
-where
-    T: ExtensionValidator,
-    InvalidExtensionError: From<T::Error>,
-{
+pub fn listed(fields: &Fields, components: &str, others: &str) -> Outcome<Vec<Extension>> {
     let mut found = Vec::new();
     if let Some(entries) = fields.entries_if_any(components)? {
         found.push(Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary(entries))));
@@ -54,7 +50,16 @@ where
     for (kind, data) in fields.entries(others)? {
         found.push(extension(kind, &data)?);
     }
-    Extensions::from_vec(found).map_err(refused)
+    Ok(found)
+}
+
+/// The same, where OpenMLS has a type for what they are the extensions of.
+pub fn extensions<T>(fields: &Fields, components: &str, others: &str) -> Outcome<Extensions<T>>
+where
+    T: ExtensionValidator,
+    InvalidExtensionError: From<T::Error>,
+{
+    Extensions::from_vec(listed(fields, components, others)?).map_err(refused)
 }
 
 fn extension(kind: u16, data: &[u8]) -> Outcome<Extension> {
