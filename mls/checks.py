@@ -180,6 +180,8 @@ CHECKS: dict[str, Check] = _table(
         "EXT-5-5": "this client does not know a component that the group demands",
         "EXT-5-6": "this client does not read a wire format that the group demands",
         "EXT-5-7": "the list would make another kind of group of this one",
+        "EXT-5-8": "the group is marked as of two kinds",
+        "EXT-5-9": "the group is of a kind that this client takes no part in",
         "EXT-6.1-1": "a range of acknowledged messages ends before it begins",
         "EXT-6.2-1": "the list of media types is empty",
         "EXT-6.2-2": "a media type has not the form of a registered one",
@@ -203,6 +205,10 @@ CHECKS: dict[str, Check] = _table(
         "TM-6.3-1": "the targeted message's sender data does not decrypt",
         "TM-7-1": "the targeted message's sender is a blank leaf",
         # DMLS (DMLS)
+        "DMLS-3-1": "the epoch identifier has not the size of a hash",
+        "DMLS-3-2": "a KeyPackage comes with an epoch identifier, or something else without",
+        "DMLS-4-1": "the group's marker is of another version",
+        "DMLS-4-2": "the group does not demand that its members know its marker",
         # DiMLS (DIMLS)
         "DIMLS-4.1.2-1": "a leaf is replaced in a group that has no place to take it from",
         "DIMLS-4.1.2-2": "the leaf to replace is blank or the sender's own",

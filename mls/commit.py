@@ -37,6 +37,7 @@ from mls.tree.path import (
 from mls.tree.ratchet_tree import RatchetTree, Step
 from mls.validation import (
     SUPPORTED_EXTENSIONS,
+    Plan,
     Proposed,
     check_own_support,
     check_path_leaf,
@@ -218,20 +219,22 @@ def _eagerness(item: Proposed) -> int:
     return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
 
 
+def _planned(env: Environment, group: Group, items: Sequence[Proposed], founding: int | None) -> Plan:
+    """What a list of ours does, if we can take part in what comes of it."""
+    committer = Sender(SenderType.MEMBER, group.own_leaf)
+    outcome = plan(env, group.public, group.parameters, committer, items, sending=True, founding=founding)
+    if outcome.extensions is not group.public.context.extensions:
+        check_own_support(group.parameters, outcome.extensions)
+    return outcome
+
+
 def _fitting(env: Environment, group: Group, kept: Sequence[Proposed], pending: Sequence[Proposed]) -> list[Proposed]:
     """Those of the waiting proposals that make a valid list with `kept`: each is right alone, maybe not beside others.
 
     Found by halves, so one that does not fit costs a few looks, not one for every other.
     """
     try:
-        plan(
-            env,
-            group.public,
-            group.parameters,
-            Sender(SenderType.MEMBER, group.own_leaf),
-            [*kept, *pending],
-            sending=True,
-        )
+        _planned(env, group, [*kept, *pending], None)
     except PeerError:
         if len(pending) <= 1:
             return []
@@ -269,17 +272,16 @@ def create_commit(
         except KeyError:
             raise CallerError("no such pending proposal", "list references from the group's proposals") from None
     items = [*(Proposed(proposal, committer) for proposal in proposals), *chosen]
+    usage = None if founding is None else founding[0]
     try:
-        outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
+        outcome = _planned(env, group, items, usage)
     except PeerError:
         if references is not None or not chosen:
             raise
         given = items[: len(proposals)]
         chosen = _fitting(env, group, given, sorted(chosen, key=_eagerness))
         items = [*given, *chosen]
-        outcome = plan(env, state, group.parameters, committer, items, sending=True, founding=founding and founding[0])
-    if outcome.extensions is not state.context.extensions:
-        check_own_support(group.parameters, outcome.extensions)
+        outcome = _planned(env, group, items, usage)
     histories = [group] if founding is None else [group, founding[1]]
     psk = gather_psks(env, histories, suite, outcome.psks)
     signer = group.signature_key

@@ -76,7 +76,10 @@ class MissingPskError(StaleError):
 
 
 class LimitError(StaleError):
-    """A proposal was not kept because too many wait already; if a commit turns out to need it, ask for it again."""
+    """Too much of this was taken in already: proposals that wait, or commits on one epoch.
+
+    Nothing was kept. A proposal can be asked for again if a commit turns out to need it.
+    """
 
 
 class GroupEndedError(StaleError):

@@ -13,7 +13,7 @@ from mls.codec import Reader, opaque
 from mls.commit import make_path
 from mls.credential import Credential
 from mls.epoch import conclude, gather_psks, leaf_place
-from mls.errors import CallerError, PeerError
+from mls.errors import CallerError, PeerError, WrongGroupError
 from mls.framing import (
     AuthenticatedContent,
     Commit,
@@ -27,9 +27,18 @@ from mls.framing import (
 )
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extension, Extensions, find_extension
-from mls.messages import framed_aad
+from mls.messages import check_epoch, framed_aad
 from mls.parameters import Parameters
-from mls.proposals import Add, ExternalInit, PreSharedKey, Proposal, Remove, SelfRemove
+from mls.proposals import (
+    Add,
+    AppDataUpdate,
+    AppEphemeral,
+    ExternalInit,
+    PreSharedKey,
+    Proposal,
+    Remove,
+    SelfRemove,
+)
 from mls.provider import Environment, LeafExtensions, PathSupply
 from mls.psk import PreSharedKeyId
 from mls.public_state import PublicState, parse_external_pub
@@ -101,6 +110,7 @@ def join_externally(
     remove: LeafIndex | None = None,
     psks: Sequence[PreSharedKeyId] = (),
     self_removes: Sequence[bytes] = (),
+    app_data: Sequence[AppDataUpdate | AppEphemeral] = (),
     authenticated_data: bytes = b"",
     supply: PathSupply | None = None,
     external_init: tuple[bytes, InitSecret] | None = None,
@@ -109,7 +119,8 @@ def join_externally(
     """Join by a commit of our own making. `remove` is the leaf of an old self to replace.
 
     `self_removes` are the messages by which members asked to leave in this epoch, all that can be had
-    (mls-extensions §6.3); that a member sent them shows by its signature alone.
+    (mls-extensions §6.3); that a member sent them shows by its signature alone. One that does not hold is refused, and
+    the next try is without it. Of several by one member the first is taken, and none by the old self.
     """
     info = decode_group_info(group_info)
     state = public_state(env, info, tree, parameters)
@@ -124,9 +135,16 @@ def join_externally(
     if remove is not None:
         proposals.append(Remove(remove))
     proposals.extend(PreSharedKey(psk) for psk in psks)
-    leaving = [_self_remove(state, message) for message in self_removes]
-    items = [*[Proposed(proposal, committer) for proposal in proposals], *leaving]
+    proposals.extend(app_data)
+    leaving: dict[int, Proposed] = {}
+    for message in self_removes:
+        wish = _self_remove(state, message)
+        if wish.sender.index != remove:
+            leaving.setdefault(wish.sender.index, wish)
+    items = [*[Proposed(proposal, committer) for proposal in proposals], *leaving.values()]
     outcome = plan(env, state, parameters, committer, items, sending=True)
+    if outcome.extensions is not info.context.extensions:
+        check_own_support(parameters, outcome.extensions)
     psk = gather_psks(env, [], suite, outcome.psks)
     grown, place = leaf_place(outcome.tree)
     made = make_path(
@@ -152,7 +170,7 @@ def join_externally(
         committer,
         framed_aad(state, parameters, authenticated_data),
         ContentType.COMMIT,
-        Commit((*proposals, *[ProposalRef(item.reference) for item in leaving if item.reference]), made.path),
+        Commit((*proposals, *[ProposalRef(item.reference) for item in leaving.values() if item.reference]), made.path),
     )
     signature = sign(suite, signature_private, WireFormat.PUBLIC_MESSAGE, content, state.context.encoded)
     unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
@@ -195,10 +213,11 @@ def _self_remove(state: PublicState, message: bytes) -> Proposed:
     public = PublicMessage.decode(reader)
     reader.finish()
     content = public.authenticated.content
+    if content.group_id != state.group_id:
+        raise WrongGroupError("the message is for another group")
+    check_epoch(state.epoch, content.epoch)
     if not isinstance(content.body, SelfRemove) or content.sender.type != SenderType.MEMBER:
-        raise CallerError("not the proposal of a member to leave", "give SelfRemoves only")
-    if (content.group_id, content.epoch) != (state.group_id, state.epoch):
-        raise CallerError("a SelfRemove of another epoch", "give those of the GroupInfo's epoch")
+        raise PeerError("VAL-12.4.3.2-2")
     leaf = state.tree.leaf(content.sender.index)
     if leaf is None:
         raise PeerError("VAL-6-5", f"leaf {content.sender.index}")
@@ -215,7 +234,11 @@ def propose_self(
     *,
     authenticated_data: bytes = b"",
 ) -> bytes:
-    """§12.1.8: ask to be added, signed with the KeyPackage's own key."""
+    """§12.1.8: ask to be added, signed with the KeyPackage's own key.
+
+    Where the group divides authenticated data among components, `authenticated_data` must be a SafeAAD
+    (`mls.components.aad.encode_items`, of nothing if there is nothing to say); so also for an external sender.
+    """
     suite = env.suite(package.key_package.cipher_suite)
     sender = Sender(SenderType.NEW_MEMBER_PROPOSAL)
     return _outside(

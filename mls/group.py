@@ -38,7 +38,7 @@ from mls.framing import (
 from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
 from mls.messages import Sealing, frame, open_message, send
 from mls.parameters import Parameters
-from mls.proposals import PreSharedKey, Proposal, Update, kind_of
+from mls.proposals import PreSharedKey, Proposal, SelfRemove, Update, kind_of
 from mls.provider import Environment, LeafExtensions, OwnLeaf, PendingUpdate, ReuseGuard
 from mls.psk import ApplicationPskId, ExternalPskId, ResumptionPskId
 from mls.public_state import PublicState
@@ -66,7 +66,14 @@ from mls.secrets import EpochSecret, ExportedSecret, HpkePrivateKey, SignaturePr
 from mls.state import Ended, Group, stripped
 from mls.targeted import Frame
 from mls.tree.ratchet_tree import RatchetTree
-from mls.validation import Plan, Proposed, check_group_extensions, check_profiles, check_proposal
+from mls.validation import (
+    Plan,
+    Proposed,
+    check_group_extensions,
+    check_profiles,
+    check_proposal,
+    supported_by_all,
+)
 
 __all__ = [
     "ApplicationMessage",
@@ -279,8 +286,17 @@ def propose(
     sender = Sender(SenderType.MEMBER, group.own_leaf)
     item = Proposed(proposal, sender)
     check_proposal(env, group.public, group.parameters, item, sending=True)
+    public = kind_of(proposal).public
     if encrypt is None:
-        encrypt = group.parameters.encrypt_handshakes and not kind_of(proposal).public
+        encrypt = group.parameters.encrypt_handshakes and not public
+    elif encrypt and public:
+        raise CallerError("those outside must be able to read this proposal", "leave `encrypt` out")
+    if not supported_by_all(group.public.tree, frozenset({proposal.type})):
+        raise CallerError("a member does not support this type of proposal", "see the capabilities of the members")
+    if isinstance(proposal, SelfRemove) and any(
+        other.sender == sender and isinstance(other.proposal, SelfRemove) for other in group.proposals.values()
+    ):
+        raise CallerError("we have asked to leave already", "once in an epoch is enough (mls-extensions §6.3)")
     authenticated = frame(group, ContentType.PROPOSAL, proposal, authenticated_data, encrypt=encrypt)
     after, message = send(group, env, authenticated, reuse_guard=reuse_guard)
     reference = authenticated.proposal_ref(group.suite)
@@ -481,6 +497,8 @@ def group_info(
 
 def export_secret(group: Group, label: bytes, context: bytes, length: int) -> bytes:
     """MLS-Exporter (§8.5)."""
+    if isinstance(group.ended, Ended):
+        group.require_active()
     if not 0 <= length <= 255 * group.suite.hash_size:
         raise CallerError("the exporter gives at most 255 hashes", "ask for less")
     return export(group.suite, group.secrets.exporter, label, context, length)
@@ -500,6 +518,8 @@ def safe_export(group: Group, component: int) -> tuple[Group, ExportedSecret]:
 
 def application_psk(group: Group, env: Environment, component: int, psk_id: bytes) -> PreSharedKey:
     """A proposal to mix in a key of one component (mls-extensions §4.5)."""
+    if not 0 <= component < 1 << EXPORTER_BITS:
+        raise CallerError(f"{component} is no component", "components have 16-bit numbers")
     nonce = env.provider.random(group.suite.hash_size)
     return PreSharedKey(ApplicationPskId(ComponentId(component), psk_id, nonce))
 

@@ -69,10 +69,14 @@ def check_place(group: Group, group_id: GroupId, epoch: Epoch) -> None:
     """Whether a message that says so is for this group and epoch."""
     if group_id != group.group_id:
         raise WrongGroupError("the message is for another group")
-    if epoch < group.epoch:
-        raise PastEpochError(f"epoch {epoch} is over; this is {group.epoch}")
-    if epoch > group.epoch:
-        raise FutureEpochError(f"epoch {epoch} is still to come; this is {group.epoch}")
+    check_epoch(group.epoch, epoch)
+
+
+def check_epoch(ours: Epoch, epoch: Epoch) -> None:
+    if epoch < ours:
+        raise PastEpochError(f"epoch {epoch} is over; this is {ours}")
+    if epoch > ours:
+        raise FutureEpochError(f"epoch {epoch} is still to come; this is {ours}")
 
 
 def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
@@ -115,7 +119,7 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
     parameters = group.parameters
     kind = APPLICATION if message.content_type == ContentType.APPLICATION else HANDSHAKE
     keep = parameters.own_keys if sender.leaf_index == group.own_leaf else 0
-    if kind == HANDSHAKE and parameters.keep_handshake_keys:
+    if kind == HANDSHAKE and (parameters.keep_handshake_keys or group.mode.keeps_handshake_keys):
         keep = parameters.max_forward
     keys, message_key = group.keys.key_at(
         suite,

@@ -49,7 +49,7 @@ class DecapsulationKey(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class ParameterSet:
     """A parameter set of FIPS 203 §8."""
 
     private: Callable[[bytes], DecapsulationKey]
@@ -66,13 +66,13 @@ class Parameters:
 
 
 SEED_SIZE = 64
-ML_KEM_768 = Parameters(
+ML_KEM_768 = ParameterSet(
     private=MLKEM768PrivateKey.from_seed_bytes,
     public=MLKEM768PublicKey.from_public_bytes,
     public_size=1184,
     ciphertext_size=1088,
 )
-ML_KEM_1024 = Parameters(
+ML_KEM_1024 = ParameterSet(
     private=MLKEM1024PrivateKey.from_seed_bytes,
     public=MLKEM1024PublicKey.from_public_bytes,
     public_size=1568,
@@ -92,7 +92,7 @@ def seed_domain(kem_id: int, length: int, *, labeled: bool) -> bytes:
 class MlKem:
     """ML-KEM alone."""
 
-    def __init__(self, kem_id: int, parameters: Parameters, *, labeled: bool = True) -> None:
+    def __init__(self, kem_id: int, parameters: ParameterSet, *, labeled: bool = True) -> None:
         self.kem_id = kem_id
         self._parameters = parameters
         self._domain = seed_domain(kem_id, SEED_SIZE, labeled=labeled)

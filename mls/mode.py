@@ -34,6 +34,11 @@ class Mode:
         return False
 
     @property
+    def keeps_handshake_keys(self) -> bool:
+        """Whether used handshake keys stay, whatever the client's `Parameters.keep_handshake_keys` says."""
+        return False
+
+    @property
     def replaces_leaves(self) -> bool:
         """Whether a commit may put another member's newer leaf in place of its older one."""
         return False

@@ -11,6 +11,7 @@ from enum import Enum
 
 from mls.components.dictionary import Dictionary
 from mls.components.logic import COMPONENTS, Components
+from mls.errors import PeerError
 from mls.mode import PLAIN, Mode
 from mls.schedule import Recipe
 from mls.suite import Suite
@@ -83,9 +84,14 @@ class Parameters:
 
     def mode(self, dictionary: Dictionary) -> Mode:
         """The kind of a group whose context has this application data."""
-        for mode in self.modes:
-            if mode.governs(dictionary):
-                return mode
+        found = [mode for mode in self.modes if mode.governs(dictionary)]
+        if len(found) > 1:
+            raise PeerError("EXT-5-8")
+        if found:
+            return found[0]
+        numbers = self.components.numbers
+        if dictionary.entries and any(dictionary.find(marker) is not None for marker in (numbers.dmls, numbers.dimls)):
+            raise PeerError("EXT-5-9")
         return PLAIN
 
     def recipe(self, suite: Suite, dictionary: Dictionary) -> Recipe:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mls.codec import Reader, opaque, u16, u64
 from mls.components.dictionary import Dictionary, dictionary_of
-from mls.errors import PeerError
+from mls.errors import GroupEndedError, PeerError
 from mls.hpke import CryptoError
 from mls.leaf_node import Extensions, decode_extensions, encode_extensions
 from mls.puncture import Puncturable
@@ -230,11 +230,15 @@ def advance(
 
 def export(suite: Suite, exporter: ExporterSecret, label: bytes, context: bytes, length: int) -> bytes:
     """MLS-Exporter (§8.5)."""
+    if not exporter.raw:
+        raise GroupEndedError("this epoch was left, and its exporter secret deleted")
     derived = suite.derive_secret(exporter.raw, label)
     return suite.expand_with_label(derived, b"exported", suite.hash(context), length)
 
 
 def external_key_pair(suite: Suite, external: ExternalSecret) -> tuple[HpkePrivateKey, bytes]:
+    if not external.raw:
+        raise GroupEndedError("this epoch was left, and takes nobody in from outside any more")
     return suite.derive_key_pair(external.raw)
 
 

@@ -56,6 +56,11 @@ class SecretTree:
     def of(cls, encryption: EncryptionSecret, leaf_count: int) -> SecretTree:
         return cls(leaf_count, PMap({leaf_count - 1: encryption.raw}), PMap())
 
+    def without_handshakes(self) -> SecretTree:
+        """For an epoch in which nothing is proposed or committed any more."""
+        over = [key for key in self.ratchets if key % 2 == HANDSHAKE]
+        return SecretTree(self.leaf_count, self.nodes, self.ratchets.changed(over, {}))
+
     def opened(self, suite: Suite, leaf: LeafIndex) -> SecretTree:
         """With both ratchets of a leaf started."""
         node = 2 * leaf

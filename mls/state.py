@@ -145,7 +145,9 @@ def stripped(group: Group, ended: Ended) -> Group:
         signature_key=SignaturePrivateKey(b""),
         private={},
         secrets=kept,
-        keys=group.keys if ended is Ended.RETIRED else SecretTree(group.keys.leaf_count, PMap(), PMap()),
+        keys=group.keys.without_handshakes()
+        if ended is Ended.RETIRED
+        else SecretTree(group.keys.leaf_count, PMap(), PMap()),
         trees={},
         proposals={},
         updates={},

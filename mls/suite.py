@@ -1,4 +1,4 @@
-"""RFC 9420 §5: a cipher suite as one object, with every labeled operation of the document.
+"""RFC 9420 §5 and draft-ietf-mls-pq-ciphersuites: a cipher suite as one object, with every labeled operation of §5.
 
 `Suite` holds the parameters of one suite number and its two asymmetric parts, which a provider may replace by
 faster ones of the same behavior (`vcd.crypto` does). It keeps no secret and no state.

@@ -21,7 +21,8 @@ from mls.components.changes import (
     check_kept_dictionary,
 )
 from mls.components.dictionary import dictionary_of
-from mls.components.negotiation import check_leaves, check_own
+from mls.components.negotiation import check_changed_leaves, check_leaves, check_own
+from mls.credential import Credential
 from mls.errors import BugError, PeerError
 from mls.framing import Sender
 from mls.hpke import CryptoError
@@ -204,16 +205,18 @@ def plan(
     resynced = removed[0] if external and removed else None
     removed.extend(self_removed)
     if others:
-        _check_types(tree, removed, others)
+        _check_types(tree, removed, frozenset(others))
     _check_psk_count(psks)
     before = state.context.extensions
     after = before if extensions is None else extensions
     if extensions is not None and _requires_data_updates(before):
         check_kept_dictionary(before, extensions)
     if brought:
-        after = carry_out(parameters.components, after, brought, external_commit=external)
+        after = carry_out(
+            parameters.components, after, brought, lambda sender: _credential(state, sender), external_commit=external
+        )
     if after is not before:
-        _check_mode(parameters, mode, after)
+        _check_mode(parameters, mode, before, after)
     _check_added_clients(tree, adds, removed)
     if unchecked:
         check_adds(env, state.suite, parameters, unchecked, sending=sending)
@@ -226,11 +229,10 @@ def plan(
         added = ()
     if after is not before or tree.profiles is not state.tree.profiles:
         check_profiles(tree, after)
-    numbers = parameters.components.numbers
-    if after is not before:
-        check_leaves(numbers, after, [leaf for _, leaf in tree.leaves()])
-    elif adds or updated:
-        check_leaves(numbers, after, [*[package.leaf_node for package in adds], *updated.values()])
+    if after is not before or adds or updated:
+        fresh = [*[package.leaf_node for package in adds], *updated.values()]
+        members = (leaf for _, leaf in tree.leaves())
+        check_changed_leaves(parameters.components.numbers, before, after, members, fresh)
     return Plan(
         tree,
         after,
@@ -262,9 +264,20 @@ def _requires_data_updates(extensions: Extensions) -> bool:
     return ProposalType.APP_DATA_UPDATE in required.proposals
 
 
-def _check_mode(parameters: Parameters, mode: Mode, after: Extensions) -> None:
-    """A group stays of the kind that it was made as."""
-    if parameters.mode(dictionary_of(after)) is not mode:
+def _credential(state: PublicState, sender: Sender) -> Credential | None:
+    """Who a sender is, if it is known in the epoch that ends."""
+    if sender.type == SenderType.MEMBER:
+        leaf = state.tree.leaf(sender.index)
+        return None if leaf is None else leaf.credential
+    return state.external_senders()[sender.index].credential if sender.type == SenderType.EXTERNAL else None
+
+
+def _check_mode(parameters: Parameters, mode: Mode, before: Extensions, after: Extensions) -> None:
+    """A group stays of the kind that it was made as; so say also those who do not know the kind."""
+    old, new = dictionary_of(before), dictionary_of(after)
+    numbers = parameters.components.numbers
+    marks = (numbers.dmls, numbers.dimls)
+    if parameters.mode(new) is not mode or any(old.find(mark) != new.find(mark) for mark in marks):
         raise PeerError("EXT-5-7")
     mode.check_group(after)
 
@@ -283,19 +296,21 @@ def _check_added_clients(tree: RatchetTree, adds: list[KeyPackage], removed: lis
             raise PeerError("VAL-12.2-5", f"leaf {member}")
 
 
+def supported_by_all(tree: RatchetTree, types: frozenset[int]) -> bool:
+    """Whether every member supports these types of proposals."""
+    return all(profile.capabilities.supports_proposals(types) for _, profile in tree.profiles.items())
+
+
 def self_remove_capable(tree: RatchetTree) -> bool:
     """mls-extensions §6.3: every member supports it, so a commit from outside may name proposals to leave."""
-    kinds = frozenset({ProposalType.SELF_REMOVE})
-    return all(profile.capabilities.supports_proposals(kinds) for _, profile in tree.profiles.items())
+    return supported_by_all(tree, frozenset({ProposalType.SELF_REMOVE}))
 
 
-def _check_types(tree: RatchetTree, removed: list[LeafIndex], types: list[int]) -> None:
+def _check_types(tree: RatchetTree, removed: list[LeafIndex], types: frozenset[int]) -> None:
     """§12.2: whoever has to process the commit supports its proposals; who is removed by it does not have to."""
     remaining = tree.evolved({}, removed, [])[0] if removed else tree
-    for _, profile in remaining.profiles.items():  # noqa: PERF102 - a PMap has no values()
-        for kind in types:
-            if not profile.capabilities.supports_proposals(frozenset({kind})):
-                raise PeerError("VAL-12.2-10", f"type {kind}")
+    if not supported_by_all(remaining, types):
+        raise PeerError("VAL-12.2-10", f"types {sorted(types)}")
 
 
 def check_proposal(

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mls.dhkem import Group, Handle, check_x25519
 from mls.hpke import CryptoError, Random
-from mls.mlkem import ML_KEM_768, ML_KEM_1024, SEED_SIZE, DecapsulationKey, Parameters, seed_domain
+from mls.mlkem import ML_KEM_768, ML_KEM_1024, SEED_SIZE, DecapsulationKey, ParameterSet, seed_domain
 from mls.secrets import HpkePrivateKey
 
 _PRIVATE_SIZE = 32
@@ -77,7 +77,7 @@ class Construction:
     """A row of draft-irtf-cfrg-concrete-hybrid-kems §4; its group comes from a library of the provider's choice."""
 
     kem_id: int
-    lattice: Parameters
+    lattice: ParameterSet
     group_seed_size: int
     element_size: int
     check_element: Callable[[bytes], object]

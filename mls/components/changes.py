@@ -7,7 +7,7 @@ of the whole commit: one component that does not accept its part is enough.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from mls.proposals import AppDataUpdate, AppEphemeral
 from mls.registries import ExtensionType
 
 if TYPE_CHECKING:
+    from mls.credential import Credential
     from mls.framing import Sender
 
 
@@ -48,25 +49,34 @@ def check_kept_dictionary(before: Extensions, after: Extensions) -> None:
 
 
 def carry_out(
-    components: Components, extensions: Extensions, brought: Sequence[Brought], *, external_commit: bool
+    components: Components,
+    extensions: Extensions,
+    brought: Sequence[Brought],
+    credential: Callable[[Sender], Credential | None],
+    *,
+    external_commit: bool,
 ) -> Extensions:
     """The extensions after a commit's application data, given those after everything else in it."""
-    updates: dict[ComponentId, list[Brought]] = {}
+
+    def said(data: bytes | None, sender: Sender) -> Said:
+        return Said(data=data or b"", sender=sender, credential=credential(sender), external_commit=external_commit)
+
+    updates: dict[ComponentId, list[tuple[AppDataUpdate, Sender]]] = {}
     for item in brought:
         proposal = item.proposal
         if isinstance(proposal, AppDataUpdate):
-            updates.setdefault(proposal.component_id, []).append(item)
+            updates.setdefault(proposal.component_id, []).append((proposal, item.sender))
             continue
         try:
-            components.of(proposal.component_id).ephemeral(Said(proposal.data, item.sender, external_commit))
+            components.of(proposal.component_id).ephemeral(said(proposal.data, item.sender))
         except Refused:
             raise PeerError("EXT-4.8-2", f"component {proposal.component_id}") from None
     if not updates:
         return extensions
     dictionary = dictionary_of(extensions)
     for component, items in updates.items():
-        said = [Said(item.proposal.update or b"", item.sender, external_commit) for item in items]  # type: ignore[union-attr]  # only updates are filed
-        removals = sum(item.proposal.update is None for item in items)  # type: ignore[union-attr]  # the same
+        heard = [said(update.update, sender) for update, sender in items]
+        removals = any(update.update is None for update, _ in items)
         old = dictionary.find(component)
         logic = components.of(component)
         if removals and len(items) > 1:
@@ -75,10 +85,10 @@ def carry_out(
             raise PeerError("EXT-4.7-4", f"component {component}")
         try:
             if removals:
-                logic.remove(old or b"", said[0])
+                logic.remove(old or b"", heard[0])
                 dictionary = dictionary.without(component)
             else:
-                dictionary = dictionary.with_entry(component, logic.update(old, said))
+                dictionary = dictionary.with_entry(component, logic.update(old, heard))
         except Refused:
             raise PeerError("EXT-4.7-6", f"component {component}") from None
     return with_dictionary(extensions, dictionary)

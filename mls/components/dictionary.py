@@ -85,11 +85,17 @@ def _component_data(reader: Reader) -> tuple[ComponentId, bytes]:
 EMPTY = Dictionary()
 
 _COMMON = 512
-"""Dictionaries of more bytes are few, and are not remembered: they would fill the memory."""
+"""Dictionaries of more bytes are few, and no more than two of them are remembered: they would fill the memory."""
 
 
 @lru_cache(maxsize=256)
 def _remembered(data: bytes) -> Dictionary:
+    return decode_exactly(data, Dictionary.decode)
+
+
+@lru_cache(maxsize=2)
+def _remembered_large(data: bytes) -> Dictionary:
+    """A group's, before and after a commit, each of which asks for it several times."""
     return decode_exactly(data, Dictionary.decode)
 
 
@@ -101,7 +107,7 @@ def dictionary_of(extensions: Extensions) -> Dictionary:
     data = find_extension(extensions, ExtensionType.APP_DATA_DICTIONARY)
     if data is None:
         return EMPTY
-    return _remembered(data) if len(data) <= _COMMON else decode_exactly(data, Dictionary.decode)
+    return _remembered(data) if len(data) <= _COMMON else _remembered_large(data)
 
 
 def with_dictionary(extensions: Extensions, dictionary: Dictionary) -> Extensions:

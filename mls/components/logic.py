@@ -22,15 +22,19 @@ from mls.components.media import MediaTypeList
 from mls.components.numbers import Numbers
 
 if TYPE_CHECKING:
+    from mls.credential import Credential
     from mls.framing import Sender
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """What a proposal brings for a component, and who made it."""
 
     data: bytes = field(repr=False)
+    """Nothing, if it removes."""
     sender: Sender
+    credential: Credential | None
+    """The sender's in the epoch that ends; None for somebody who is not known in it yet."""
     external_commit: bool
     """Whether it stands in the commit of somebody who joins by it."""
 

@@ -5,7 +5,7 @@ which it supports. The text states the demand and no rule that enforces it (docs
 required capabilities do: no leaf enters a group, by Add, Update, commit or external commit, that does not meet its
 demands, none can be made that a member does not meet, and who joins looks at every leaf.
 
-Leaves are looked at when they or the demands change, never for a message.
+Leaves are looked at when they or the demands change, never for a message or for other application data.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from mls.components.logic import Components
 from mls.components.media import MediaType, MediaTypeList, supports
 from mls.components.numbers import Numbers
 from mls.errors import PeerError
-from mls.leaf_node import Extensions, LeafNode
-from mls.registries import WireFormat
+from mls.leaf_node import Extensions, LeafNode, find_extension
+from mls.registries import ExtensionType, WireFormat
 
 _ALWAYS = frozenset(range(1, WireFormat.KEY_PACKAGE + 1))
 """Wire formats that everybody has, RFC 9420's own."""
@@ -41,51 +41,63 @@ def _media_types(data: bytes | None) -> tuple[MediaType, ...]:
     return () if data is None else decode_exactly(data, MediaTypeList.decode).media_type_list
 
 
-def demands_of(numbers: Numbers, extensions: Extensions) -> Demands | None:
-    """The demands of a group with these extensions; None if there are none."""
+_NOTHING = Demands(components=frozenset(), safe_aad=frozenset(), media_types=(), wire_formats=frozenset())
+
+
+def demands_of(numbers: Numbers, extensions: Extensions) -> Demands:
+    """The demands of a group with these extensions."""
+    if not extensions:
+        return _NOTHING  # as in most groups
     dictionary = dictionary_of(extensions)
-    wire_formats = required_wire_formats(extensions) - _ALWAYS
-    if not dictionary.entries and not wire_formats:
-        return None
     return Demands(
         components=components_of(dictionary.find(numbers.app_components)),
         safe_aad=components_of(dictionary.find(numbers.safe_aad)),
         media_types=_media_types(dictionary.find(numbers.content_media_types)),
-        wire_formats=wire_formats,
+        wire_formats=required_wire_formats(extensions) - _ALWAYS,
     )
 
 
 def check_leaves(numbers: Numbers, extensions: Extensions, leaves: Iterable[LeafNode]) -> None:
     """Each of these leaves meets the demands of a group with these extensions."""
     demands = demands_of(numbers, extensions)
-    if demands is None:
+    if demands == _NOTHING:
         return
-    met: set[bytes] = set()
+    met: set[tuple[bytes | None, ...]] = set()
     for leaf in leaves:
         said = dictionary_of(leaf.extensions)
-        offers = [said.find(number) for number in (numbers.app_components, numbers.safe_aad)]
-        media = said.find(numbers.content_media_types)
-        wire_formats = supported_wire_formats(leaf.extensions)
+        components, safe_aad, media_types = [
+            said.find(number) for number in (numbers.app_components, numbers.safe_aad, numbers.content_media_types)
+        ]
+        wire_formats = find_extension(leaf.extensions, ExtensionType.SUPPORTED_WIRE_FORMATS)
         # Most leaves of a group say the same; what was found good once is not compared again.
-        key = repr((offers, media, sorted(wire_formats))).encode()
+        key = (components, safe_aad, media_types, wire_formats)
         if key in met:
             continue
-        if not demands.components <= components_of(offers[0]):
+        if not demands.components <= components_of(components):
             raise PeerError("EXT-5-1")
-        if not demands.safe_aad <= components_of(offers[1]):
+        if not demands.safe_aad <= components_of(safe_aad):
             raise PeerError("EXT-5-2")
-        if demands.media_types and not supports(_media_types(media), demands.media_types):
+        if demands.media_types and not supports(_media_types(media_types), demands.media_types):
             raise PeerError("EXT-5-3")
-        if not demands.wire_formats <= wire_formats:
+        if not demands.wire_formats <= supported_wire_formats(leaf.extensions):
             raise PeerError("EXT-5-4")
         met.add(key)
+
+
+def check_changed_leaves(
+    numbers: Numbers, before: Extensions, after: Extensions, members: Iterable[LeafNode], fresh: Iterable[LeafNode]
+) -> None:
+    """What a commit has to look at: all `members` if the demands are others now, and else those that are `fresh`.
+
+    So what other application data is updated costs nothing that grows with the group.
+    """
+    changed = after is not before and demands_of(numbers, after) != demands_of(numbers, before)
+    check_leaves(numbers, after, members if changed else fresh)
 
 
 def check_own(components: Components, extensions: Extensions) -> None:
     """We know what the group demands; judged by what we do, not by what our leaf says."""
     demands = demands_of(components.numbers, extensions)
-    if demands is None:
-        return
     for component in sorted(demands.components | demands.safe_aad):
         if not components.knows(component):
             raise PeerError("EXT-5-5", f"component {component}")

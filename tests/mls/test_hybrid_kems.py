@@ -186,6 +186,31 @@ def test_a_changed_encapsulation_gives_another_secret_or_none(kem: Kem) -> None:
             kem.decapsulate(private, (enc * 2)[:length])
 
 
+@given(
+    name=st.sampled_from(sorted(KEMS)),
+    changes=st.lists(st.tuples(st.integers(0, 1664), st.integers(0, 255)), max_size=3),
+    ikm=st.binary(min_size=32, max_size=32),
+)
+@settings(max_examples=200)
+def test_what_passes_the_check_can_be_sealed_to(name: str, changes: list[tuple[int, int]], ikm: bytes) -> None:
+    """And nothing else: a key that is let into a tree must not stop a commit later."""
+    kem = KEMS[name]
+    key = bytearray(kem.derive_key_pair(ikm)[1])
+    for at, value in changes:
+        key[at % len(key)] = value
+    random = SeededProvider(ikm).random
+    try:
+        kem.check_public(bytes(key))
+    except CryptoError:
+        with pytest.raises(CryptoError):
+            kem.encapsulate(bytes(key), random)
+    else:
+        enc, shared = kem.encapsulate(bytes(key), random)
+        assert len(shared) == 32
+        private, _ = kem.derive_key_pair(IKM)
+        assert kem.decapsulate(private, enc) != shared
+
+
 @pytest.mark.parametrize("name", ["X-Wing by libsodium", "X-Wing by OpenSSL"])
 def test_x_wing_takes_no_point_of_small_order_in_a_ciphertext(name: str) -> None:
     kem = KEMS[name]

@@ -96,6 +96,9 @@ class VectorPsks:
     def resumption(self, group_id: bytes, epoch: int) -> ResumptionPsk | None:
         return None
 
+    def application(self, component_id: int, psk_id: bytes) -> ExternalPsk | None:
+        return None
+
 
 ENV = Environment(provider=PROVIDER, authentication=TrustAnyone(), now=1_700_000_000_000)
 

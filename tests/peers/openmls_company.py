@@ -207,7 +207,7 @@ class Company:
         who = our_client(name, self.made.suite, parameters=self.made.parameters)
         return who.package(self.env, leaf_extensions=self.made.leaf_extensions, lifetime=lifetime(self.env))
 
-    def add(self, by: str, *names: str) -> None:
+    def add(self, by: str, *names: str, **options: Any) -> None:
         """Names that begin with an o are OpenMLS's."""
         adds: list[Proposal] = []
         packages: dict[str, KeyPackageSecrets] = {}
@@ -219,7 +219,7 @@ class Company:
             else:
                 packages[name] = self.our_package(name)
                 adds.append(Add(packages[name].key_package))
-        welcome = self.commit(by, *adds, agree=False)
+        welcome = self.commit(by, *adds, agree=False, **options)
         for name, package in packages.items():
             who = our_client(name, self.made.suite, parameters=self.made.parameters)
             self.ours[name] = who.join(self.env, welcome, [package])
@@ -291,12 +291,24 @@ class Company:
             assert proposed(what) == encode_proposal(proposal)
         return message
 
-    def say(self, by: str, data: bytes, **options: Any) -> None:
+    def propose_update(self, by: str) -> None:
+        """A new leaf that says what the old one said."""
         if by in self.theirs:
-            message = self.theirs[by].send(data, **options)
+            message = self.theirs[by].propose("update", **self.theirs[by].leaf.fields())
         else:
-            self.ours[by], message = front.seal(self.ours[by], self.env, data, **options)
-        for what in self.deliver(message, by=by).values():
+            self.ours[by], message, _ = front.propose_update(self.ours[by], self.env)
+        heard = {proposed(what) for what in self.deliver(message, by=by).values()}
+        assert len(heard) == 1
+
+    def seal(self, by: str, data: bytes, **options: Any) -> bytes:
+        """An application message that nobody has heard yet."""
+        if by in self.theirs:
+            return self.theirs[by].send(data, **options)
+        self.ours[by], message = front.seal(self.ours[by], self.env, data, **options)
+        return message
+
+    def say(self, by: str, data: bytes, **options: Any) -> None:
+        for what in self.deliver(self.seal(by, data, **options), by=by).values():
             assert isinstance(what, ApplicationMessage | Received)
             assert (what.sender, what.data) == (self.leaf(by), data)
 
@@ -316,21 +328,19 @@ class Company:
             return self.theirs[name].group_info()
         return front.group_info(self.ours[name], with_tree=True)
 
-    def join_externally(self, name: str, through: str, **options: Any) -> dict[str, Event | Received]:
-        """What everybody else made of it."""
-        info = self.group_info(through)
+    def join_externally(self, name: str, through: str, *, info: bytes | None = None, **options: Any) -> None:
+        info = info or self.group_info(through)
         if name.startswith("o"):
             member = self.their_client(name)
             _, message = member.join_externally(info, public=self.made.public, **options)
-            heard = self.deliver(message, by=None)
+            self.deliver(message, by=None)
             self.theirs[name] = member
         else:
             who = our_client(name, self.made.suite, parameters=self.made.parameters)
             joined = who.join_externally(self.env, info, leaf_extensions=self.made.leaf_extensions, **options)
-            heard = self.deliver(joined.message, by=None)
+            self.deliver(joined.message, by=None)
             self.ours[name] = joined.group
         self.agree()
-        return heard
 
 
 def check_committed(what: Event | Received, proposals: Sequence[Proposal]) -> None:

@@ -270,8 +270,8 @@ class Member:
     def state(self) -> State:
         return State.of(self.here("state"))
 
-    def group_info(self, *, with_tree: bool = True) -> bytes:
-        return bytes.fromhex(self.here("group_info", with_tree=with_tree)["message"])
+    def group_info(self, *, with_tree: bool = True, components: Entries | None = None) -> bytes:
+        return bytes.fromhex(self.here("group_info", with_tree=with_tree, components=components)["message"])
 
     def propose(self, kind: str, /, **fields: object) -> bytes:
         """A proposal by reference; `authenticated_data` and `safe_aad` are the message's."""
@@ -289,7 +289,7 @@ class Member:
         )
 
     def commit(self, *proposals: Proposal, **options: object) -> Sent:
-        """A commit, and into the next epoch. `path`, `leave_pending`, `leaf`, `authenticated_data`, `safe_aad`."""
+        """A commit, and into the next epoch: `path`, `leave_pending`, `leaf`, `info_components`, and as in `send`."""
         sent = self.prepare(*proposals, **options)
         self.merge()
         return sent
@@ -304,6 +304,7 @@ class Member:
         return Received.of(self.here("process", message=message))
 
     def send(self, data: bytes, **outside: object) -> bytes:
+        """`authenticated_data`, `safe_aad`."""
         return bytes.fromhex(self.here("send", data=data, **outside)["message"])
 
     def send_targeted(self, recipient: int, data: bytes, *, authenticated_data: bytes = b"") -> bytes:

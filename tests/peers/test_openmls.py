@@ -68,6 +68,28 @@ def test_proposals_by_reference(openmls: OpenMls, founder: str, public: bool) ->
 
 
 @founders
+@framings
+def test_updates_by_reference(openmls: OpenMls, founder: str, public: bool) -> None:
+    company = Company.of_both(openmls, founder, public=public)
+    company.add(founder, "bert", "otto")
+    for name, committer in ((OURS, "otto"), (THEIRS, "bert"), ("otto", "bert"), ("bert", THEIRS)):
+        company.propose_update(name)
+        company.commit(committer)
+        company.say(name, b"with a new leaf")
+
+
+@founders
+def test_messages_out_of_order(openmls: OpenMls, founder: str) -> None:
+    """Within the window of five that OpenMLS keeps."""
+    company = Company.of_both(openmls, founder)
+    for name in BOTH:
+        messages = [company.seal(name, bytes([number])) for number in range(5)]
+        for message in reversed(messages):
+            company.deliver(message, by=name)
+        company.say(name, b"after them all")
+
+
+@founders
 def test_join_by_external_commit(openmls: OpenMls, founder: str) -> None:
     company = Company.of_both(openmls, founder)
     company.join_externally("bert", THEIRS)

@@ -14,15 +14,16 @@ from hypothesis import given, strategies as st
 from mls import group as front
 from mls.codec import Reader, decode_exactly
 from mls.components.aad import decode_items, encode_items
-from mls.components.dictionary import Dictionary, dictionary_of
+from mls.components.dictionary import Dictionary, dictionary_extension, dictionary_of
 from mls.components.lists import ComponentsList
-from mls.components.numbers import APP_COMPONENTS, SAFE_AAD
+from mls.components.numbers import APP_COMPONENTS, GREASE_COMPONENTS, SAFE_AAD
 from mls.errors import PeerError, PuncturedError
 from mls.group import ApplicationMessage
 from mls.leaf_node import RequiredCapabilities
 from mls.proposals import Add, AppDataUpdate, AppEphemeral, GroupContextExtensions, SelfRemove
 from mls.registries import ExtensionType, ProposalType
 from mls.schedule import EXPORTER_TREE
+from mls.welcome import decode_group_info
 from tests.mls.clients import Psks
 from tests.peers import launch
 from tests.peers.openmls_company import BOTH, COMPONENT, OTHER, OURS, THEIRS, Company, key_package_of
@@ -184,7 +185,7 @@ def test_dictionaries_everywhere(openmls: OpenMls, founder: str) -> None:
         openmls,
         founder,
         components={COMPONENT: b"group", OTHER: b"", APP_COMPONENTS: ComponentsList.of([COMPONENT]).encode()},
-        leaf_components={APP_COMPONENTS: SUPPORTED, OTHER: b"leaf"},
+        leaf_components={APP_COMPONENTS: SUPPORTED, OTHER: b"leaf", GREASE_COMPONENTS[0]: b"nothing"},
     )
     assert data_of(company).find(COMPONENT) == b"group"
     for name in BOTH:
@@ -192,6 +193,7 @@ def test_dictionaries_everywhere(openmls: OpenMls, founder: str) -> None:
         company.say(name, name.encode())
     company.join_externally("bert", THEIRS)
     company.join_externally("otto", OURS)
+    assert len({company.safe_export(name, COMPONENT) for name in (*BOTH, "bert", "otto")}) == 1
 
 
 @founders
@@ -204,6 +206,21 @@ def test_a_key_package_has_a_dictionary_too(openmls: OpenMls, founder: str) -> N
     otto.join(welcome)
     company.theirs["otto"] = otto
     company.agree()
+
+
+@founders
+def test_a_group_info_has_a_dictionary_too(openmls: OpenMls, founder: str) -> None:
+    """Published, and in a Welcome."""
+    company = Company.of_both(openmls, founder)
+    said = Dictionary.of({COMPONENT: b"for those who join", OTHER: b""})
+    info = company.theirs[THEIRS].group_info(components=said.entries)
+    assert dictionary_of(decode_group_info(info).extensions) == said
+    company.join_externally("bert", THEIRS, info=info)
+    extensions = (dictionary_extension(dict(said.entries)),)
+    company.join_externally("otto", OURS, info=front.group_info(company.ours[OURS], extensions=extensions))
+
+    company.add(OURS, "carl", "oona", group_info_extensions=extensions)
+    company.add(THEIRS, "dora", "olga", info_components=said.entries)
 
 
 @founders
@@ -299,6 +316,17 @@ def test_self_remove(openmls: OpenMls, founder: str) -> None:
             company.say(name, b"without " + leaver.encode())
 
 
+def test_self_remove_where_handshakes_are_private(openmls: OpenMls) -> None:
+    """It is sent in public all the same (OpenMLS can then follow it, and not send it)."""
+    company = Company.of_both(openmls, OURS)
+    company.add(THEIRS, "bert")
+    company.propose("bert", SelfRemove())
+    with pytest.raises(RefusedError, match="CannotSelfRemoveWithPureCiphertext"):
+        company.propose(THEIRS, SelfRemove())
+    company.commit(THEIRS)
+    assert "bert" not in company.ours
+
+
 @founders
 @pytest.mark.parametrize("leaver", ["bert", "otto"])
 @pytest.mark.parametrize("newcomer", ["carl", "oona"])
@@ -342,5 +370,9 @@ def test_safe_aad(openmls: OpenMls, founder: str) -> None:
         event = company.deliver(message, by=THEIRS)[OURS]
         assert isinstance(event, ApplicationMessage)
         assert event.authenticated_data == framed
+        company.propose(OURS, AppEphemeral(COMPONENT, b"data"), authenticated_data=framed)
+        company.propose(THEIRS, AppDataUpdate(COMPONENT, b"data"), safe_aad=sorted(said.items()))
         company.commit(OURS, force_path=True, authenticated_data=framed)
         company.commit(THEIRS, force_path=True, safe_aad=sorted(said.items()))
+    company.join_externally("bert", THEIRS)
+    company.join_externally("otto", OURS)

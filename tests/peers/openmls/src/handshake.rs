@@ -113,8 +113,9 @@ fn with_proposal<'a>(
     })
 }
 
-/// `client`, `group`, `proposals` (by value), `leave_pending`, `path`, `leaf` (a new one), `info_components` (for
-/// the GroupInfo), `authenticated_data`, `safe_aad` -> `message`, `welcome`, `group_info`. The commit waits for `merge` or `clear`.
+/// `client`, `group`, `proposals` (by value), `leave_pending`, `path`, `leaf` (a new one), `info_components` and
+/// `info_extensions` (for the GroupInfo), `authenticated_data`, `safe_aad` -> `message`, `welcome`, `group_info`.
+/// The commit waits for `merge` or `clear`.
 pub fn commit(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let mut seat = desk.seat(fields)?;
     attach(seat.group, fields)?;
@@ -132,8 +133,8 @@ pub fn commit(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     }
     let mut loaded = builder.load_psks(seat.provider.storage()).map_err(refused)?;
     components::carry_out(&mut loaded);
-    if fields.has("info_components") {
-        let more = settings::listed(fields, "info_components", "info_extensions")?;
+    let more = settings::listed(fields, "info_components", "info_extensions")?;
+    if !more.is_empty() {
         loaded = loaded.create_group_info_with_extensions(more).map_err(refused)?;
     }
     let sent = loaded

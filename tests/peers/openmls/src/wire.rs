@@ -84,10 +84,6 @@ impl<'a> Fields<'a> {
         self.read(name, |value| value.as_object().map(Fields))
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
-
     /// Empty if it is not there.
     pub fn objects(&self, name: &str) -> Outcome<Vec<Fields<'a>>> {
         let each =

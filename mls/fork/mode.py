@@ -1,0 +1,85 @@
+"""DMLS: what is different in a fork-resilient group, as the protocol's rooms ask about it.
+
+* Such a group has the marker below among its application data, demands of its members that they know what it means,
+  and keeps it for life. The draft has no way to tell a DMLS group from another, and their key schedules do not mix.
+* Every commit has a path, because a child's init secret comes from the path (the draft leaves others undefined).
+* Epochs are named by what the draft derives for it, and instead of an init secret they have a tree (`schedule`).
+* Two commits may come in on one handshake key, from devices that share a leaf or from a liar. Used handshake keys stay
+  until the epoch is settled, so that the order of arrival decides nothing.
+
+A commit by somebody outside brings its own init secret (RFC 9420 §8.3) and does not come to `next_init`. It takes
+nothing from the tree, and can be followed as long as the parent's external secret is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mls.codec import Reader, u16
+from mls.components.dictionary import Dictionary, dictionary_of
+from mls.components.lists import components_of
+from mls.components.numbers import Numbers
+from mls.errors import BugError, LimitError, PeerError
+from mls.fork.schedule import EPOCH_ID, PARENT_INIT, child_init, child_input, commit_confirmation, levels
+from mls.mode import Mode
+from mls.schedule import Recipe
+
+if TYPE_CHECKING:
+    from mls.leaf_node import Extensions
+    from mls.secrets import InitSecret, PathSecret
+    from mls.state import Group
+    from mls.suite import Suite
+
+VERSION = 1
+MARKER = u16(VERSION)
+"""`struct { uint16 version; } DMLSMarker`: the group's entry under `Numbers.dmls`."""
+
+CHILDREN = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkResilient(Mode):
+    """A DMLS group's answers."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    """The same that the client's `Components` have."""
+    children: int = CHILDREN
+    """How many member's commits on one epoch are followed. Each costs KDF.Nh * 8 * KDF.Nh bytes, 8 KB with SHA-256, for
+    as long as the epoch is kept, and a member that lies can make any number of them."""
+
+    @property
+    def needs_path(self) -> bool:
+        return True
+
+    @property
+    def keeps_handshake_keys(self) -> bool:
+        return True
+
+    def governs(self, dictionary: Dictionary) -> bool:
+        marker = dictionary.find(self.numbers.dmls)
+        if marker is None:
+            return False
+        reader = Reader(marker)
+        if reader.u16() != VERSION:
+            raise PeerError("DMLS-4-1")
+        reader.finish()
+        return True
+
+    def check_group(self, extensions: Extensions) -> None:
+        if self.numbers.dmls not in components_of(dictionary_of(extensions).find(self.numbers.app_components)):
+            raise PeerError("DMLS-4-2")
+
+    def recipe(self, suite: Suite, labels: tuple[bytes, ...]) -> Recipe:
+        return Recipe(labels=labels, trees=((PARENT_INIT, levels(suite)),), epoch_id=EPOCH_ID, init=False)
+
+    def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:
+        tree = group.trees.get(PARENT_INIT)
+        if last is None or tree is None:
+            raise BugError("a commit without a path, or an epoch without a tree, came to a DMLS group's key schedule")
+        suite = group.suite
+        child = child_input(suite, commit_confirmation(suite, last), group.public.context.encoded)
+        init, rest = child_init(suite, tree, child)
+        if len(rest.points) > self.children:
+            raise LimitError(f"{self.children} commits on this epoch were followed already")
+        return replace(group, trees={**group.trees, PARENT_INIT: rest}), init
