@@ -51,6 +51,9 @@ class Psks:
     def resumption(self, group_id: bytes, epoch: int) -> ResumptionPsk | None:
         return None
 
+    def application(self, component_id: int, psk_id: bytes) -> ExternalPsk | None:
+        return None
+
     def copy(self) -> Psks:
         return Psks(self.keys)
 

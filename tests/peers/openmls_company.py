@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mls import group as front
-from mls.codec import Reader
+from mls.codec import Reader, opaque
 from mls.commit import Committed
 from mls.components.dictionary import dictionary_extension
 from mls.components.logic import Components
@@ -44,7 +44,16 @@ from mls.registries import (
     WireFormat,
 )
 from mls.state import Group
-from tests.mls.clients import Client, Psks, client, environment
+from tests.mls.clients import (
+    Client,
+    Psks,
+    client,
+    environment,
+    framed,
+    insider_private,
+    insider_public,
+    sign_framed,
+)
 from tests.peers import openmls_peer as peer
 from tests.peers.openmls_peer import Member, OpenMls, Received
 
@@ -361,3 +370,14 @@ def proposed(what: Event | Received) -> bytes:
         return found[1]
     assert isinstance(what, ProposalMessage)
     return encode_proposal(what.proposal)
+
+
+def insider_message(
+    group: Group, content_type: int, body: bytes, *, authenticated_data: bytes = b"", public: bool = False
+) -> bytes:
+    """Properly signed and sealed by a member of ours who does not keep to the rules for what is inside."""
+    content = framed(group, content_type, body, authenticated_data=authenticated_data)
+    if public:
+        return insider_public(group, content)
+    signature = sign_framed(group, WireFormat.PRIVATE_MESSAGE, content)
+    return insider_private(group, content_type, body + opaque(signature), authenticated_data=authenticated_data)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.peers import launch
@@ -129,14 +130,13 @@ def _written(value: object) -> object:
 class OpenMls:
     """The line to a running program."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
         self._log = log
         self._rest = b""
 
     def _died(self, how: str) -> launch.PeerDiedError:
-        with open(self._log, encoding="utf-8", errors="replace") as log:  # noqa: PTH123 - a name is all that is needed
-            said = log.read().strip()[-2000:]
+        said = self._log.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
         return launch.PeerDiedError(f"OpenMLS {how}\n{said}")
 
     def _line(self) -> bytes:
@@ -369,7 +369,7 @@ def started(command: Sequence[str]) -> Iterator[OpenMls]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         )
         try:
-            yield OpenMls(process, log.name)
+            yield OpenMls(process, Path(log.name))
         finally:
             assert process.stdin is not None
             process.stdin.close()  # it ends with its input

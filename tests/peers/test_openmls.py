@@ -10,7 +10,7 @@ import pytest
 
 from mls import group as front
 from mls.proposals import Remove
-from mls.registries import Epoch, OpenMlsSuite
+from mls.registries import Epoch
 from tests.mls.clients import Psks
 from tests.peers import launch
 from tests.peers.openmls_company import BOTH, OURS, THEIRS, Company
@@ -139,13 +139,9 @@ def test_resumption_psk(openmls: OpenMls, founder: str) -> None:
         company.commit(name, front.resumption_psk(group, company.env, Epoch(group.epoch - 1)))
 
 
-# 0x004D is in another crypto provider of OpenMLS's, which costs a compiler for C to build.
-POST_QUANTUM = sorted(set(OpenMlsSuite) - {OpenMlsSuite.MLKEM768X25519_CHACHA20POLY1305_SHA256_ED25519})
-
-
-@pytest.mark.parametrize("suite", [2, 3, *POST_QUANTUM], ids=hex)
+@pytest.mark.parametrize("suite", [2, 3])
 def test_other_suites(openmls: OpenMls, suite: int) -> None:
-    """Among them hybrid and post-quantum ones, under OpenMLS's numbers."""
+    """Hybrid and post-quantum ones are in test_openmls_hybrid.py."""
     for founder in BOTH:
         company = Company.of_both(openmls, founder, suite=suite)
         company.add(THEIRS, "bert", "otto")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import pytest
 
 from mls import group as front, targeted
+from mls.codec import opaque, u16
 from mls.components.dictionary import dictionary_extension
 from mls.components.last_resort import is_last_resort
 from mls.components.lists import ComponentsList, supported_wire_formats_extension
 from mls.components.numbers import APP_COMPONENTS, SAFE_AAD
 from mls.leaf_node import RequiredCapabilities
 from mls.proposals import AppDataUpdate, GroupContextExtensions, Proposal
-from mls.registries import ExtensionType, ProposalType, WireFormat
+from mls.registries import ContentType, ExtensionType, ProposalType, WireFormat
 from tests.mls.clients import refusal
 from tests.peers import launch
 from tests.peers.openmls_company import (
@@ -24,6 +25,7 @@ from tests.peers.openmls_company import (
     OURS,
     THEIRS,
     Company,
+    insider_message,
     key_package_of,
     told,
 )
@@ -59,6 +61,15 @@ def test_new_extensions_that_are_not_required(openmls: OpenMls) -> None:
     company = Company.of_both(openmls, OURS)
     message = our_commit(company, GroupContextExtensions((dictionary_extension({COMPONENT: b"new"}),)))
     assert "ExtensionNotInRequiredCapabilities" in refused_by_theirs(company, message)
+
+
+def test_proposals_of_unknown_types(openmls: OpenMls) -> None:
+    """§12.1 does not say how long they are, so ours cannot read them; OpenMLS supposes one vector."""
+    company = Company.of_both(openmls, OURS)
+    company.add(OURS, "bert")
+    message = insider_message(company.ours["bert"], ContentType.PROPOSAL, u16(0x1234) + opaque(b"data"))
+    assert refused_by_ours(company, message) == "VAL-12.1-1"
+    assert company.theirs[THEIRS].process(message).kind == "proposal"
 
 
 # ---------------------------------------------------------------- mls-extensions
@@ -158,6 +169,15 @@ def test_data_after_safe_aad(openmls: OpenMls) -> None:
     company = Company.of_both(openmls, OURS, components=listed, leaf_components=listed)
     message = company.theirs[THEIRS].send(b"data", safe_aad=[(COMPONENT, b"one")], authenticated_data=b"tail")
     assert refused_by_ours(company, message) == "EXT-4.9-2"
+
+
+def test_an_encrypted_self_remove(openmls: OpenMls) -> None:
+    """§6.3 has it sent as PublicMessage, for outsiders to read; OpenMLS takes it in either framing."""
+    company = Company.of_both(openmls, OURS)
+    company.add(OURS, "bert")
+    message = insider_message(company.ours["bert"], ContentType.PROPOSAL, u16(ProposalType.SELF_REMOVE))
+    assert refused_by_ours(company, message) == "EXT-6.3-2"
+    assert company.theirs[THEIRS].process(message).kind == "proposal"
 
 
 def test_last_resort(openmls: OpenMls) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mls import group as front
-from mls.codec import Reader, decode_exactly
+from mls.codec import Reader, decode_exactly, opaque, u8, u16, vector
 from mls.components.aad import decode_items, encode_items
 from mls.components.dictionary import Dictionary, dictionary_extension, dictionary_of
 from mls.components.lists import ComponentsList
@@ -21,12 +21,12 @@ from mls.errors import PeerError, PuncturedError
 from mls.group import ApplicationMessage
 from mls.leaf_node import RequiredCapabilities
 from mls.proposals import Add, AppDataUpdate, AppEphemeral, GroupContextExtensions, SelfRemove
-from mls.registries import ExtensionType, ProposalType
+from mls.registries import ContentType, ExtensionType, OpenMlsSuite, ProposalType
 from mls.schedule import EXPORTER_TREE
 from mls.welcome import decode_group_info
-from tests.mls.clients import Psks
+from tests.mls.clients import Psks, refusal
 from tests.peers import launch
-from tests.peers.openmls_company import BOTH, COMPONENT, OTHER, OURS, THEIRS, Company, key_package_of
+from tests.peers.openmls_company import BOTH, COMPONENT, OTHER, OURS, THEIRS, Company, insider_message, key_package_of
 from tests.peers.openmls_peer import OpenMls, Received, RefusedError
 
 pytestmark = [
@@ -109,9 +109,10 @@ IDS = (0, 1, 0x7FFF, 0x8000, 0xFFFF, COMPONENT)
 
 
 @founders
-def test_safe_export(openmls: OpenMls, founder: str) -> None:
-    """Several orders, one by each and a third the other way round; an id cannot be had twice; a commit starts anew."""
-    company = Company.of_both(openmls, founder)
+@pytest.mark.parametrize("suite", [1, OpenMlsSuite.MLKEM768X25519_AES256GCM_SHA384_ED25519], ids=["SHA-256", "SHA-384"])
+def test_safe_export(openmls: OpenMls, founder: str, suite: int) -> None:
+    """In several orders, OpenMLS always the other way round; an id cannot be had twice; a commit starts anew."""
+    company = Company.of_both(openmls, founder, suite=suite)
     seen: set[bytes] = set()
     shuffled = random.Random(4).sample(IDS, len(IDS))
     for order in (IDS, IDS[::-1], shuffled):
@@ -376,3 +377,35 @@ def test_safe_aad(openmls: OpenMls, founder: str) -> None:
         company.commit(THEIRS, force_path=True, safe_aad=sorted(said.items()))
     company.join_externally("bert", THEIRS)
     company.join_externally("otto", OURS)
+
+
+def item(number: int) -> bytes:
+    return u16(number) + opaque(b"data")
+
+
+@pytest.mark.parametrize(
+    "authenticated_data",
+    [b"", b"\x01", vector([item(2), item(1)]), vector([item(2), item(2)])],
+    ids=["nothing", "cut short", "not in order", "twice"],
+)
+def test_what_is_not_safe_aad(openmls: OpenMls, authenticated_data: bytes) -> None:
+    company = Company.of_both(openmls, OURS, components=FRAMED, leaf_components={SAFE_AAD: SUPPORTED})
+    company.add(OURS, "bert")
+    message = insider_message(
+        company.ours["bert"], ContentType.APPLICATION, opaque(b"data"), authenticated_data=authenticated_data
+    )
+    refusal(lambda: front.receive(company.ours[OURS], company.env, message))
+    with pytest.raises(RefusedError, match="MalformedSafeAad"):
+        company.theirs[THEIRS].process(message)
+
+
+@framings
+@pytest.mark.parametrize("operation", [0, 3, 255])
+def test_app_data_update_that_does_neither(openmls: OpenMls, operation: int, public: bool) -> None:
+    company = Company.of_both(openmls, OURS, public=public)
+    company.add(OURS, "bert")
+    body = u16(ProposalType.APP_DATA_UPDATE) + u16(COMPONENT) + u8(operation)
+    message = insider_message(company.ours["bert"], ContentType.PROPOSAL, body, public=public)
+    assert refusal(lambda: front.receive(company.ours[OURS], company.env, message)) == "EXT-4.7-1"
+    with pytest.raises(RefusedError, match="UnknownValue" if public else "MalformedContent"):
+        company.theirs[THEIRS].process(message)

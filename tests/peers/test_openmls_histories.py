@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(launch.CARGO_LIMIT + 600),
 ]
 
-FEW, MANY = 3, 9
+MANY = 9
 
 
 class History:
@@ -37,81 +37,83 @@ class History:
         self.company = company
         self.choice = random.Random(str(seed))
         self.names = (f"{self.choice.choice('ao')}{number}" for number in count())
+        self.entered()
+
+    def entered(self) -> None:
+        """An epoch begins: no proposal waits, nobody is leaving, no secret was exported."""
         self.waiting = False
+        self.leaving: str | None = None
         self.exported: set[tuple[str, int]] = set()
 
     @property
     def members(self) -> list[str]:
         return [*self.company.ours, *self.company.theirs]
 
-    def member(self) -> str:
-        return self.choice.choice(self.members)
+    def member(self, *, but: str | None = None) -> str:
+        return self.choice.choice([name for name in self.members if name != but])
 
-    def step(self) -> None:
-        acts: list[Callable[[], None]] = [self.commit, self.propose, self.export]
-        if not self.waiting:
-            acts.append(self.say)
-        if len(self.members) < MANY:
-            acts += [self.add, self.join_externally]
-        self.choice.choice(acts)()
+    def committer(self) -> str:
+        """Nobody can commit their own removal."""
+        return self.member(but=self.leaving)
+
+    def may_leave(self, *, but: str | None = None) -> list[str]:
+        """There stay some of either make, enough to go on."""
+        return [
+            name for side in (self.company.ours, self.company.theirs) if len(side) > 2 for name in side if name != but
+        ]
 
     def data(self) -> bytes:
         return self.choice.randbytes(self.choice.choice([0, 1, 20, 63, 64, 300]))
 
-    def proposals(self, by: str) -> list[Proposal]:
+    def step(self) -> None:
+        acts: list[Callable[[], None]] = [self.commit, self.export]
+        if not self.waiting:
+            acts += [self.say, self.propose]
+        if len(self.members) < MANY:
+            acts.append(self.add)
+            if not self.waiting:
+                acts.append(self.join_externally)
+        self.choice.choice(acts)()
+
+    def brought(self, by: str) -> list[Proposal]:
+        """What a committer adds of its own."""
         found: list[Proposal] = []
         for component in (COMPONENT, OTHER):
             if self.choice.random() < 0.3:
                 found.append(AppDataUpdate(component, self.data()))
             if self.choice.random() < 0.3:
                 found.append(AppEphemeral(component, self.data()))
-        if not self.waiting and len(self.members) > FEW and self.choice.random() < 0.4:
-            other = self.choice.choice([name for name in self.members if name != by])
-            found.append(Remove(self.company.leaf(other)))
+        others = self.may_leave(but=by)
+        if others and not self.waiting and self.choice.random() < 0.4:
+            found.append(Remove(self.company.leaf(self.choice.choice(others))))
         return found
 
     def commit(self) -> None:
         by = self.committer()
-        self.company.commit(by, *self.proposals(by), force_path=self.choice.random() < 0.5)
+        self.company.commit(by, *self.brought(by), force_path=self.choice.random() < 0.5)
         self.entered()
 
-    def committer(self) -> str:
-        """Whoever asked to leave cannot commit that."""
-        leaving = {self.company.leaf(name) for name in self.members} & self.leaving()
-        return self.choice.choice([name for name in self.members if self.company.leaf(name) not in leaving])
-
-    def leaving(self) -> set[int]:
-        group = next(iter(self.company.ours.values()))
-        return {item.sender.index for item in group.proposals.values() if isinstance(item.proposal, SelfRemove)}
-
-    def entered(self) -> None:
-        self.waiting = False
-        self.exported.clear()
-
     def propose(self) -> None:
-        """One per epoch, so that any committer may carry it out with what it brings itself."""
-        if self.waiting:
-            return
+        """One proposal per epoch: it fits beside whatever a committer brings."""
         by = self.member()
-        if len(self.company.ours) < 2 or len(self.company.theirs) < 2:
-            self.company.propose(by, AppDataUpdate(COMPONENT, self.data()))
-        else:
-            what: Callable[[], object] = self.choice.choice(
-                [
-                    lambda: self.company.propose(by, SelfRemove()),
-                    lambda: self.company.propose(by, Remove(self.company.leaf(self.somebody_else(by)))),
-                    lambda: self.company.propose(by, AppDataUpdate(OTHER, self.data())),
-                ]
-            )
-            what()
         self.waiting = True
-
-    def somebody_else(self, than: str) -> str:
-        """Not the last of its kind, and not the one who will commit."""
-        return self.choice.choice([name for name in self.members if name != than])
+        act = self.choice.randrange(5)
+        if act == 0 and by in self.may_leave():
+            self.company.propose(by, SelfRemove())
+            self.leaving = by
+        elif act == 1 and self.may_leave(but=by):
+            self.leaving = self.choice.choice(self.may_leave(but=by))
+            self.company.propose(by, Remove(self.company.leaf(self.leaving)))
+        elif act == 2:
+            self.company.propose_update(by)
+            self.leaving = by  # nor can one commit one's own Update
+        elif act == 3 and by in self.company.ours:
+            self.company.propose(by, AppEphemeral(COMPONENT, self.data()))
+        else:
+            self.company.propose(by, AppDataUpdate(OTHER, self.data()))
 
     def say(self) -> None:
-        self.company.say(self.member(), self.data())
+        self.company.say(self.member(), self.data(), authenticated_data=self.data())
 
     def export(self) -> None:
         component = self.choice.choice([1, COMPONENT, OTHER, 0xFFFF])
@@ -127,9 +129,8 @@ class History:
         self.entered()
 
     def join_externally(self) -> None:
-        if not self.waiting:
-            self.company.join_externally(next(self.names), self.member())
-            self.entered()
+        self.company.join_externally(next(self.names), self.member())
+        self.entered()
 
 
 def run(openmls: OpenMls, seed: int, steps: int) -> None:
@@ -142,6 +143,8 @@ def run(openmls: OpenMls, seed: int, steps: int) -> None:
     for _ in range(steps):
         history.step()
     company.commit(history.committer(), force_path=True)
+    assert company.ours
+    assert company.theirs
     for name in history.members:
         company.say(name, name.encode())
 
