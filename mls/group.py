@@ -497,8 +497,6 @@ def group_info(
 
 def export_secret(group: Group, label: bytes, context: bytes, length: int) -> bytes:
     """MLS-Exporter (§8.5)."""
-    if isinstance(group.ended, Ended):
-        group.require_active()
     if not 0 <= length <= 255 * group.suite.hash_size:
         raise CallerError("the exporter gives at most 255 hashes", "ask for less")
     return export(group.suite, group.secrets.exporter, label, context, length)

@@ -216,7 +216,7 @@ def plan(
             parameters.components, after, brought, lambda sender: _credential(state, sender), external_commit=external
         )
     if after is not before:
-        _check_mode(parameters, mode, before, after)
+        _check_mode(parameters, mode, after)
     _check_added_clients(tree, adds, removed)
     if unchecked:
         check_adds(env, state.suite, parameters, unchecked, sending=sending)
@@ -272,12 +272,9 @@ def _credential(state: PublicState, sender: Sender) -> Credential | None:
     return state.external_senders()[sender.index].credential if sender.type == SenderType.EXTERNAL else None
 
 
-def _check_mode(parameters: Parameters, mode: Mode, before: Extensions, after: Extensions) -> None:
-    """A group stays of the kind that it was made as; so say also those who do not know the kind."""
-    old, new = dictionary_of(before), dictionary_of(after)
-    numbers = parameters.components.numbers
-    marks = (numbers.dmls, numbers.dimls)
-    if parameters.mode(new) is not mode or any(old.find(mark) != new.find(mark) for mark in marks):
+def _check_mode(parameters: Parameters, mode: Mode, after: Extensions) -> None:
+    """A group stays of the kind that it was made as."""
+    if parameters.mode(dictionary_of(after)) is not mode:
         raise PeerError("EXT-5-7")
     mode.check_group(after)
 

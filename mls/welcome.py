@@ -13,7 +13,7 @@ from mls.codec import Reader, decode_exactly, opaque, optional, u16, u32, vector
 from mls.components.negotiation import check_leaves
 from mls.credential import Credential
 from mls.errors import CallerError, MissingPskError, PeerError
-from mls.framing import encode_message, read_wire_format
+from mls.framing import Sender, encode_message, read_wire_format
 from mls.hpke import CryptoError
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Extension, Extensions, decode_extensions, encode_extensions, find_extension
@@ -21,7 +21,16 @@ from mls.parameters import Parameters
 from mls.provider import Environment
 from mls.psk import PreSharedKeyId, ResumptionPskId, decode_psk_id, psk_secret
 from mls.public_state import PublicState
-from mls.registries import MLS10, ExtensionType, KeyPackageRef, LeafIndex, PskType, ResumptionUsage, WireFormat
+from mls.registries import (
+    MLS10,
+    ExtensionType,
+    KeyPackageRef,
+    LeafIndex,
+    PskType,
+    ResumptionUsage,
+    SenderType,
+    WireFormat,
+)
 from mls.schedule import (
     Advanced,
     GroupContext,
@@ -220,6 +229,7 @@ def checked_tree(
     signer = ratchet_tree.leaf(info.signer)
     if signer is None:
         raise PeerError("VAL-12.4.3.1-5")
+    parameters.mode(info.context.dictionary).check_sender(Sender(SenderType.MEMBER, info.signer))
     if not suite.verify_with_label(signer.signature_key, b"GroupInfoTBS", info.signed_content(), info.signature):
         raise PeerError("VAL-12.4.3.1-6")
     if ratchet_tree.hash != info.context.tree_hash:

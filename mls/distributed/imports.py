@@ -1,4 +1,4 @@
-"""draft-xue-distributed-mls-02 §4.1.1.2 and §4.1.2: taking up other members' epochs, and checking that it was done right.
+"""draft-xue-distributed-mls-02 §4.1.1.2 and §4.1.2: taking up other members' epochs, and checking how others did.
 
 An import is two proposals in one commit: a PSK named after an epoch k of a member's send group, and a LeafReplacement
 with that member's leaf of that epoch. One without the other would leave out half of the healing, so it is refused. So
@@ -200,5 +200,3 @@ def import_proposals(env: Environment, own: SendGroup, imports: list[Import]) ->
         proposals.append(PreSharedKey(ExternalPskId(psk_id(each.name), nonce)))
         proposals.append(LeafReplacement(own.places[each.name.group_id], each.kept.leaf))
     return proposals
-
-

@@ -32,6 +32,7 @@ from mls.framing import (
 )
 from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extensions, LeafNode, Lifetime
+from mls.parameters import Parameters
 from mls.proposals import (
     Add,
     AppDataUpdate,
@@ -356,11 +357,12 @@ def forge_commit(
     tag: Bytes = same,
     encrypt: bool = True,
     signature: Bytes = same,
+    parameters: Parameters | None = None,
 ) -> Forged:
     """A commit by `client` with any list of proposals, all of which it carries out.
 
     `group` is the client's own value; with `external`, the init secret, it is any member's, and the client a stranger.
-    `listed` is what the commit says instead of what it does.
+    `listed` is what the commit says instead of what it does, `parameters` are others than those of the group.
     """
     state = group.public
     suite = group.suite
@@ -420,7 +422,9 @@ def forge_commit(
     found = [(psk_id, find_psk(env, [group], psk_id) or b"") for psk_id in psks]
     last = PathSecret(path_secrets[max(path_secrets, key=level)] if path_secrets else secret.raw)
     init = group.mode.next_init(group, last if path is not False else None)[1] if external is None else external
-    done = conclude(state, tree, extensions, unconfirmed, init, secret, psk_secret(suite, found), group.parameters)
+    done = conclude(
+        state, tree, extensions, unconfirmed, init, secret, psk_secret(suite, found), parameters or group.parameters
+    )
     content = replace(unconfirmed, confirmation_tag=tag(done.public.confirmation_tag))
     private = wire_format == WireFormat.PRIVATE_MESSAGE
     message = as_private(group, env, content) if private else as_public(group, content)

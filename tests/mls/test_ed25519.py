@@ -408,3 +408,18 @@ def test_a_libsodium_with_another_rule_is_not_used(
         assert type(provider.suite(1).scheme) is OpenSslEd25519
     finally:
         libsodium_keeps_the_rule.cache_clear()
+
+
+@pytest.mark.parametrize("limit", [vcd.crypto.LONG_TO_SIGN, vcd.crypto.LONG_TO_VERIFY])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_long_contents_change_libraries_and_nothing_else(limit: int, beyond: int) -> None:
+    """Where the daemon's provider hands over to the library that is faster for them."""
+    content = bytes(limit + beyond)
+    private, public = SODIUM.generate(SeededProvider("long").random)
+    signature = SODIUM.sign(private, content)
+    assert signature == OPENSSL.sign(SignaturePrivateKey(private.raw), content)
+    raised = (int.from_bytes(signature[32:], "little") + ORDER).to_bytes(32, "little")
+    assert answers(public, content, signature) == (True, True, True)
+    for bad in (signature[:32] + raised, bytes([signature[0] ^ 1]) + signature[1:]):
+        assert answers(public, content, bad) == (False, False, False)
+    assert answers(public, content[1:], signature) == (False, False, False)

@@ -98,7 +98,7 @@ class History:
         by = self.member()
         self.waiting = True
         act = self.choice.randrange(5)
-        if act == 0 and by in self.may_leave():
+        if act == 0 and by in self.may_leave() and (self.company.made.public or by in self.company.ours):
             self.company.propose(by, SelfRemove())
             self.leaving = by
         elif act == 1 and self.may_leave(but=by):
@@ -136,7 +136,7 @@ class History:
 def run(openmls: OpenMls, seed: int, steps: int) -> None:
     listed = {APP_COMPONENTS: ComponentsList.of([COMPONENT, OTHER]).encode()}
     company = Company.of_both(
-        openmls, BOTH[seed % 2], public=True, components={COMPONENT: b"", **listed}, leaf_components=listed
+        openmls, BOTH[seed % 2], public=seed % 4 < 2, components={COMPONENT: b"", **listed}, leaf_components=listed
     )
     company.add(BOTH[0], "a", "o")
     history = History(company, seed)

@@ -55,7 +55,7 @@ from tests.mls.frankenstein import (
     proposed,
 )
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
-from tests.mls.refusals import A, B, C, accepts, refused, refuses, refuses_to_add, refuses_to_enter, refuses_to_join
+from tests.mls.refusals import A, B, C, accepts, refused, refuses, refuses_to_enter, refuses_to_join
 from tests.validation import breaks
 
 
@@ -95,17 +95,19 @@ KINDS = {
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
-def every(rule: str) -> str:
-    return rule
-
-
 def enters(kind: Kind) -> None:
     """No leaf that does not meet the demand comes in, in any way."""
     party = company(3, extensions=kind.extensions)
     env = party.env
     stranger = someone("stranger")
-    poor, rich = [forge_package(stranger, env, leaf_extensions=leaf) for leaf in (kind.poor, OFFER)]
-    refuses_to_add(kind.rule, party, poor, rich, alone=False)
+    adds = [Add(forge_package(stranger, env, leaf_extensions=leaf).key_package) for leaf in (kind.poor, OFFER)]
+    refused(kind.rule, lambda: front.commit(party[A], env, proposals=[adds[0]]))
+    refuses(
+        kind.rule,
+        party,
+        A,
+        *[forge_commit(party[B], env, party.clients[B], [add], path=False).message for add in adds],
+    )
 
     paths = [PathSurgery(leaf={"extensions": leaf}) for leaf in (kind.poor, OFFER)]
     refuses(kind.rule, party, A, *[forge_commit(party[B], env, party.clients[B], path=path).message for path in paths])
@@ -253,8 +255,8 @@ def test_a_demanded_wire_format_that_we_do_not_read() -> None:
     path = PathSurgery(leaf={"extensions": boasts})
     commits = [forge_commit(party[B], env, party.clients[B], [each], path=path).message for each in changes]
     refuses("EXT-5-6", party, A, *commits)
-    party.deliver(proposed(party[C], env, changes[0]), by=C)
-    party.deliver(proposed(party[C], env, updated(NOTE, b"also")), by=C)
+    party.propose(C, changes[0])
+    party.propose(C, updated(NOTE, b"also"))
     party.commit(A)
     assert data_of(party, NOTE) == b"also"
     refused("EXT-5-6", lambda: party.clients[A].create(env, leaf_extensions=boasts, extensions=changes[0].extensions))
@@ -279,29 +281,70 @@ class Marked(Mode):
 
 @breaks("EXT-5-7")
 @pytest.mark.parametrize("mark", [DMLS, DIMLS])
-@pytest.mark.parametrize("taking_part", [True, False])
-def test_a_group_stays_of_its_kind(mark: ComponentId, taking_part: bool) -> None:
-    """Those who take part in that kind say so, and those who do not know it too: else a commit would divide them."""
-    parameters = knowing(WITH, known=frozenset({NOTE, mark}))
-    if taking_part:
-        parameters = replace(parameters, modes=(Marked(mark),))
+def test_a_group_stays_of_its_kind(mark: ComponentId) -> None:
+    """No commit makes another kind of group of it, nor an ordinary one."""
+    parameters = replace(knowing(WITH, known=frozenset({NOTE, mark})), modes=(Marked(mark),))
     marked = demand(data={mark: b"\x01"})
-    for start, other in ((demand(), marked), (marked, demand()), (marked, demand(data={mark: b"\x02"}))):
-        if taking_part and start == marked != demand() and other not in (demand(), marked):
-            pass  # another mark is refused like none
+    for start, other in ((demand(), marked), (marked, demand())):
         party = company(2, parameters=parameters, extensions=start)
         env = party.env
         changes = [replacing(other), replacing((*start, *demand(wire_formats=[TARGETED])))]
         refused("EXT-5-7", lambda: front.commit(party[A], env, proposals=[changes[0]]))  # noqa: B023 - used at once
         path = PathSurgery(leaf={"extensions": OFFER})
-        refuses(
-            "EXT-5-7",
-            party,
-            A,
-            *[forge_commit(party[B], env, party.clients[B], [each], path=path).message for each in changes],
-        )
+        commits = [forge_commit(party[B], env, party.clients[B], [each], path=path).message for each in changes]
+        refuses("EXT-5-7", party, A, *commits)
     party = company(2, parameters=parameters)
     refused("EXT-5-7", lambda: front.commit(party[A], party.env, proposals=[updated(mark, b"\x01")]))
+
+
+@breaks("EXT-5-8")
+def test_a_group_of_two_kinds() -> None:
+    """Nobody founds one or joins one, and no commit makes one."""
+    parameters = replace(WITH, modes=(Marked(NOTE), Marked(COLOR)))
+    both, one = demand(data={NOTE: b"", COLOR: b""}), demand(data={NOTE: b""})
+    refuses_kinds("EXT-5-8", parameters, both, one)
+    party = company(2, parameters=parameters, extensions=one)
+    path = PathSurgery(leaf={"extensions": OFFER})
+    changes = [replacing(both), replacing((*one, *demand(wire_formats=[TARGETED])))]
+    commits = [
+        forge_commit(party[B], party.env, party.clients[B], [each], path=path, parameters=WITH).message
+        for each in changes
+    ]
+    refuses("EXT-5-8", party, A, *commits)
+
+
+@breaks("EXT-5-9")
+@pytest.mark.parametrize("mark", [DMLS, DIMLS])
+def test_a_group_of_a_kind_that_we_take_no_part_in(mark: ComponentId) -> None:
+    """Not even if it demands nothing: those who do take part would read its commits in another way."""
+    marked = demand(data={mark: b"\x01"})
+    refuses_kinds("EXT-5-9", WITH, marked, demand(data={NOTE: b"\x01"}))
+    party = company(2)
+    path = PathSurgery(leaf={"extensions": OFFER})
+    changes = [replacing(marked), replacing(())]
+    refused("EXT-5-9", lambda: front.commit(party[A], party.env, proposals=[changes[0]]))
+    taking_part = replace(WITH, modes=(Marked(mark),))
+    commits = [
+        forge_commit(party[B], party.env, party.clients[B], [each], path=path, parameters=taking_part).message
+        for each in changes
+    ]
+    refuses("EXT-5-9", party, A, *commits)
+
+
+def refuses_kinds(rule: str, parameters: Parameters, bad: Extensions, good: Extensions) -> None:
+    """Founding and joining a group with such extensions."""
+    env = environment(rule)
+    newcomer, first = [someone(name, parameters) for name in ("newcomer", A)]
+    refused(rule, lambda: first.create(env, leaf_extensions=OFFER, extensions=bad))
+    first.create(env, leaf_extensions=OFFER, extensions=good)
+    package = newcomer.package(env, leaf_extensions=OFFER)
+    leaves = [first.package(env, leaf_extensions=OFFER).key_package.leaf_node, package.key_package.leaf_node]
+    tree = RatchetTree.of_values(Suite(1), [leaves[0], None, leaves[1]])
+    infos = [forge_info(env, tree, first, group_extensions=extensions) for extensions in (bad, good)]
+    welcomes = [forge_welcome(env, info, package) for info in infos]
+    refuses_to_join(rule, env, package, *welcomes, parameters=parameters)
+    stranger = someone("stranger", parameters)
+    refuses_to_enter(rule, env, stranger, *[info.message for info in infos], leaf_extensions=OFFER)
 
 
 @breaks("EXT-5-7")

@@ -1,0 +1,105 @@
+"""draft-xue-distributed-mls-02 §5: how long the epochs of send groups are kept, and what happens to members who left.
+
+An epoch of one member, with its pre-shared key and, if it is ours, its leaf's private key, is needed as long as some
+other owner may still take it up: until each has taken up that one or a newer one. The text has this rule for our own
+keys; it holds for what was exported from others too, because whoever follows a commit needs what its maker imported.
+
+A member who was removed is followed on for a while. Somebody who has not heard of the removal may take up one more of
+its epochs, and who has stopped following it could then not follow that one either. It ends when nobody whom we still
+count on has the removed member in its tree, be it by way of others who were removed.
+
+A member who takes nothing up keeps everybody's keys alive. `lags` tells who that is; to remove them is for the caller
+to decide. `Settings.kept_epochs` bounds what can pile up until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from mls.distributed.send_group import SendGroup
+from mls.distributed.values import Session
+from mls.registries import Epoch, GroupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far a member is behind with us."""
+
+    member: GroupId
+    taken: Epoch
+    """The last of our epochs that it took up; 0 if none."""
+    behind: int
+    """How many of our epochs came after that."""
+
+
+def lags(session: Session) -> tuple[Lag, ...]:
+    """Everybody who may still take up an old epoch of ours, the furthest behind first."""
+    own = session.own
+    found = []
+    for member in own.places:
+        if member == own.id:
+            continue
+        other = session.others.get(member)
+        taken = 0 if other is None else other.taken.get(own.id, 0)
+        found.append(Lag(member=member, taken=Epoch(taken), behind=own.group.epoch - taken))
+    return tuple(sorted(found, key=lambda lag: -lag.behind))
+
+
+def pruned(session: Session, members: Iterable[GroupId]) -> Session:
+    """Without the epochs of these members that nobody needs, and without members who are gone for everybody."""
+    session = _without_gone(session)
+    groups = session.groups
+    unjoined = frozenset(session.unjoined)
+    changed: dict[GroupId, SendGroup] = {}
+    for member in members:
+        send_group = groups.get(member)
+        if send_group is not None:
+            floor = 0 if unjoined.difference({member}) else _floor(session, groups, member)
+            following = _without_old(session, send_group, floor)
+            if following is not send_group:
+                changed[member] = following
+    if not changed:
+        return session
+    own = changed.pop(session.own.id, session.own)
+    return replace(session, own=own, others={**session.others, **changed})
+
+
+def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGroup:
+    """The send group without the epochs that every other owner is past."""
+    epochs = send_group.epochs
+    kept = {epoch: each for epoch, each in epochs.items() if epoch > floor}
+    for epoch in list(kept)[: -session.settings.kept_epochs]:
+        del kept[epoch]
+    return send_group if len(kept) == len(epochs) else replace(send_group, epochs=kept)
+
+
+def _floor(session: Session, groups: Mapping[GroupId, SendGroup], member: GroupId) -> int:
+    """The newest epoch of a member that no owner will ever go back before."""
+    floor: int | None = None
+    for owner in groups.values():
+        if owner.id == member or owner.group.ended is not None:
+            continue
+        if member in session.dropped and member not in owner.members:
+            continue
+        taken = owner.taken.get(member, 0)
+        floor = taken if floor is None else min(floor, taken)
+    return 0 if floor is None else floor
+
+
+def _without_gone(session: Session) -> Session:
+    """Without the send groups of removed members whose epochs nobody can take up any more."""
+    gone = session.dropped.intersection(session.others)
+    if not gone or session.unjoined:
+        return session
+    reached: set[GroupId] = set()
+    waiting = [owner for owner in session.groups.values() if owner.id not in session.dropped]
+    while waiting:
+        for member in waiting.pop().members & gone:
+            if member not in reached:
+                reached.add(member)
+                waiting.append(session.others[member])
+    if reached == gone:
+        return session
+    others = {name: group for name, group in session.others.items() if name not in gone or name in reached}
+    return replace(session, others=others)

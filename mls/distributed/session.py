@@ -1,0 +1,411 @@
+"""draft-xue-distributed-mls-02 §4.2: a DGroup from the side of one member.
+
+    package = offer(env, ...)                     a KeyPackage, for everybody
+    sent = create(env, ..., packages)             our send group with everybody in it; sent.welcome is for them
+    joined = join(session, env, welcome, ...)     the others' send groups, one by one, in any order
+    sent = update(session, env)                   a fresh key for ourselves
+    sent = commit(session, env)                   the same, and everybody's newest epochs taken up
+    session, message = seal(session, env, data)   to everybody
+    event = receive(session, env, message)        whatever any member sent
+
+Nothing is ever refused because somebody else was faster, and no member waits for another to send. What arrives may
+depend on what did not arrive yet (`mls.distributed.errors`); nothing is kept here for that.
+
+Membership spreads: whom one owner adds or removes, every other adds or removes in its next commit. Removal is the
+text's (§5); for additions it leaves the way open (docs/spec-notes.md). A removed member does not come back, and what it
+says of others' membership counts no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mls import group as front
+from mls.commit import KEEP, NewLeaf, create_commit
+from mls.credential import Credential
+from mls.distributed.errors import AwaitedError, EpochName, StrangerError
+from mls.distributed.imports import Reading, choose_imports, import_proposals, read_commit
+from mls.distributed.mode import OWNER, group_extensions, leaf_extension, marker_of, send_group_of
+from mls.distributed.retention import pruned
+from mls.distributed.send_group import SendGroup, entered, leaf_epoch, moved, places_of
+from mls.distributed.values import Event, Followed, Heard, Joined, Sent, Session, Settings
+from mls.errors import BugError, CallerError, PastEpochError, PeerError, WrongGroupError
+from mls.follow import process_commit
+from mls.framing import Commit, Sender
+from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
+from mls.leaf_node import Capabilities, LeafNode, Lifetime
+from mls.messages import open_message
+from mls.parameters import Parameters
+from mls.proposals import Add, Remove
+from mls.provider import Environment
+from mls.registries import ContentType, Epoch, GroupId, LeafIndex, LeafNodeSource, SenderType
+from mls.secrets import SignaturePrivateKey
+from mls.validation import Proposed, plan
+
+__all__ = [
+    "KEEP",
+    "Event",
+    "Followed",
+    "Heard",
+    "Joined",
+    "NewLeaf",
+    "Sent",
+    "Session",
+    "Settings",
+    "commit",
+    "create",
+    "decline",
+    "forget",
+    "join",
+    "offer",
+    "receive",
+    "seal",
+    "update",
+]
+
+
+# INIT
+
+
+def offer(
+    env: Environment,
+    parameters: Parameters,
+    cipher_suite: int,
+    group_id: GroupId,
+    *,
+    credential: Credential,
+    signature_private: SignaturePrivateKey,
+    capabilities: Capabilities,
+    lifetime: Lifetime,
+) -> KeyPackageSecrets:
+    """A KeyPackage by which others add us to their send groups; `group_id` is that of our own."""
+    numbers = parameters.components.numbers
+    return create_key_package(
+        env,
+        cipher_suite,
+        credential=credential,
+        signature_private=signature_private,
+        capabilities=capabilities,
+        lifetime=lifetime,
+        leaf_extensions=(leaf_extension(numbers, group_id),),
+    )
+
+
+def create(
+    env: Environment,
+    parameters: Parameters,
+    cipher_suite: int,
+    dgroup_id: bytes,
+    group_id: GroupId,
+    *,
+    credential: Credential,
+    signature_private: SignaturePrivateKey,
+    capabilities: Capabilities,
+    lifetime: Lifetime,
+    packages: Sequence[KeyPackage],
+    settings: Settings | None = None,
+) -> Sent:
+    """Our send group with everybody in it (§4.2.1), at the start of a DGroup or as a newcomer.
+
+    Only the Welcome is to be sent: nobody is in the epoch that the message ends.
+    """
+    numbers = parameters.components.numbers
+    alone = front.create(
+        env,
+        parameters,
+        cipher_suite,
+        group_id,
+        credential=credential,
+        signature_private=signature_private,
+        capabilities=capabilities,
+        lifetime=lifetime,
+        leaf_extensions=(leaf_extension(numbers, group_id),),
+        extensions=group_extensions(numbers, dgroup_id),
+    )
+    if not alone.mode.replaces_leaves:
+        raise CallerError("the parameters do not take part in DGroups", "use mls.distributed.mode.with_send_groups")
+    session = Session(
+        parameters=parameters,
+        settings=settings or Settings(),
+        dgroup_id=dgroup_id,
+        own=entered(alone, {group_id: OWNER}, {}),
+        others={},
+    )
+    return commit(session, env, add=packages)
+
+
+def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[KeyPackageSecrets]) -> Joined:
+    """Get into another member's send group by its Welcome.
+
+    StrangerError if nobody has told us yet that there is such a member; AwaitedError if the Welcome depends on an epoch
+    of another send group.
+    """
+    numbers = session.numbers
+    keyed = replace(env, psks=session.known)
+    group, used = front.join(keyed, session.parameters, welcome, packages, known_groups=session.groups)
+    context = group.public.context
+    if marker_of(numbers, context.dictionary).dgroup_id != session.dgroup_id:
+        raise PeerError("DIMLS-4.2.1-8")
+    if group.suite.cipher_suite != session.own.group.suite.cipher_suite:
+        raise PeerError("DIMLS-4.2.1-9")
+    places = places_of(numbers, group.members)
+    if places.get(session.own.id) != group.own_leaf:
+        raise CallerError("the KeyPackage names another send group than ours", "make them with `offer`")
+    owner = group.group_id
+    leaf = _known_leaf(session, owner)
+    found = group.public.tree.leaf(OWNER)
+    if leaf is None or owner in session.dropped:
+        raise StrangerError("the owner of the send group is not a member, as far as is known here")
+    if found is None or not _same_client(env, leaf, found):
+        raise PeerError("DIMLS-4.2.1-10")
+    taken = _taken_on_joining(session, group, places)
+    following = replace(session, others={**session.others, owner: entered(group, places, taken)})
+    return Joined(session=following, owner=owner, package=used)
+
+
+def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
+    """What we know of a member whose send group we are not in."""
+    place = session.own.places.get(owner)
+    if place is not None:
+        return session.own.leaf(place)
+    package = session.invited.get(owner)
+    return None if package is None else package.leaf_node
+
+
+def _same_client(env: Environment, old: LeafNode, new: LeafNode) -> bool:
+    return old.signature_key == new.signature_key or env.authentication.succeeds(old.credential, new.credential)
+
+
+def _taken_on_joining(session: Session, group: front.Group, places: dict[GroupId, LeafIndex]) -> dict[GroupId, int]:
+    """Which epochs the owner took up before we came, as far as we have seen those."""
+    taken = {}
+    for name, index in places.items():
+        leaf = group.public.tree.leaf(index)
+        source = session.others.get(name)
+        if source is not None and leaf is not None and leaf.source == LeafNodeSource.COMMIT:
+            epoch = leaf_epoch(source, leaf)
+            if epoch:
+                taken[name] = epoch
+    return taken
+
+
+# UPDATE and COMMIT
+
+
+def update(session: Session, env: Environment, *, leaf: NewLeaf = KEEP, authenticated_data: bytes = b"") -> Sent:
+    """A fresh key for ourselves (§4.1.1.1); of others only what must be: additions and removals that wait."""
+    return commit(session, env, take=False, leaf=leaf, authenticated_data=authenticated_data)
+
+
+def commit(
+    session: Session,
+    env: Environment,
+    *,
+    add: Sequence[KeyPackage] = (),
+    remove: Sequence[GroupId] = (),
+    take: bool = True,
+    leaf: NewLeaf = KEEP,
+    authenticated_data: bytes = b"",
+) -> Sent:
+    """A fresh key for ourselves, and with `take` the newest epoch of everybody else that all members can follow."""
+    own, numbers = session.own, session.numbers
+    removed = _to_remove(session, remove)
+    dropped = session.dropped.union(removed)
+    added = {send_group_of(numbers, package.leaf_node): package for package in add}
+    if len(added) < len(add) or not dropped.isdisjoint(added) or not own.members.isdisjoint(added):
+        raise CallerError("who is to be added is or was a member", "removed members come back in a new DGroup only")
+    removals = [Remove(own.places[name]) for name in removed]
+    invited = {name: each for name, each in session.invited.items() if name not in dropped and name not in added}
+    added = {**added, **_admissible(session, env, [*removals, *map(Add, added.values())], invited)}
+    members = own.members.difference(removed).union(added)
+    known = session.known
+    imports = choose_imports(known, own, members) if take else []
+    committed = create_commit(
+        own.group,
+        replace(env, psks=known),
+        proposals=[*removals, *map(Add, added.values()), *import_proposals(env, own, imports)],
+        leaf=leaf,
+        authenticated_data=authenticated_data,
+    )
+    following = moved(
+        own,
+        committed.before,
+        committed.group,
+        removed=removed,
+        added=dict(zip(added, committed.added, strict=True)),
+        taken={each.name.group_id: each.name.epoch for each in imports},
+        late_epochs=0,
+    )
+    after = replace(session, own=following, invited={}, dropped=dropped)
+    touched = [own.id, *[each.name.group_id for each in imports], *removed]
+    return Sent(
+        session=pruned(after, touched),
+        message=committed.message,
+        welcome=committed.welcome,
+        taken=tuple([each.name for each in imports]),
+        added=tuple(added),
+        removed=tuple(removed),
+    )
+
+
+def _to_remove(session: Session, remove: Sequence[GroupId]) -> list[GroupId]:
+    own = session.own
+    for name in remove:
+        if name not in own.members or name == own.id:
+            raise CallerError("who is to be removed is no other member", "look at session.own.places")
+    wanted = {*remove, *session.dropped}
+    return [name for name in own.places if name in wanted]
+
+
+def _admissible(
+    session: Session, env: Environment, fixed: Sequence[Remove | Add], invited: dict[GroupId, KeyPackage]
+) -> dict[GroupId, KeyPackage]:
+    """Those of the newcomers whom others added that can stand in one commit of ours.
+
+    Each was good where it was added. Here it may have expired, or its keys may be taken; that must not stop us.
+    """
+    own = session.own
+    committer = Sender(SenderType.MEMBER, own.group.own_leaf)
+    items = [Proposed(each, committer) for each in fixed]
+    chosen: dict[GroupId, KeyPackage] = {}
+    for name, package in invited.items():
+        if name in own.members:
+            continue
+        candidate = Proposed(Add(package), committer)
+        try:
+            plan(env, own.group.public, session.parameters, committer, [*items, candidate], sending=True)
+        except PeerError:
+            continue
+        items.append(candidate)
+        chosen[name] = package
+    return chosen
+
+
+def decline(session: Session, member: GroupId) -> Session:
+    """Do not add a newcomer whom somebody else added."""
+    invited = {name: package for name, package in session.invited.items() if name != member}
+    return replace(session, invited=invited)
+
+
+def forget(session: Session, member: GroupId) -> Session:
+    """Follow a removed member no further, and keep nothing for its sake (§5).
+
+    Whoever has not heard of the removal, and takes up another epoch of that member, is lost to us then. Without this
+    call, a removed member is forgotten when that can happen no more.
+    """
+    if member not in session.dropped:
+        raise CallerError("the member was not removed", "commit the removal first")
+    others = {name: group for name, group in session.others.items() if name != member}
+    return pruned(replace(session, others=others), [session.own.id, *others])
+
+
+# PROTECT and UNPROTECT
+
+
+def seal(session: Session, env: Environment, data: bytes, *, authenticated_data: bytes = b"") -> tuple[Session, bytes]:
+    """An application message to everybody in our send group (§4.2.4)."""
+    group, message = front.seal(session.own.group, env, data, authenticated_data=authenticated_data)
+    return replace(session, own=replace(session.own, group=group)), message
+
+
+def receive(session: Session, env: Environment, message: bytes) -> Event:
+    """Whatever any member sent to its send group (§4.2.5).
+
+    AwaitedError says which epochs must be entered first. GroupEndedError comes from a member who has removed us.
+    """
+    outside = front.peek(message)
+    if outside.group_id is None or outside.epoch is None:
+        raise CallerError("this is no message of a group", "Welcomes go to `join`")
+    name = EpochName(outside.group_id, outside.epoch)
+    if name.group_id == session.own.id:
+        open_message(session.own.group, message, shared_leaf=False)
+        raise BugError("a message in our own send group was neither ours nor refused")
+    followed = session.others.get(name.group_id)
+    if followed is None:
+        if name.group_id in session.unjoined:
+            raise AwaitedError(name)
+        raise WrongGroupError("the message is of no send group that is followed here")
+    if followed.group.ended is None and name.epoch > followed.group.epoch:
+        raise AwaitedError(name)
+    if name.epoch < followed.group.epoch:
+        return _late(session, followed, message, name, outside.content_type)
+    opened = open_message(followed.group, message, shared_leaf=False)
+    content = opened.verified.content
+    body = content.body
+    if isinstance(body, bytes):
+        following = _with_other(session, replace(followed, group=opened.group))
+        return _heard(following, name, body, content.authenticated_data)
+    if not isinstance(body, Commit):
+        raise PeerError("DIMLS-4.1.1-1")
+    reading = read_commit(session.numbers, session.known, followed, body)
+    updates = {each.kept.leaf.encoded: each.kept.keys for each in reading.imports if each.kept.keys is not None}
+    done = process_commit(replace(opened.group, updates=updates), replace(env, psks=session.known), opened.verified)
+    following = moved(
+        followed,
+        done.before,
+        done.group,
+        removed=reading.removed,
+        added=dict(zip([name for name, _ in reading.added], done.plan.added, strict=True)),
+        taken={each.name.group_id: each.name.epoch for each in reading.imports},
+        late_epochs=session.settings.late_epochs,
+    )
+    after = _spread(_with_other(session, following), followed.id, reading)
+    touched = [followed.id, *[each.name.group_id for each in reading.imports], *reading.removed]
+    return Followed(
+        session=pruned(after, touched),
+        owner=followed.id,
+        epoch=Epoch(name.epoch + 1),
+        taken=tuple([each.name for each in reading.imports]),
+        added=tuple([added for added, _ in reading.added]),
+        removed=reading.removed,
+        dismissed=session.own.id in reading.removed,
+        authenticated_data=content.authenticated_data,
+    )
+
+
+def _with_other(session: Session, followed: SendGroup) -> Session:
+    return replace(session, others={**session.others, followed.id: followed})
+
+
+def _heard(session: Session, name: EpochName, data: bytes, authenticated_data: bytes) -> Heard:
+    return Heard(
+        session=session,
+        owner=name.group_id,
+        epoch=name.epoch,
+        data=data,
+        authenticated_data=authenticated_data,
+        dropped=name.group_id in session.dropped,
+    )
+
+
+def _late(session: Session, followed: SendGroup, message: bytes, name: EpochName, content_type: int | None) -> Heard:
+    """An application message of an ended epoch; commits of such an epoch were followed already."""
+    if content_type == ContentType.APPLICATION:
+        for at, group in enumerate(followed.retired):
+            if group.epoch != name.epoch:
+                continue
+            opened = open_message(group, message, shared_leaf=False)
+            content = opened.verified.content
+            if not isinstance(content.body, bytes):
+                raise BugError("an application message holds something else")
+            retired = (*followed.retired[:at], opened.group, *followed.retired[at + 1 :])
+            following = _with_other(session, replace(followed, retired=retired))
+            return _heard(following, name, content.body, content.authenticated_data)
+    raise PastEpochError(f"epoch {name.epoch} of the send group is over; this is {followed.group.epoch}")
+
+
+def _spread(session: Session, owner: GroupId, reading: Reading) -> Session:
+    """What one owner does to its members, the others do to theirs."""
+    if owner in session.dropped or not (reading.added or reading.removed):
+        return session
+    own = session.own
+    gone = frozenset([name for name in reading.removed if name in own.members or name in session.others])
+    dropped = session.dropped.union(gone.difference({own.id}))
+    invited = {name: package for name, package in session.invited.items() if name not in reading.removed}
+    for name, package in reading.added:
+        if name in own.members or name in dropped or name in invited:
+            continue
+        if len(invited) < session.settings.max_invited:
+            invited[name] = package
+    return replace(session, invited=invited, dropped=dropped)

@@ -1,0 +1,140 @@
+"""draft-xue-distributed-mls-02 §2 and §4.2: a DMLS Session as a value, and what the calls on it give back.
+
+A `Session` never changes. Every call gives the next one, and a call that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mls.components.numbers import Numbers
+from mls.distributed.errors import EpochName
+from mls.distributed.imports import Known
+from mls.distributed.send_group import SendGroup
+from mls.key_package import KeyPackage, KeyPackageSecrets
+from mls.parameters import Parameters
+from mls.registries import Epoch, GroupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits of one client in one DGroup. Members need not agree on them."""
+
+    kept_epochs: int = 1024
+    """How many epochs of one send group are kept for members who may still take them up. One who takes up an older one
+    is lost to us."""
+    late_epochs: int = 8
+    """How many ended epochs of each send group still read late messages."""
+    max_invited: int = 64
+    """How many newcomers whom others added wait for our own commit to add them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What one member of a DGroup knows."""
+
+    parameters: Parameters
+    settings: Settings
+    dgroup_id: bytes
+    own: SendGroup
+    others: Mapping[GroupId, SendGroup]
+    """The send groups that we follow."""
+    invited: Mapping[GroupId, KeyPackage] = field(default_factory=dict)
+    """Newcomers whom somebody else added; our next commit does."""
+    dropped: frozenset[GroupId] = frozenset()
+    """Members whom somebody removed. They do not come back."""
+
+    @property
+    def numbers(self) -> Numbers:
+        return self.parameters.components.numbers
+
+    @property
+    def groups(self) -> dict[GroupId, SendGroup]:
+        """All send groups that we are in."""
+        return {self.own.id: self.own, **self.others}
+
+    @property
+    def known(self) -> Known:
+        return Known(self.groups, self.dropped.difference(self.others))
+
+    @property
+    def unjoined(self) -> list[GroupId]:
+        """Members whose send groups we are not in, because their Welcome did not come yet."""
+        wanted = [*self.own.places, *self.invited]
+        return [name for name in wanted if name != self.own.id and name not in self.others and name not in self.dropped]
+
+    @property
+    def missing(self) -> tuple[GroupId, ...]:
+        """Members of other send groups whom we cannot add, because we have no KeyPackage of theirs."""
+        here = self.own.members | self.dropped | frozenset(self.invited)
+        found = [name for group in self.others.values() for name in group.places if name not in here]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def leaving(self) -> tuple[GroupId, ...]:
+        """Members whom our next commit removes, because somebody did."""
+        return tuple([name for name in self.own.places if name in self.dropped])
+
+    @property
+    def left(self) -> tuple[GroupId, ...]:
+        """Members who removed us from their send groups."""
+        return tuple([name for name, group in self.others.items() if group.group.ended is not None])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A commit of ours. There is no rival to lose against: adopt the session, store it, then send."""
+
+    session: Session
+    message: bytes
+    """For everybody who was in our send group before."""
+    welcome: bytes | None
+    """For those whom it adds."""
+    taken: tuple[EpochName, ...]
+    """The epochs of others that it took up."""
+    added: tuple[GroupId, ...]
+    removed: tuple[GroupId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A Welcome that was taken."""
+
+    session: Session
+    owner: GroupId
+    package: KeyPackageSecrets
+    """The one that it used. Others may send a Welcome for the same one, until all have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a member said."""
+
+    session: Session
+    owner: GroupId
+    epoch: Epoch
+    data: bytes = field(repr=False)
+    authenticated_data: bytes
+    dropped: bool
+    """Whether somebody has removed this member; it may not know yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A commit in somebody's send group."""
+
+    session: Session
+    owner: GroupId
+    epoch: Epoch
+    """The one that it starts."""
+    taken: tuple[EpochName, ...]
+    """The epochs of others, maybe of ours, that it took up."""
+    added: tuple[GroupId, ...]
+    removed: tuple[GroupId, ...]
+    dismissed: bool
+    """Whether it removed us."""
+    authenticated_data: bytes
+
+
+Event = Heard | Followed
