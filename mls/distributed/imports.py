@@ -84,8 +84,11 @@ class Reading:
     removed: tuple[GroupId, ...]
 
 
-def read_commit(numbers: Numbers, known: Known, followed: SendGroup, commit: Commit) -> Reading:
-    """What the owner of a followed send group committed, which keeps to the rules of send groups."""
+def read_commit(numbers: Numbers, known: Known, own: GroupId, followed: SendGroup, commit: Commit) -> Reading:
+    """What the owner of a followed send group committed, which keeps to the rules of send groups.
+
+    If it removes us, it may take up what we cannot know, and nobody asks us any more what we think of that.
+    """
     added: list[tuple[GroupId, KeyPackage]] = []
     removed: list[GroupId] = []
     names: dict[GroupId, EpochName] = {}
@@ -116,12 +119,15 @@ def read_commit(numbers: Numbers, known: Known, followed: SendGroup, commit: Com
     for member in names:
         if member not in leaves:
             raise PeerError("DIMLS-4.1.2-4")
+    for member in leaves:
+        if member not in names:
+            raise PeerError("DIMLS-4.1.2-5")
+    if own in removed:
+        return Reading(imports=(), added=tuple(added), removed=tuple(removed))
     needs = []
     imports = []
-    for member, leaf in leaves.items():
-        named = names.get(member)
-        if named is None:
-            raise PeerError("DIMLS-4.1.2-5")
+    for member, named in names.items():
+        leaf = leaves[member]
         if named.epoch <= _taken(known, followed, member):
             raise PeerError("DIMLS-4.1.1.2-3", f"epoch {named.epoch}")
         try:

@@ -147,12 +147,13 @@ def send_group_capabilities(
 def leaf_extension(numbers: Numbers, group_id: GroupId, *, supported: Iterable[int] = ()) -> Extension:
     """What a member's leaf says in every send group: its own one, and the components that it supports."""
     listed = ComponentsList.of((numbers.dimls, *supported))
-    return dictionary_extension({numbers.app_components: listed.encode(), numbers.dimls: opaque(group_id)})
+    said: dict[int, bytes] = {numbers.app_components: listed.encode(), numbers.dimls: opaque(group_id)}
+    return dictionary_extension(said)
 
 
 def group_extensions(numbers: Numbers, dgroup_id: bytes) -> Extensions:
     """What a send group says of itself and demands of everybody."""
     required = RequiredCapabilities((ExtensionType.APP_DATA_DICTIONARY,), (ProposalType.LEAF_REPLACEMENT,))
     listed = ComponentsList.of((numbers.dimls,))
-    said = {numbers.app_components: listed.encode(), numbers.dimls: Marker(dgroup_id).encode()}
+    said: dict[int, bytes] = {numbers.app_components: listed.encode(), numbers.dimls: Marker(dgroup_id).encode()}
     return (required.extension(), dictionary_extension(said))

@@ -50,7 +50,7 @@ def pruned(session: Session, members: Iterable[GroupId]) -> Session:
     """Without the epochs of these members that nobody needs, and without members who are gone for everybody."""
     session = _without_gone(session)
     groups = session.groups
-    unjoined = frozenset(session.unjoined)
+    unjoined = session.unjoined
     changed: dict[GroupId, SendGroup] = {}
     for member in members:
         send_group = groups.get(member)
@@ -90,15 +90,17 @@ def _floor(session: Session, groups: Mapping[GroupId, SendGroup], member: GroupI
 def _without_gone(session: Session) -> Session:
     """Without the send groups of removed members whose epochs nobody can take up any more."""
     gone = session.dropped.intersection(session.others)
-    if not gone or session.unjoined:
+    if not gone or not session.others.keys() >= session.invited.keys():
         return session
     reached: set[GroupId] = set()
     waiting = [owner for owner in session.groups.values() if owner.id not in session.dropped]
     while waiting:
-        for member in waiting.pop().members & gone:
-            if member not in reached:
+        for member in waiting.pop().members:
+            if member in gone and member not in reached:
                 reached.add(member)
                 waiting.append(session.others[member])
+            elif member not in session.others and member != session.own.id:
+                return session  # we are not in its send group yet, and it may have anybody in it
     if reached == gone:
         return session
     others = {name: group for name, group in session.others.items() if name not in gone or name in reached}

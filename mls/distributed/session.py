@@ -155,7 +155,7 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
     owner = group.group_id
     leaf = _known_leaf(session, owner)
     found = group.public.tree.leaf(OWNER)
-    if leaf is None or owner in session.dropped:
+    if leaf is None:
         raise StrangerError("the owner of the send group is not a member, as far as is known here")
     if found is None or not _same_client(env, leaf, found):
         raise PeerError("DIMLS-4.2.1-10")
@@ -165,12 +165,15 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
 
 
 def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
-    """What we know of a member whose send group we are not in."""
-    place = session.own.places.get(owner)
-    if place is not None:
-        return session.own.leaf(place)
+    """What we know of a member whose send group we are not in: what we have of it, or else what others have."""
     package = session.invited.get(owner)
-    return None if package is None else package.leaf_node
+    if package is not None:
+        return package.leaf_node
+    for group in session.groups.values():
+        place = group.places.get(owner)
+        if place is not None:
+            return group.leaf(place)
+    return None
 
 
 def _same_client(env: Environment, old: LeafNode, new: LeafNode) -> bool:
@@ -334,14 +337,14 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
     content = opened.verified.content
     body = content.body
     if isinstance(body, bytes):
-        following = _with_other(session, replace(followed, group=opened.group))
-        return _heard(following, name, body, content.authenticated_data)
+        listening = _with_other(session, replace(followed, group=opened.group))
+        return _heard(listening, name, body, content.authenticated_data)
     if not isinstance(body, Commit):
         raise PeerError("DIMLS-4.1.1-1")
-    reading = read_commit(session.numbers, session.known, followed, body)
+    reading = read_commit(session.numbers, session.known, session.own.id, followed, body)
     updates = {each.kept.leaf.encoded: each.kept.keys for each in reading.imports if each.kept.keys is not None}
     done = process_commit(replace(opened.group, updates=updates), replace(env, psks=session.known), opened.verified)
-    following = moved(
+    after = moved(
         followed,
         done.before,
         done.group,
@@ -350,10 +353,10 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
         taken={each.name.group_id: each.name.epoch for each in reading.imports},
         late_epochs=session.settings.late_epochs,
     )
-    after = _spread(_with_other(session, following), followed.id, reading)
+    spread = _spread(_with_other(session, after), followed.id, reading)
     touched = [followed.id, *[each.name.group_id for each in reading.imports], *reading.removed]
     return Followed(
-        session=pruned(after, touched),
+        session=pruned(spread, touched),
         owner=followed.id,
         epoch=Epoch(name.epoch + 1),
         taken=tuple([each.name for each in reading.imports]),

@@ -59,10 +59,13 @@ class Session:
         return Known(self.groups, self.dropped.difference(self.others))
 
     @property
-    def unjoined(self) -> list[GroupId]:
-        """Members whose send groups we are not in, because their Welcome did not come yet."""
-        wanted = [*self.own.places, *self.invited]
-        return [name for name in wanted if name != self.own.id and name not in self.others and name not in self.dropped]
+    def unjoined(self) -> frozenset[GroupId]:
+        """Members of any send group whose own ones we are not in, because their Welcome did not come yet.
+
+        Who was removed is among them as long as somebody has it in a tree: its epochs may still be taken up there.
+        """
+        everybody = self.own.members.union(self.invited, *[group.members for group in self.others.values()])
+        return everybody.difference(self.others, {self.own.id})
 
     @property
     def missing(self) -> tuple[GroupId, ...]:

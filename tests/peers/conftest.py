@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def openmls() -> Iterator[openmls_peer.OpenMls]:
-    """One running OpenMLS; clients there do not outlive the test that made them unless their name stays unused."""
+    """One running OpenMLS. A client stays there until a test makes another of the same name."""
     try:
         command = launch.openmls()
     except launch.UnavailableError as error:

@@ -133,6 +133,8 @@ class Founding:
     founder: str
     suite: int = 1
     public: bool = False
+    padding: int = 0
+    """To a multiple of how many bytes OpenMLS pads; ours pads by its own measure."""
     components: Mapping[int, bytes] | None = None
     """The group's dictionary."""
     leaf_components: Mapping[int, bytes] | None = None
@@ -176,7 +178,7 @@ class Company:
         company = cls(openmls, made, psks=psks)
         if made.founder == THEIRS:
             member = company.their_client(made.founder)
-            member.create(components=_entries(made.components), extensions=_told(made.extensions), public=made.public)
+            member.create(components=_entries(made.components), extensions=_told(made.extensions))
             company.theirs[made.founder] = member
         else:
             own = () if made.components is None else (dictionary_extension(made.components),)
@@ -206,6 +208,8 @@ class Company:
         return self.openmls.member(
             name,
             self.made.suite,
+            public=self.made.public,
+            padding=self.made.padding,
             extension_types=DRAFT_EXTENSIONS,
             proposal_types=DRAFT_PROPOSALS,
             leaf_components=_entries(self.made.leaf_components),
@@ -233,7 +237,7 @@ class Company:
             who = our_client(name, self.made.suite, parameters=self.made.parameters)
             self.ours[name] = who.join(self.env, welcome, [package])
         for name, member in members.items():
-            member.join(welcome, public=self.made.public)
+            member.join(welcome)
             self.theirs[name] = member
         self.agree()
 
@@ -341,7 +345,7 @@ class Company:
         info = info or self.group_info(through)
         if name.startswith("o"):
             member = self.their_client(name)
-            _, message = member.join_externally(info, public=self.made.public, **options)
+            _, message = member.join_externally(info, **options)
             self.deliver(message, by=None)
             self.theirs[name] = member
         else:

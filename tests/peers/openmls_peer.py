@@ -184,9 +184,10 @@ class OpenMls:
         found: list[int] = self.call("decode", structure=structure, bytes=data)["numbers"]
         return found
 
-    def member(self, name: str, suite: int = 1, **leaf: Any) -> Member:
+    def member(self, name: str, suite: int = 1, *, public: bool = False, padding: int = 0, **leaf: Any) -> Member:
+        """A client that sends its handshakes so, and pads to a multiple of so many bytes."""
         self.call("client", client=name, suite=suite, identity=name.encode())
-        return Member(self, name, Leaf(**leaf))
+        return Member(self, name, Leaf(**leaf), {"public": public, "padding": padding})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +215,7 @@ class Member:
     peer: OpenMls
     name: str
     leaf: Leaf
+    policy: dict[str, object]
     group: bytes = field(default=b"", init=False)
 
     def call(self, call: str, /, **fields: object) -> dict[str, Any]:
@@ -229,39 +231,33 @@ class Member:
 
     # ---------------------------------------------------------------- becoming a member
 
-    def key_package(self, *, components: Entries | None = None, last_resort: bool = False) -> bytes:
-        """An MLSMessage."""
+    def key_package(
+        self, *, components: Entries | None = None, extensions: Entries = (), last_resort: bool = False
+    ) -> bytes:
+        """An MLSMessage; what it says beside its leaf."""
         answer = self.call(
-            "key_package", **self.leaf.fields(), key_package_components=components, last_resort=last_resort
+            "key_package",
+            **self.leaf.fields(),
+            key_package_components=components,
+            key_package_extensions=extensions,
+            last_resort=last_resort,
         )
         return bytes.fromhex(answer["message"])
 
     def create(
-        self,
-        group_id: bytes = b"group",
-        *,
-        components: Entries | None = None,
-        extensions: Entries = (),
-        public: bool = False,
+        self, group_id: bytes = b"group", *, components: Entries | None = None, extensions: Entries = ()
     ) -> State:
-        return self._entered(
-            self.call(
-                "create",
-                group=group_id,
-                **self.leaf.fields(),
-                components=components,
-                extensions=extensions,
-                public=public,
-            )
-        )
+        said = {**self.leaf.fields(), **self.policy}
+        return self._entered(self.call("create", group=group_id, components=components, extensions=extensions, **said))
 
-    def join(self, welcome: bytes | None, *, tree: bytes | None = None, public: bool = False) -> State:
+    def join(self, welcome: bytes | None, *, tree: bytes | None = None) -> State:
         assert welcome is not None
-        return self._entered(self.call("join", welcome=welcome, tree=tree, public=public))
+        return self._entered(self.call("join", welcome=welcome, tree=tree, **self.policy))
 
-    def join_externally(self, group_info: bytes, *, public: bool = False, **options: object) -> tuple[State, bytes]:
-        """`self_removes`, `updates`, `psks`, `authenticated_data`. The new state, and the commit."""
-        answer = self.call("join_externally", group_info=group_info, public=public, **self.leaf.fields(), **options)
+    def join_externally(self, group_info: bytes, **options: object) -> tuple[State, bytes]:
+        """`tree`, `self_removes`, `updates`, `psks`, `authenticated_data`. The new state, and the commit."""
+        said = {**self.leaf.fields(), **self.policy}
+        answer = self.call("join_externally", group_info=group_info, **said, **options)
         return self._entered(answer), bytes.fromhex(answer["message"])
 
     # ---------------------------------------------------------------- as a member

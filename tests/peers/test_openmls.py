@@ -6,14 +6,16 @@ two make of the mls-extensions draft is in test_openmls_extensions.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mls import group as front
-from mls.proposals import Remove
+from mls.proposals import Add, Remove
 from mls.registries import Epoch
 from tests.mls.clients import Psks
 from tests.peers import launch
-from tests.peers.openmls_company import BOTH, OURS, THEIRS, Company
+from tests.peers.openmls_company import BOTH, OURS, PARAMETERS, THEIRS, Company, Founding, key_package_of
 from tests.peers.openmls_peer import OpenMls, RefusedError
 
 pytestmark = [
@@ -39,6 +41,37 @@ def test_commits_and_messages_both_ways(openmls: OpenMls, founder: str, public: 
 
 
 @founders
+@framings
+def test_padding(openmls: OpenMls, founder: str, public: bool) -> None:
+    company = Company.of_both(openmls, founder, public=public, padding=256)
+    company.commit(THEIRS, force_path=True)
+    for length in (0, 1, 255, 256, 1000):
+        company.say(OURS, bytes(length))
+        company.say(THEIRS, bytes(length))
+
+
+def test_trees_that_come_apart_from_the_group_info(openmls: OpenMls) -> None:
+    """In a Welcome and in an external commit."""
+    company = Company.founded(openmls, Founding(founder=OURS))
+    group = replace(company.ours[OURS], parameters=replace(PARAMETERS, ratchet_tree=False))
+    member = company.their_client(THEIRS)
+    proposals = [Add(key_package_of(member.key_package()))]
+    sent = front.commit(group, company.env, proposals=proposals)
+    with pytest.raises(RefusedError, match="MissingRatchetTree"):
+        member.join(sent.welcome)
+
+    member = company.theirs[THEIRS] = company.their_client(THEIRS)
+    proposals = [Add(key_package_of(member.key_package()))]
+    sent = front.commit(group, company.env, proposals=proposals)
+    company.ours[OURS] = sent.group
+    member.join(sent.welcome, tree=sent.group.public.tree.encode())
+    company.agree()
+    info = front.group_info(company.ours[OURS])
+    company.join_externally("otto", OURS, info=info, tree=company.ours[OURS].public.tree.encode())
+    company.say("otto", b"joined")
+
+
+@founders
 def test_six_members_come_and_go(openmls: OpenMls, founder: str) -> None:
     company = Company.of_both(openmls, founder)
     company.add(THEIRS, "bert", "otto")
@@ -59,6 +92,10 @@ def test_six_members_come_and_go(openmls: OpenMls, founder: str) -> None:
 def test_proposals_by_reference(openmls: OpenMls, founder: str, public: bool) -> None:
     company = Company.of_both(openmls, founder, public=public)
     company.add(founder, "bert", "otto")
+    company.propose(OURS, Remove(company.leaf("otto")))
+    company.commit(THEIRS, leave_pending=True, force_path=True)
+    company.propose(THEIRS, Remove(company.leaf("otto")))
+    company.commit(OURS, references=())
     company.propose(OURS, Remove(company.leaf("otto")))
     company.commit(THEIRS)
     assert "otto" not in company.theirs

@@ -15,7 +15,7 @@ from mls.components.last_resort import is_last_resort
 from mls.components.lists import ComponentsList, supported_wire_formats_extension
 from mls.components.numbers import APP_COMPONENTS, SAFE_AAD
 from mls.leaf_node import RequiredCapabilities
-from mls.proposals import AppDataUpdate, GroupContextExtensions, Proposal
+from mls.proposals import Add, AppDataUpdate, GroupContextExtensions, Proposal
 from mls.registries import ContentType, ExtensionType, ProposalType, WireFormat
 from tests.mls.clients import refusal
 from tests.peers import launch
@@ -61,6 +61,13 @@ def test_new_extensions_that_are_not_required(openmls: OpenMls) -> None:
     company = Company.of_both(openmls, OURS)
     message = our_commit(company, GroupContextExtensions((dictionary_extension({COMPONENT: b"new"}),)))
     assert "ExtensionNotInRequiredCapabilities" in refused_by_theirs(company, message)
+
+
+def test_key_package_extensions_that_the_leaf_does_not_list(openmls: OpenMls) -> None:
+    """§7.2 asks it of a leaf's extensions; OpenMLS also of its KeyPackage's."""
+    company = Company.of_both(openmls, OURS)
+    package = key_package_of(openmls.member("otto").key_package(extensions=[(0x1234, b"")]))
+    assert "UnsupportedExtension" in refused_by_theirs(company, our_commit(company, Add(package)))
 
 
 def test_proposals_of_unknown_types(openmls: OpenMls) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 
 from mls import group as front
 from mls.codec import Reader, decode_exactly, opaque, u8, u16, vector
+from mls.commit import NewLeaf
 from mls.components.aad import decode_items, encode_items
 from mls.components.dictionary import Dictionary, dictionary_extension, dictionary_of
 from mls.components.lists import ComponentsList
@@ -207,6 +208,20 @@ def test_a_key_package_has_a_dictionary_too(openmls: OpenMls, founder: str) -> N
     otto.join(welcome)
     company.theirs["otto"] = otto
     company.agree()
+
+
+@founders
+def test_a_leafs_dictionary_changes(openmls: OpenMls, founder: str) -> None:
+    """With a commit of its member; others' commits and the member's own next ones leave it."""
+    company = Company.of_both(openmls, founder, leaf_components={OTHER: b"old"})
+    company.commit(OURS, leaf=NewLeaf(extensions=(dictionary_extension({COMPONENT: b"ours"}),)))
+    said = {**company.theirs[THEIRS].leaf.fields(), "leaf_components": [(COMPONENT, b"theirs")]}
+    company.commit(THEIRS, leaf=said)
+    for name in BOTH:
+        company.commit(name, force_path=True)
+    leaves = [leaf for _, leaf in company.ours[OURS].public.tree.leaves()]
+    assert {dictionary_of(leaf.extensions).find(COMPONENT) for leaf in leaves} == {b"ours", b"theirs"}
+    assert {dictionary_of(leaf.extensions).find(OTHER) for leaf in leaves} == {None}
 
 
 @founders

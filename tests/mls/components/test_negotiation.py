@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,10 +12,10 @@ from mls.commit import NewLeaf
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.lists import ComponentsList, WireFormats
 from mls.components.media import MediaTypeList
+from mls.components.negotiation import check_changed_leaves
 from mls.components.numbers import DIMLS, DMLS, GREASE_COMPONENTS, ComponentId
 from mls.errors import PeerError
-from mls.group import CommitMessage
-from mls.leaf_node import Extension, Extensions
+from mls.leaf_node import Extension, Extensions, LeafNode
 from mls.mode import Mode
 from mls.parameters import Parameters
 from mls.proposals import Add, GroupContextExtensions, Proposal, Remove
@@ -22,7 +23,7 @@ from mls.registries import ExtensionType, LeafIndex
 from mls.state import Ended
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from tests.mls.clients import environment, snapshot
+from tests.mls.clients import environment
 from tests.mls.components.company import (
     ABLE,
     COLOR,
@@ -401,14 +402,20 @@ def test_what_an_insider_demands_does_not_mute_the_group() -> None:
 
 
 def test_other_application_data_looks_at_no_leaf() -> None:
-    """A poor leaf that came in before anybody asked stays where it is, and updates of other data go on."""
-    party = company(3, extensions=demand(components=[COLOR], data={NOTE: b"one"}))
-    party.commit(A, proposals=[updated(NOTE, b"two")])
-    before = snapshot(party[A])
-    changed = front.receive(party[A], party.env, front.commit(party[B], party.env).message)
-    assert isinstance(changed, CommitMessage)
-    assert snapshot(party[A]) == before
-    assert data_of(party, NOTE) == b"two"
+    """Only a changed demand is a reason to look at every member, whatever the members hold."""
+
+    def members() -> Iterator[LeafNode]:
+        raise AssertionError("looked at")
+        yield  # a generator
+
+    before = demand(components=[COLOR], wire_formats=[TARGETED], data={NOTE: b"one"})
+    after = demand(components=[COLOR], wire_formats=[TARGETED], data={NOTE: b"two", COLOR: b""})
+    check_changed_leaves(KNOWN.numbers, before, after, members(), ())
+    check_changed_leaves(KNOWN.numbers, before, before, members(), ())
+    poor = someone("poor").package(environment()).key_package.leaf_node
+    refused("EXT-5-1", lambda: check_changed_leaves(KNOWN.numbers, before, after, members(), [poor]))
+    with pytest.raises(AssertionError, match="looked at"):
+        check_changed_leaves(KNOWN.numbers, before, demand(components=[NOTE]), members(), ())
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3])

@@ -1,4 +1,4 @@
-"""DMLS groups among others: who gets in, what cannot be changed, how they are made of other groups and left for them."""
+"""DMLS groups among others: who gets in, what stays as it is, how they are made of other groups and left for them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from mls.fork.founding import advertised, fork_resilient, with_forks
 from mls.fork.mode import ForkResilient
 from mls.fork.schedule import PARENT_INIT
 from mls.group import CommitMessage
-from mls.leaf_node import Extension, Extensions, default_capabilities
+from mls.key_package import KeyPackageSecrets
+from mls.leaf_node import Capabilities, Extension, Extensions, default_capabilities
 from mls.mode import PLAIN
 from mls.parameters import Parameters
 from mls.proposals import Add, AppDataUpdate, GroupContextExtensions, Proposal, ReInit
 from mls.registries import ExtensionType, GroupId
+from mls.secrets import InitSecret, PathSecret
 from mls.state import Group
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from tests.mls.clients import DEFAULT, LIFETIME, NAMES, Client, client, environment, with_parameters
+from tests.mls.clients import DEFAULT, LIFETIME, NAMES, Client, Party, client, environment, with_parameters
 from tests.mls.fork.company import FORKING, LEAF, MARKED, company, forker, parent_tree
-from tests.mls.frankenstein import forge_commit, forge_package
+from tests.mls.frankenstein import PathSurgery, forge_commit, forge_package
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
-from tests.mls.refusals import accepts, refused, refuses, refuses_to_add, refuses_to_enter, refuses_to_join
+from tests.mls.refusals import refused, refuses, refuses_to_enter, refuses_to_join
 from tests.validation import breaks
 
 A, B, C = NAMES[:3]
@@ -91,7 +93,7 @@ def test_other_numbers_make_the_same_group() -> None:
 def refuses_a_group(rule: str, bad: Extensions, good: Extensions, parameters: Parameters = FORKING) -> None:
     """Nobody makes a group with those extensions, nor joins it, by Welcome or from outside."""
     env = environment("a group like that")
-    able, leaf = advertised(with_forks(parameters), default_capabilities())
+    able, leaf = advertised(parameters, default_capabilities())
     newcomer, stranger, first = [
         client(name, capabilities=able, parameters=parameters) for name in ("newcomer", "stranger", A)
     ]
@@ -137,16 +139,21 @@ def test_a_marker_that_nobody_has_to_know(listed: tuple[int, ...]) -> None:
 @breaks("DMLS-4-2")
 def test_a_commit_after_which_nobody_has_to_know() -> None:
     party = company(3)
-    refuses_to_change("DMLS-4-2", party, GroupContextExtensions(marked(listed=())))
+    refuses_to_change("DMLS-4-2", party, GroupContextExtensions(marked(listed=())), GroupContextExtensions(MARKED))
 
 
-def refuses_to_change(rule: str, party: Any, bad: Proposal, good: Proposal | None = None) -> None:
+PATH = PathSurgery(leaf={"extensions": LEAF})
+
+
+def refuses_to_change(rule: str, party: Party, bad: Proposal, good: Proposal) -> None:
     """Neither do we commit it nor follow somebody who does, though that commit is right in all else."""
-    good = GroupContextExtensions(MARKED) if good is None else good
     refused(rule, lambda: front.commit(party[A], party.env, proposals=[bad]))
     front.commit(party[A], party.env, proposals=[good])
-    blind = with_parameters(party[B], modes=(_Blind(),))
-    commits = [forge_commit(blind, party.env, party.clients[B], [each]).message for each in (bad, good)]
+    blind = replace(FORKING, modes=(_Blind(),))
+    commits = [
+        forge_commit(party[B], party.env, party.clients[B], [each], path=PATH, parameters=blind).message
+        for each in (bad, good)
+    ]
     refuses(rule, party, A, *commits)
 
 
@@ -157,21 +164,23 @@ class _Blind(ForkResilient):
         return True
 
 
-@breaks("EXT-5-7")
-@pytest.mark.parametrize("how", ["removed", "another version", "with more in it"])
+CHANGED = [("EXT-5-7", None), ("DMLS-4-1", b"\x00\x02"), ("VAL-2.1-5", b"\x00\x01\x00")]
+
+
+@breaks("EXT-5-7", "DMLS-4-1")
+@pytest.mark.parametrize(("rule", "changed"), CHANGED)
 @pytest.mark.parametrize("updates", [False, True])
-def test_the_marker_stays(how: str, updates: bool) -> None:
-    changed = {"removed": None, "another version": b"\x00\x02", "with more in it": b"\x00\x01\x00"}[how]
+def test_the_marker_stays(rule: str, changed: bytes | None, updates: bool) -> None:
     capabilities = default_capabilities(extensions=(6,), proposals=(8,))
     party = company_of(capabilities)
     bad: Proposal = GroupContextExtensions(marked(changed))
     good: Proposal = GroupContextExtensions(MARKED)
     if updates:
         bad, good = AppDataUpdate(DMLS, changed), AppDataUpdate(DMLS, b"\x00\x01")
-    refuses_to_change("EXT-5-7", party, bad, good)
+    refuses_to_change(rule, party, bad, good)
 
 
-def company_of(capabilities: Any) -> Any:
+def company_of(capabilities: Capabilities) -> Party:
     """A company whose members offer AppDataUpdate as well."""
     party = company(1)
     env = party.env
@@ -192,19 +201,6 @@ def test_a_plain_group_stays_plain() -> None:
     package = second.package(env, leaf_extensions=LEAF)
     sent = front.commit(group, env, proposals=[Add(package.key_package)])
     assert second.join(env, sent.welcome, [package]).secrets.init.raw != b""
-
-
-class AnotherKind(ForkResilient):
-    """Governs what has its marker at `OTHER`, and everything that `ForkResilient` does not."""
-
-    def governs(self, dictionary: Dictionary) -> bool:
-        return dictionary.find(NUMBERS.dimls) is not None
-
-
-@breaks("EXT-5-8")
-def test_a_group_of_two_kinds() -> None:
-    both = replace(FORKING, modes=(*FORKING.modes, AnotherKind()))
-    refuses_a_group("EXT-5-8", marked(dimls=b""), MARKED, both)
 
 
 @breaks("EXT-5-9")
@@ -232,43 +228,60 @@ def test_a_commit_without_a_path(proposed: bool) -> None:
     if proposed:
         proposals.append(Add(forker("newcomer").package(env, leaf_extensions=LEAF).key_package))
     liar = with_parameters(party[B], modes=(Careless(),))
-    bad = forge_commit(liar, env, party.clients[B], proposals, path=False).message
-    good = forge_commit(party[B], env, party.clients[B], proposals).message
+    bad, good = [forge_commit(liar, env, party.clients[B], proposals, path=path).message for path in (False, PATH)]
     refuses("VAL-12.4.2-2", party, A, bad, good)
-    assert accepts(party, A, good)
     assert front.commit(party[A], env, proposals=proposals).path_secrets
 
 
 class Careless(ForkResilient):
-    """A liar's mode: an init secret from nowhere."""
+    """A liar's mode, in which a commit without a path has an init secret all the same."""
 
-    def next_init(self, group: Group, last: Any) -> Any:
-        return group, group.secrets.init
+    def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:
+        return super().next_init(group, last or PathSecret(bytes(32)))
 
 
 # Who gets in
 
 
-@breaks("EXT-5-5")
+@breaks("EXT-5-5", "EXT-5-9")
 def test_one_who_knows_components_and_not_this_one_does_not_join() -> None:
-    refuses_a_group("EXT-5-5", MARKED, (), DEFAULT)
+    env = environment("does not know")
+    stranger = forker("stranger", parameters=DEFAULT)
+    refused("EXT-5-5", lambda: stranger.create(env, extensions=MARKED, leaf_extensions=LEAF))
+    package = stranger.package(env, leaf_extensions=LEAF)  # a leaf that says what is not so
+    sent = front.commit(company(2)[A], env, proposals=[Add(package.key_package)])
+    refused("EXT-5-5", lambda: stranger.join(env, sent.welcome, [package]))
+    info = front.group_info(sent.group)
+    refused("EXT-5-9", lambda: stranger.join_externally(env, info, leaf_extensions=LEAF))
+    forker("stranger").join(env, sent.welcome, [package])
+
+
+def refuses_to_add(rule: str, bad: KeyPackageSecrets, good: KeyPackageSecrets) -> None:
+    party = company(3)
+    refused(rule, lambda: front.commit(party[A], party.env, proposals=[Add(bad.key_package)]))
+    front.commit(party[A], party.env, proposals=[Add(good.key_package)])
+    commits = [
+        forge_commit(party[B], party.env, party.clients[B], [Add(each.key_package)], path=PATH).message
+        for each in (bad, good)
+    ]
+    refuses(rule, party, A, *commits)
 
 
 @breaks("EXT-5-1")
 def test_one_whose_leaf_does_not_say_so_is_not_added() -> None:
-    party = company(3)
+    env = environment("does not say so")
     able = forker("newcomer")
     for leaf in ((), with_dictionary((), Dictionary.of({LISTED: ComponentsList.of((4, 5)).encode()}))):
-        bad, good = [forge_package(able, party.env, leaf_extensions=each) for each in (leaf, LEAF)]
-        refuses_to_add("EXT-5-1", party, bad, good, alone=False)
+        bad, good = [forge_package(able, env, leaf_extensions=each) for each in (leaf, LEAF)]
+        refuses_to_add("EXT-5-1", bad, good)
 
 
 @breaks("VAL-13.4-2")
 def test_a_client_of_rfc_9420_alone_is_not_added() -> None:
-    party = company(3)
-    bad = forge_package(client("newcomer"), party.env)
-    good = forge_package(forker("newcomer"), party.env, leaf_extensions=LEAF)
-    refuses_to_add("VAL-13.4-2", party, bad, good, alone=False)
+    env = environment("plain")
+    bad = forge_package(client("newcomer"), env)
+    good = forge_package(forker("newcomer"), env, leaf_extensions=LEAF)
+    refuses_to_add("VAL-13.4-2", bad, good)
 
 
 def test_one_who_can_be_in_fork_resilient_groups_is_in_others_too() -> None:
