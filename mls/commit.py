@@ -228,6 +228,11 @@ def _planned(env: Environment, group: Group, items: Sequence[Proposed], founding
     return outcome
 
 
+def _is_app_data(item: Proposed) -> bool:
+    """Listed after everything else, as it is processed (mls-extensions §4.7); some implementations insist on it."""
+    return item.proposal.type in (ProposalType.APP_DATA_UPDATE, ProposalType.APP_EPHEMERAL)
+
+
 def _fitting(env: Environment, group: Group, kept: Sequence[Proposed], pending: Sequence[Proposed]) -> list[Proposed]:
     """Those of the waiting proposals that make a valid list with `kept`: each is right alone, maybe not beside others.
 
@@ -315,6 +320,7 @@ def create_commit(
     else:
         private = kept_private(group.private, state.tree, outcome.tree, group.own_leaf)
         applied = Applied(outcome.tree, private, CommitSecret(bytes(suite.hash_size)), None, group.own_leaf)
+    items.sort(key=_is_app_data)
     body = Commit(
         tuple([item.proposal if item.reference is None else ProposalRef(item.reference) for item in items]),
         path,
