@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import Dictionary
-from mls.schedule import Recipe
+from mls.schedule import STANDARD, Recipe
 
 if TYPE_CHECKING:
     from mls.framing import Sender
@@ -55,7 +55,7 @@ class Mode:
 
     def recipe(self, suite: Suite, labels: tuple[bytes, ...]) -> Recipe:  # noqa: ARG002 - others need the suite
         """What to derive at the start of an epoch."""
-        return Recipe(labels=labels)
+        return Recipe(labels=labels) if labels else STANDARD
 
     def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:  # noqa: ARG002 - the same
         """The init secret of a member's commit that ends this epoch, and this epoch without what gave it.

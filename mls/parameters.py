@@ -84,13 +84,15 @@ class Parameters:
 
     def mode(self, dictionary: Dictionary) -> Mode:
         """The kind of a group whose context has this application data."""
+        if not dictionary.entries:
+            return PLAIN  # asked for every message
         found = [mode for mode in self.modes if mode.governs(dictionary)]
         if len(found) > 1:
             raise PeerError("EXT-5-8")
         if found:
             return found[0]
         numbers = self.components.numbers
-        if dictionary.entries and any(dictionary.find(marker) is not None for marker in (numbers.dmls, numbers.dimls)):
+        if any(dictionary.find(marker) is not None for marker in (numbers.dmls, numbers.dimls)):
             raise PeerError("EXT-5-9")
         return PLAIN
 

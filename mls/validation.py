@@ -19,6 +19,7 @@ from mls.components.changes import (
     carry_out,
     check_data_proposal,
     check_kept_dictionary,
+    check_supported,
 )
 from mls.components.dictionary import dictionary_of
 from mls.components.negotiation import check_changed_leaves, check_leaves, check_own
@@ -212,6 +213,9 @@ def plan(
     if extensions is not None and _requires_data_updates(before):
         check_kept_dictionary(before, extensions)
     if brought:
+        gone = frozenset(removed)
+        staying = (leaf for index, leaf in tree.leaves() if index not in gone)
+        check_supported(parameters.components.numbers, before, brought, staying)
         after = carry_out(
             parameters.components, after, brought, lambda sender: _credential(state, sender), external_commit=external
         )

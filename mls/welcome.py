@@ -274,6 +274,31 @@ def join(
     prior: Group | None = None,
 ) -> tuple[Group, KeyPackageSecrets]:
     """Become a member by a Welcome. `prior` is the group that a ReInit or branch continues, if it is to be one."""
+    joined = join_informed(env, parameters, message, packages, tree=tree, known_groups=known_groups, prior=prior)
+    return joined.group, joined.package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcomed:
+    """A Welcome that was taken, with what it said beside the group itself."""
+
+    group: Group
+    package: KeyPackageSecrets
+    extensions: Extensions
+    """Of the GroupInfo; signed by the member who sent the Welcome."""
+
+
+def join_informed(
+    env: Environment,
+    parameters: Parameters,
+    message: bytes,
+    packages: Sequence[KeyPackageSecrets],
+    *,
+    tree: bytes | None = None,
+    known_groups: Container[bytes] = (),
+    prior: Group | None = None,
+) -> Welcomed:
+    """The same, for those who also read the GroupInfo's extensions."""
     welcome = decode_welcome(message)
     own, sealed, suite = _find_secrets(env, welcome, packages)
     try:
@@ -336,7 +361,7 @@ def join(
         resumption=((info.context.epoch, advanced.secrets.resumption),),
         ended=None,
     )
-    return group, own
+    return Welcomed(group=group, package=own, extensions=info.extensions)
 
 
 def _find_secrets(

@@ -7,15 +7,16 @@ of the whole commit: one component that does not accept its part is enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.components.logic import Components, Refused, Said
-from mls.components.numbers import ComponentId
+from mls.components.negotiation import strange
+from mls.components.numbers import ComponentId, Numbers
 from mls.errors import PeerError
-from mls.leaf_node import Extensions, find_extension
+from mls.leaf_node import Extensions, LeafNode, find_extension
 from mls.proposals import AppDataUpdate, AppEphemeral
 from mls.registries import ExtensionType
 
@@ -39,6 +40,21 @@ def check_data_proposal(components: Components, proposal: AppDataUpdate | AppEph
     if isinstance(proposal, AppDataUpdate):
         raise PeerError("EXT-4.7-2", f"component {proposal.component_id}")
     raise PeerError("EXT-4.8-1", f"component {proposal.component_id}")
+
+
+def check_supported(
+    numbers: Numbers, extensions: Extensions, brought: Sequence[Brought], leaves: Iterable[LeafNode]
+) -> None:
+    """Everything is for components that all who have to process it support, in a group with these extensions."""
+    told = frozenset([item.proposal.component_id for item in brought])
+    unknown = strange(numbers, extensions, told, leaves)
+    for item in brought:
+        component = item.proposal.component_id
+        if component not in unknown:
+            continue
+        if isinstance(item.proposal, AppDataUpdate):
+            raise PeerError("EXT-4.7-7", f"component {component}")
+        raise PeerError("EXT-4.8-3", f"component {component}")
 
 
 def check_kept_dictionary(before: Extensions, after: Extensions) -> None:

@@ -47,6 +47,8 @@ class Dictionary:
         return at, at < len(self.entries) and self.entries[at][0] == component
 
     def find(self, component: int) -> bytes | None:
+        if not self.entries:
+            return None  # asked for every message
         at, present = self._place(component)
         return self.entries[at][1] if present else None
 

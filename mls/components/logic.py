@@ -108,13 +108,15 @@ class Components:
     wire_formats: frozenset[int] = frozenset()
     """Wire formats that are understood beyond those of RFC 9420."""
 
-    def knows(self, component: int) -> bool:
+    @property
+    def all(self) -> frozenset[int]:
+        """Every component that is known."""
         numbers = self.numbers
-        return (
-            component in self.logic
-            or component in self.known
-            or component in (numbers.app_components, numbers.safe_aad, numbers.content_media_types, numbers.app_ack)
-        )
+        lists = (numbers.app_components, numbers.safe_aad, numbers.content_media_types)
+        return self.known.union(self.logic, lists, (numbers.app_ack,))
+
+    def knows(self, component: int) -> bool:
+        return component in self.all
 
     def of(self, component: int) -> Logic:
         """What a known component does."""

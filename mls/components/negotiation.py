@@ -10,12 +10,18 @@ Leaves are looked at when they or the demands change, never for a message or for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mls.codec import decode_exactly
-from mls.components.dictionary import dictionary_of
-from mls.components.lists import components_of, required_wire_formats, supported_wire_formats
+from mls.components.dictionary import dictionary_extension, dictionary_of
+from mls.components.lists import (
+    ComponentsList,
+    components_of,
+    required_wire_formats,
+    supported_wire_formats,
+    supported_wire_formats_extension,
+)
 from mls.components.logic import Components
 from mls.components.media import MediaType, MediaTypeList, supports
 from mls.components.numbers import Numbers
@@ -93,6 +99,51 @@ def check_changed_leaves(
     """
     changed = after is not before and demands_of(numbers, after) != demands_of(numbers, before)
     check_leaves(numbers, after, members if changed else fresh)
+
+
+def strange(
+    numbers: Numbers, extensions: Extensions, components: frozenset[int], leaves: Iterable[LeafNode]
+) -> frozenset[int]:
+    """Which of these components a leaf does not list, in a group with these extensions.
+
+    A member must refuse data for a component that it does not know (§4.7, §4.8), so whoever commits such data throws it
+    out of the group without a Remove, if everybody else goes along. Nobody goes along. What the group demands is listed
+    by all, and who lists the components of §5 knows them; so a group that demands what it uses looks at no leaf. A leaf
+    without a list says nothing either way.
+    """
+    dictionary = dictionary_of(extensions)
+    demanded = components_of(dictionary.find(numbers.app_components))
+    asked = components - demanded - {numbers.app_components, numbers.safe_aad}
+    if not asked:
+        return asked
+    lists = {dictionary_of(leaf.extensions).find(numbers.app_components) for leaf in leaves}
+    return frozenset().union(*[asked - components_of(each) for each in lists if each is not None])
+
+
+def offered(
+    components: Components,
+    *,
+    safe_aad: Iterable[int] = (),
+    media_types: Sequence[MediaType] = (),
+    data: Mapping[int, bytes] | None = None,
+    grease: bytes = b"",
+) -> Extensions:
+    """The extensions of a leaf that says what these components are: all that are known, and all wire formats.
+
+    `safe_aad` are those that read authenticated data, `media_types` the kinds of content that can be read, and `data`
+    what other components say of this client. Each byte of `grease` adds a GREASE number to the list of components
+    (§5.1). The leaf's capabilities must list both kinds of extension.
+    """
+    numbers = components.numbers
+    entries = dict(data or {})
+    entries[numbers.app_components] = ComponentsList.of(components.all, grease=grease).encode()
+    entries[numbers.safe_aad] = ComponentsList.of(safe_aad).encode()
+    if media_types:
+        entries[numbers.content_media_types] = MediaTypeList(tuple(media_types)).encode()
+    dictionary = dictionary_extension(entries)
+    if not components.wire_formats:
+        return (dictionary,)
+    return (dictionary, supported_wire_formats_extension(components.wire_formats))
 
 
 def check_own(components: Components, extensions: Extensions) -> None:

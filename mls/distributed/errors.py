@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mls.errors import StaleError
+from mls.errors import StaleError, WrongGroupError
 from mls.registries import Epoch, GroupId
 
 
@@ -37,5 +37,5 @@ class LostEpochError(StaleError):
         super().__init__(f"epoch {lost.epoch} of send group {lost.group_id.hex()} is gone here")
 
 
-class StrangerError(StaleError):
-    """A send group of somebody of whom nobody told us yet; try again when a member has added them."""
+class StrangerError(WrongGroupError):
+    """A send group of somebody of whom no member has told us; if it is of our DGroup, try again when one has."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from mls.codec import Reader, decode_exactly, opaque, u16
+from mls.codec import Reader, decode_exactly, opaque, u16, vector
 from mls.components.dictionary import Dictionary, dictionary_extension, dictionary_of
 from mls.components.lists import ComponentsList, components_of
 from mls.components.numbers import Numbers
@@ -157,3 +157,17 @@ def group_extensions(numbers: Numbers, dgroup_id: bytes) -> Extensions:
     listed = ComponentsList.of((numbers.dimls,))
     said: dict[int, bytes] = {numbers.app_components: listed.encode(), numbers.dimls: Marker(dgroup_id).encode()}
     return (required.extension(), dictionary_extension(said))
+
+
+def removals_extension(numbers: Numbers, removed: Iterable[GroupId]) -> Extension:
+    """What a Welcome's GroupInfo tells newcomers beside the group: who was removed, and is not to be added by them."""
+    names = vector([opaque(name) for name in sorted(removed)])
+    return dictionary_extension({numbers.dimls: names})
+
+
+def removals_of(numbers: Numbers, extensions: Extensions) -> frozenset[GroupId]:
+    """Who was removed, according to these extensions of a GroupInfo."""
+    data = dictionary_of(extensions).find(numbers.dimls)
+    if data is None:
+        return frozenset()
+    return frozenset(map(GroupId, decode_exactly(data, lambda reader: reader.vector(Reader.opaque))))

@@ -14,7 +14,7 @@ to decide. `Settings.kept_epochs` bounds what can pile up until then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mls.distributed.send_group import SendGroup
@@ -89,7 +89,7 @@ def _floor(session: Session, groups: Mapping[GroupId, SendGroup], member: GroupI
 
 def _without_gone(session: Session) -> Session:
     """Without the send groups of removed members whose epochs nobody can take up any more."""
-    gone = session.dropped.intersection(session.others)
+    gone = session.others.keys() & session.dropped.keys()
     if not gone or not session.others.keys() >= session.invited.keys():
         return session
     reached: set[GroupId] = set()
@@ -103,5 +103,10 @@ def _without_gone(session: Session) -> Session:
                 return session  # we are not in its send group yet, and it may have anybody in it
     if reached == gone:
         return session
-    others = {name: group for name, group in session.others.items() if name not in gone or name in reached}
-    return replace(session, others=others)
+    return without(session, gone.difference(reached))
+
+
+def without(session: Session, members: Collection[GroupId]) -> Session:
+    """Follow the send groups of these members no further."""
+    others = {name: group for name, group in session.others.items() if name not in members}
+    return replace(session, others=others, forgotten=session.forgotten.union(members))

@@ -18,7 +18,7 @@ says of others' membership counts no longer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mls import group as front
@@ -26,8 +26,16 @@ from mls.commit import KEEP, NewLeaf, create_commit
 from mls.credential import Credential
 from mls.distributed.errors import AwaitedError, EpochName, StrangerError
 from mls.distributed.imports import Reading, choose_imports, import_proposals, read_commit
-from mls.distributed.mode import OWNER, group_extensions, leaf_extension, marker_of, send_group_of
-from mls.distributed.retention import pruned
+from mls.distributed.mode import (
+    OWNER,
+    group_extensions,
+    leaf_extension,
+    marker_of,
+    removals_extension,
+    removals_of,
+    send_group_of,
+)
+from mls.distributed.retention import pruned, without
 from mls.distributed.send_group import SendGroup, entered, leaf_epoch, moved, places_of
 from mls.distributed.values import Event, Followed, Heard, Joined, Sent, Session, Settings
 from mls.errors import BugError, CallerError, PastEpochError, PeerError, WrongGroupError
@@ -42,6 +50,7 @@ from mls.provider import Environment
 from mls.registries import ContentType, Epoch, GroupId, LeafIndex, LeafNodeSource, SenderType
 from mls.secrets import SignaturePrivateKey
 from mls.validation import Proposed, plan
+from mls.welcome import join_informed
 
 __all__ = [
     "KEEP",
@@ -143,7 +152,10 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
     """
     numbers = session.numbers
     keyed = replace(env, psks=session.known)
-    group, used = front.join(keyed, session.parameters, welcome, packages, known_groups=session.groups)
+    welcomed = join_informed(
+        keyed, session.parameters, welcome, packages, known_groups=session.forgotten.union(session.groups)
+    )
+    group = welcomed.group
     context = group.public.context
     if marker_of(numbers, context.dictionary).dgroup_id != session.dgroup_id:
         raise PeerError("DIMLS-4.2.1-8")
@@ -161,7 +173,9 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
         raise PeerError("DIMLS-4.2.1-10")
     taken = _taken_on_joining(session, group, places)
     following = replace(session, others={**session.others, owner: entered(group, places, taken)})
-    return Joined(session=following, owner=owner, package=used)
+    if owner not in session.dropped:
+        following = _dropping(following, removals_of(numbers, welcomed.extensions))
+    return Joined(session=following, owner=owner, package=welcomed.package)
 
 
 def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
@@ -173,7 +187,19 @@ def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
         place = group.places.get(owner)
         if place is not None:
             return group.leaf(place)
-    return None
+    return session.dropped.get(owner)
+
+
+def _dropping(session: Session, members: Iterable[GroupId]) -> Session:
+    """Those of these members whom we know are removed from now on."""
+    dropped = dict(session.dropped)
+    for member in members:
+        if member != session.own.id and member not in dropped:
+            leaf = _known_leaf(session, member)
+            if leaf is not None:
+                dropped[member] = leaf
+    invited = {name: package for name, package in session.invited.items() if name not in dropped}
+    return replace(session, dropped=dropped, invited=invited)
 
 
 def _same_client(env: Environment, old: LeafNode, new: LeafNode) -> bool:
@@ -214,12 +240,13 @@ def commit(
     """A fresh key for ourselves, and with `take` the newest epoch of everybody else that all members can follow."""
     own, numbers = session.own, session.numbers
     removed = _to_remove(session, remove)
-    dropped = session.dropped.union(removed)
+    session = _dropping(session, removed)
+    dropped = session.dropped
     added = {send_group_of(numbers, package.leaf_node): package for package in add}
-    if len(added) < len(add) or not dropped.isdisjoint(added) or not own.members.isdisjoint(added):
+    if len(added) < len(add) or not own.members.union(dropped).isdisjoint(added):
         raise CallerError("who is to be added is or was a member", "removed members come back in a new DGroup only")
     removals = [Remove(own.places[name]) for name in removed]
-    invited = {name: each for name, each in session.invited.items() if name not in dropped and name not in added}
+    invited = {name: each for name, each in session.invited.items() if name not in added}
     added = {**added, **_admissible(session, env, [*removals, *map(Add, added.values())], invited)}
     members = own.members.difference(removed).union(added)
     known = session.known
@@ -230,6 +257,7 @@ def commit(
         proposals=[*removals, *map(Add, added.values()), *import_proposals(env, own, imports)],
         leaf=leaf,
         authenticated_data=authenticated_data,
+        group_info_extensions=(removals_extension(numbers, dropped),) if dropped else (),
     )
     following = moved(
         own,
@@ -240,7 +268,7 @@ def commit(
         taken={each.name.group_id: each.name.epoch for each in imports},
         late_epochs=0,
     )
-    after = replace(session, own=following, invited={}, dropped=dropped)
+    after = replace(session, own=following, invited={})
     touched = [own.id, *[each.name.group_id for each in imports], *removed]
     return Sent(
         session=pruned(after, touched),
@@ -299,8 +327,8 @@ def forget(session: Session, member: GroupId) -> Session:
     """
     if member not in session.dropped:
         raise CallerError("the member was not removed", "commit the removal first")
-    others = {name: group for name, group in session.others.items() if name != member}
-    return pruned(replace(session, others=others), [session.own.id, *others])
+    following = without(session, {member})
+    return pruned(following, following.groups)
 
 
 # PROTECT and UNPROTECT
@@ -326,9 +354,11 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
         raise BugError("a message in our own send group was neither ours nor refused")
     followed = session.others.get(name.group_id)
     if followed is None:
-        if name.group_id in session.unjoined:
+        if name.group_id not in session.forgotten and _known_leaf(session, name.group_id) is not None:
             raise AwaitedError(name)
-        raise WrongGroupError("the message is of no send group that is followed here")
+        if name.group_id in session.dropped:
+            raise WrongGroupError("the message is of a member who was removed and is followed no further")
+        raise StrangerError("the message is of no send group of which anybody has told us")
     if followed.group.ended is None and name.epoch > followed.group.epoch:
         raise AwaitedError(name)
     if name.epoch < followed.group.epoch:
@@ -402,13 +432,10 @@ def _spread(session: Session, owner: GroupId, reading: Reading) -> Session:
     """What one owner does to its members, the others do to theirs."""
     if owner in session.dropped or not (reading.added or reading.removed):
         return session
-    own = session.own
-    gone = frozenset([name for name in reading.removed if name in own.members or name in session.others])
-    dropped = session.dropped.union(gone.difference({own.id}))
-    invited = {name: package for name, package in session.invited.items() if name not in reading.removed}
+    session = _dropping(session, reading.removed)
+    invited = dict(session.invited)
     for name, package in reading.added:
-        if name in own.members or name in dropped or name in invited:
-            continue
-        if len(invited) < session.settings.max_invited:
+        wanted = name not in session.own.members and name not in session.dropped and name not in invited
+        if wanted and len(invited) < session.settings.max_invited:
             invited[name] = package
-    return replace(session, invited=invited, dropped=dropped)
+    return replace(session, invited=invited)

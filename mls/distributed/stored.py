@@ -5,7 +5,7 @@ itself. Parameters and settings are configuration and are given again when readi
 RFC 9420 §2.1:
 
     struct { uint16 version = 1; opaque dgroup_id<V>; SendGroup own; SendGroup others<V>;
-             KeyPackage invited<V>; opaque dropped<V><V>; } Session;
+             KeyPackage invited<V>; LeafNode dropped<V>; opaque forgotten<V><V>; } Session;
     struct { opaque snapshot<V>; Place places<V>; Taken taken<V>; Kept epochs<V>; opaque retired<V><V>; } SendGroup;
     struct { opaque group_id<V>; uint32 leaf_index; } Place;
     struct { opaque group_id<V>; uint64 epoch; } Taken;
@@ -22,7 +22,6 @@ from collections.abc import Mapping
 
 from mls import snapshot
 from mls.codec import Reader, opaque, optional, u16, u32, u64, vector
-from mls.components.numbers import Numbers
 from mls.distributed.mode import send_group_of
 from mls.distributed.send_group import Kept, SendGroup
 from mls.distributed.values import Session, Settings
@@ -53,7 +52,8 @@ def encode(session: Session) -> SessionSnapshot:
                 _write(session.own),
                 vector([_write(each) for each in session.others.values()]),
                 vector([package.encoded for package in session.invited.values()]),
-                vector([opaque(name) for name in sorted(session.dropped)]),
+                vector([leaf.encoded for leaf in session.dropped.values()]),
+                vector([opaque(name) for name in sorted(session.forgotten)]),
             ]
         )
     )
@@ -83,19 +83,17 @@ def _decode(provider: Provider, parameters: Parameters, settings: Settings, read
     own = _read(provider, parameters, reader)
     others = reader.vector(lambda r: _read(provider, parameters, r))
     invited = reader.vector(KeyPackage.decode)
+    dropped = reader.vector(LeafNode.decode)
     return Session(
         parameters=parameters,
         settings=settings,
         dgroup_id=dgroup_id,
         own=own,
         others={each.id: each for each in others},
-        invited=_by_name(numbers, invited),
-        dropped=frozenset(map(GroupId, reader.vector(Reader.opaque))),
+        invited={send_group_of(numbers, package.leaf_node): package for package in invited},
+        dropped={send_group_of(numbers, leaf): leaf for leaf in dropped},
+        forgotten=frozenset(map(GroupId, reader.vector(Reader.opaque))),
     )
-
-
-def _by_name(numbers: Numbers, packages: tuple[KeyPackage, ...]) -> dict[GroupId, KeyPackage]:
-    return {send_group_of(numbers, package.leaf_node): package for package in packages}
 
 
 def _write(send_group: SendGroup) -> bytes:

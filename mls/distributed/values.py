@@ -13,6 +13,7 @@ from mls.distributed.errors import EpochName
 from mls.distributed.imports import Known
 from mls.distributed.send_group import SendGroup
 from mls.key_package import KeyPackage, KeyPackageSecrets
+from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
 from mls.registries import Epoch, GroupId
 
@@ -42,8 +43,10 @@ class Session:
     """The send groups that we follow."""
     invited: Mapping[GroupId, KeyPackage] = field(default_factory=dict)
     """Newcomers whom somebody else added; our next commit does."""
-    dropped: frozenset[GroupId] = frozenset()
-    """Members whom somebody removed. They do not come back."""
+    dropped: Mapping[GroupId, LeafNode] = field(default_factory=dict)
+    """Members whom somebody removed, each with a leaf it had. They do not come back."""
+    forgotten: frozenset[GroupId] = frozenset()
+    """Those of them whose send groups we follow no more."""
 
     @property
     def numbers(self) -> Numbers:
@@ -56,7 +59,7 @@ class Session:
 
     @property
     def known(self) -> Known:
-        return Known(self.groups, self.dropped.difference(self.others))
+        return Known(self.groups, self.forgotten)
 
     @property
     def unjoined(self) -> frozenset[GroupId]:
@@ -70,7 +73,7 @@ class Session:
     @property
     def missing(self) -> tuple[GroupId, ...]:
         """Members of other send groups whom we cannot add, because we have no KeyPackage of theirs."""
-        here = self.own.members | self.dropped | frozenset(self.invited)
+        here = self.own.members.union(self.dropped, self.invited)
         found = [name for group in self.others.values() for name in group.places if name not in here]
         return tuple(dict.fromkeys(found))
 

@@ -85,6 +85,9 @@ COUNTS: dict[str, Callable[[int, int, bool], Counts]] = {
     },
     "protect_256": lambda n, d, flat: {"expand": 5, "aead": 2, "sign": 1},
     "unprotect_256": lambda n, d, flat: {"expand": 5, "aead": 2, "verify": 1},
+    # Down a tree of 2^16 leaves: two children a level, one to go on with and one to keep (mls-extensions §4.4).
+    # A KDF.Expand to KDF.Nh is one HMAC, and the two labels are the same at every level.
+    "safe_export": lambda n, d, flat: {"mac": 2 * 16},
 }
 
 
@@ -99,6 +102,7 @@ def units(env: Environment, suite: Suite, rounds: int, clock: Callable[[], float
     secret = random(suite.hash_size)
     enc, ciphertext = suite.seal(public, context, secret, random)
     key, nonce = random(suite.key_size), random(12)
+    label = random(20)
     actions: dict[str, Callable[[], object]] = {
         "generate": lambda: suite.scheme.generate(random),
         "derive": lambda: suite.derive_key_pair(secret),
@@ -108,6 +112,7 @@ def units(env: Environment, suite: Suite, rounds: int, clock: Callable[[], float
         "sign": lambda: suite.sign_with_label(signer, b"FramedContentTBS", content),
         "verify": lambda: suite.verify_with_label(signer_public, b"FramedContentTBS", content, signature),
         "expand": lambda: suite.expand_with_label(secret, b"secret", b"\x00\x00\x00\x01", 32),
+        "mac": lambda: suite.mac(secret, label),
         "hash": lambda: suite.hash(content),
         "aead": lambda: suite.aead_seal(key, nonce, content, content),
     }

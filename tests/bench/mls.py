@@ -130,6 +130,8 @@ class Bench:
         env, suite = self.env, self.suite
         yield self.row("key_package", lambda: key_package(env, suite, b"somebody"))
         yield self.row("create_group", self._founder)
+        group = self._founder()
+        yield self.row("safe_export", lambda: mls_group.safe_export(group, 0x8001))
 
     def _founder(self) -> mls_group.Group:
         return mls_group.create(
@@ -246,6 +248,18 @@ def peer_rows(*, quick: bool, rows: list[Row]) -> Iterator[Row]:
                 yield Row(name, data["op"], data["tree"], data["n"], data["ms"], least, ratio)
 
 
+def fork_lines(name: str, sizes: list[int], args: argparse.Namespace, clock: Callable[[], float]) -> Iterator[str]:
+    """What `tests.bench.fork` measures, printed as it prints it."""
+    from tests.bench import fork  # which needs this module
+
+    if not sizes:
+        return
+    env = environment(SystemProvider(threads=args.cores))
+    suite = env.provider.suite(SUITES[name])
+    for row in fork.rows(env, suite, sizes, impl=name, quick=args.quick, clock=clock):
+        yield fork.line(row, as_json=args.json)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.mls", description=__doc__)
     parser.add_argument("--json", action="store_true", help="a JSON line per row")
@@ -285,6 +299,8 @@ def main() -> int:
         suite = SUITES[name]
         for row in measure(quick=args.quick, threads=args.cores, impl=name, suite=suite, sizes=sizes, clock=clock):
             show(row)
+        for line in fork_lines(name, [n for n in sizes if 10 <= n <= 1000], args, clock):
+            print(line, flush=True)
         if args.both:
             for row in measure(
                 quick=args.quick, threads=2, impl=f"{name}-2", suite=suite, sizes=sizes, clock=perf_counter

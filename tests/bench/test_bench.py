@@ -49,6 +49,7 @@ def test_the_counts_are_those_that_were_agreed() -> None:
     assert counts("key_package") == {"generate": 1, "derive": 2, "sign": 2}
     assert counts("protect_256") == {"expand": 5, "aead": 2, "sign": 1}
     assert counts("unprotect_256") == {"expand": 5, "aead": 2, "verify": 1}
+    assert counts("safe_export") == {"mac": 32}
     create = counts("commit_create")
     assert (create["seal"], create["derive"], create["sign"]) == (10, 11, 2)
     assert counts("commit_create", flat=True)["seal"] == 999

@@ -15,7 +15,7 @@ from functools import cache
 
 from mls.credential import BasicCredential, TrustBasic
 from mls.key_package import KeyPackageSecrets, create_key_package
-from mls.leaf_node import Capabilities, Lifetime, default_capabilities, sign_leaf_node
+from mls.leaf_node import Capabilities, Extensions, Lifetime, default_capabilities, sign_leaf_node
 from mls.parameters import Parameters
 from mls.provider import Environment, Provider
 from mls.public_state import PublicState
@@ -71,6 +71,10 @@ class World:
     full: bool
     cipher_suite: int = 1
     parameters: Parameters = PARAMETERS
+    extensions: Extensions = ()
+    leaf_extensions: Extensions = ()
+    capabilities: Capabilities | None = None
+    """What everybody advertises, if it is not what everybody else does."""
     suite: Suite = field(init=False)
     tree: RatchetTree = field(init=False)
     context: GroupContext = field(init=False)
@@ -84,7 +88,7 @@ class World:
         values: list[Value] = [None] * (2 * self.size - 1)
         self._build((1 << level) - 1, level, b"", values)
         self.tree = RatchetTree.of_values(self.suite, values)
-        self.context = GroupContext.of(self.cipher_suite, GROUP_ID, 7, self.tree.hash, b"\x00" * 32, ())
+        self.context = GroupContext.of(self.cipher_suite, GROUP_ID, 7, self.tree.hash, b"\x00" * 32, self.extensions)
         self._epoch_secret = EpochSecret(self.env.provider.random(self.suite.hash_size))
 
     def _build(self, index: int, level: int, above: bytes, values: list[Value]) -> Cell:
@@ -120,7 +124,8 @@ class World:
             encryption_key=public,
             signature_key=suite.scheme.public_key(signer),
             credential=BasicCredential(b"member %d" % leaf),
-            capabilities=capabilities(suite.cipher_suite),
+            capabilities=self.capabilities or capabilities(suite.cipher_suite),
+            extensions=self.leaf_extensions,
             lifetime=None if self.full else LIFETIME,
             parent_hash=above if self.full else None,
             group_id=GROUP_ID,
@@ -129,7 +134,8 @@ class World:
 
     def member(self, leaf: int) -> Group:
         suite = self.suite
-        started = derive_epoch(suite, self._epoch_secret)
+        recipe = self.parameters.recipe(suite, self.context.dictionary)
+        started = derive_epoch(suite, self._epoch_secret, recipe)
         secrets = started.secrets
         tag = confirmation_tag(suite, secrets.confirmation, self.context.confirmed_transcript_hash)
         interim = interim_hash(suite, self.context.confirmed_transcript_hash, tag)

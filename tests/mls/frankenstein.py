@@ -32,6 +32,7 @@ from mls.framing import (
 )
 from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extensions, LeafNode, Lifetime
+from mls.messages import framed_aad
 from mls.parameters import Parameters
 from mls.proposals import (
     Add,
@@ -358,11 +359,13 @@ def forge_commit(
     encrypt: bool = True,
     signature: Bytes = same,
     parameters: Parameters | None = None,
+    data: bytes | None = None,
 ) -> Forged:
     """A commit by `client` with any list of proposals, all of which it carries out.
 
     `group` is the client's own value; with `external`, the init secret, it is any member's, and the client a stranger.
-    `listed` is what the commit says instead of what it does, `parameters` are others than those of the group.
+    `listed` is what the commit says instead of what it does, `parameters` are others than those of the group,
+    and `data` what is to be authenticated, as it is said or as the group would have it.
     """
     state = group.public
     suite = group.suite
@@ -417,6 +420,7 @@ def forge_commit(
         wire_format=wire_format,
         sender=sender,
         signer=client.signer if external is not None else None,
+        data=framed_aad(state, group.parameters, b"") if data is None else data,
         signature=signature,
     )
     found = [(psk_id, find_psk(env, [group], psk_id) or b"") for psk_id in psks]

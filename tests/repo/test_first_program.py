@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("guide", "says"), [("using-mls.md", ""), ("mesh.md", "said before anybody was there\n")], ids=["mls", "mesh"]
+    ("guide", "says"),
+    [
+        ("using-mls.md", ""),
+        ("components.md", ""),
+        ("fork.md", "both branches: 2\n"),
+        ("mesh.md", "said before anybody was there\n"),
+    ],
+    ids=["mls", "components", "fork", "mesh"],
 )
 def test_the_first_program_runs(tmp_path: Path, guide: str, says: str) -> None:
     text = (ROOT / "docs" / guide).read_text(encoding="utf-8")

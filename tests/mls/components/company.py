@@ -20,7 +20,7 @@ from mls.components.lists import (
 )
 from mls.components.logic import Components, Refused, Said
 from mls.components.media import MediaType, MediaTypeList
-from mls.components.numbers import ComponentId
+from mls.components.numbers import APP_ACK, ComponentId
 from mls.leaf_node import Capabilities, Extensions, RequiredCapabilities, default_capabilities
 from mls.parameters import Parameters
 from mls.proposals import AppDataUpdate, AppEphemeral
@@ -64,7 +64,7 @@ ABLE = default_capabilities(extensions=(6, 7, 8), proposals=(8, 9, 10))
 
 
 def offer(
-    components: Iterable[int] = (LISTED, SAFE_AAD, MEDIA, COLOR, NOTE),
+    components: Iterable[int] = (LISTED, SAFE_AAD, MEDIA, APP_ACK, COLOR, NOTE),
     safe_aad: Iterable[int] = (COLOR,),
     media_types: Sequence[MediaType] = (TEXT, PICTURE),
     wire_formats: Iterable[int] = (TARGETED,),

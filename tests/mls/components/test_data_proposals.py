@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from mls import group as front, snapshot as store
 from mls.codec import u16
+from mls.components import dictionary as dictionary_room
+from mls.components.dictionary import Dictionary
 from mls.components.logic import Components, Refused, Said
+from mls.components.negotiation import strange
 from mls.credential import BasicCredential
 from mls.errors import CallerError, PeerError
 from mls.group import CommitMessage
-from mls.leaf_node import Extension, Extensions, default_capabilities
+from mls.leaf_node import Extension, Extensions, LeafNode, default_capabilities
 from mls.parameters import Parameters
 from mls.proposals import (
     AppDataUpdate,
     ExternalSender,
     GroupContextExtensions,
     Proposal,
+    Remove,
     external_senders_extension,
 )
 from mls.registries import ExtensionType
 from mls.secret_tree import HANDSHAKE
+from mls.state import Ended
 from mls.suite import Suite
 from tests.mls.clients import Party, client, snapshot
 from tests.mls.components.company import (
@@ -36,6 +41,7 @@ from tests.mls.components.company import (
     company,
     data_of,
     demand,
+    offer,
     someone,
     told,
     updated,
@@ -283,6 +289,61 @@ def test_a_member_who_does_not_support_the_proposals() -> None:
         refuses("VAL-12.2-10", party, A, commit.message)
     unlisted = company(2, capabilities=default_capabilities(proposals=(8, 9)), leaf=())
     refused("VAL-13.4-2", lambda: front.commit(unlisted[A], unlisted.env, proposals=[updated(NOTE, b"")]))
+
+
+@breaks("EXT-4.7-7", "EXT-4.8-3")
+@pytest.mark.parametrize("rule", ["EXT-4.7-7", "EXT-4.8-3"])
+def test_a_component_that_a_member_does_not_list(rule: str) -> None:
+    """That member would have to refuse the commit, so whoever makes it is on its own. Who is removed has no say."""
+    make = updated if rule == "EXT-4.7-7" else told
+    party = company(2)
+    poor = someone("poor")
+    leaf = offer(components=(1, 2, NOTE))
+    party.commit(A, joining=[(poor, poor.package(party.env, leaf_extensions=leaf))])
+    refuses_list(rule, party, [make(COLOR, b"x")], [make(NOTE, b"x")])
+    party.propose(B, make(COLOR, b"x"))
+    party.propose(B, make(NOTE, b"heard"))
+    event = front.receive(party["poor"], party.env, front.commit(party[A], party.env).message)
+    assert isinstance(event, CommitMessage)
+    assert [each.proposal.component_id for each in event.plan.app_data] == [NOTE]
+    party.commit(A, proposals=[make(COLOR, b"x"), Remove(party.leaf("poor"))], references=[])
+    assert party["poor"].ended is Ended.REMOVED
+
+
+def test_where_a_component_is_demanded_nobody_has_to_be_asked() -> None:
+    """A leaf without a list says nothing either way; demanded, the component is in every leaf's list."""
+    party = company(2)
+    silent = someone("silent")
+    party.commit(A, joining=[(silent, silent.package(party.env))])
+    party.commit(A, proposals=[updated(COLOR, b"x")])
+    demanding = company(2, extensions=demand(components=[COLOR]))
+
+    def members() -> Iterator[LeafNode]:
+        raise AssertionError("looked at")
+        yield  # a generator
+
+    extensions = demanding.any.public.context.extensions
+    numbers = WITH.components.numbers
+    assert strange(numbers, extensions, frozenset({1, 2, COLOR}), members()) == frozenset()
+    with pytest.raises(AssertionError, match="looked at"):
+        strange(numbers, extensions, frozenset({NOTE}), members())
+
+
+def test_messages_do_not_look_at_application_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large it is: it is parsed with its epoch, and of a message only the signature covers it."""
+    party = company(2, extensions=demand(safe_aad=[], data={NOTE: bytes(5000)}))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(dictionary_room, "decode_exactly", refuse)
+    monkeypatch.setattr(Dictionary, "decode", refuse)
+    dictionary_room._remembered.cache_clear()
+    dictionary_room._remembered_large.cache_clear()
+    _, message = front.seal(party[A], party.env, b"text")
+    front.receive(party[B], party.env, message)
+    with pytest.raises(AssertionError, match="parsed"):
+        front.commit(party[A], party.env, proposals=[updated(NOTE, b"")])
 
 
 def test_by_an_external_sender() -> None:

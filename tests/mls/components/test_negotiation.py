@@ -12,7 +12,7 @@ from mls.commit import NewLeaf
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.lists import ComponentsList, WireFormats
 from mls.components.media import MediaTypeList
-from mls.components.negotiation import check_changed_leaves
+from mls.components.negotiation import check_changed_leaves, offered
 from mls.components.numbers import DIMLS, DMLS, GREASE_COMPONENTS, ComponentId
 from mls.errors import PeerError
 from mls.leaf_node import Extension, Extensions, LeafNode
@@ -294,7 +294,7 @@ def test_a_group_stays_of_its_kind(mark: ComponentId) -> None:
         path = PathSurgery(leaf={"extensions": OFFER})
         commits = [forge_commit(party[B], env, party.clients[B], [each], path=path).message for each in changes]
         refuses("EXT-5-7", party, A, *commits)
-    party = company(2, parameters=parameters)
+    party = company(2, parameters=parameters, leaf=offer(components=[LISTED, mark]))
     refused("EXT-5-7", lambda: front.commit(party[A], party.env, proposals=[updated(mark, b"\x01")]))
 
 
@@ -474,6 +474,26 @@ def test_numbers_are_the_deployment_s_own() -> None:
     )
     party.commit(A, joining=[(anna, anna.package(party.env, leaf_extensions=leaf))])
     assert dictionary_of(party.any.public.context.extensions).find(0x9001)
+
+
+def test_what_a_client_offers_is_what_it_knows() -> None:
+    """A leaf of `offered` meets every demand that the client itself would follow, and says nothing else."""
+    media_types = (TEXT, PICTURE)
+    leaf = offered(KNOWN, safe_aad=[COLOR], media_types=media_types, data={NOTE: b"my note"}, grease=b"\x01")
+    everything = demand(
+        components=KNOWN.all, safe_aad=[COLOR], media_types=media_types, wire_formats=KNOWN.wire_formats
+    )
+    founder = someone(A).create(environment(), leaf_extensions=leaf, extensions=everything)
+    said = dictionary_of(founder.own_leaf_node.extensions)
+    assert said.find(NOTE) == b"my note"
+    listed = ComponentsList.of(KNOWN.all, grease=b"\x01")
+    assert said.find(LISTED) == listed.encode()
+    assert set(listed.component_ids) == {1, 2, 3, 5, COLOR, NOTE, GREASE_COMPONENTS[1]}
+    assert all(KNOWN.knows(component) for component in KNOWN.all)
+    assert not KNOWN.knows(STRANGE)
+    plain = offered(replace(KNOWN, wire_formats=frozenset()))
+    assert [each.type for each in plain] == [ExtensionType.APP_DATA_DICTIONARY]
+    refused("EXT-5-4", lambda: someone(A).create(environment(), leaf_extensions=plain, extensions=_WIRE))
 
 
 def test_a_resync_meets_the_demands() -> None:

@@ -130,6 +130,7 @@ def test_bytes() -> None:
     assert (WISH.type, WISH.encode_body()) == (0x000A, b"")
 
 
+@breaks("VAL-12.2-10")
 def test_where_not_everybody_supports_it() -> None:
     """Nobody asks; asked all the same, members of ours do not commit it, and refuse who does."""
     ours = leavers(3)
@@ -161,6 +162,7 @@ def test_a_group_can_require_it() -> None:
     refused("VAL-7.3-3", lambda: front.commit(ours[A], ours.env, proposals=[Add(package)]))
 
 
+@breaks("VAL-12.2-3")
 def test_once_in_an_epoch() -> None:
     """A second time we do not ask; from others it is heard, and only one of the two is carried out."""
     ours = leavers(3)
@@ -182,6 +184,7 @@ def test_once_in_an_epoch() -> None:
     assert removed(ours[C])
 
 
+@breaks("VAL-12.2-2")
 def test_nobody_commits_the_own_wish() -> None:
     """§12.2 says it of a Remove; who wants to go can still commit everything else, and then asks again."""
     ours = leavers(3)
@@ -212,6 +215,7 @@ def test_everybody_leaves_but_one() -> None:
 # One leaf, several wishes
 
 
+@breaks("VAL-12.2-3")
 @pytest.mark.parametrize("order", ["remove first", "wish first"])
 @pytest.mark.parametrize("how", ["reference", "value"])
 def test_a_wish_and_a_removal_of_one_leaf(order: str, how: str) -> None:
@@ -237,6 +241,7 @@ def test_a_wish_and_a_removal_of_one_leaf(order: str, how: str) -> None:
     assert event.plan.self_removed == event.plan.removed == (ours.leaf(C),)
 
 
+@breaks("VAL-12.2-3")
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_wish_and_an_update_of_one_leaf(order: int) -> None:
     ours = leavers(3)
@@ -353,6 +358,7 @@ def test_coming_back_while_others_leave() -> None:
     assert ours.names == [A, D, C]
 
 
+@breaks("VAL-12.2-3")
 def test_a_resync_with_the_wish_of_its_own_leaf_is_refused() -> None:
     ours = leavers(3)
     ours.propose(C, WISH)

@@ -16,7 +16,7 @@ from mls.distributed.errors import AwaitedError, StrangerError
 from mls.distributed.mode import send_group_capabilities, with_send_groups
 from mls.distributed.values import Event, Followed, Heard, Sent, Session, Settings
 from mls.errors import GroupEndedError, PastEpochError, ReplayError, WrongGroupError
-from mls.key_package import KeyPackageSecrets
+from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import Capabilities
 from mls.parameters import Parameters
 from mls.provider import Environment
@@ -216,8 +216,17 @@ class Wire:
         self.flush()
         for _ in range(3):
             for name in names or list(self.members):
-                self.commit(name)
+                self.commit(name, add=self.fetch(name))
                 self.flush()
+
+    def fetch(self, name: str) -> list[KeyPackage]:
+        """KeyPackages of those whom others added before this member came, as a directory would give them."""
+        found = []
+        for missing in self[name].missing:
+            secrets = offer(self.env, name_of(missing))
+            self.members[name_of(missing)].packages.append(secrets)
+            found.append(secrets.key_package)
+        return found
 
     def agree(self, names: Sequence[str] | None = None) -> None:
         """Everybody sees every send group in the same epoch with the same secrets."""
@@ -243,8 +252,8 @@ def _made(count: int, settings: Settings | None) -> Wire:
     env = environment(f"distributed {count}")
     made = Wire(env, settings)
     packages = {name: offer(env, name) for name in NAMES[:count]}
-    for name in packages:
-        made.enter(name, [each for other, each in packages.items() if other != name], [packages[name]])
+    for name, package in packages.items():
+        made.enter(name, [each for each in packages.values() if each is not package], [package])
     made.flush()
     made.agree()
     return made

@@ -15,12 +15,14 @@ from random import Random
 import pytest
 
 from mls import group as front, snapshot
+from mls.credential import BasicCredential
 from mls.errors import GroupEndedError, MissingProposalsError, PuncturedError
 from mls.fork.message import DmlsMessage
 from mls.fork.retention import left, settled
 from mls.fork.schedule import child_init
 from mls.group import ApplicationMessage, CommitMessage, Committed, ProposalMessage
 from mls.key_package import KeyPackageSecrets
+from mls.leaf_node import LeafNode
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import LeafIndex, WireFormat
 from mls.state import Group
@@ -58,8 +60,13 @@ class Device:
     """With which it is to join."""
 
 
+def name_of(leaf: LeafNode) -> str:
+    assert isinstance(leaf.credential, BasicCredential)
+    return leaf.credential.identity.decode()
+
+
 def names_of(group: Group) -> frozenset[str]:
-    return frozenset(leaf.credential.identity.decode() for _, leaf in group.members)  # type: ignore[attr-defined]
+    return frozenset(name_of(leaf) for _, leaf in group.members)
 
 
 class World:
@@ -169,7 +176,7 @@ class World:
                 return
             name, _ = self._newcomer()
         else:
-            [remove] = [i for i, leaf in value.members if leaf.credential.identity.decode() == name]  # type: ignore[attr-defined]
+            [remove] = [index for index, leaf in value.members if name_of(leaf) == name]
         client = self.devices[name].client
         joined = client.join_externally(self.env, info.message, remove=remove, leaf_extensions=LEAF)
         self._began(name, epoch, joined.group, DmlsMessage(message=joined.message, dmls_epoch=info.dmls_epoch), None)

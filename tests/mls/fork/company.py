@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mls.fork.founding import advertised, fork_resilient, with_forks
-from mls.fork.schedule import EPOCH_ID, PARENT_INIT
+from mls.fork.schedule import PARENT_INIT
 from mls.leaf_node import Extensions
 from mls.parameters import Parameters
 from mls.provider import PskStore
@@ -74,17 +74,3 @@ def holds(data: bytes, secrets: list[bytes] | Mapping[str, bytes]) -> list[int |
     """Which of the secrets occur anywhere in the data."""
     named = secrets.items() if isinstance(secrets, Mapping) else enumerate(secrets)
     return [name for name, secret in named if secret in data]
-
-
-__all__ = [
-    "EPOCH_ID",
-    "FORKING",
-    "HASHES",
-    "LEAF",
-    "MARKED",
-    "company",
-    "forker",
-    "holds",
-    "parent_tree",
-    "path_to",
-]

@@ -22,9 +22,11 @@ class Branches(RuleBasedStateMachine):
 
     suite = 1
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(start=st.lists(st.tuples(whom, st.sampled_from(KINDS), whom), min_size=2, max_size=8))
+    def begin(self, start: list[tuple[int, str, int]]) -> None:
         self.world = World(cipher_suite=self.suite)
+        for where, kind, choice in start:
+            self.commit_of(where, kind, choice)
 
     def somewhere(self, choice: int) -> tuple[str, bytes]:
         """A device and one of its epochs."""
@@ -34,6 +36,9 @@ class Branches(RuleBasedStateMachine):
 
     @rule(where=whom, kind=st.sampled_from(KINDS), choice=whom)
     def commit(self, where: int, kind: str, choice: int) -> None:
+        self.commit_of(where, kind, choice)
+
+    def commit_of(self, where: int, kind: str, choice: int) -> None:
         name, epoch = self.somewhere(where)
         world = self.world
         if not world.may_commit(epoch):
@@ -88,7 +93,7 @@ class InSha512(Branches):
 
 @pytest.mark.slow
 def test_branches() -> None:
-    examples, steps = (300, 60) if LONG else (8, 30)
+    examples, steps = (300, 60) if LONG else (10, 25)
     run_state_machine_as_test(Branches, settings=settings(max_examples=examples, stateful_step_count=steps))
 
 
@@ -108,6 +113,7 @@ def test_eight_members_and_five_branches(cipher_suite: int) -> None:
     [root] = world.epochs
     names = sorted(world.epochs[root].members)
     world.propose(names[7], root)
+    world.deliver_all(order)
     heads = [
         world.commit(name, root, kind, 1)
         for name, kind in zip(names, ("empty", "update", "add", "remove", "psk"), strict=False)

@@ -43,7 +43,7 @@ OTHER = ComponentId(0x8D77)
 
 def marked(marker: bytes | None = b"\x00\x01", listed: tuple[int, ...] = (DMLS,), **others: bytes) -> Extensions:
     """GroupContext extensions with any marker; `others` are markers by the name of their number."""
-    entries = {LISTED: ComponentsList.of(listed).encode()}
+    entries: dict[int, bytes] = {LISTED: ComponentsList.of(listed).encode()}
     if marker is not None:
         entries[DMLS] = marker
     entries.update({getattr(NUMBERS, name): data for name, data in others.items()})

@@ -18,7 +18,7 @@ from mls.parameters import Parameters
 from mls.proposals import Add, Remove
 from mls.provider import PathSupply
 from mls.puncture import Puncturable
-from mls.registries import LeafIndex
+from mls.registries import CipherSuite, HybridSuite, LeafIndex
 from mls.secrets import EpochSecret, HpkePrivateKey, PathSecret
 from mls.state import Group
 from mls.suite import Suite
@@ -74,7 +74,9 @@ def test_the_init_secret_by_the_letter_of_the_draft(cipher_suite: int) -> None:
     assert rest.points == (int.from_bytes(point, "big"),)
 
 
-@pytest.mark.parametrize("cipher_suite", range(1, 8))
+@pytest.mark.parametrize(
+    "cipher_suite", [*CipherSuite, HybridSuite(0xF001), HybridSuite(0xF009)], ids=lambda suite: suite.name
+)
 def test_every_suite_forks(cipher_suite: int) -> None:
     party = company(3, cipher_suite)
     ones = [front.commit(party[name], party.env) for name in (A, B)]
