@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from mls.components.dictionary import dictionary_of
 from mls.credential import Credential
 from mls.epoch import Applied, conclude, enter, gather_psks, provisional_context
 from mls.errors import CallerError, PeerError
@@ -18,10 +19,11 @@ from mls.framing import (
 )
 from mls.leaf_node import Capabilities, Extensions, sign_leaf_node
 from mls.messages import frame, send
-from mls.proposals import Proposal
+from mls.parameters import Parameters
+from mls.proposals import Proposal, ReInit
 from mls.provider import Environment, LeafExtensions, PathSupply, ReuseGuard
 from mls.public_state import PublicState
-from mls.registries import ContentType, LeafIndex, ProposalRef, ProposalType, SenderType
+from mls.registries import MLS10, ContentType, LeafIndex, ProposalRef, ProposalType, SenderType
 from mls.secrets import CommitSecret, InitSecret, PathSecret, SignaturePrivateKey
 from mls.state import Group, find_psk
 from mls.tree.hashes import path_parent_hashes
@@ -136,6 +138,28 @@ def make_path(
     return MadePath(UpdatePath(leaf_node, nodes), fresh, keys, steps, private)
 
 
+def unasked(item: Proposed) -> bool:
+    """A wish of somebody outside that a commit takes up only if it is told to.
+
+    To be added is one. To use a key is another: who joined after that key was given out could not follow.
+    """
+    kind = item.sender.type
+    return kind == SenderType.NEW_MEMBER_PROPOSAL or (
+        kind == SenderType.EXTERNAL and item.proposal.type == ProposalType.PSK
+    )
+
+
+def _leads_somewhere(env: Environment, parameters: Parameters, reinit: ReInit) -> bool:
+    """Whether we could found the group that a ReInit announces; otherwise it would only end this one."""
+    try:
+        env.provider.suite(reinit.cipher_suite)
+        check_own_support(parameters, reinit.extensions)
+        parameters.mode(dictionary_of(reinit.extensions)).check_group(reinit.extensions)
+    except (KeyError, PeerError):
+        return False
+    return reinit.version == MLS10
+
+
 def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     """The waiting proposals that may stand in one commit of ours (§12.2's preferences).
 
@@ -150,7 +174,7 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
     waiting = [
         item
         for item in group.proposals.values()
-        if not item.shelved and (strangers or item.sender.type != SenderType.NEW_MEMBER_PROPOSAL)
+        if not item.shelved and (not unasked(item) or (strangers and item.proposal.type == ProposalType.ADD))
     ]
     for item in waiting:
         kind = item.proposal.type
@@ -190,9 +214,9 @@ def choose_pending(group: Group, env: Environment) -> list[Proposed]:
         elif kind == ProposalType.GROUP_CONTEXT_EXTENSIONS:
             if not all(extension.type in implemented for extension in proposal.extensions):  # type: ignore[attr-defined]
                 continue
-            key = "extensions"
         elif kind == ProposalType.REINIT:
-            reinit = reinit or item
+            if reinit is None and _leads_somewhere(env, group.parameters, proposal):  # type: ignore[arg-type]
+                reinit = item
             continue
         if kind != ProposalType.UPDATE:
             if key in seen:

@@ -27,7 +27,7 @@ from mls.framing import (
 )
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Capabilities, Extension, Extensions, find_extension
-from mls.messages import check_epoch, framed_aad
+from mls.messages import check_content, check_epoch, framed_aad
 from mls.parameters import Parameters
 from mls.proposals import (
     Add,
@@ -138,7 +138,7 @@ def join_externally(
     proposals.extend(app_data)
     leaving: dict[int, Proposed] = {}
     for message in self_removes:
-        wish = _self_remove(state, message)
+        wish = _self_remove(state, parameters, message)
         if wish.sender.index != remove:
             leaving.setdefault(wish.sender.index, wish)
     items = [*[Proposed(proposal, committer) for proposal in proposals], *leaving.values()]
@@ -205,7 +205,7 @@ def join_externally(
     return ExternallyJoined(message=message, group=group, external_init=init)
 
 
-def _self_remove(state: PublicState, message: bytes) -> Proposed:
+def _self_remove(state: PublicState, parameters: Parameters, message: bytes) -> Proposed:
     """A member's wish to leave, as somebody outside can check it."""
     reader = Reader(message)
     if read_wire_format(reader) != WireFormat.PUBLIC_MESSAGE:
@@ -221,6 +221,7 @@ def _self_remove(state: PublicState, message: bytes) -> Proposed:
     leaf = state.tree.leaf(content.sender.index)
     if leaf is None:
         raise PeerError("VAL-6-5", f"leaf {content.sender.index}")
+    check_content(state, parameters, content)
     verified = verify(state.suite, leaf.signature_key, public.authenticated, state.context.encoded)
     reference = verified.authenticated.proposal_ref(state.suite)
     return Proposed(content.body, content.sender, reference, checked=True)

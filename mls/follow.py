@@ -74,8 +74,11 @@ def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
         else:
             items.append(Proposed(item, sender))
     if missing:
-        if sender.type == SenderType.NEW_MEMBER_COMMIT and not self_remove_capable(group.public.tree):
-            raise PeerError("VAL-12.4.3.2-2")
+        tree = group.public.tree
+        if sender.type == SenderType.NEW_MEMBER_COMMIT and (
+            len(missing) > tree.member_count or not self_remove_capable(tree)
+        ):
+            raise PeerError("VAL-12.4.3.2-2")  # a member leaves once, and nothing else may be named
         raise MissingProposalsError(tuple(missing))
     return items
 

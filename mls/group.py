@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from mls import external, welcome
 from mls.codec import Reader
-from mls.commit import KEEP, Committed, NewLeaf, create_commit
+from mls.commit import KEEP, Committed, NewLeaf, create_commit, unasked
 from mls.components.negotiation import check_leaves, check_own
 from mls.components.numbers import ComponentId
 from mls.credential import Credential
@@ -438,9 +438,7 @@ def seal(
 ) -> tuple[Group, bytes]:
     """An application message (§15)."""
     group.require_active()
-    if any(
-        not item.shelved and item.sender.type != SenderType.NEW_MEMBER_PROPOSAL for item in group.proposals.values()
-    ):
+    if any(not item.shelved and not unasked(item) for item in group.proposals.values()):
         raise CallerError("proposals are waiting", "commit them before sending application data (RFC 9420 §12.4)")
     authenticated = frame(group, ContentType.APPLICATION, data, authenticated_data, encrypt=True)
     return send(group, env, authenticated, reuse_guard=reuse_guard)

@@ -31,6 +31,7 @@ from pyhpke import (
     PyHPKEError,
 )
 
+from mls.errors import CallerError
 from mls.kdf import Kdf
 from mls.secrets import HpkePrivateKey
 
@@ -73,6 +74,15 @@ They are refused where keys arrive.
 
 class CryptoError(Exception):
     """A primitive refused its input; holds no detail on purpose."""
+
+
+class UnreadableKeyError(CryptoError, CallerError):
+    """A private signature key that is handed to us is none of its scheme."""
+
+    def __init__(self) -> None:
+        CallerError.__init__(
+            self, "a private key of ours cannot be read", "take it from where it was stored, or a backup"
+        )
 
 
 class Kem(Protocol):

@@ -82,11 +82,18 @@ def check_epoch(ours: Epoch, epoch: Epoch) -> None:
 def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
     """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened."""
     opened = _open(group, message, shared_leaf=shared_leaf)
-    content = opened.verified.content
-    group.mode.check_sender(content.sender)
-    if _frames_aad(group):
-        decode_items(content.authenticated_data)  # refuses what is not SafeAAD
+    check_content(group.public, group.parameters, opened.verified.content)
     return opened
+
+
+def check_content(state: PublicState, parameters: Parameters, content: FramedContent) -> None:
+    """What a group of this kind and with this application data asks of every message."""
+    dictionary = state.context.dictionary
+    if not dictionary.entries:
+        return  # an ordinary group
+    parameters.mode(dictionary).check_sender(content.sender)
+    if dictionary.find(parameters.components.numbers.safe_aad) is not None:
+        decode_items(content.authenticated_data)  # refuses what is not SafeAAD
 
 
 def _open(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
@@ -176,12 +183,6 @@ def _signer(group: Group, content: FramedContent) -> bytes:
     if not isinstance(body, Add):
         raise PeerError("VAL-12.1.8-2")
     return body.key_package.leaf_node.signature_key
-
-
-def _frames_aad(group: Group) -> bool:
-    """mls-extensions §4.9: whether authenticated data is divided among components here."""
-    dictionary = group.public.context.dictionary
-    return bool(dictionary.entries) and dictionary.find(group.parameters.components.numbers.safe_aad) is not None
 
 
 # Sending

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
     MLKEM768PrivateKey,
@@ -95,6 +95,7 @@ class MlKem:
     def __init__(self, kem_id: int, parameters: ParameterSet, *, labeled: bool = True) -> None:
         self.kem_id = kem_id
         self._parameters = parameters
+        self._parsed = type(parameters.private(bytes(SEED_SIZE)))
         self._domain = seed_domain(kem_id, SEED_SIZE, labeled=labeled)
 
     def derive_key_pair(self, ikm: bytes) -> tuple[HpkePrivateKey, bytes]:
@@ -103,12 +104,12 @@ class MlKem:
         return HpkePrivateKey(seed, handle), handle.public_key().public_bytes_raw()
 
     def _handle(self, private: HpkePrivateKey) -> DecapsulationKey:
-        if private.handle is None:
+        if type(private.handle) is not self._parsed:  # not parsed yet, or for another KEM
             try:
                 private.handle = self._parameters.private(private.raw)
             except ValueError:
                 raise CryptoError from None
-        return cast("DecapsulationKey", private.handle)
+        return private.handle
 
     def public_key(self, private: HpkePrivateKey) -> bytes:
         return self._handle(private).public_key().public_bytes_raw()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import Dictionary
+from mls.errors import BugError
 from mls.schedule import STANDARD, Recipe
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ class Mode:
 
         `last` is the path secret nearest the root, if the commit has a path.
         """
-        return group, group.secrets.init
+        init = group.secrets.init
+        if not init.raw:
+            raise BugError("an epoch without an init secret was taken for one of an ordinary group")
+        return group, init
 
     def signed_place(self, group_id: bytes, index: int, leaf: LeafNode) -> tuple[bytes, int]:  # noqa: ARG002 - the same
         """The group and leaf index that a member's leaf node was signed for."""

@@ -11,9 +11,9 @@ from enum import Enum
 
 from mls.components.dictionary import Dictionary
 from mls.components.logic import COMPONENTS, Components
-from mls.errors import PeerError
+from mls.errors import CallerError, PeerError
 from mls.mode import PLAIN, Mode
-from mls.schedule import Recipe
+from mls.schedule import RESERVED_LABELS, Recipe
 from mls.suite import Suite
 
 
@@ -82,17 +82,25 @@ class Parameters:
     modes: tuple[Mode, ...] = ()
     """Kinds of groups beyond RFC 9420 that this client takes part in."""
 
+    def __post_init__(self) -> None:
+        kept = RESERVED_LABELS.intersection(self.epoch_labels)
+        if kept:
+            raise CallerError(
+                f"the epoch label {min(kept)!r} is the protocol's own", "choose labels that begin with your name"
+            )
+
     def mode(self, dictionary: Dictionary) -> Mode:
         """The kind of a group whose context has this application data."""
         if not dictionary.entries:
             return PLAIN  # asked for every message
-        found = [mode for mode in self.modes if mode.governs(dictionary)]
-        if len(found) > 1:
-            raise PeerError("EXT-5-8")
-        if found:
-            return found[0]
         numbers = self.components.numbers
-        if any(dictionary.find(marker) is not None for marker in (numbers.dmls, numbers.dimls)):
+        marks = sum(dictionary.find(marker) is not None for marker in (numbers.dmls, numbers.dimls))
+        if marks > 1:
+            raise PeerError("EXT-5-8")
+        for mode in self.modes:
+            if mode.governs(dictionary):
+                return mode
+        if marks:
             raise PeerError("EXT-5-9")
         return PLAIN
 

@@ -7,7 +7,7 @@ is in no row of `KINDS` cannot be read at all, because a proposal does not say h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Protocol
 
@@ -121,7 +121,7 @@ class AppDataUpdate:
     """Change, or with no `update` remove, one component's data in the GroupContext (mls-extensions §4.7)."""
 
     component_id: ComponentId
-    update: bytes | None
+    update: bytes | None = field(repr=False)
     type = ProposalType.APP_DATA_UPDATE
 
     def encode_body(self) -> bytes:
@@ -146,7 +146,7 @@ class AppEphemeral:
     """Data for a component of every member, agreed on by being in a commit, and kept nowhere (mls-extensions §4.8)."""
 
     component_id: ComponentId
-    data: bytes
+    data: bytes = field(repr=False)
     type = ProposalType.APP_EPHEMERAL
 
     def encode_body(self) -> bytes:

@@ -29,8 +29,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hmac import compare_digest
 from itertools import pairwise
 from operator import xor
+from typing import NoReturn
 
 from mls.codec import Reader, decode_exactly, opaque, u8, u16, vector
 from mls.errors import CallerError, PeerError, PuncturedError
@@ -44,9 +46,11 @@ MOST_BITS = 0xFFFF
 _PPRF_BITS = 0xFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Puncturable:
-    """What is left of a tree of secrets after some of its leaves were taken."""
+    """What is left of a tree of secrets after some of its leaves were taken; treated like `mls.secrets.Secret`."""
+
+    __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
 
     bits: int
     """The levels of the tree: 16 for the safe exporter, 8 * KDF.Nh for DMLS."""
@@ -54,6 +58,14 @@ class Puncturable:
     """What was evaluated, ascending. DMLS derives its points from path secrets, so they are not shown either."""
     secrets: bytes = field(repr=False)
     """Of the largest subtrees that hold none of the points, from left to right."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Puncturable) or self.bits != other.bits:
+            return False
+        return compare_digest(self.encode(), other.encode())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not pickled")
 
     @classmethod
     def of(cls, root: bytes, bits: int) -> Puncturable:

@@ -141,6 +141,24 @@ class Recipe:
 
 STANDARD = Recipe()
 
+RESERVED_LABELS = frozenset(
+    {
+        b"sender data",
+        b"encryption",
+        b"exporter",
+        b"external",
+        b"confirm",
+        b"membership",
+        b"resumption",
+        b"authentication",
+        b"init",
+        EXPORTER_TREE,
+        b"parent_init",
+        b"epoch",
+    }
+)
+"""What RFC 9420 §8 and the drafts derive from an epoch secret: kept under a second name, it would not be deleted."""
+
 Trees = Mapping[bytes, Puncturable]
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol, cast
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import (
 )
 
 from mls import ed25519
-from mls.hpke import CryptoError
+from mls.hpke import UnreadableKeyError
 from mls.secrets import SignaturePrivateKey
 
 Random = Callable[[int], bytes]
@@ -72,7 +72,7 @@ class OpenSslEd25519(Scheme):
             try:
                 private.handle = Ed25519PrivateKey.from_private_bytes(private.raw)
             except ValueError:
-                raise CryptoError from None
+                raise UnreadableKeyError from None
         return private.handle
 
     def public_key(self, private: SignaturePrivateKey) -> bytes:
@@ -99,12 +99,13 @@ class Ed448(Scheme):
         return private, self.public_key(private)
 
     def _handle(self, private: SignaturePrivateKey) -> Ed448PrivateKey:
-        if private.handle is None:
+        handle = private.handle
+        if not isinstance(handle, Ed448PrivateKey):  # not parsed yet, or for another scheme
             try:
-                private.handle = Ed448PrivateKey.from_private_bytes(private.raw)
+                handle = private.handle = Ed448PrivateKey.from_private_bytes(private.raw)
             except ValueError:
-                raise CryptoError from None
-        return cast("Ed448PrivateKey", private.handle)
+                raise UnreadableKeyError from None
+        return handle
 
     def public_key(self, private: SignaturePrivateKey) -> bytes:
         return self._handle(private).public_key().public_bytes_raw()
@@ -132,6 +133,7 @@ class Ecdsa(Scheme):
 
     def __init__(self, curve: type[ec.EllipticCurve], digest: hashes.HashAlgorithm, order: int) -> None:
         self._curve = curve
+        self._name = curve().name
         self._order = order
         self._size = (order.bit_length() + 7) // 8
         self._signing = ec.ECDSA(digest, deterministic_signing=True)
@@ -144,12 +146,14 @@ class Ecdsa(Scheme):
         return private, self.public_key(private)
 
     def _handle(self, private: SignaturePrivateKey) -> ec.EllipticCurvePrivateKey:
-        if private.handle is None:
+        handle = private.handle
+        # Not parsed yet, or for another scheme.
+        if not isinstance(handle, ec.EllipticCurvePrivateKey) or handle.curve.name != self._name:
             try:
-                private.handle = ec.derive_private_key(int.from_bytes(private.raw, "big"), self._curve())
+                handle = private.handle = ec.derive_private_key(int.from_bytes(private.raw, "big"), self._curve())
             except ValueError:
-                raise CryptoError from None
-        return cast("ec.EllipticCurvePrivateKey", private.handle)
+                raise UnreadableKeyError from None
+        return handle
 
     def public_key(self, private: SignaturePrivateKey) -> bytes:
         numbers = self._handle(private).public_key().public_numbers()
@@ -202,18 +206,19 @@ class MlDsa(Scheme):
     ) -> None:
         self._load_private = load_private
         self._load_public = load_public
+        self._parsed = type(load_private(bytes(32)))
 
     def generate(self, random: Random) -> tuple[SignaturePrivateKey, bytes]:
         private = SignaturePrivateKey(random(32))
         return private, self.public_key(private)
 
     def _handle(self, private: SignaturePrivateKey) -> _MlDsaPrivate:
-        if private.handle is None:
+        if type(private.handle) is not self._parsed:  # not parsed yet, or for another scheme
             try:
                 private.handle = self._load_private(private.raw)
             except ValueError:
-                raise CryptoError from None
-        return cast("_MlDsaPrivate", private.handle)
+                raise UnreadableKeyError from None
+        return private.handle
 
     def public_key(self, private: SignaturePrivateKey) -> bytes:
         return self._handle(private).public_key().public_bytes_raw()

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mls.codec import Reader, opaque, u8, u16, u32, u64, vector
-from mls.errors import CallerError, MlsError
+from mls.errors import CallerError, MlsError, PeerError
 from mls.framing import decode_sender
 from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
@@ -264,6 +264,12 @@ def decode(provider: Provider, parameters: Parameters, snapshot: Snapshot) -> Gr
 def _decode(provider: Provider, parameters: Parameters, reader: Reader, version: int) -> Group:
     context = GroupContext.decode(reader)
     suite = provider.suite(context.cipher_suite)
+    try:
+        parameters.mode(context.dictionary)
+    except PeerError:
+        raise CallerError(
+            "the group is of a kind that is not in these parameters", "give Parameters its mode"
+        ) from None
     interim = reader.opaque()
     tag = reader.opaque()
     start = reader.pos

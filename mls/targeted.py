@@ -238,7 +238,11 @@ def seal(
     leaf = group.public.tree.leaf(recipient)
     if leaf is None:
         raise CallerError(f"leaf {recipient} is blank", "send to a member")
-    if WireFormat.TARGETED_MESSAGE not in supported_wire_formats(leaf.extensions):
+    try:
+        reads = WireFormat.TARGETED_MESSAGE in supported_wire_formats(leaf.extensions)
+    except PeerError:  # its list cannot be read
+        reads = False
+    if not reads:
         raise CallerError(
             f"member {recipient} does not read targeted messages", "send to one whose supported_wire_formats has 6"
         )

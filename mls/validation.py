@@ -213,12 +213,12 @@ def plan(
     if extensions is not None and _requires_data_updates(before):
         check_kept_dictionary(before, extensions)
     if brought:
-        gone = frozenset(removed)
-        staying = (leaf for index, leaf in tree.leaves() if index not in gone)
-        check_supported(parameters.components.numbers, before, brought, staying)
         after = carry_out(
             parameters.components, after, brought, lambda sender: _credential(state, sender), external_commit=external
         )
+        gone = frozenset(removed)
+        staying = (leaf for index, leaf in tree.leaves() if index not in gone)
+        check_supported(parameters.components.numbers, before, brought, staying)
     if after is not before:
         _check_mode(parameters, mode, after)
     _check_added_clients(tree, adds, removed)
@@ -351,6 +351,7 @@ def _check_alone(
     elif isinstance(proposal, ReInit):
         if proposal.version < MLS10:
             raise PeerError("VAL-12.1.5-1")
+        check_group_extensions(env, proposal.extensions)
     elif isinstance(proposal, AppDataUpdate | AppEphemeral):
         check_data_proposal(parameters.components, proposal)
     elif isinstance(proposal, LeafReplacement):
@@ -416,6 +417,7 @@ def check_adds(
     """§10.1 for every KeyPackage of a list."""
     for package in adds:
         check_key_package(package, suite)
+        dictionary_of(package.extensions)  # refuses what is not one
         leaf = package.leaf_node
         check_leaf(env, leaf)
         check_lifetime(env, parameters, leaf, sending=sending)

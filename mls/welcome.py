@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from mls.codec import Reader, decode_exactly, opaque, optional, u16, u32, vector
+from mls.components.dictionary import dictionary_of
 from mls.components.negotiation import check_leaves
 from mls.credential import Credential
 from mls.errors import CallerError, MissingPskError, PeerError
@@ -225,6 +226,7 @@ def checked_tree(
         raise CallerError("the GroupInfo carries no ratchet tree", "fetch the tree and pass it as `tree`")
     if info.context.epoch >> 63:  # §8.1: each commit adds one, so only a hostile founder is near the end of 64 bits
         raise PeerError("VAL-8.1-2")
+    dictionary_of(info.extensions)  # refuses what is not one
     ratchet_tree = RatchetTree.decode(suite, encoded)
     signer = ratchet_tree.leaf(info.signer)
     if signer is None:

@@ -136,6 +136,7 @@ class HybridKem(Generic[Handle]):
         self._split_enc = lattice.ciphertext_size
         self._enc_size = lattice.ciphertext_size + construction.element_size
         self._domain = seed_domain(construction.kem_id, _PRIVATE_SIZE, labeled=labeled)
+        self._lattice_parsed = type(lattice.private(bytes(SEED_SIZE)))
         self._scalar = type(group.load(bytes(construction.group_seed_size - 1) + b"\x01"))
 
     def _parse(self, seed: bytes) -> _Parsed[Handle]:
@@ -145,8 +146,12 @@ class HybridKem(Generic[Handle]):
 
     def _handle(self, private: HpkePrivateKey) -> _Parsed[Handle]:
         handle = private.handle
-        # Not parsed yet, or by another provider's library.
-        if not isinstance(handle, _Parsed) or type(handle.scalar) is not self._scalar:
+        # Not parsed yet, or by another provider's library, or for another KEM.
+        if (
+            not isinstance(handle, _Parsed)
+            or type(handle.scalar) is not self._scalar
+            or type(handle.lattice) is not self._lattice_parsed
+        ):
             if len(private.raw) != _PRIVATE_SIZE:
                 raise CryptoError
             handle = private.handle = self._parse(private.raw)

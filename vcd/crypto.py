@@ -54,7 +54,7 @@ from nacl.bindings import (
 from nacl.exceptions import BadSignatureError, CryptoError as SodiumError
 
 from mls.dhkem import OpenSslX25519
-from mls.hpke import CryptoError
+from mls.hpke import CryptoError, UnreadableKeyError
 from mls.secrets import Secret, SignaturePrivateKey
 from mls.signatures import OpenSslEd25519, Random, Scheme, Signed
 from mls.suite import SUITES, Suite, hpke_of
@@ -114,7 +114,7 @@ class SodiumEd25519:
         handle = private.handle
         if type(handle) is not bytes:  # not parsed yet, or by another provider's library
             if len(private.raw) != 32:
-                raise CryptoError
+                raise UnreadableKeyError
             _, handle = crypto_sign_seed_keypair(private.raw)
             private.handle = handle
         return handle

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mls.codec import Reader, decode_exactly, read_u16_vector, u16_vector
 from mls.components.numbers import pick_grease
@@ -41,7 +42,27 @@ class ComponentsList:
 
 def components_of(data: bytes | None) -> frozenset[int]:
     """The components that a dictionary's entry lists; none if the entry is not there."""
-    return frozenset() if data is None else frozenset(decode_exactly(data, ComponentsList.decode).component_ids)
+    if data is None:
+        return frozenset()
+    return _remembered(data) if len(data) <= _COMMON else _remembered_large(data)
+
+
+_COMMON = 512
+"""Lists of more bytes are nobody's habit, and no more than two of them are remembered."""
+
+
+def _parsed(data: bytes) -> frozenset[int]:
+    return frozenset(decode_exactly(data, ComponentsList.decode).component_ids)
+
+
+@lru_cache(maxsize=256)
+def _remembered(data: bytes) -> frozenset[int]:
+    return _parsed(data)
+
+
+@lru_cache(maxsize=2)
+def _remembered_large(data: bytes) -> frozenset[int]:
+    return _parsed(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """mls-extensions §4.7 and §4.8: what an application's components do with what a commit tells them.
 
 A component is known by its number and may have a `Logic`: a pure function from its old data and the updates of a commit
-to its new data, which every member must compute alike. A logic that has none of its own takes the last update as the
-whole new data, which is also how updates of the three lists of §5 are read here, since the text leaves it open
-(docs/spec-notes.md). Refusing is an answer too: the commit is then refused by everybody.
+to its new data, which every member must compute alike. For one that has none of its own the last update is the whole new
+data, which is also how updates of the three lists of §5 are read here, since the text leaves it open
+(docs/spec-notes.md). Those who join by external commit change neither: else who does not meet a group's demands could
+lower them and come in. Refusing is an answer: the commit is then refused by everybody.
 
 `Components` is what one client implements. It is consulted for every received commit, so it must not change while a
 group lives, except by learning more.
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from mls.codec import decode_exactly
 from mls.components.ack import AppAck
-from mls.components.lists import ComponentsList
-from mls.components.media import MediaTypeList
+from mls.components.lists import components_of
+from mls.components.media import media_types_of
 from mls.components.numbers import Numbers
 
 if TYPE_CHECKING:
@@ -51,40 +52,64 @@ class Logic(Protocol):
     def ephemeral(self, said: Said) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
 class LastWins:
-    """The last update is the new data; anything goes."""
+    """The last update is the new data, whatever it is; from members and external senders, unless `outside` says more."""
+
+    outside: bool = False
+    """Whether those who join may change it too. RFC 9420 lets them change no extensions; §4.7 leaves it to us."""
+
+    def _look(self, said: Said) -> None:
+        if said.external_commit and not self.outside:
+            raise Refused
 
     def check(self, data: bytes) -> None:
-        """Whether this can be the component's data; PeerError if not."""
+        """Whether this can be the component's data; PeerError or Refused if not."""
 
     def update(self, old: bytes | None, updates: Sequence[Said]) -> bytes:  # noqa: ARG002 - whatever it was
+        for said in updates:
+            self._look(said)
         data = updates[-1].data
         self.check(data)
         return data
 
-    def remove(self, old: bytes, by: Said) -> None:
-        """Anybody may."""
+    def remove(self, old: bytes, by: Said) -> None:  # noqa: ARG002 - whatever it was
+        self._look(by)
 
     def ephemeral(self, said: Said) -> None:
         """Heard, and nothing to do here: the application reads it from the commit's plan."""
 
 
+LONGEST = 4096
+"""How many bytes a list of what a group demands may have: everybody compares it with every leaf."""
+
+
 class _Listed(LastWins):
     """A ComponentsList."""
 
+    __slots__ = ()
+
     def check(self, data: bytes) -> None:
-        decode_exactly(data, ComponentsList.decode)
+        if len(data) > LONGEST:
+            raise Refused
+        components_of(data)
 
 
 class _Media(LastWins):
     """A MediaTypeList."""
 
+    __slots__ = ()
+
     def check(self, data: bytes) -> None:
-        decode_exactly(data, MediaTypeList.decode)
+        if len(data) > LONGEST:
+            raise Refused
+        media_types_of(data)
 
 
 class _Ack(LastWins):
     """An AppAck (§6.1)."""
+
+    __slots__ = ()
 
     def ephemeral(self, said: Said) -> None:
         decode_exactly(said.data, AppAck.decode)

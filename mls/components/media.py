@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mls.codec import Reader, decode_exactly, opaque, vector
 from mls.errors import CallerError, PeerError
@@ -97,9 +98,32 @@ class MediaTypeList:
         return cls(listed)
 
 
+_COMMON = 4096
+"""Lists of more bytes are nobody's habit, and are not remembered: they would fill the memory."""
+
+
 def media_types_of(data: bytes) -> MediaTypeList:
     """The list in a dictionary's `content_media_types` entry."""
+    return _remembered(data) if len(data) <= _COMMON else decode_exactly(data, MediaTypeList.decode)
+
+
+@lru_cache(maxsize=64)
+def _remembered(data: bytes) -> MediaTypeList:
     return decode_exactly(data, MediaTypeList.decode)
+
+
+def keys_of(data: bytes | None) -> frozenset[Key]:
+    """What such an entry lists, to be compared; nothing if the entry is not there."""
+    if data is None:
+        return frozenset()
+    if len(data) > _COMMON:
+        return frozenset([each.key for each in media_types_of(data).media_type_list])
+    return _remembered_keys(data)
+
+
+@lru_cache(maxsize=64)
+def _remembered_keys(data: bytes) -> frozenset[Key]:
+    return frozenset([each.key for each in _remembered(data).media_type_list])
 
 
 def supports(offered: Iterable[MediaType], required: Iterable[MediaType]) -> bool:

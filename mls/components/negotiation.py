@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mls.codec import decode_exactly
 from mls.components.dictionary import dictionary_extension, dictionary_of
 from mls.components.lists import (
     ComponentsList,
@@ -23,7 +22,7 @@ from mls.components.lists import (
     supported_wire_formats_extension,
 )
 from mls.components.logic import Components
-from mls.components.media import MediaType, MediaTypeList, supports
+from mls.components.media import Key, MediaType, MediaTypeList, keys_of
 from mls.components.numbers import Numbers
 from mls.errors import PeerError
 from mls.leaf_node import Extensions, LeafNode, find_extension
@@ -39,15 +38,11 @@ class Demands:
 
     components: frozenset[int]
     safe_aad: frozenset[int]
-    media_types: tuple[MediaType, ...]
+    media_types: frozenset[Key]
     wire_formats: frozenset[int]
 
 
-def _media_types(data: bytes | None) -> tuple[MediaType, ...]:
-    return () if data is None else decode_exactly(data, MediaTypeList.decode).media_type_list
-
-
-_NOTHING = Demands(components=frozenset(), safe_aad=frozenset(), media_types=(), wire_formats=frozenset())
+_NOTHING = Demands(components=frozenset(), safe_aad=frozenset(), media_types=frozenset(), wire_formats=frozenset())
 
 
 def demands_of(numbers: Numbers, extensions: Extensions) -> Demands:
@@ -58,7 +53,7 @@ def demands_of(numbers: Numbers, extensions: Extensions) -> Demands:
     return Demands(
         components=components_of(dictionary.find(numbers.app_components)),
         safe_aad=components_of(dictionary.find(numbers.safe_aad)),
-        media_types=_media_types(dictionary.find(numbers.content_media_types)),
+        media_types=keys_of(dictionary.find(numbers.content_media_types)),
         wire_formats=required_wire_formats(extensions) - _ALWAYS,
     )
 
@@ -83,7 +78,7 @@ def check_leaves(numbers: Numbers, extensions: Extensions, leaves: Iterable[Leaf
             raise PeerError("EXT-5-1")
         if not demands.safe_aad <= components_of(safe_aad):
             raise PeerError("EXT-5-2")
-        if demands.media_types and not supports(_media_types(media_types), demands.media_types):
+        if demands.media_types and not demands.media_types <= keys_of(media_types):
             raise PeerError("EXT-5-3")
         if not demands.wire_formats <= supported_wire_formats(leaf.extensions):
             raise PeerError("EXT-5-4")

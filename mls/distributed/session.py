@@ -179,26 +179,29 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
 
 
 def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
-    """What we know of a member whose send group we are not in: what we have of it, or else what others have."""
+    """What we know of a member whose send group we may not be in."""
     package = session.invited.get(owner)
-    if package is not None:
-        return package.leaf_node
+    return _member_leaf(session, owner) if package is None else package.leaf_node
+
+
+def _member_leaf(session: Session, member: GroupId) -> LeafNode | None:
+    """A leaf of somebody who is or was a member, not merely invited."""
     for group in session.groups.values():
-        place = group.places.get(owner)
+        place = group.places.get(member)
         if place is not None:
             return group.leaf(place)
-    return session.dropped.get(owner)
+    return session.dropped.get(member)
 
 
 def _dropping(session: Session, members: Iterable[GroupId]) -> Session:
-    """Those of these members whom we know are removed from now on."""
+    """These members are removed from now on; whom we never had is only invited no more."""
     dropped = dict(session.dropped)
-    for member in members:
-        if member != session.own.id and member not in dropped:
-            leaf = _known_leaf(session, member)
-            if leaf is not None:
-                dropped[member] = leaf
-    invited = {name: package for name, package in session.invited.items() if name not in dropped}
+    gone = frozenset(members)
+    for member in gone:
+        leaf = _member_leaf(session, member)
+        if member != session.own.id and leaf is not None:
+            dropped.setdefault(member, leaf)
+    invited = {name: package for name, package in session.invited.items() if name not in gone}
     return replace(session, dropped=dropped, invited=invited)
 
 
@@ -359,10 +362,11 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
         if name.group_id in session.dropped:
             raise WrongGroupError("the message is of a member who was removed and is followed no further")
         raise StrangerError("the message is of no send group of which anybody has told us")
-    if followed.group.ended is None and name.epoch > followed.group.epoch:
-        raise AwaitedError(name)
     if name.epoch < followed.group.epoch:
         return _late(session, followed, message, name, outside.content_type)
+    followed.group.require_active()
+    if name.epoch > followed.group.epoch:
+        raise AwaitedError(name)
     opened = open_message(followed.group, message, shared_leaf=False)
     content = opened.verified.content
     body = content.body

@@ -129,11 +129,6 @@ def test_a_leaf_is_not_replaced_in_an_ordinary_group() -> None:
 # Telling two honest members apart
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="parameters: mode() looks at other markers only if no mode of the client's governs",
-)
 def test_a_second_marker_is_seen_by_all_or_by_nobody() -> None:
     """Clients that know one kind of group must refuse a second marker like those that know both."""
     components = replace(KNOWN, known=KNOWN.known | {NUMBERS.dmls, NUMBERS.dimls})
@@ -195,9 +190,6 @@ def test_data_for_a_component_that_one_member_lacks(proposal: Proposal, leaf: Ex
     assert outcome(behind, party, sent.message) == "CommitMessage"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=REFUTED, reason="validation: the application data of a KeyPackage is never decoded"
-)
 def test_a_key_package_with_application_data_that_is_none() -> None:
     """§4.6 binds KeyPackages too: whoever reads them refuses the commit that we make, and stays behind."""
     party = company(1)
@@ -206,7 +198,6 @@ def test_a_key_package_with_application_data_that_is_none() -> None:
         front.commit(party.any, party.env, proposals=[Add(package)])
 
 
-@pytest.mark.xfail(strict=True, raises=REFUTED, reason="welcome: the application data of a GroupInfo is never decoded")
 def test_a_group_info_with_application_data_that_is_none() -> None:
     party = company(1)
     info = front.group_info(party.any, extensions=(JUNK,), with_tree=True)
@@ -332,11 +323,6 @@ def test_waiting_data_that_is_refused_does_not_have_leaves_read_again(monkeypatc
 # Keeping members from going on
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="commit: of several GroupContextExtensions only the first is tried",
-)
 def test_extensions_that_do_not_fit_keep_others_out() -> None:
     party = company(3)
     group = party["member00"]
@@ -348,11 +334,6 @@ def test_extensions_that_do_not_fit_keep_others_out() -> None:
     assert sent.group.public.context.dictionary.find(NOTE) == b"x"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="commit: a key that others wish for is committed if we have it, whoever lacks it",
-)
 def test_an_outsider_asks_for_a_key_that_only_the_oldest_members_have() -> None:
     """An external sender names the resumption PSK of epoch 0: who has it commits it, all who joined later are out."""
     party = company(1)
@@ -372,11 +353,6 @@ def test_an_outsider_asks_for_a_key_that_only_the_oldest_members_have() -> None:
     assert outcome(party["late"], party, sent.message) == "CommitMessage"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="commit: a ReInit is committed unasked though nobody can found what it names",
-)
 @pytest.mark.parametrize(
     ("suite", "extensions"), [(0xFFFF, ()), (1, (JUNK,)), (1, demand(components=(STRANGE,)))], ids=str
 )
@@ -391,9 +367,6 @@ def test_a_reinit_to_nowhere_ends_the_group(suite: int, extensions: Extensions) 
     assert front.commit(group, party.env).group.ended is None
 
 
-@pytest.mark.xfail(
-    strict=True, raises=REFUTED, reason="external: a wish to leave is not held against SafeAAD, as members will"
-)
 def test_a_wish_to_leave_that_makes_joining_fail() -> None:
     """Members refuse it and do not have it; who joins refers to it and is refused. Nothing tells the joiner why."""
     party = company(2, extensions=demand(safe_aad=()))
@@ -406,11 +379,6 @@ def test_a_wish_to_leave_that_makes_joining_fail() -> None:
     assert outcome(party.any, party, joined.message) == "CommitMessage"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="follow: what an external commit names is let in past the limits, of any kind",
-)
 def test_an_external_commit_that_names_a_flood() -> None:
     """Only a SelfRemove can be named in one, so nothing else need be let in for it."""
     party = company(2, parameters=replace(WITH, max_pending=4))
@@ -484,11 +452,6 @@ def test_a_wish_to_leave_twice_in_one_commit() -> None:
 # Leaks by accident
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="proposals: AppEphemeral and AppDataUpdate show their data, which came encrypted",
-)
 @pytest.mark.parametrize("proposal", [told(NOTE, b"TELLTALE"), updated(NOTE, b"TELLTALE")])
 def test_what_components_say_to_each_other_is_not_shown(proposal: Proposal) -> None:
     """`repr` of the group of everybody who receives it holds it, like that of the event and of the plan."""

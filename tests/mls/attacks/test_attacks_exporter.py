@@ -31,11 +31,6 @@ def _tree() -> Puncturable:
     return Puncturable.of(bytes(range(32)), EXPORTER_BITS)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="parameters: epoch_labels may name what the key schedule derives and then deletes",
-)
 @pytest.mark.parametrize("label", [EXPORTER_TREE, b"init", b"encryption", PARENT_INIT, EPOCH_ID])
 def test_a_label_that_keeps_what_should_be_deleted(label: bytes) -> None:
     """With the exporter tree's label the root is kept whole beside the tree, so nothing is ever punctured."""
@@ -43,15 +38,11 @@ def test_a_label_that_keeps_what_should_be_deleted(label: bytes) -> None:
         Parameters(epoch_labels=(label,))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=REFUTED, reason="puncture: Puncturable holds bare bytes and pickles, unlike a Secret"
-)
 def test_a_puncturable_tree_is_not_pickled() -> None:
     with pytest.raises(TypeError):
         pickle.dumps(_tree())
 
 
-@pytest.mark.xfail(strict=True, raises=REFUTED, reason="puncture: Puncturable is hashed and compared byte by byte")
 def test_a_puncturable_tree_is_no_dictionary_key() -> None:
     with pytest.raises(TypeError):
         hash(_tree())

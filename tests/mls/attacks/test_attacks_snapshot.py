@@ -32,11 +32,6 @@ def forking(count: int) -> Party:
     return company(count, extensions=extensions, parameters=FORKING, leaf=leaf)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="mode, schedule: an epoch without an init secret is continued as if its secret were empty",
-)
 def test_a_forking_group_read_with_another_number_for_its_marker() -> None:
     """It passes for an ordinary one, whose commits need no path. The next epoch would follow from public data alone."""
     party = forking(2)
@@ -47,11 +42,6 @@ def test_a_forking_group_read_with_another_number_for_its_marker() -> None:
         front.commit(misread, party.env, proposals=[updated(NOTE, b"x")])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=REFUTED,
-    reason="snapshot: a group of a kind that the parameters lack is read, and fails later as a peer's fault",
-)
 def test_a_forking_group_read_without_its_mode() -> None:
     party = forking(1)
     with pytest.raises(CallerError):

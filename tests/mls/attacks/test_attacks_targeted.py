@@ -147,7 +147,6 @@ def test_four_megabytes_of_zeros() -> None:
     assert time.process_time() - start < 1
 
 
-@pytest.mark.xfail(strict=True, raises=PeerError, reason="targeted: seal reads a list of the leaf's for the first time")
 def test_sealing_to_a_leaf_whose_list_cannot_be_read() -> None:
     """Such a leaf is let in while the group demands nothing. That nothing can be sent to it is nobody's message."""
     party = company(2, leaf=MALFORMED)

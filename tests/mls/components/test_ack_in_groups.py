@@ -28,7 +28,7 @@ def sent_by(ours: Party, name: str, count: int) -> list[bytes]:
 
 def heard_by(ours: Party, name: str, messages: list[bytes]) -> list[tuple[int, int]]:
     """Sender and generation of each, as the reader of a message is told."""
-    found = []
+    found: list[tuple[int, int]] = []
     for message in messages:
         event = front.receive(ours[name], ours.env, message)
         assert isinstance(event, ApplicationMessage)

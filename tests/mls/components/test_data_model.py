@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mls import group as front
-from mls.components.numbers import ComponentId
 from mls.errors import CallerError
 from mls.group import CommitMessage
 from mls.proposals import AppDataUpdate, AppEphemeral, Proposal, Remove, SelfRemove
@@ -24,7 +23,7 @@ from tests.mls.frankenstein import forge_commit
 from tests.mls.refusals import A, B, C, D
 
 GOOD_LIST = b"\x02\x80\x01"
-FIRST = {NOTE: b"note", ComponentId(0x9000): b"nobody's"}
+FIRST: dict[int, bytes] = {NOTE: b"note", 0x9000: b"nobody's"}
 components = st.sampled_from([NOTE, COLOR, STRANGE, LISTED])
 values = st.sampled_from([b"", b"a", b"no", GOOD_LIST])
 proposals = st.one_of(
@@ -57,7 +56,7 @@ def told(known: dict[int, bytes], listed: list[Proposal]) -> dict[int, bytes] | 
 
 
 def data_in(group: Group) -> dict[int, bytes]:
-    return dict(group.public.context.dictionary.entries)
+    return dict[int, bytes](group.public.context.dictionary.entries)
 
 
 @pytest.mark.slow
@@ -65,7 +64,7 @@ def data_in(group: Group) -> dict[int, bytes]:
 def test_a_list_by_value(listed: list[Proposal]) -> None:
     """Who sends and who receives judge alike, and as the text does."""
     party = company(2, extensions=demand(data=FIRST))
-    expected = told(dict(FIRST), listed)
+    expected = told(FIRST, listed)
     if expected is None:
         ours = refusal(lambda: front.commit(party[A], party.env, proposals=listed))
         commit = forge_commit(party[A], party.env, party.clients[A], listed, path=False)
@@ -92,11 +91,11 @@ def test_what_waits(waiting: list[tuple[str, Proposal]]) -> None:
     event = front.receive(party[D], party.env, sent.message)
     assert isinstance(event, CommitMessage)
     taken: list[Proposal] = [each.proposal for each in event.plan.app_data]
-    assert told(dict(FIRST), taken) == data_in(event.group)
+    assert told(FIRST, taken) == data_in(event.group)
     known = [item.proposal for item in party[A].proposals.values()]
     for left in known:
         if left not in taken and not (isinstance(left, AppDataUpdate) and left.component_id == LISTED):
-            assert told(dict(FIRST), [*taken, left]) is None
+            assert told(FIRST, [*taken, left]) is None
 
 
 steps = st.lists(

@@ -26,7 +26,7 @@ from tests.vectors.own import exporter as own
 VECTORS: dict[str, Any] = load(own.PATH)  # type: ignore[assignment]  # an object, where the working group has lists
 
 
-def by_suite(part: str) -> Any:
+def by_suite(part: str) -> pytest.MarkDecorator:
     cases = VECTORS[part]
     return pytest.mark.parametrize("case", cases, ids=[str(case["cipher_suite"]) for case in cases])
 

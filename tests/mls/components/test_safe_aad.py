@@ -14,7 +14,7 @@ from mls.components.numbers import ComponentId
 from mls.errors import CallerError
 from mls.framing import PublicMessage, Sender, encode_message
 from mls.group import ApplicationMessage, CommitMessage
-from mls.proposals import Add, ExternalSender, Remove, external_senders_extension
+from mls.proposals import Add, ExternalSender, Remove, SelfRemove, external_senders_extension
 from mls.registries import ContentType, LeafIndex, SenderType, WireFormat
 from mls.suite import Suite
 from tests.mls.clients import Party, client
@@ -237,3 +237,25 @@ def test_the_new_member_s_own_commit_and_proposal() -> None:
     )
     bare = encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(stray, b"").encode())
     refuses("VAL-2.1-1", ours, B, bare, sent.message)
+
+
+@breaks("EXT-4.9-1", "EXT-4.9-2")
+def test_a_wish_to_leave_that_members_would_refuse() -> None:
+    """Who joins refuses it too: a commit that named it would wait for it forever."""
+    ours = dividing(3)
+    info = front.group_info(ours[A])
+    joiner = someone("new")
+
+    def enter(data: bytes) -> None:
+        content = authenticated(
+            ours[B], ContentType.PROPOSAL, SelfRemove(), wire_format=WireFormat.PUBLIC_MESSAGE, data=data
+        )
+        wishes = [as_public(ours[B], content)]
+        joined = joiner.join_externally(ours.env, info, leaf_extensions=OFFER, self_removes=wishes)
+        group = front.receive(ours[A], ours.env, wishes[0]).group
+        assert isinstance(front.receive(group, ours.env, joined.message), CommitMessage)
+
+    for bad, rule in ((UNSORTED, "EXT-4.9-1"), (TRAILING, "EXT-4.9-2"), (b"", "VAL-2.1-1")):
+        refused(rule, lambda: enter(bad))  # noqa: B023 - used at once
+    enter(NOTHING)
+    enter(ITEMS)

@@ -22,7 +22,7 @@ from mls.framing import PublicMessage, Sender, encode_message, read_wire_format
 from mls.group import CommitMessage, ProposalMessage
 from mls.leaf_node import RequiredCapabilities, default_capabilities
 from mls.parameters import Parameters
-from mls.proposals import Add, ExternalSender, Remove, SelfRemove, external_senders_extension
+from mls.proposals import Add, ExternalSender, Proposal, Remove, SelfRemove, external_senders_extension
 from mls.registries import ContentType, LeafIndex, ProposalRef, SenderType, WireFormat
 from mls.state import Ended, Group
 from mls.suite import Suite
@@ -223,7 +223,7 @@ def test_a_wish_and_a_removal_of_one_leaf(order: str, how: str) -> None:
     ours = leavers(3)
     if how == "value":
         ours.propose(C, WISH)
-        items = [Remove(ours.leaf(C)), next(iter(ours[B].proposals.values()))]
+        items: list[Proposal | Proposed] = [Remove(ours.leaf(C)), next(iter(ours[B].proposals.values()))]
         if order == "wish first":
             items.reverse()
         refuses("VAL-12.2-3", ours, A, forge_commit(ours[B], ours.env, ours.clients[B], items).message)
@@ -412,7 +412,7 @@ def test_where_wishes_cannot_be_a_reference_is_none() -> None:
     ours = party(3, capabilities=PLAIN)
     first, init = external_init(ours[B], ours.env)
     someone = client("stranger")
-    listed = [first, ProposalRef(bytes(32))]
+    listed: list[Proposal | ProposalRef] = [first, ProposalRef(bytes(32))]
     bad = forge_commit(ours[B], ours.env, someone, [first], external=init, listed=listed)
     good = forge_commit(ours[B], ours.env, someone, [first], external=init)
     refuses("VAL-12.4.3.2-2", ours, A, bad.message, good.message)

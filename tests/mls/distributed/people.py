@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from mls.distributed import session as front, stored
-from mls.distributed.errors import AwaitedError, StrangerError
+from mls.distributed.errors import AwaitedError, LostEpochError, StrangerError
 from mls.distributed.mode import send_group_capabilities, with_send_groups
 from mls.distributed.values import Event, Followed, Heard, Sent, Session, Settings
 from mls.errors import GroupEndedError, PastEpochError, ReplayError, WrongGroupError
@@ -199,6 +199,8 @@ class Wire:
             member.waiting.append(parcel)
             return None
         except (ReplayError, PastEpochError, GroupEndedError, WrongGroupError):
+            return None
+        except LostEpochError:  # of one who was removed: what became of it matters to nobody
             return None
         member.session = event.session
         member.events.append(event)

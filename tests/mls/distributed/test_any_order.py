@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from mls import group as mls
 from mls.distributed.values import Settings
-from tests.mls.distributed.people import NAMES, Parcel, Wire, group_id, name_of, wire
+from tests.conftest import LONG
+from tests.mls.distributed.people import NAMES, Wire, group_id, name_of, wire
 
 MOST = 6
 PATIENT = Settings(late_epochs=1000)
@@ -27,21 +35,20 @@ class AnyOrder(RuleBasedStateMachine):
     wire: Wire
     said: list[tuple[str, bytes, frozenset[str]]]
     removed: set[str]
-    removers: set[str]
+    protected: set[str]
+    """Those who removed somebody, and through whom they came: they are not removed themselves."""
+    added_by: dict[str, str]
 
     @initialize(count=st.integers(2, MOST))
     def start(self, count: int) -> None:
         self.wire = wire(count, settings=PATIENT)
         self.said = []
         self.removed = set()
-        self.removers = set()
+        self.protected = set()
+        self.added_by = {}
 
     def pick(self, data: Any, *, among: list[str] | None = None) -> str:
         return str(data.draw(st.sampled_from(among or list(self.wire.members))))
-
-    @property
-    def staying(self) -> list[str]:
-        return [name for name in self.wire.members if name not in self.removed]
 
     @rule(data=st.data())
     def commits(self, data: Any) -> None:
@@ -76,52 +83,74 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: len(self.wire.members) < MOST)
     def comes(self, data: Any) -> None:
         name = NAMES[len(self.wire.members)]
-        self.wire.add(self.pick(data, among=self.staying), name)
+        by = self.pick(data, among=self.staying)
+        self.added_by[name] = by
+        self.wire.add(by, name)
 
     @rule(data=st.data())
-    @precondition(lambda self: len(self.staying) > 1)
+    @precondition(lambda self: len(self.certain) > 1)
     def goes(self, data: Any) -> None:
-        """Nobody removes who was removed, so that it is certain who stays."""
-        by = self.pick(data, among=self.staying)
+        """Nobody removes who was removed, nor whom only they have added, so that it is clear who stays."""
+        by = self.pick(data, among=self.certain)
         others = [
             name
             for name in self.staying
-            if name != by and name not in self.removers and group_id(name) in self.wire[by].own.members
+            if name != by and name not in self.protected and group_id(name) in self.wire[by].own.members
         ]
         if others:
             gone = self.pick(data, among=others)
             self.removed.add(gone)
-            self.removers.add(by)
+            self.protected |= self.came_by(by)
             self.wire.commit(by, remove=[group_id(gone)])
 
+    def came_by(self, name: str) -> set[str]:
+        """A member, and through whom it came."""
+        found = {name}
+        while name in self.added_by:
+            name = self.added_by[name]
+            found.add(name)
+        return found
+
+    @property
+    def staying(self) -> list[str]:
+        return [name for name in self.wire.members if name not in self.removed]
+
+    @property
+    def certain(self) -> list[str]:
+        """Those who stay whatever is heard first: they did not come through somebody who was removed.
+
+        For others it depends on whether anybody heard of their coming before the removal; but all must agree on it.
+        """
+        return [name for name in self.wire.members if not self.came_by(name) & self.removed]
+
     def teardown(self) -> None:
-        if not hasattr(self, "wire"):
+        if not hasattr(self, "wire") or not self.certain:
             return
-        staying = self.staying
-        self.wire.settle(staying)
-        self.wire.agree(staying)
-        for name in staying:
-            member = self.wire.members[name]
-            session = member.session
-            assert set(map(name_of, session.own.places)) == set(staying)
-            assert set(map(name_of, session.others)) == set(staying) - {name}
-            assert not session.invited
-            assert not [parcel for parcel in member.waiting if self.matters(parcel)]
-            wanted = sorted(
-                (by, text) for by, text, heard_by in self.said if name in heard_by and by not in self.removed
-            )
-            assert sorted(each for each in member.heard if each[0] not in self.removed) == wanted
-            heard = [each for each in member.heard if each[0] in self.removed]
-            assert len(set(heard)) == len(heard)
+        self.wire.settle(self.staying)
+        certain = self.certain
+        members = {name_of(each) for each in self.wire[certain[0]].own.places}
+        assert set(certain) <= members <= set(self.staying)
+        self.wire.agree(sorted(members))
+        for name in sorted(members):
+            self.look_at(name, members)
 
-    def matters(self, parcel: Parcel) -> bool:
-        """Whether it comes from somebody who stays."""
-        if parcel.welcome:
-            return False
-        owner = mls.peek(parcel.message).group_id
-        assert owner is not None
-        return name_of(owner) not in self.removed
+    def look_at(self, name: str, members: set[str]) -> None:
+        """One who stays: it follows all others, waits for nothing of theirs, and heard all of it once."""
+        member = self.wire.members[name]
+        session = member.session
+        assert set(map(name_of, session.own.places)) == members
+        assert set(map(name_of, session.others)) == members - {name}
+        assert not session.invited
+        for parcel in member.waiting:
+            if not parcel.welcome:
+                owner = mls.peek(parcel.message).group_id
+                assert owner is not None
+                assert name_of(owner) not in members
+        wanted = [(by, text) for by, text, heard_by in self.said if name in heard_by and by in members]
+        assert sorted(each for each in member.heard if each[0] in members) == sorted(wanted)
+        assert len(set(member.heard)) == len(member.heard)
 
 
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=30, stateful_step_count=40)
+@pytest.mark.slow
+def test_members_who_stay_agree_and_hear_everything_once() -> None:
+    run_state_machine_as_test(AnyOrder, settings=settings(max_examples=2000 if LONG else 60, stateful_step_count=40))

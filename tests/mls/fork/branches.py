@@ -262,7 +262,7 @@ class World:
                 assert said <= device.read
             # Who is removed by a child takes nothing from the tree for it.
             trees = {
-                parent_tree(self.devices[name].values[epoch])
+                parent_tree(self.devices[name].values[epoch]).encode()
                 for name in record.members
                 if all(child in self.devices[name].values for child in record.children)
             }
