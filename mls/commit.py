@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from mls.components.dictionary import dictionary_of
 from mls.credential import Credential
-from mls.epoch import Applied, conclude, enter, gather_psks, provisional_context
+from mls.epoch import Applied, conclude, enter, gather_psks, next_context, provisional_context
 from mls.errors import CallerError, PeerError
 from mls.framing import (
     Commit,
@@ -352,17 +352,9 @@ def create_commit(
     if encrypt is None:
         encrypt = group.parameters.encrypt_handshakes
     unconfirmed = frame(group, ContentType.COMMIT, body, authenticated_data, encrypt=encrypt)
-    ended, init = group.mode.next_init(group, applied.last)
-    concluded = conclude(
-        state,
-        applied.tree,
-        outcome.extensions,
-        unconfirmed,
-        init,
-        applied.commit_secret,
-        psk,
-        group.parameters,
-    )
+    context = next_context(state, applied.tree, outcome.extensions, unconfirmed)
+    ended, init = group.mode.next_init(group, applied.last, context.encoded)
+    concluded = conclude(suite, context, applied.tree, init, applied.commit_secret, psk, group.parameters)
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
     before, message = send(ended, env, authenticated, reuse_guard=reuse_guard)
     following = enter(group, applied, concluded, signer, outcome.reinit)

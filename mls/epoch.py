@@ -1,7 +1,8 @@
 """RFC 9420 §8 and §12.4: from one epoch to the next, as every side of a commit does it.
 
 Committers, those who follow them and those who join by external commit come here with a new tree and a commit secret.
-`conclude` turns those into the next public state and its secrets; `enter` makes a member's next value of them.
+`next_context` says what the next epoch is, transcript and all, and `conclude` what its secrets are; between the two
+the caller finds the init secret, which in some groups depends on the first. `enter` makes a member's next value.
 """
 
 from __future__ import annotations
@@ -84,21 +85,26 @@ def provisional_context(state: PublicState, tree: RatchetTree, extensions: Exten
     )
 
 
+def next_context(
+    state: PublicState, tree: RatchetTree, extensions: Extensions, authenticated: AuthenticatedContent
+) -> GroupContext:
+    """The context of the epoch that begins, with the commit in its transcript hash (§8.2)."""
+    context = state.context
+    confirmed = confirmed_hash(state.suite, state.interim_hash, authenticated.transcript_input())
+    return GroupContext.of(context.cipher_suite, context.group_id, context.epoch + 1, tree.hash, confirmed, extensions)
+
+
 def conclude(
-    state: PublicState,
+    suite: Suite,
+    context: GroupContext,
     tree: RatchetTree,
-    extensions: Extensions,
-    authenticated: AuthenticatedContent,
     init: InitSecret,
     commit: CommitSecret,
     psk: PskSecret,
     parameters: Parameters,
 ) -> Concluded:
-    """The transcript, the new context, the key schedule and the confirmation tag."""
-    suite = state.suite
-    confirmed = confirmed_hash(suite, state.interim_hash, authenticated.transcript_input())
-    old = state.context
-    context = GroupContext.of(old.cipher_suite, old.group_id, old.epoch + 1, tree.hash, confirmed, extensions)
+    """The key schedule of the epoch that begins, and its confirmation tag."""
+    confirmed = context.confirmed_transcript_hash
     recipe = parameters.recipe(suite, context.dictionary)
     advanced = advance(suite, init, commit, psk, context.encoded, recipe)
     tag = confirmation_tag(suite, advanced.secrets.confirmation, confirmed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from mls.codec import Reader, opaque
 from mls.commit import make_path
 from mls.credential import Credential
-from mls.epoch import conclude, gather_psks, leaf_place
+from mls.epoch import conclude, gather_psks, leaf_place, next_context
 from mls.errors import CallerError, PeerError, WrongGroupError
 from mls.framing import (
     AuthenticatedContent,
@@ -174,16 +174,8 @@ def join_externally(
     )
     signature = sign(suite, signature_private, WireFormat.PUBLIC_MESSAGE, content, state.context.encoded)
     unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, content, signature, b"")
-    concluded = conclude(
-        state,
-        made.tree,
-        outcome.extensions,
-        unconfirmed,
-        init,
-        made.keys.commit_secret,
-        psk,
-        parameters,
-    )
+    context = next_context(state, made.tree, outcome.extensions, unconfirmed)
+    concluded = conclude(suite, context, made.tree, init, made.keys.commit_secret, psk, parameters)
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
     public = concluded.public
     secrets = concluded.advanced.secrets

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hmac import compare_digest
 
-from mls.epoch import Applied, conclude, enter, gather_psks, leaf_place, provisional_context
+from mls.epoch import Applied, conclude, enter, gather_psks, leaf_place, next_context, provisional_context
 from mls.errors import BugError, MissingProposalsError, PeerError
 from mls.framing import (
     Commit,
@@ -139,23 +139,15 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
         applied = Applied(tree, private, CommitSecret(bytes(suite.hash_size)), None, group.own_leaf)
     else:
         applied = _apply_path(group, outcome, place, merged, private, supplied, signer)
+    context = next_context(state, applied.tree, outcome.extensions, authenticated)
     ended = group
     if outcome.external_init is None:
-        ended, init = group.mode.next_init(group, applied.last)
+        ended, init = group.mode.next_init(group, applied.last, context.encoded)
     elif supplied is not None and supplied.external_init is not None:
         init = supplied.external_init
     else:
         init = receive_external_init(suite, group.secrets.external, outcome.external_init)
-    concluded = conclude(
-        state,
-        applied.tree,
-        outcome.extensions,
-        authenticated,
-        init,
-        applied.commit_secret,
-        psk,
-        group.parameters,
-    )
+    concluded = conclude(suite, context, applied.tree, init, applied.commit_secret, psk, group.parameters)
     if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
         raise PeerError("VAL-12.4.2-10")
     following = enter(group, applied, concluded, signer, outcome.reinit)

@@ -58,10 +58,16 @@ class Mode:
         """What to derive at the start of an epoch."""
         return Recipe(labels=labels) if labels else STANDARD
 
-    def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:  # noqa: ARG002 - the same
+    def next_init(
+        self,
+        group: Group,
+        last: PathSecret | None,  # noqa: ARG002 - others need them
+        context: bytes,  # noqa: ARG002 - the same
+    ) -> tuple[Group, InitSecret]:
         """The init secret of a member's commit that ends this epoch, and this epoch without what gave it.
 
-        `last` is the path secret nearest the root, if the commit has a path.
+        `last` is the path secret nearest the root, if the commit has a path; `context` is the GroupContext of the
+        epoch that begins.
         """
         init = group.secrets.init
         if not init.raw:

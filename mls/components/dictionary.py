@@ -106,6 +106,8 @@ def dictionary_of(extensions: Extensions) -> Dictionary:
 
     Clients of one make say the same of themselves, so what they say is parsed once.
     """
+    if not extensions:
+        return EMPTY
     data = find_extension(extensions, ExtensionType.APP_DATA_DICTIONARY)
     if data is None:
         return EMPTY

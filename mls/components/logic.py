@@ -1,8 +1,8 @@
 """mls-extensions §4.7 and §4.8: what an application's components do with what a commit tells them.
 
 A component is known by its number and may have a `Logic`: a pure function from its old data and the updates of a commit
-to its new data, which every member must compute alike. For one that has none of its own the last update is the whole new
-data, which is also how updates of the three lists of §5 are read here, since the text leaves it open
+to its new data, which every member must compute alike. For one that has none of its own the last update is the whole
+new data, which is also how updates of the three lists of §5 are read here, since the text leaves it open
 (docs/spec-notes.md). Those who join by external commit change neither: else who does not meet a group's demands could
 lower them and come in. Refusing is an answer: the commit is then refused by everybody.
 
@@ -54,7 +54,7 @@ class Logic(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LastWins:
-    """The last update is the new data, whatever it is; from members and external senders, unless `outside` says more."""
+    """The last update is the new data, whatever it is."""
 
     outside: bool = False
     """Whether those who join may change it too. RFC 9420 lets them change no extensions; §4.7 leaves it to us."""

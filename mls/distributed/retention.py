@@ -5,8 +5,8 @@ other owner may still take it up: until each has taken up that one or a newer on
 keys; it holds for what was exported from others too, because whoever follows a commit needs what its maker imported.
 
 A member who was removed is followed on for a while. Somebody who has not heard of the removal may take up one more of
-its epochs, and who has stopped following it could then not follow that one either. It ends when nobody whom we still
-count on has the removed member in its tree, be it by way of others who were removed.
+its epochs, or still add it, and who has stopped following it could then not follow that one either. It ends when
+everybody whom we still count on has taken up an epoch by which they know of the removal (`Removal.since`).
 
 A member who takes nothing up keeps everybody's keys alive. `lags` tells who that is; to remove them is for the caller
 to decide. `Settings.kept_epochs` bounds what can pile up until then.
@@ -14,9 +14,11 @@ to decide. `Settings.kept_epochs` bounds what can pile up until then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from mls.distributed.errors import EpochName
+from mls.distributed.mode import OWNER
 from mls.distributed.send_group import SendGroup
 from mls.distributed.values import Session
 from mls.registries import Epoch, GroupId
@@ -51,11 +53,12 @@ def pruned(session: Session, members: Iterable[GroupId]) -> Session:
     session = _without_gone(session)
     groups = session.groups
     unjoined = session.unjoined
+    owners = [group for group in groups.values() if group.group.ended is None]
     changed: dict[GroupId, SendGroup] = {}
     for member in members:
         send_group = groups.get(member)
         if send_group is not None:
-            floor = 0 if unjoined.difference({member}) else _floor(session, groups, member)
+            floor = 0 if unjoined.difference({member}) else _floor(session, owners, member, send_group.group.epoch)
             following = _without_old(session, send_group, floor)
             if following is not send_group:
                 changed[member] = following
@@ -63,6 +66,14 @@ def pruned(session: Session, members: Iterable[GroupId]) -> Session:
         return session
     own = changed.pop(session.own.id, session.own)
     return replace(session, own=own, others={**session.others, **changed})
+
+
+def _floor(session: Session, owners: list[SendGroup], member: GroupId, newest: int) -> int:
+    """The newest epoch of a member that none of these owners will ever go back before."""
+    if member in session.dropped:  # who has removed it will not take it up again
+        owners = [owner for owner in owners if member in owner.members]
+    taken = [owner.taken.get(member, 0) for owner in owners if owner.places.get(member) != OWNER]
+    return min(taken, default=newest)
 
 
 def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGroup:
@@ -74,36 +85,31 @@ def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGro
     return send_group if len(kept) == len(epochs) else replace(send_group, epochs=kept)
 
 
-def _floor(session: Session, groups: Mapping[GroupId, SendGroup], member: GroupId) -> int:
-    """The newest epoch of a member that no owner will ever go back before."""
-    floor: int | None = None
-    for owner in groups.values():
-        if owner.id == member or owner.group.ended is not None:
-            continue
-        if member in session.dropped and member not in owner.members:
-            continue
-        taken = owner.taken.get(member, 0)
-        floor = taken if floor is None else min(floor, taken)
-    return 0 if floor is None else floor
-
-
 def _without_gone(session: Session) -> Session:
-    """Without the send groups of removed members whose epochs nobody can take up any more."""
-    gone = session.others.keys() & session.dropped.keys()
-    if not gone or not session.others.keys() >= session.invited.keys():
+    """Without the send groups of removed members whose epochs nobody will take up any more."""
+    gone = [name for name in session.dropped if name in session.others]
+    if not gone or session.unjoined.difference(session.dropped):
         return session
-    reached: set[GroupId] = set()
-    waiting = [owner for owner in session.groups.values() if owner.id not in session.dropped]
-    while waiting:
-        for member in waiting.pop().members:
-            if member in gone and member not in reached:
-                reached.add(member)
-                waiting.append(session.others[member])
-            elif member not in session.others and member != session.own.id:
-                return session  # we are not in its send group yet, and it may have anybody in it
-    if reached == gone:
-        return session
-    return without(session, gone.difference(reached))
+    waiting = [name for name in gone if not _known_to_all(session, session.dropped[name].since)]
+    kept = set(waiting)
+    while waiting:  # whoever is followed on may take up epochs of those in its tree
+        for member in session.others[waiting.pop()].members.intersection(gone):
+            if member not in kept:
+                kept.add(member)
+                waiting.append(member)
+    done = frozenset(gone).difference(kept)
+    return without(session, done) if done else session
+
+
+def _known_to_all(session: Session, since: EpochName) -> bool:
+    """Whether everybody who counts has taken up that epoch, and so will not add again whom it lacks."""
+    for owner in session.others.values():
+        ended = owner.group.ended is not None
+        if ended or owner.id in session.dropped or owner.id == since.group_id:
+            continue
+        if owner.taken.get(since.group_id, 0) < since.epoch:
+            return False
+    return True
 
 
 def without(session: Session, members: Collection[GroupId]) -> Session:

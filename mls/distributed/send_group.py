@@ -126,14 +126,16 @@ def moved(
     late_epochs: int,
 ) -> SendGroup:
     """The send group after its owner's commit; `before` is the epoch that it ended."""
+    retired = send_group.retired
+    if late_epochs:
+        retired = (*retired, stripped(before, Ended.RETIRED))[-late_epochs:]
+    if after.ended is not None:  # we were removed, and see the send group as it was before
+        return replace(send_group, group=after, retired=retired)
     gone = frozenset(removed)
     places, members = send_group.places, send_group.members
     if gone or added:
         places = {**{name: at for name, at in places.items() if name not in gone}, **added}
         members = frozenset(places)
-    retired = send_group.retired
-    if late_epochs:
-        retired = (*retired, stripped(before, Ended.RETIRED))[-late_epochs:]
     following = SendGroup(
         group=after,
         places=places,
@@ -142,8 +144,6 @@ def moved(
         epochs=send_group.epochs,
         retired=retired,
     )
-    if after.ended is not None:
-        return following
     return replace(following, epochs={**send_group.epochs, int(after.epoch): _kept(following)})
 
 

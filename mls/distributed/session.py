@@ -37,7 +37,7 @@ from mls.distributed.mode import (
 )
 from mls.distributed.retention import pruned, without
 from mls.distributed.send_group import SendGroup, entered, leaf_epoch, moved, places_of
-from mls.distributed.values import Event, Followed, Heard, Joined, Sent, Session, Settings
+from mls.distributed.values import Event, Followed, Heard, Joined, Removal, Sent, Session, Settings
 from mls.errors import BugError, CallerError, PastEpochError, PeerError, WrongGroupError
 from mls.follow import process_commit
 from mls.framing import Commit, Sender
@@ -174,7 +174,7 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
     taken = _taken_on_joining(session, group, places)
     following = replace(session, others={**session.others, owner: entered(group, places, taken)})
     if owner not in session.dropped:
-        following = _dropping(following, removals_of(numbers, welcomed.extensions))
+        following = _dropping(following, removals_of(numbers, welcomed.extensions), EpochName(owner, context.epoch))
     return Joined(session=following, owner=owner, package=welcomed.package)
 
 
@@ -190,17 +190,21 @@ def _member_leaf(session: Session, member: GroupId) -> LeafNode | None:
         place = group.places.get(member)
         if place is not None:
             return group.leaf(place)
-    return session.dropped.get(member)
+    removal = session.dropped.get(member)
+    return None if removal is None else removal.leaf
 
 
-def _dropping(session: Session, members: Iterable[GroupId]) -> Session:
+def _dropping(session: Session, members: Iterable[GroupId], since: EpochName) -> Session:
     """These members are removed from now on; whom we never had is only invited no more."""
     dropped = dict(session.dropped)
     gone = frozenset(members)
-    for member in gone:
+    for member in gone.difference({session.own.id}):
         leaf = _member_leaf(session, member)
-        if member != session.own.id and leaf is not None:
-            dropped.setdefault(member, leaf)
+        before = dropped.get(member)
+        # Our own word is the best witness, since we go on counting on ourselves.
+        stands = before is not None and before.since.group_id not in dropped and since.group_id != session.own.id
+        if leaf is not None and not stands:
+            dropped[member] = Removal(leaf, since)
     invited = {name: package for name, package in session.invited.items() if name not in gone}
     return replace(session, dropped=dropped, invited=invited)
 
@@ -243,7 +247,7 @@ def commit(
     """A fresh key for ourselves, and with `take` the newest epoch of everybody else that all members can follow."""
     own, numbers = session.own, session.numbers
     removed = _to_remove(session, remove)
-    session = _dropping(session, removed)
+    session = _dropping(session, removed, EpochName(own.id, Epoch(own.group.epoch + 1)))
     dropped = session.dropped
     added = {send_group_of(numbers, package.leaf_node): package for package in add}
     if len(added) < len(add) or not own.members.union(dropped).isdisjoint(added):
@@ -436,7 +440,7 @@ def _spread(session: Session, owner: GroupId, reading: Reading) -> Session:
     """What one owner does to its members, the others do to theirs."""
     if owner in session.dropped or not (reading.added or reading.removed):
         return session
-    session = _dropping(session, reading.removed)
+    session = _dropping(session, reading.removed, EpochName(owner, session.others[owner].group.epoch))
     invited = dict(session.invited)
     for name, package in reading.added:
         wanted = name not in session.own.members and name not in session.dropped and name not in invited

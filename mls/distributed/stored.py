@@ -5,7 +5,8 @@ itself. Parameters and settings are configuration and are given again when readi
 RFC 9420 §2.1:
 
     struct { uint16 version = 1; opaque dgroup_id<V>; SendGroup own; SendGroup others<V>;
-             KeyPackage invited<V>; LeafNode dropped<V>; opaque forgotten<V><V>; } Session;
+             KeyPackage invited<V>; Removal dropped<V>; opaque forgotten<V><V>; } Session;
+    struct { LeafNode leaf; opaque group_id<V>; uint64 epoch; } Removal;
     struct { opaque snapshot<V>; Place places<V>; Taken taken<V>; Kept epochs<V>; opaque retired<V><V>; } SendGroup;
     struct { opaque group_id<V>; uint32 leaf_index; } Place;
     struct { opaque group_id<V>; uint64 epoch; } Taken;
@@ -22,15 +23,16 @@ from collections.abc import Mapping
 
 from mls import snapshot
 from mls.codec import Reader, opaque, optional, u16, u32, u64, vector
+from mls.distributed.errors import EpochName
 from mls.distributed.mode import send_group_of
 from mls.distributed.send_group import Kept, SendGroup
-from mls.distributed.values import Session, Settings
+from mls.distributed.values import Removal, Session, Settings
 from mls.errors import CallerError, MlsError
 from mls.key_package import KeyPackage
 from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
 from mls.provider import PendingUpdate, Provider
-from mls.registries import GroupId, LeafIndex
+from mls.registries import Epoch, GroupId, LeafIndex
 from mls.secrets import ExternalPsk, HpkePrivateKey, Secret, SignaturePrivateKey
 
 VERSION = 1
@@ -52,7 +54,7 @@ def encode(session: Session) -> SessionSnapshot:
                 _write(session.own),
                 vector([_write(each) for each in session.others.values()]),
                 vector([package.encoded for package in session.invited.values()]),
-                vector([leaf.encoded for leaf in session.dropped.values()]),
+                vector([_write_removal(removal) for removal in session.dropped.values()]),
                 vector([opaque(name) for name in sorted(session.forgotten)]),
             ]
         )
@@ -83,7 +85,7 @@ def _decode(provider: Provider, parameters: Parameters, settings: Settings, read
     own = _read(provider, parameters, reader)
     others = reader.vector(lambda r: _read(provider, parameters, r))
     invited = reader.vector(KeyPackage.decode)
-    dropped = reader.vector(LeafNode.decode)
+    dropped = reader.vector(_read_removal)
     return Session(
         parameters=parameters,
         settings=settings,
@@ -91,9 +93,17 @@ def _decode(provider: Provider, parameters: Parameters, settings: Settings, read
         own=own,
         others={each.id: each for each in others},
         invited={send_group_of(numbers, package.leaf_node): package for package in invited},
-        dropped={send_group_of(numbers, leaf): leaf for leaf in dropped},
+        dropped={send_group_of(numbers, removal.leaf): removal for removal in dropped},
         forgotten=frozenset(map(GroupId, reader.vector(Reader.opaque))),
     )
+
+
+def _write_removal(removal: Removal) -> bytes:
+    return removal.leaf.encoded + opaque(removal.since.group_id) + u64(removal.since.epoch)
+
+
+def _read_removal(reader: Reader) -> Removal:
+    return Removal(LeafNode.decode(reader), EpochName(GroupId(reader.opaque()), Epoch(reader.u64())))
 
 
 def _write(send_group: SendGroup) -> bytes:

@@ -31,6 +31,16 @@ class Settings:
     """How many newcomers whom others added wait for our own commit to add them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """That a member was removed."""
+
+    leaf: LeafNode
+    """One that it had."""
+    since: EpochName
+    """An epoch without it: who takes that one up knows of the removal."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """What one member of a DGroup knows."""
@@ -43,8 +53,8 @@ class Session:
     """The send groups that we follow."""
     invited: Mapping[GroupId, KeyPackage] = field(default_factory=dict)
     """Newcomers whom somebody else added; our next commit does."""
-    dropped: Mapping[GroupId, LeafNode] = field(default_factory=dict)
-    """Members whom somebody removed, each with a leaf it had. They do not come back."""
+    dropped: Mapping[GroupId, Removal] = field(default_factory=dict)
+    """Members whom somebody removed. They do not come back."""
     forgotten: frozenset[GroupId] = frozenset()
     """Those of them whose send groups we follow no more."""
 
@@ -67,14 +77,16 @@ class Session:
 
         Who was removed is among them as long as somebody has it in a tree: its epochs may still be taken up there.
         """
-        everybody = self.own.members.union(self.invited, *[group.members for group in self.others.values()])
+        followed = [group.members for group in self.others.values() if group.group.ended is None]
+        everybody = self.own.members.union(self.invited, *followed)
         return everybody.difference(self.others, {self.own.id})
 
     @property
     def missing(self) -> tuple[GroupId, ...]:
         """Members of other send groups whom we cannot add, because we have no KeyPackage of theirs."""
         here = self.own.members.union(self.dropped, self.invited)
-        found = [name for group in self.others.values() for name in group.places if name not in here]
+        followed = [group for group in self.others.values() if group.group.ended is None]
+        found = [name for group in followed for name in group.places if name not in here]
         return tuple(dict.fromkeys(found))
 
     @property

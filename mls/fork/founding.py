@@ -10,7 +10,8 @@ holds all this, and is kept out by RFC 9420 itself (§13.4).
     capabilities, leaf_extensions = advertised(parameters, capabilities, leaf_extensions)
     group.create(env, parameters, ..., extensions=fork_resilient(parameters, extensions))
 
-The first two lines are for everybody who may be in such groups, the last for who makes one.
+The first two lines are for everybody who may be in such groups, the last for who makes one. There are two versions of
+them (`mls.fork.mode`), and a client that takes part takes part in both.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import replace
 from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.components.lists import ComponentsList, components_of
 from mls.components.numbers import Numbers
-from mls.fork.mode import CHILDREN, MARKER, ForkResilient
+from mls.fork.mode import BY_CHILD, CHILDREN, VERSIONS, ForkResilient, marker
 from mls.leaf_node import Capabilities, Extensions
 from mls.parameters import Parameters
 from mls.registries import ExtensionType
@@ -35,15 +36,15 @@ def with_forks(parameters: Parameters, *, children: int = CHILDREN) -> Parameter
     return replace(
         parameters,
         components=replace(components, known=components.known | {numbers.dmls}),
-        modes=(*others, ForkResilient(numbers=numbers, children=children)),
+        modes=(*others, *[ForkResilient(version=each, numbers=numbers, children=children) for each in VERSIONS]),
     )
 
 
-def fork_resilient(parameters: Parameters, extensions: Extensions = ()) -> Extensions:
+def fork_resilient(parameters: Parameters, extensions: Extensions = (), *, version: int = BY_CHILD) -> Extensions:
     """The GroupContext extensions of a new DMLS group, or of what a ReInit makes one."""
     numbers = parameters.components.numbers
     listed = _listing(numbers, extensions, {numbers.dmls})
-    return with_dictionary(listed, dictionary_of(listed).with_entry(numbers.dmls, MARKER))
+    return with_dictionary(listed, dictionary_of(listed).with_entry(numbers.dmls, marker(version)))
 
 
 def advertised(

@@ -4,6 +4,11 @@
   and keeps it for life. The draft has no way to tell a DMLS group from another, and their key schedules do not mix.
 * Every commit has a path, because a child's init secret comes from the path (the draft leaves others undefined).
 * Epochs are named by what the draft derives for it, and instead of an init secret they have a tree (`schedule`).
+* Where in the tree a commit's init secret is, the version of the marker says. Version 1 takes the draft's words and the
+  parent's context: then an insider can make two commits with one path secret, and whoever has followed one of them can
+  never follow the other. Version 2, which new groups have unless told otherwise, takes the context of the epoch that
+  begins. That holds the hash of the commit, so different commits have different places, and the same one always has
+  the same.
 * Two commits may come in on one handshake key, from devices that share a leaf or from a liar. Used handshake keys stay
   until the epoch is settled, so that the order of arrival decides nothing.
 
@@ -20,7 +25,7 @@ from mls.codec import Reader, u16
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.lists import components_of
 from mls.components.numbers import Numbers
-from mls.errors import BugError, LimitError, PeerError
+from mls.errors import BugError, CallerError, LimitError, PeerError
 from mls.fork.schedule import EPOCH_ID, PARENT_INIT, child_init, child_input, commit_confirmation, levels
 from mls.mode import Mode
 from mls.schedule import Recipe
@@ -31,17 +36,26 @@ if TYPE_CHECKING:
     from mls.state import Group
     from mls.suite import Suite
 
-VERSION = 1
-MARKER = u16(VERSION)
-"""`struct { uint16 version; } DMLSMarker`: the group's entry under `Numbers.dmls`."""
+BY_PARENT = 1
+BY_CHILD = 2
+VERSIONS = (BY_PARENT, BY_CHILD)
+"""Of the marker: whose context a child's place in the tree comes from."""
 
 CHILDREN = 64
 
 
+def marker(version: int) -> bytes:
+    """`struct { uint16 version; } DMLSMarker`: a group's entry under `Numbers.dmls`."""
+    if version not in VERSIONS:
+        raise CallerError(f"there is no version {version} of DMLS groups", "take 2, or 1 for the draft to the letter")
+    return u16(version)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkResilient(Mode):
-    """A DMLS group's answers."""
+    """A DMLS group's answers, for groups of one version: a client has a mode for each, so no group changes its own."""
 
+    version: int = BY_CHILD
     numbers: Numbers = field(default_factory=Numbers)
     """The same that the client's `Components` have."""
     children: int = CHILDREN
@@ -57,14 +71,15 @@ class ForkResilient(Mode):
         return True
 
     def governs(self, dictionary: Dictionary) -> bool:
-        marker = dictionary.find(self.numbers.dmls)
-        if marker is None:
+        data = dictionary.find(self.numbers.dmls)
+        if data is None:
             return False
-        reader = Reader(marker)
-        if reader.u16() != VERSION:
+        reader = Reader(data)
+        version = reader.u16()
+        if version not in VERSIONS:
             raise PeerError("DMLS-4-1")
         reader.finish()
-        return True
+        return version == self.version
 
     def check_group(self, extensions: Extensions) -> None:
         if self.numbers.dmls not in components_of(dictionary_of(extensions).find(self.numbers.app_components)):
@@ -73,13 +88,13 @@ class ForkResilient(Mode):
     def recipe(self, suite: Suite, labels: tuple[bytes, ...]) -> Recipe:
         return Recipe(labels=labels, trees=((PARENT_INIT, levels(suite)),), epoch_id=EPOCH_ID, init=False)
 
-    def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:
+    def next_init(self, group: Group, last: PathSecret | None, context: bytes) -> tuple[Group, InitSecret]:
         tree = group.trees.get(PARENT_INIT)
         if last is None or tree is None:
             raise BugError("a commit without a path, or an epoch without a tree, came to a DMLS group's key schedule")
         suite = group.suite
-        child = child_input(suite, commit_confirmation(suite, last), group.public.context.encoded)
-        init, rest = child_init(suite, tree, child)
+        bound = group.public.context.encoded if self.version == BY_PARENT else context
+        init, rest = child_init(suite, tree, child_input(suite, commit_confirmation(suite, last), bound))
         if len(rest.points) > self.children:
             raise LimitError(f"{self.children} commits on this epoch were followed already")
         return replace(group, trees={**group.trees, PARENT_INIT: rest}), init

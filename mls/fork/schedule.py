@@ -2,11 +2,13 @@
 
 All of RFC 9420 §8 stands but its last line. Instead of an init secret, an epoch has the root of a puncturable tree with
 a leaf for every string of KDF.Nh bytes. Which leaf a commit takes its init secret from is decided by the last path
-secret of the commit, so only those who can follow the commit find it, and by the context of the epoch that it ends.
-Whoever takes it keeps the tree without that leaf: the same child cannot be had twice, all others still can.
+secret of the commit, so only those who can follow the commit find it, and by a GroupContext. Whoever takes it keeps the
+tree without that leaf: the same child cannot be had twice, all others still can.
 
-The draft says `GroupContext_[n]` and `path_secret[n]` and leaves open which these are (docs/spec-notes.md). Here they
-are the context of the parent, whose tree it is, and the path secret nearest the root, the one that all followers learn.
+Which context that is, `mode` knows. The draft says `GroupContext_[n]` next to `init_secret_[n]`, which by its figure is
+the parent's. Then a commit's path secret alone says where its child is, and two commits with one path secret meet.
+The child's own context has the commit in its transcript hash, so that two children meet only if they are one.
+`path_secret[n]` is the path secret nearest the root, the one that all followers learn (docs/spec-notes.md).
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def commit_confirmation(suite: Suite, last: PathSecret) -> bytes:
     return suite.derive_secret(last.raw, b"conf")
 
 
-def child_input(suite: Suite, confirmation: bytes, parent_context: bytes) -> bytes:
+def child_input(suite: Suite, confirmation: bytes, context: bytes) -> bytes:
     """Which leaf of the parent's tree a child's init secret comes from."""
-    return suite.expand_with_label(confirmation, b"child_init", parent_context, suite.hash_size)
+    return suite.expand_with_label(confirmation, b"child_init", context, suite.hash_size)
 
 
 def child_init(suite: Suite, tree: Puncturable, child: bytes) -> tuple[InitSecret, Puncturable]:

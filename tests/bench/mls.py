@@ -248,6 +248,18 @@ def peer_rows(*, quick: bool, rows: list[Row]) -> Iterator[Row]:
                 yield Row(name, data["op"], data["tree"], data["n"], data["ms"], least, ratio)
 
 
+def distributed_lines(
+    name: str, sizes: list[int], args: argparse.Namespace, clock: Callable[[], float]
+) -> Iterator[str]:
+    """What `tests.bench.distributed` measures, printed as it prints it."""
+    from tests.bench import distributed  # which needs this module
+
+    env = environment(SystemProvider(threads=args.cores))
+    suite = env.provider.suite(SUITES[name])
+    for row in distributed.rows(env, suite, sizes, impl=name, quick=args.quick, clock=clock):
+        yield distributed.line(row, as_json=args.json)
+
+
 def fork_lines(name: str, sizes: list[int], args: argparse.Namespace, clock: Callable[[], float]) -> Iterator[str]:
     """What `tests.bench.fork` measures, printed as it prints it."""
     from tests.bench import fork  # which needs this module
@@ -300,6 +312,8 @@ def main() -> int:
         for row in measure(quick=args.quick, threads=args.cores, impl=name, suite=suite, sizes=sizes, clock=clock):
             show(row)
         for line in fork_lines(name, [n for n in sizes if 10 <= n <= 1000], args, clock):
+            print(line, flush=True)
+        for line in distributed_lines(name, [n for n in sizes if 10 <= n <= 100], args, clock):
             print(line, flush=True)
         if args.both:
             for row in measure(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from mls.codec import opaque, u8, u16, u32, u64, vector
 from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.credential import Credential
-from mls.epoch import conclude, leaf_place, provisional_context
+from mls.epoch import conclude, leaf_place, next_context, provisional_context
 from mls.framing import (
     AuthenticatedContent,
     Commit,
@@ -389,9 +389,9 @@ def forge_commit(
                 removed.append(LeafIndex(item.sender.index))
             case LeafReplacement(leaf=place_, leaf_node=leaf):
                 updated[place_] = leaf
-            case AppDataUpdate(component_id=component, update=data):
-                dictionary = dictionary_of(extensions)
-                dictionary = dictionary.without(component) if data is None else dictionary.with_entry(component, data)
+            case AppDataUpdate(component_id=component, update=new_data):
+                old = dictionary_of(extensions)
+                dictionary = old.without(component) if new_data is None else old.with_entry(component, new_data)
                 extensions = with_dictionary(extensions, dictionary)
             case _:
                 pass
@@ -425,10 +425,12 @@ def forge_commit(
     )
     found = [(psk_id, find_psk(env, [group], psk_id) or b"") for psk_id in psks]
     last = PathSecret(path_secrets[max(path_secrets, key=level)] if path_secrets else secret.raw)
-    init = group.mode.next_init(group, last if path is not False else None)[1] if external is None else external
-    done = conclude(
-        state, tree, extensions, unconfirmed, init, secret, psk_secret(suite, found), parameters or group.parameters
-    )
+    context = next_context(state, tree, extensions, unconfirmed)
+    if external is None:
+        _, init = group.mode.next_init(group, last if path is not False else None, context.encoded)
+    else:
+        init = external
+    done = conclude(suite, context, tree, init, secret, psk_secret(suite, found), parameters or group.parameters)
     content = replace(unconfirmed, confirmation_tag=tag(done.public.confirmation_tag))
     private = wire_format == WireFormat.PRIVATE_MESSAGE
     message = as_private(group, env, content) if private else as_public(group, content)

@@ -10,7 +10,7 @@ import pytest
 from mls import group as front, snapshot
 from mls.components.numbers import ComponentId, Numbers
 from mls.errors import CallerError, MlsError
-from mls.fork.mode import MARKER, ForkResilient
+from mls.fork.mode import BY_CHILD, ForkResilient, marker
 from mls.parameters import Parameters
 from mls.puncture import Puncturable
 from mls.schedule import EXPORTER_TREE
@@ -28,7 +28,7 @@ FORKING = Parameters(components=replace(KNOWN, known=KNOWN.known | {NUMBERS.dmls
 
 def forking(count: int) -> Party:
     leaf = offer(components=(LISTED, SAFE_AAD, MEDIA, NOTE, NUMBERS.dmls))
-    extensions = demand(components=(NUMBERS.dmls,), data={NUMBERS.dmls: MARKER})
+    extensions = demand(components=(NUMBERS.dmls,), data={NUMBERS.dmls: marker(BY_CHILD)})
     return company(count, extensions=extensions, parameters=FORKING, leaf=leaf)
 
 

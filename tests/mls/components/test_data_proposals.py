@@ -386,11 +386,10 @@ def test_in_an_external_commit() -> None:
         path = PathSurgery(leaf={"extensions": OFFER})
         commit = forge_commit(party[B], party.env, stranger, [first, *bad], path=path, external=init)
         refuses(rule, party, A, commit.message)
-    brings = [updated(COLOR, b"green"), told(NOTE, b"hello"), updated(NOTE, None)]
+    brings = [updated(COLOR, b"green"), told(NOTE, b"hello")]
     party.clients["stranger"] = stranger
     party.join_externally("stranger", leaf_extensions=OFFER, app_data=brings)
     assert data_of(party, COLOR) == b"seagreen"
-    assert data_of(party, NOTE) is None
     party.say("stranger", b"in")
 
 

@@ -22,7 +22,7 @@ from mls.commit import Committed
 from mls.components.aad import encode_items
 from mls.components.dictionary import dictionary_extension
 from mls.components.lists import ComponentsList
-from mls.components.logic import Components, Said
+from mls.components.logic import Components, LastWins, Said
 from mls.components.numbers import ComponentId
 from mls.framing import encode_message
 from mls.leaf_node import Extensions, RequiredCapabilities, default_capabilities
@@ -60,7 +60,7 @@ class Appended:
         pass
 
 
-PARAMETERS = Parameters(components=Components(known=frozenset({LAST}), logic={ALL: Appended()}))
+PARAMETERS = Parameters(components=Components(logic={LAST: LastWins(outside=True), ALL: Appended()}))
 PSK = {u16(LAST) + b"password": b"correct horse"}
 
 

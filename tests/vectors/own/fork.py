@@ -1,4 +1,4 @@
-"""Known answers for DMLS (mls/fork): the key schedule for every suite of RFC 9420, and whole groups that fork.
+"""Known answers for DMLS (mls/fork), both versions: the key schedule for every suite, and whole groups that fork.
 
 `python -m tests.vectors.own.fork` writes fork.json; docs/vectors.md says what is in it. The first kind of case needs no
 group at all. The second is what one member receives, from its Welcome on, in an order in which branches cross; `follow`
@@ -17,7 +17,7 @@ from mls import group as front
 from mls.errors import PuncturedError
 from mls.fork.founding import with_forks
 from mls.fork.message import DmlsMessage
-from mls.fork.mode import MARKER
+from mls.fork.mode import BY_CHILD, BY_PARENT, VERSIONS, marker
 from mls.fork.schedule import EPOCH_ID, PARENT_INIT, child_init, child_input, commit_confirmation, levels
 from mls.framing import encode_message
 from mls.group import ApplicationMessage, CommitMessage
@@ -32,50 +32,71 @@ from mls.state import Group
 from mls.suite import Suite
 from mls.welcome import read_message
 from tests.mls.clients import Psks, environment
-from tests.mls.fork.company import LEAF, MARKED, forker, parent_tree
+from tests.mls.fork.company import LEAF, MARKED_AS, forker, parent_tree
 from tests.providers import SeededProvider
 
 PATH = Path(__file__).with_suffix(".json")
 
 WHOLE = (CipherSuite(1),)
 """Suites for which the states stand in the file and not their hashes alone."""
-GROUPS = (1, 7, 5)
-"""One suite for each hash."""
+GROUPS = ((BY_CHILD, 1), (BY_CHILD, 7), (BY_CHILD, 5), (BY_PARENT, 1))
+"""Version and suite: one suite for each hash."""
 PSK_ID, PSK = b"a key that everybody has", bytes(range(32))
 
 
 def generate() -> dict[str, Any]:
-    return {"schedule": [_schedule(suite) for suite in CipherSuite], "groups": [_group(suite) for suite in GROUPS]}
+    return {
+        "schedule": [_schedule(suite, version) for suite in CipherSuite for version in VERSIONS],
+        "groups": [_group(suite, version) for version, suite in GROUPS],
+    }
 
 
 # The key schedule
 
 
-def _schedule(cipher_suite: CipherSuite) -> dict[str, Any]:
+def _schedule(cipher_suite: CipherSuite, version: int) -> dict[str, Any]:
     provider = SeededProvider(f"fork, schedule, suite {cipher_suite}")
     suite = provider.suite(cipher_suite)
     size = suite.hash_size
     epoch_secret = provider.random(size)
-    context = GroupContext.of(
-        int(cipher_suite), GroupId(b"a group"), Epoch(7), provider.random(size), provider.random(size), MARKED
-    )
+    parent, first, second = [
+        GroupContext.of(
+            int(cipher_suite),
+            GroupId(b"a group"),
+            Epoch(epoch),
+            provider.random(size),
+            provider.random(size),
+            MARKED_AS[version],
+        ).encoded
+        for epoch in (7, 8, 8)
+    ]
     paths = [provider.random(size) for _ in range(2)]
-    return {"cipher_suite": int(cipher_suite), **answers(suite, epoch_secret, context.encoded, paths)}
+    if version == BY_CHILD:
+        paths[1] = paths[0]  # which two commits can have in common, and still be two
+    commits = list(zip(paths, (first, second), strict=True))
+    return {
+        "cipher_suite": int(cipher_suite),
+        "version": version,
+        **answers(suite, version, epoch_secret, parent, commits),
+    }
 
 
-def answers(suite: Suite, epoch_secret: bytes, context: bytes, paths: list[bytes]) -> dict[str, Any]:
-    """What mls.fork makes of an epoch secret, and of the last path secrets of two commits on that epoch."""
+def answers(
+    suite: Suite, version: int, epoch_secret: bytes, parent: bytes, commits: list[tuple[bytes, bytes]]
+) -> dict[str, Any]:
+    """What mls.fork makes of an epoch secret, and of last path secret and next context of two commits on that epoch."""
     root = suite.derive_secret(epoch_secret, PARENT_INIT)
     whole = Puncturable.of(root, levels(suite))
     children = []
     inputs = []
-    for path in paths:
+    for path, context in commits:
         confirmation = commit_confirmation(suite, PathSecret(path))
-        point = child_input(suite, confirmation, context)
+        point = child_input(suite, confirmation, parent if version == BY_PARENT else context)
         inputs.append(point)
         children.append(
             {
                 "path_secret": path.hex(),
+                "group_context": context.hex(),
                 "commit_confirmation": confirmation.hex(),
                 "input": point.hex(),
                 "leaf_secret": whole.evaluate(suite, int.from_bytes(point, "big"))[0].hex(),
@@ -88,7 +109,7 @@ def answers(suite: Suite, epoch_secret: bytes, context: bytes, paths: list[bytes
         "epoch_secret": epoch_secret.hex(),
         "dmls_epoch": suite.derive_secret(epoch_secret, EPOCH_ID).hex(),
         "parent_init_secret": root.hex(),
-        "group_context": context.hex(),
+        "group_context": parent.hex(),
         "children": children,
         "state_after_first": _state(suite, first[0]),
         "state_after_second": _state(suite, first[1]),
@@ -138,13 +159,13 @@ class _Story:
         self.messages.append({**{key: self.messages[number][key] for key in ("message", "dmls_epoch")}, "again": True})
 
 
-def _group(cipher_suite: int) -> dict[str, Any]:
+def _group(cipher_suite: int, version: int) -> dict[str, Any]:
     """Anna, Ben and the reader; three rivals on one epoch, one of them from outside; branches that grow and cross."""
     env = environment(f"fork vectors, suite {cipher_suite}", psks=Psks({PSK_ID: PSK}))
     anna, ben, reader, carl = [forker(name, cipher_suite) for name in ("anna", "ben", "reader", "carl")]
     packages = {each.name: each.package(env, leaf_extensions=LEAF) for each in (ben, reader)}
     own = packages["reader"]
-    founder = anna.create(env, GroupId(b"a group that forks"), extensions=MARKED, leaf_extensions=LEAF)
+    founder = anna.create(env, GroupId(b"a group that forks"), extensions=MARKED_AS[version], leaf_extensions=LEAF)
     sent = front.commit(founder, env, proposals=[Add(each.key_package) for each in packages.values()])
     a = sent.group
     b = ben.join(env, sent.welcome, [packages["ben"]])
@@ -185,7 +206,8 @@ def _group(cipher_suite: int) -> dict[str, Any]:
 
     case = {
         "cipher_suite": cipher_suite,
-        "components": {"app_components": 1, "dmls": 0x8D01, "marker": MARKER.hex()},
+        "version": version,
+        "components": {"app_components": 1, "dmls": 0x8D01, "marker": marker(version).hex()},
         "key_package": encode_message(WireFormat.KEY_PACKAGE, own.key_package.encoded).hex(),
         "signature_priv": own.signature_private.raw.hex(),
         "encryption_priv": own.leaf_private.raw.hex(),
