@@ -5,6 +5,7 @@ A received commit either yields the next value or raises, and changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -83,8 +84,15 @@ def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
     return items
 
 
-def process_commit(group: Group, env: Environment, verified: Verified, *, own: OwnLeaf | None = None) -> Followed:
-    """§12.4.2."""
+def process_commit(
+    group: Group,
+    env: Environment,
+    verified: Verified,
+    *,
+    own: OwnLeaf | None = None,
+    vouched: Container[bytes] = frozenset(),
+) -> Followed:
+    """§12.4.2; `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2)."""
     state = group.public
     suite = state.suite
     authenticated = verified.authenticated
@@ -95,7 +103,7 @@ def process_commit(group: Group, env: Environment, verified: Verified, *, own: O
     sender = content.sender
     external = sender.type == SenderType.NEW_MEMBER_COMMIT
     items = resolve(group, commit, sender)
-    outcome = plan(env, state, group.parameters, sender, items, sending=False)
+    outcome = plan(env, state, group.parameters, sender, items, sending=False, vouched=vouched)
     path = commit.path
     if path is None and outcome.path_required:
         raise PeerError("VAL-12.4.2-2")

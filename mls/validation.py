@@ -11,7 +11,7 @@ group's extensions have changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from mls.components.changes import (
@@ -110,8 +110,12 @@ def plan(
     *,
     sending: bool,
     founding: int | None = None,
+    vouched: Container[bytes] = frozenset(),
 ) -> Plan:
-    """Validate a list and apply it. `founding` is the resumption usage that a group's first commit may have."""
+    """Validate a list and apply it. `founding` is the resumption usage that a group's first commit may have.
+
+    `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2).
+    """
     external = committer.type == SenderType.NEW_MEMBER_COMMIT
     mode = parameters.mode(state.context.dictionary)
     tree = state.tree
@@ -138,7 +142,7 @@ def plan(
         elif item.reference is None and not row.by_value:
             raise PeerError("EXT-6.3-1")
         if not item.checked:
-            _check_alone(env, state, parameters, item, founding)
+            _check_alone(env, state, parameters, item, founding, vouched)
         if isinstance(proposal, Add):
             adds.append(proposal.key_package)
             if not item.checked:
@@ -335,7 +339,12 @@ def check_proposal(
 
 
 def _check_alone(
-    env: Environment, state: PublicState, parameters: Parameters, item: Proposed, founding: int | None
+    env: Environment,
+    state: PublicState,
+    parameters: Parameters,
+    item: Proposed,
+    founding: int | None,
+    vouched: Container[bytes] = frozenset(),
 ) -> None:
     """The rules of §12.1 that need nothing but the epoch; Adds have theirs in `check_adds`."""
     proposal = item.proposal
@@ -355,7 +364,7 @@ def _check_alone(
     elif isinstance(proposal, AppDataUpdate | AppEphemeral):
         check_data_proposal(parameters.components, proposal)
     elif isinstance(proposal, LeafReplacement):
-        check_leaf_replacement(env, state, parameters, item.sender, proposal)
+        check_leaf_replacement(env, state, parameters, item.sender, proposal, vouched)
 
 
 def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
@@ -467,7 +476,12 @@ def check_replacement(env: Environment, old: LeafNode, new: LeafNode) -> None:
 
 
 def check_leaf_replacement(
-    env: Environment, state: PublicState, parameters: Parameters, sender: Sender, proposal: LeafReplacement
+    env: Environment,
+    state: PublicState,
+    parameters: Parameters,
+    sender: Sender,
+    proposal: LeafReplacement,
+    vouched: Container[bytes],
 ) -> None:
     """DiMLS §4.1.2: a member's newer leaf, in a group whose mode knows where it comes from."""
     if not parameters.mode(state.context.dictionary).replaces_leaves:
@@ -478,7 +492,8 @@ def check_leaf_replacement(
     if proposal.leaf_node.source != LeafNodeSource.COMMIT:
         raise PeerError("DIMLS-4.1.2-3")
     check_replacement(env, old, proposal.leaf_node)
-    check_placed_leaf(env, state, parameters, proposal.leaf, proposal.leaf_node)
+    if proposal.leaf_node.encoded not in vouched:
+        check_placed_leaf(env, state, parameters, proposal.leaf, proposal.leaf_node)
 
 
 def check_update(

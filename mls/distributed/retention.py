@@ -88,8 +88,11 @@ def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGro
 def _without_gone(session: Session) -> Session:
     """Without the send groups of removed members whose epochs nobody will take up any more."""
     gone = [name for name in session.dropped if name in session.others]
-    if not gone or session.unjoined.difference(session.dropped):
+    if not gone:
         return session
+    members = frozenset(session.invited).union(*[owner.members for owner in session.counting])
+    if not members.difference(session.dropped) <= {session.own.id, *session.others}:
+        return session  # somebody who counts may have anybody in a tree that we have not seen
     waiting = [name for name in gone if not _known_to_all(session, session.dropped[name].since)]
     kept = set(waiting)
     while waiting:  # whoever is followed on may take up epochs of those in its tree
@@ -103,13 +106,11 @@ def _without_gone(session: Session) -> Session:
 
 def _known_to_all(session: Session, since: EpochName) -> bool:
     """Whether everybody who counts has taken up that epoch, and so will not add again whom it lacks."""
-    for owner in session.others.values():
-        ended = owner.group.ended is not None
-        if ended or owner.id in session.dropped or owner.id == since.group_id:
-            continue
-        if owner.taken.get(since.group_id, 0) < since.epoch:
-            return False
-    return True
+    return all(
+        owner.taken.get(since.group_id, 0) >= since.epoch
+        for owner in session.counting
+        if owner.id != since.group_id and owner is not session.own
+    )
 
 
 def without(session: Session, members: Collection[GroupId]) -> Session:

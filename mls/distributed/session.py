@@ -28,6 +28,7 @@ from mls.distributed.errors import AwaitedError, EpochName, StrangerError
 from mls.distributed.imports import Reading, choose_imports, import_proposals, read_commit
 from mls.distributed.mode import (
     OWNER,
+    SendGroupMode,
     group_extensions,
     leaf_extension,
     marker_of,
@@ -47,7 +48,7 @@ from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, Remove
 from mls.provider import Environment
-from mls.registries import ContentType, Epoch, GroupId, LeafIndex, LeafNodeSource, SenderType
+from mls.registries import ContentType, Epoch, GroupId, SenderType
 from mls.secrets import SignaturePrivateKey
 from mls.validation import Proposed, plan
 from mls.welcome import join_informed
@@ -119,6 +120,8 @@ def create(
 
     Only the Welcome is to be sent: nobody is in the epoch that the message ends.
     """
+    if not any(isinstance(mode, SendGroupMode) for mode in parameters.modes):
+        raise CallerError("the parameters do not take part in DGroups", "use mls.distributed.mode.with_send_groups")
     numbers = parameters.components.numbers
     alone = front.create(
         env,
@@ -132,8 +135,6 @@ def create(
         leaf_extensions=(leaf_extension(numbers, group_id),),
         extensions=group_extensions(numbers, dgroup_id),
     )
-    if not alone.mode.replaces_leaves:
-        raise CallerError("the parameters do not take part in DGroups", "use mls.distributed.mode.with_send_groups")
     session = Session(
         parameters=parameters,
         settings=settings or Settings(),
@@ -166,26 +167,26 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
         raise CallerError("the KeyPackage names another send group than ours", "make them with `offer`")
     owner = group.group_id
     leaf = _known_leaf(session, owner)
-    found = group.public.tree.leaf(OWNER)
+    joined = entered(group, places, {})
     if leaf is None:
         raise StrangerError("the owner of the send group is not a member, as far as is known here")
-    if found is None or not _same_client(env, leaf, found):
+    if not _same_client(env, leaf, joined.owner_leaf):
         raise PeerError("DIMLS-4.2.1-10")
-    taken = _taken_on_joining(session, group, places)
-    following = replace(session, others={**session.others, owner: entered(group, places, taken)})
+    # Which epochs the owner took up before we came, as far as we have seen those.
+    taken = {
+        name: leaf_epoch(session.others[name], joined.leaf(places[name])) for name in places if name in session.others
+    }
+    following = _with_other(session, replace(joined, taken=taken))
     if owner not in session.dropped:
         following = _dropping(following, removals_of(numbers, welcomed.extensions), EpochName(owner, context.epoch))
     return Joined(session=following, owner=owner, package=welcomed.package)
 
 
-def _known_leaf(session: Session, owner: GroupId) -> LeafNode | None:
-    """What we know of a member whose send group we may not be in."""
-    package = session.invited.get(owner)
-    return _member_leaf(session, owner) if package is None else package.leaf_node
-
-
-def _member_leaf(session: Session, member: GroupId) -> LeafNode | None:
-    """A leaf of somebody who is or was a member, not merely invited."""
+def _known_leaf(session: Session, member: GroupId) -> LeafNode | None:
+    """A leaf of somebody who is, was or is to be a member."""
+    package = session.invited.get(member)
+    if package is not None:
+        return package.leaf_node
     for group in session.groups.values():
         place = group.places.get(member)
         if place is not None:
@@ -195,11 +196,11 @@ def _member_leaf(session: Session, member: GroupId) -> LeafNode | None:
 
 
 def _dropping(session: Session, members: Iterable[GroupId], since: EpochName) -> Session:
-    """These members are removed from now on; whom we never had is only invited no more."""
+    """These members are removed from now on, also those whom we had not added yet."""
     dropped = dict(session.dropped)
     gone = frozenset(members)
     for member in gone.difference({session.own.id}):
-        leaf = _member_leaf(session, member)
+        leaf = _known_leaf(session, member)
         before = dropped.get(member)
         # Our own word is the best witness, since we go on counting on ourselves.
         stands = before is not None and before.since.group_id not in dropped and since.group_id != session.own.id
@@ -211,19 +212,6 @@ def _dropping(session: Session, members: Iterable[GroupId], since: EpochName) ->
 
 def _same_client(env: Environment, old: LeafNode, new: LeafNode) -> bool:
     return old.signature_key == new.signature_key or env.authentication.succeeds(old.credential, new.credential)
-
-
-def _taken_on_joining(session: Session, group: front.Group, places: dict[GroupId, LeafIndex]) -> dict[GroupId, int]:
-    """Which epochs the owner took up before we came, as far as we have seen those."""
-    taken = {}
-    for name, index in places.items():
-        leaf = group.public.tree.leaf(index)
-        source = session.others.get(name)
-        if source is not None and leaf is not None and leaf.source == LeafNodeSource.COMMIT:
-            epoch = leaf_epoch(source, leaf)
-            if epoch:
-                taken[name] = epoch
-    return taken
 
 
 # UPDATE and COMMIT
@@ -308,8 +296,6 @@ def _admissible(
     items = [Proposed(each, committer) for each in fixed]
     chosen: dict[GroupId, KeyPackage] = {}
     for name, package in invited.items():
-        if name in own.members:
-            continue
         candidate = Proposed(Add(package), committer)
         try:
             plan(env, own.group.public, session.parameters, committer, [*items, candidate], sending=True)
@@ -353,12 +339,10 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
     AwaitedError says which epochs must be entered first. GroupEndedError comes from a member who has removed us.
     """
     outside = front.peek(message)
-    if outside.group_id is None or outside.epoch is None:
-        raise CallerError("this is no message of a group", "Welcomes go to `join`")
-    name = EpochName(outside.group_id, outside.epoch)
-    if name.group_id == session.own.id:
+    if outside.group_id is None or outside.epoch is None or outside.group_id == session.own.id:
         open_message(session.own.group, message, shared_leaf=False)
-        raise BugError("a message in our own send group was neither ours nor refused")
+        raise BugError("what nobody may send to us was not refused")
+    name = EpochName(outside.group_id, outside.epoch)
     followed = session.others.get(name.group_id)
     if followed is None:
         if name.group_id not in session.forgotten and _known_leaf(session, name.group_id) is not None:
@@ -381,7 +365,12 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
         raise PeerError("DIMLS-4.1.1-1")
     reading = read_commit(session.numbers, session.known, session.own.id, followed, body)
     updates = {each.kept.leaf.encoded: each.kept.keys for each in reading.imports if each.kept.keys is not None}
-    done = process_commit(replace(opened.group, updates=updates), replace(env, psks=session.known), opened.verified)
+    done = process_commit(
+        replace(opened.group, updates=updates),
+        replace(env, psks=session.known),
+        opened.verified,
+        vouched=frozenset([each.kept.leaf.encoded for each in reading.imports]),
+    )
     after = moved(
         followed,
         done.before,

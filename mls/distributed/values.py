@@ -72,6 +72,21 @@ class Session:
         return Known(self.groups, self.forgotten)
 
     @property
+    def counting(self) -> list[SendGroup]:
+        """The send groups of members, ours first: of those who were not removed, did not remove us, and whom we or
+        another of them added or will add. Whom only a removed member had brought is none of them.
+        """
+        found = [self.own]
+        names = {self.own.id}
+        for group in found:  # which grows
+            wanted = group.members.union(self.invited) if group is self.own else group.members
+            fresh = wanted.difference(names, self.dropped)
+            names |= fresh
+            joined = [self.others[name] for name in sorted(fresh) if name in self.others]
+            found.extend([other for other in joined if other.group.ended is None])
+        return found
+
+    @property
     def unjoined(self) -> frozenset[GroupId]:
         """Members of any send group whose own ones we are not in, because their Welcome did not come yet.
 
@@ -83,10 +98,9 @@ class Session:
 
     @property
     def missing(self) -> tuple[GroupId, ...]:
-        """Members of other send groups whom we cannot add, because we have no KeyPackage of theirs."""
+        """Members of others' send groups whom we cannot add, because we have no KeyPackage of theirs."""
         here = self.own.members.union(self.dropped, self.invited)
-        followed = [group for group in self.others.values() if group.group.ended is None]
-        found = [name for group in followed for name in group.places if name not in here]
+        found = [name for group in self.counting for name in group.places if name not in here]
         return tuple(dict.fromkeys(found))
 
     @property

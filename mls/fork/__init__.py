@@ -3,7 +3,7 @@
 Where nobody orders commits, two of them may end one epoch, and whoever has followed the first must be able to follow
 the second. Plain MLS can do that only by keeping the init secret, which opens every child of the epoch, the one
 followed included. A DMLS group has no init secret: each child's comes out of a puncturable tree, at a point that
-follows from the child's own path, and is gone from the tree afterwards. What is left leads to every other child.
+follows from the commit, and is gone from the tree afterwards. What is left leads to every other child.
 
 The rooms follow the draft: `schedule` §4 and §5, `message` §3, `retention` §6 (what is deleted when). `mode` is what
 the protocol's rooms ask about such a group, and `founding` how one is made and joined, which the draft leaves open.

@@ -59,8 +59,9 @@ class ForkResilient(Mode):
     numbers: Numbers = field(default_factory=Numbers)
     """The same that the client's `Components` have."""
     children: int = CHILDREN
-    """How many member's commits on one epoch are followed. Each costs KDF.Nh * 8 * KDF.Nh bytes, 8 KB with SHA-256, for
-    as long as the epoch is kept, and a member that lies can make any number of them."""
+    """How many commits of members on one epoch are followed. Each costs KDF.Nh * 8 * KDF.Nh bytes, 8 KB with SHA-256,
+    for as long as the epoch is kept, and a member that lies can make any number of them. The tree does not know whose
+    they were; a share for each member is for whoever holds the branches to give (docs/fork.md)."""
 
     @property
     def needs_path(self) -> bool:

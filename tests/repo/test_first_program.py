@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
         ("using-mls.md", ""),
         ("components.md", ""),
         ("fork.md", "both branches: 2\n"),
+        ("distributed.md", ""),
         ("mesh.md", "said before anybody was there\n"),
     ],
-    ids=["mls", "components", "fork", "mesh"],
+    ids=["mls", "components", "fork", "distributed", "mesh"],
 )
 def test_the_first_program_runs(tmp_path: Path, guide: str, says: str) -> None:
     text = (ROOT / "docs" / guide).read_text(encoding="utf-8")

@@ -306,6 +306,14 @@ def test_a_newcomer_with_the_name_of_a_member() -> None:
     refuses("DIMLS-4.2.1-7", wire_, "carol", forged(wire_, "alice", adds[0]), forged(wire_, "alice", adds[1]))
 
 
+def test_a_blank_leaf_is_neither_removed_nor_replaced() -> None:
+    wire_ = wire(3)
+    good = taking(wire_, "alice", BOB, 1)
+    bad = [good[0], LeafReplacement(LeafIndex(3), wire_["bob"].own.owner_leaf)]
+    refuses("DIMLS-4.1.2-4", wire_, "carol", forged(wire_, "alice", bad), forged(wire_, "alice", good))
+    refuses("VAL-12.1.3-1", wire_, "carol", forged(wire_, "alice", [Remove(LeafIndex(3))]), forged(wire_, "alice"))
+
+
 @breaks("DIMLS-5-1")
 def test_a_removal_that_is_taken_up_and_not_followed() -> None:
     """Bob removes Dave; Alice takes that epoch up and keeps Dave."""

@@ -5,6 +5,7 @@ Bob is sent a Welcome into a group that Alice made up, with one fault; the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +16,16 @@ from mls.codec import opaque, u16
 from mls.components.dictionary import dictionary_extension
 from mls.components.lists import ComponentsList
 from mls.distributed import session as front
-from mls.distributed.errors import StrangerError
+from mls.distributed.errors import AwaitedError, EpochName, StrangerError
 from mls.distributed.mode import group_extensions, leaf_extension
-from mls.errors import CallerError
+from mls.distributed.send_group import psk_id
+from mls.errors import CallerError, MissingPskError
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Extension, Extensions, RequiredCapabilities
 from mls.proposals import Add
 from mls.provider import Environment
-from mls.registries import GroupId
+from mls.psk import ApplicationPskId, ExternalPskId, PreSharedKeyId, ResumptionPskId
+from mls.registries import Epoch, GroupId
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
 from tests.mls.clients import environment
@@ -45,6 +48,7 @@ def welcome(
     signer: str = "alice",
     owner: dict[str, Any] | None = None,
     third: dict[str, Any] | None = None,
+    psks: Sequence[PreSharedKeyId] = (),
 ) -> bytes:
     """Into a send group of Alice with herself, Carol and whose KeyPackage it is."""
     keys = [Suite(1).generate_key_pair(env.provider.random)[1] for _ in range(2)]
@@ -58,7 +62,7 @@ def welcome(
     tree = RatchetTree.of_values(Suite(1), [leaves[0], None, leaves[1], None, leaves[2]])
     at = {"alice": 0, "carol": 2}[signer]
     info = forge_info(env, tree, person(signer), leaf=at, group_id=ALICE, group_extensions=group)
-    return forge_welcome(env, info, package)
+    return forge_welcome(env, info, package, psks=psks)
 
 
 def refuses(rule: str, **fault: Any) -> None:
@@ -176,6 +180,22 @@ def test_a_send_group_in_the_name_of_somebody_else() -> None:
 
 def _never() -> Any:
     raise AssertionError("a KeyPackage's leaf has a lifetime")
+
+
+@breaks("DIMLS-4.1.1.2-1")
+def test_a_welcome_with_a_key_that_is_named_after_no_epoch() -> None:
+    nonce = bytes(32)
+    refuses("DIMLS-4.1.1.2-1", psks=[ExternalPskId(b"8 bytes.", nonce)])
+    env = environment("awaited")
+    package = offer(env, "bob")
+    bob = create(env, "bob", [offer(env, "alice"), offer(env, "carol")]).session
+    name = EpochName(CAROL, Epoch(3))
+    with pytest.raises(AwaitedError) as caught:
+        front.join(bob, env, welcome(env, package, psks=[ExternalPskId(psk_id(name), nonce)]), [package])
+    assert caught.value.needs == (name,)
+    for psk in (ResumptionPskId(1, CAROL, Epoch(1), nonce), ApplicationPskId(NUMBERS.dimls, b"key", nonce)):
+        with pytest.raises(MissingPskError):
+            front.join(bob, env, welcome(env, package, psks=[psk]), [package])
 
 
 def test_a_leaf_replaced_before_we_came_is_checked_for_where_it_was_made() -> None:

@@ -24,10 +24,11 @@ from mls.group import ApplicationMessage, CommitMessage, Committed, ProposalMess
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import LeafNode
 from mls.proposals import Add, Proposal, Remove
+from mls.provider import PathSupply
 from mls.registries import LeafIndex, WireFormat
 from mls.state import Group
 from tests.mls.clients import NAMES, Client, Psks, environment, secret_bytes
-from tests.mls.fork.company import FORKING, LEAF, company, forker, holds, parent_tree, path_to
+from tests.mls.fork.company import FORKING, LEAF, company, forker, holds, parent_tree, path_to, repeated
 
 PSK = b"shared"
 MOST_BRANCHES = 5
@@ -58,6 +59,8 @@ class Device:
     read: set[tuple[bytes, bytes]] = field(default_factory=set)
     package: KeyPackageSecrets | None = None
     """With which it is to join."""
+    paths: dict[bytes, PathSupply] = field(default_factory=dict)
+    """The secrets of the last path that it made on an epoch, which nobody honest would keep."""
 
 
 def name_of(leaf: LeafNode) -> str:
@@ -123,9 +126,13 @@ class World:
         return wrapped
 
     def commit(self, name: str, epoch: bytes, kind: str, choice: int = 0) -> bytes:
-        """A commit of some kind; the name of the epoch that it begins."""
+        """A commit of some kind; the name of the epoch that it begins.
+
+        "repeat" is a liar's: with the path secrets of the commit that it made on this epoch before.
+        """
         device = self.devices[name]
         value = device.values[epoch]
+        supply = device.paths[epoch] if kind == "repeat" else None
         proposals: list[Proposal] = []
         references = None
         newcomer = None
@@ -144,8 +151,10 @@ class World:
         elif kind == "empty":
             references = ()
         encrypt = None if choice % 2 else False
-        sent = front.commit(value, self.env, proposals=proposals, references=references, encrypt=encrypt)
+        sent = front.commit(value, self.env, proposals=proposals, references=references, encrypt=encrypt, supply=supply)
         device.values[epoch] = left(sent.before)
+        if sent.path_secrets:
+            device.paths[epoch] = repeated(sent)
         points = set(parent_tree(sent.before).points) - set(parent_tree(value).points)
         [point] = points
         self._began(name, epoch, sent.group, DmlsMessage.of(sent.before, sent.message), point)

@@ -72,6 +72,11 @@ def repeated(sent: Committed) -> PathSupply:
     )
 
 
+def last_secret(sent: Committed) -> bytes:
+    """The path secret nearest the root."""
+    return sent.path_secrets[sent.group.public.tree.root.index]
+
+
 def parent_tree(group: Group) -> Puncturable:
     return group.trees[PARENT_INIT]
 

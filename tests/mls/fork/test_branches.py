@@ -53,6 +53,17 @@ class Branches(RuleBasedStateMachine):
             world.commit(name, epoch, kind, choice)
         assert len(world.heads()) <= MOST_BRANCHES
 
+    @rule(where=whom, choice=whom)
+    def repeat(self, where: int, choice: int) -> None:
+        """An insider commits once more on one epoch, with the path that it had."""
+        world = self.world
+        places = [
+            (name, epoch) for name, device in world.devices.items() for epoch in device.paths if world.may_commit(epoch)
+        ]
+        if places:
+            name, epoch = places[where % len(places)]
+            world.commit(name, epoch, "repeat", choice)
+
     @rule(where=whom)
     def propose(self, where: int) -> None:
         self.world.propose(*self.somewhere(where))
@@ -107,19 +118,23 @@ def test_branches_with_other_hashes(machine: type[Branches]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cipher_suite", HASHES)
 def test_eight_members_and_five_branches(cipher_suite: int) -> None:
-    """Five rivals on one epoch, two more commits on each of them, everything heard in another order by everybody."""
+    """Five rivals on one epoch, two more commits on each of them, everything heard in another order by everybody.
+
+    The last of the five is a liar's, who makes it with the path secrets of the first.
+    """
     world = World(cipher_suite, cipher_suite=cipher_suite)
     order = Random(cipher_suite)
     [root] = world.epochs
     names = sorted(world.epochs[root].members)
     world.propose(names[7], root)
     world.deliver_all(order)
+    committers = [*names[:4], names[0]]
     heads = [
         world.commit(name, root, kind, 1)
-        for name, kind in zip(names, ("empty", "update", "add", "remove", "psk"), strict=False)
+        for name, kind in zip(committers, ("empty", "update", "add", "remove", "repeat"), strict=True)
     ]
     assert len(world.heads()) == MOST_BRANCHES
-    for name, head in zip(names, heads, strict=False):
+    for name, head in zip(committers, heads, strict=True):
         world.say(name, head)
         world.say(name, root)
         world.commit(name, world.commit(name, head, "empty"), "psk")

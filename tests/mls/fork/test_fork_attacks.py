@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from mls import group as front, snapshot
-from mls.errors import LimitError, PeerError, StaleError
+from mls.errors import LimitError, PeerError, PuncturedError, StaleError
 from mls.fork.founding import fork_resilient, with_forks
+from mls.fork.mode import BY_CHILD, BY_PARENT, VERSIONS
 from mls.fork.retention import left
-from mls.group import CommitMessage
+from mls.group import CommitMessage, Committed
+from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, ExternalSender, Remove, external_senders_extension
+from mls.provider import PathSupply
 from mls.registries import LeafIndex
+from mls.secrets import PathSecret
+from mls.state import Group
 from mls.suite import Suite
 from tests.mls.clients import NAMES, Party, client
-from tests.mls.fork.company import FORKING, LEAF, company, forker, parent_tree
-from tests.mls.frankenstein import PathSurgery, forge_commit
+from tests.mls.fork.company import FORKING, HASHES, LEAF, company, forker, last_secret, parent_tree, repeated
+from tests.mls.frankenstein import PathSurgery, as_private, forge_commit
 from tests.mls.refusals import refuses
 from tests.validation import breaks
 
-A, B, C = NAMES[:3]
+A, B, C, D = NAMES[:4]
 PATH = PathSurgery(leaf={"extensions": LEAF})
 
 
@@ -32,6 +39,133 @@ def two_branches(party: Party) -> list[front.Committed]:
         package = forker(newcomer).package(party.env, leaf_extensions=LEAF)
         rivals.append(front.commit(party[name], party.env, proposals=[Add(package.key_package)]))
     return rivals
+
+
+# Two commits with one path
+
+
+def followed(group: Group, party: Party, message: bytes) -> CommitMessage:
+    event = front.receive(group, party.env, message)
+    assert isinstance(event, CommitMessage)
+    return event
+
+
+def by_one_insider(party: Party) -> tuple[Committed, Committed]:
+    """Two commits of A's on one epoch, with the same secrets all along the path."""
+    env = party.env
+    one = front.commit(party[A], env)
+    two = front.commit(party[A], env, supply=repeated(one), authenticated_data=b"the other one")
+    return one, two
+
+
+def by_two_insiders(party: Party) -> tuple[Committed, Committed]:
+    """The third of three members has one node on its path, the root: it can repeat what a commit of A's told it."""
+    env = party.env
+    one = front.commit(party[A], env)
+    private, public = party.suite.generate_key_pair(env.provider.random)
+    supply = PathSupply(leaf_private=private, leaf_public=public, path_secret=PathSecret(last_secret(one)))
+    return one, front.commit(party[C], env, supply=supply)
+
+
+@pytest.mark.parametrize("liars", [by_one_insider, by_two_insiders])
+def test_two_commits_with_one_path_split_a_group_of_version_1(
+    liars: Callable[[Party], tuple[Committed, Committed]],
+) -> None:
+    """Where the draft's words are taken as they stand: they meet in one leaf, and who took it cannot take it again."""
+    party = company(3, version=BY_PARENT)
+    one, two = liars(party)
+    assert last_secret(one) == last_secret(two)
+    assert one.group.epoch_id != two.group.epoch_id
+    assert parent_tree(one.before).points == parent_tree(two.before).points
+    for first, second in ((one, two), (two, one)):
+        event = followed(party[B], party, first.message)
+        assert event.group.epoch_id == first.group.epoch_id
+        with pytest.raises(PuncturedError):
+            front.receive(left(event.before), party.env, second.message)
+
+
+@pytest.mark.parametrize("cipher_suite", HASHES)
+@pytest.mark.parametrize("liars", [by_one_insider, by_two_insiders])
+def test_two_commits_with_one_path_are_both_followed(
+    liars: Callable[[Party], tuple[Committed, Committed]], cipher_suite: int
+) -> None:
+    """By everybody in either order, the liars included; each of them still once."""
+    party = company(3, cipher_suite)
+    one, two = liars(party)
+    assert last_secret(one) == last_secret(two)
+    states = []
+    for name in (B, C) if liars is by_one_insider else (B,):
+        for order in ((one, two), (two, one)):
+            value = party[name]
+            for sent in order:
+                event = followed(value, party, sent.message)
+                assert event.group.epoch_id == sent.group.epoch_id
+                assert event.group.authenticator == sent.group.authenticator
+                value = left(event.before)
+            states.append(parent_tree(value))
+            for sent in order:
+                with pytest.raises(PuncturedError):
+                    front.receive(value, party.env, sent.message)
+    assert len(states[0].points) == 2
+    assert all(state == states[0] for state in states)
+    if liars is by_two_insiders:
+        assert followed(left(one.before), party, two.message).group.epoch_id == two.group.epoch_id
+        assert followed(left(two.before), party, one.message).group.epoch_id == one.group.epoch_id
+
+
+def test_two_commits_with_one_path_on_the_epoch_that_the_first_left() -> None:
+    """The liar's own value gives both; that of version 1 would refuse to make the second."""
+    party = company(3)
+    one = front.commit(party[A], party.env)
+    two = front.commit(left(one.before), party.env, supply=repeated(one))
+    assert len(parent_tree(two.before).points) == 2
+    assert followed(party[B], party, two.message).group.epoch_id == two.group.epoch_id
+    older = company(3, version=BY_PARENT)
+    one = front.commit(older[A], older.env)
+    with pytest.raises(PuncturedError):
+        front.commit(left(one.before), older.env, supply=repeated(one))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_commit_in_two_envelopes_is_one_commit(version: int) -> None:
+    """Sealed again with another key it is in the same place, so nobody has the child twice, nor two children."""
+    party = company(3, version=version)
+    sent = front.commit(party[A], party.env)
+    content = open_message(party[B], sent.message, shared_leaf=False).verified.authenticated
+    again = as_private(party[A], party.env, content, ahead=1)
+    for first, second in ((sent.message, again), (again, sent.message)):
+        event = followed(party[B], party, first)
+        assert event.group.epoch_id == sent.group.epoch_id
+        with pytest.raises(PuncturedError):
+            front.receive(left(event.before), party.env, second)
+
+
+@pytest.mark.parametrize(("version", "both"), [(BY_PARENT, False), (BY_CHILD, True)])
+def test_what_is_no_part_of_the_path_makes_a_commit_another_one(version: int, both: bool) -> None:
+    """How it is sent, what it commits and what it authenticates is in the transcript, so in the child's context."""
+    party = company(4, full=True, version=version)
+    env = party.env
+    one = front.commit(party[A], env)
+    supply = repeated(one)
+    others = [
+        front.commit(party[A], env, supply=supply, encrypt=False),
+        front.commit(party[A], env, supply=supply, proposals=[Remove(party.leaf(D))]),
+        front.commit(party[A], env, supply=supply, authenticated_data=b"data"),
+    ]
+    assert {last_secret(sent) for sent in others} == {last_secret(one)}
+    value = followed(party[B], party, one.message).before
+    for sent in others:
+        if both:
+            event = followed(value, party, sent.message)
+            assert event.group.epoch_id == sent.group.epoch_id
+            value = event.before
+        else:
+            with pytest.raises(PuncturedError):
+                front.receive(value, env, sent.message)
+    assert len(parent_tree(value).points) == (4 if both else 1)
+
+
+# Commits without end, and commits that are refused
 
 
 @breaks("VAL-12.4.2-10")
@@ -61,6 +195,26 @@ def test_a_flood_of_commits_is_bounded() -> None:
         followed += 1
     assert followed == 16
     assert len(snapshot.encode(value).raw) - before <= 16 * (8_192 + 32)
+
+
+def test_whoever_holds_the_branches_can_bound_what_each_member_begins() -> None:
+    """A commit says who made it before anything is adopted, and what is not adopted costs nothing to keep."""
+    party = company(3)
+    value = party[B]
+    begun: Counter[LeafIndex] = Counter()
+    messages = [front.commit(party[A], party.env).message for _ in range(4)]
+    messages.append(front.commit(party[C], party.env).message)
+    for message in messages:
+        event = followed(value, party, message)
+        if begun[event.committer] < 2:
+            begun[event.committer] += 1
+            value = left(event.before)
+    assert begun == {party.leaf(A): 2, party.leaf(C): 1}
+    assert len(parent_tree(value).points) == 3
+    assert followed(value, party, messages[3]).committer == party.leaf(A)  # what was not adopted can be, later
+
+
+# Branches
 
 
 def test_what_is_for_one_branch_is_refused_on_the_other() -> None:

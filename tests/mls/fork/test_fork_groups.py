@@ -14,7 +14,7 @@ from mls.components.logic import Components
 from mls.components.numbers import ComponentId, Numbers
 from mls.errors import CallerError, OwnMessageError, PeerError
 from mls.fork.founding import advertised, fork_resilient, with_forks
-from mls.fork.mode import ForkResilient
+from mls.fork.mode import BY_CHILD, BY_PARENT, VERSIONS, ForkResilient
 from mls.fork.schedule import PARENT_INIT
 from mls.group import CommitMessage
 from mls.key_package import KeyPackageSecrets
@@ -28,7 +28,7 @@ from mls.state import Group
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
 from tests.mls.clients import DEFAULT, LIFETIME, NAMES, Client, Party, client, environment, with_parameters
-from tests.mls.fork.company import FORKING, LEAF, MARKED, company, forker, parent_tree
+from tests.mls.fork.company import FORKING, LEAF, MARKED, MARKED_AS, company, forker, parent_tree
 from tests.mls.frankenstein import PathSurgery, forge_commit, forge_package
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
 from tests.mls.refusals import refused, refuses, refuses_to_enter, refuses_to_join
@@ -41,7 +41,7 @@ OTHER = ComponentId(0x8D77)
 """Where another kind of group would have its marker."""
 
 
-def marked(marker: bytes | None = b"\x00\x01", listed: tuple[int, ...] = (DMLS,), **others: bytes) -> Extensions:
+def marked(marker: bytes | None = b"\x00\x02", listed: tuple[int, ...] = (DMLS,), **others: bytes) -> Extensions:
     """GroupContext extensions with any marker; `others` are markers by the name of their number."""
     entries: dict[int, bytes] = {LISTED: ComponentsList.of(listed).encode()}
     if marker is not None:
@@ -52,8 +52,13 @@ def marked(marker: bytes | None = b"\x00\x01", listed: tuple[int, ...] = (DMLS,)
 
 def test_what_makes_a_group_fork_resilient() -> None:
     assert marked() == MARKED
-    assert FORKING.mode(dictionary_of(MARKED)) == ForkResilient()
+    assert FORKING.mode(dictionary_of(MARKED)) == ForkResilient(version=BY_CHILD) == ForkResilient()
     assert FORKING.mode(dictionary_of(())) is PLAIN
+    assert fork_resilient(FORKING, version=BY_PARENT) == marked(b"\x00\x01")
+    assert FORKING.mode(dictionary_of(marked(b"\x00\x01"))) == ForkResilient(version=BY_PARENT)
+    for version in (0, 3):
+        with pytest.raises(CallerError):
+            fork_resilient(FORKING, version=version)
     with_another = fork_resilient(FORKING, (Extension(ExtensionType.APPLICATION_ID, b"app"), *marked(None, (4, 5))))
     assert dictionary_of(with_another).find(LISTED) == ComponentsList.of((4, 5, DMLS)).encode()
     assert with_another[0] == Extension(ExtensionType.APPLICATION_ID, b"app")
@@ -70,7 +75,7 @@ def test_what_a_leaf_says() -> None:
 
 def test_the_client_s_choices() -> None:
     twice = with_forks(with_forks(DEFAULT, children=3), children=5)
-    assert twice.modes == (ForkResilient(children=5),)
+    assert twice.modes == tuple([ForkResilient(version=version, children=5) for version in VERSIONS])
     assert twice.components.knows(DMLS)
     assert not DEFAULT.components.knows(DMLS)
 
@@ -109,13 +114,19 @@ def refuses_a_group(rule: str, bad: Extensions, good: Extensions, parameters: Pa
 
 
 @breaks("DMLS-4-1")
-@pytest.mark.parametrize("marker", [b"\x00\x02", b"\x00\x00", b"\x01\x00", b"\x00\x02and more"])
+@pytest.mark.parametrize("marker", [b"\x00\x03", b"\x00\x00", b"\x02\x00", b"\x00\x03and more"])
 def test_a_marker_of_another_version(marker: bytes) -> None:
     refuses_a_group("DMLS-4-1", marked(marker), MARKED)
 
 
 @pytest.mark.parametrize(
-    ("marker", "rule"), [(b"\x00\x01\x00", "VAL-2.1-5"), (b"\x00", "VAL-2.1-1"), (b"", "VAL-2.1-1")]
+    ("marker", "rule"),
+    [
+        (b"\x00\x01\x00", "VAL-2.1-5"),
+        (b"\x00\x02\x00", "VAL-2.1-5"),
+        (b"\x00", "VAL-2.1-1"),
+        (b"", "VAL-2.1-1"),
+    ],
 )
 def test_a_marker_of_another_size(marker: bytes, rule: str) -> None:
     refuses_a_group(rule, marked(marker), MARKED)
@@ -164,29 +175,36 @@ class _Blind(ForkResilient):
         return True
 
 
-CHANGED = [("EXT-5-7", None), ("DMLS-4-1", b"\x00\x02"), ("VAL-2.1-5", b"\x00\x01\x00")]
+CHANGED = [
+    ("EXT-5-7", BY_CHILD, None),
+    ("EXT-5-7", BY_CHILD, b"\x00\x01"),
+    ("EXT-5-7", BY_PARENT, b"\x00\x02"),
+    ("DMLS-4-1", BY_CHILD, b"\x00\x03"),
+    ("VAL-2.1-5", BY_CHILD, b"\x00\x02\x00"),
+]
 
 
 @breaks("EXT-5-7", "DMLS-4-1")
-@pytest.mark.parametrize(("rule", "changed"), CHANGED)
+@pytest.mark.parametrize(("rule", "version", "changed"), CHANGED)
 @pytest.mark.parametrize("updates", [False, True])
-def test_the_marker_stays(rule: str, changed: bytes | None, updates: bool) -> None:
+def test_the_marker_stays(rule: str, version: int, changed: bytes | None, updates: bool) -> None:
+    """From one version to the other it does not change either: their key schedules do not mix."""
     capabilities = default_capabilities(extensions=(6,), proposals=(8,))
-    party = company_of(capabilities)
+    party = company_of(capabilities, version)
     bad: Proposal = GroupContextExtensions(marked(changed))
-    good: Proposal = GroupContextExtensions(MARKED)
+    good: Proposal = GroupContextExtensions(MARKED_AS[version])
     if updates:
-        bad, good = AppDataUpdate(DMLS, changed), AppDataUpdate(DMLS, b"\x00\x01")
+        bad, good = AppDataUpdate(DMLS, changed), AppDataUpdate(DMLS, bytes([0, version]))
     refuses_to_change(rule, party, bad, good)
 
 
-def company_of(capabilities: Capabilities) -> Party:
+def company_of(capabilities: Capabilities, version: int) -> Party:
     """A company whose members offer AppDataUpdate as well."""
     party = company(1)
     env = party.env
     people = [replace(forker(name), capabilities=capabilities) for name in (A, B)]
     party.clients = {people[0].name: people[0]}
-    party.groups = {A: people[0].create(env, extensions=MARKED, leaf_extensions=LEAF)}
+    party.groups = {A: people[0].create(env, extensions=MARKED_AS[version], leaf_extensions=LEAF)}
     party.commit(A, joining=[(people[1], people[1].package(env, leaf_extensions=LEAF))])
     return party
 
@@ -218,6 +236,19 @@ def test_a_group_of_a_kind_that_is_known_and_not_taken_part_in() -> None:
     front.join(env, FORKING, welcome or b"", [package])
 
 
+@breaks("EXT-5-9")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_that_takes_part_in_groups_of_one_version(version: int) -> None:
+    [other] = set(VERSIONS) - {version}
+    one = replace(FORKING, modes=(ForkResilient(version=version),))
+    stranger = forker("stranger", parameters=one)
+    env = environment("one version")
+    assert stranger.create(env, extensions=MARKED_AS[version], leaf_extensions=LEAF).mode is one.modes[0]
+    refused("EXT-5-9", lambda: stranger.create(env, extensions=MARKED_AS[other], leaf_extensions=LEAF))
+    info = front.group_info(company(2, version=other)[A])
+    refused("EXT-5-9", lambda: stranger.join_externally(env, info, leaf_extensions=LEAF))
+
+
 @breaks("VAL-12.4.2-2")
 @pytest.mark.parametrize("proposed", [False, True])
 def test_a_commit_without_a_path(proposed: bool) -> None:
@@ -236,8 +267,8 @@ def test_a_commit_without_a_path(proposed: bool) -> None:
 class Careless(ForkResilient):
     """A liar's mode, in which a commit without a path has an init secret all the same."""
 
-    def next_init(self, group: Group, last: PathSecret | None) -> tuple[Group, InitSecret]:
-        return super().next_init(group, last or PathSecret(bytes(32)))
+    def next_init(self, group: Group, last: PathSecret | None, context: bytes) -> tuple[Group, InitSecret]:
+        return super().next_init(group, last or PathSecret(bytes(32)), context)
 
 
 # Who gets in
@@ -351,7 +382,11 @@ def continued(group: Group, other: Group, env: Any, by: Client, whom: Client, **
     return sent.group, joined
 
 
-@pytest.mark.parametrize(("before", "after"), [((), MARKED), (MARKED, ()), (MARKED, MARKED)])
+OLDER = MARKED_AS[BY_PARENT]
+KINDS = [((), MARKED), (MARKED, ()), (MARKED, MARKED), (OLDER, MARKED), (MARKED, OLDER)]
+
+
+@pytest.mark.parametrize(("before", "after"), KINDS)
 def test_reinit_from_and_to_fork_resilient_groups(before: Extensions, after: Extensions) -> None:
     env = environment("reinit")
     first, second = forker(A), forker(B)
@@ -363,13 +398,13 @@ def test_reinit_from_and_to_fork_resilient_groups(before: Extensions, after: Ext
     ending = front.commit(sent.group, env, proposals=[ReInit(GroupId(b"next"), 1, 1, after)])
     ended = front.receive(joined, env, ending.message).group
     one, other = continued(ending.group, ended, env, first, second)
-    assert one.mode == other.mode == (ForkResilient() if after else PLAIN)
+    assert one.mode is other.mode is FORKING.mode(dictionary_of(after))
     assert (PARENT_INIT in other.trees) is bool(after)
     again = front.commit(other, env)
     assert front.receive(one, env, again.message).group.epoch_id == again.group.epoch_id
 
 
-@pytest.mark.parametrize(("before", "after"), [((), MARKED), (MARKED, ()), (MARKED, MARKED)])
+@pytest.mark.parametrize(("before", "after"), KINDS)
 def test_a_branch_of_another_kind(before: Extensions, after: Extensions) -> None:
     env = environment("branch")
     first, second = forker(A), forker(B)
@@ -381,7 +416,7 @@ def test_a_branch_of_another_kind(before: Extensions, after: Extensions) -> None
     one, other = continued(
         sent.group, joined, env, first, second, branch=GroupId(b"aside"), extensions=after, force_path=False
     )
-    assert one.mode == (ForkResilient() if after else PLAIN)
+    assert one.mode is FORKING.mode(dictionary_of(after))
     again = front.commit(one, env)
     assert front.receive(other, env, again.message).group.epoch_id == again.group.epoch_id
 
