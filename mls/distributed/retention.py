@@ -70,8 +70,13 @@ def pruned(session: Session, members: Iterable[GroupId]) -> Session:
 
 def _floor(session: Session, owners: list[SendGroup], member: GroupId, newest: int) -> int:
     """The newest epoch of a member that none of these owners will ever go back before."""
-    if member in session.dropped:  # who has removed it will not take it up again
-        owners = [owner for owner in owners if member in owner.members]
+    removal = session.dropped.get(member)
+    if removal is not None:  # who knows of it and has done it too will not take the member up again
+        owners = [
+            owner
+            for owner in owners
+            if member in owner.members or not (owner is session.own or _knows(owner, removal.since))
+        ]
     taken = [owner.taken.get(member, 0) for owner in owners if owner.places.get(member) != OWNER]
     return min(taken, default=newest)
 
@@ -106,11 +111,12 @@ def _without_gone(session: Session) -> Session:
 
 def _known_to_all(session: Session, since: EpochName) -> bool:
     """Whether everybody who counts has taken up that epoch, and so will not add again whom it lacks."""
-    return all(
-        owner.taken.get(since.group_id, 0) >= since.epoch
-        for owner in session.counting
-        if owner.id != since.group_id and owner is not session.own
-    )
+    return all(_knows(owner, since) for owner in session.counting if owner is not session.own)
+
+
+def _knows(owner: SendGroup, since: EpochName) -> bool:
+    """Whether an owner has taken up that epoch, or made it."""
+    return owner.id == since.group_id or owner.taken.get(since.group_id, 0) >= since.epoch
 
 
 def without(session: Session, members: Collection[GroupId]) -> Session:
