@@ -26,7 +26,11 @@ def test_a_new_room_is_named_plainly(folder: str, contracts: list[str]) -> None:
         assert (room in sources) == (ROOT / folder).is_dir(), f"contract {contract!r} in pyproject.toml"
 
 
+ROOMS = ["mls/tree", "mls/components", "mls/fork", "mls/distributed", "vcd/core", "vcd/cli", "vcd/client"]
+FORBIDDEN_TO_COMPONENTS = ["mls/group.py", "mls/state.py", "mls/validation.py", "mls/schedule.py"]
 BREACHES = {
+    "mls/other_breach.py": "import mls.fork",
+    "mls/components/breach.py": "import mls.group",
     "mls/breach.py": "import transport",
     "mls/tree/breach.py": "import trio",
     "transport/breach.py": "def later():\n    import mls.codec",
@@ -47,10 +51,10 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 def house(tmp_path: Path) -> Path:
     """An empty house with our rules: the same rooms, nothing in them."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for folder in [*PACKAGES, "mls/tree", "vcd/core", "vcd/cli", "vcd/client"]:
+    for folder in [*PACKAGES, *ROOMS]:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
-    for module in ["mls/codec.py", "vcd/main.py", "vcd/client/trio.py"]:
+    for module in ["mls/codec.py", *FORBIDDEN_TO_COMPONENTS, "vcd/main.py", "vcd/client/trio.py"]:
         (tmp_path / module).touch()
     return tmp_path
 
@@ -58,7 +62,9 @@ def house(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_allowed(house: Path) -> None:
     (house / "mls/codec.py").write_text("import hashlib, cryptography, pyhpke")
-    (house / "vcd/core/node.py").write_text("import mls.codec")
+    (house / "mls/fork/mode.py").write_text("import mls.codec, mls.components")
+    (house / "mls/distributed/session.py").write_text("import mls.distributed")
+    (house / "vcd/core/node.py").write_text("import mls.codec, mls.fork.mode")
     (house / "vcd/client/trio.py").write_text("import trio")
     (house / "vcd/main.py").write_text("import mls, transport, vcd.core.node, vcd.client.trio, libp2p")
     done = lint_imports(house)
