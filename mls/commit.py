@@ -6,7 +6,7 @@ does, so a commit that loses a race is simply not used. `mls.follow` is the othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls.components.dictionary import dictionary_of
@@ -243,10 +243,18 @@ def _eagerness(item: Proposed) -> int:
     return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
 
 
-def _planned(env: Environment, group: Group, items: Sequence[Proposed], founding: int | None) -> Plan:
+def _planned(
+    env: Environment,
+    group: Group,
+    items: Sequence[Proposed],
+    founding: int | None,
+    vouched: Container[bytes] = frozenset(),
+) -> Plan:
     """What a list of ours does, if we can take part in what comes of it."""
     committer = Sender(SenderType.MEMBER, group.own_leaf)
-    outcome = plan(env, group.public, group.parameters, committer, items, sending=True, founding=founding)
+    outcome = plan(
+        env, group.public, group.parameters, committer, items, sending=True, founding=founding, vouched=vouched
+    )
     if outcome.extensions is not group.public.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
     return outcome
@@ -287,8 +295,12 @@ def create_commit(
     group_info_extensions: Extensions = (),
     founding: tuple[int, Group] | None = None,
     reuse_guard: ReuseGuard | None = None,
+    vouched: Container[bytes] = frozenset(),
 ) -> Committed:
-    """Commit `proposals` by value and the pending ones by reference (all that fit together, unless listed)."""
+    """Commit `proposals` by value and the pending ones by reference (all that fit together, unless listed).
+
+    `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2).
+    """
     group.require_active()
     state = group.public
     suite = state.suite
@@ -303,14 +315,14 @@ def create_commit(
     items = [*(Proposed(proposal, committer) for proposal in proposals), *chosen]
     usage = None if founding is None else founding[0]
     try:
-        outcome = _planned(env, group, items, usage)
+        outcome = _planned(env, group, items, usage, vouched)
     except PeerError:
         if references is not None or not chosen:
             raise
         given = items[: len(proposals)]
         chosen = _fitting(env, group, given, sorted(chosen, key=_eagerness))
         items = [*given, *chosen]
-        outcome = _planned(env, group, items, usage)
+        outcome = _planned(env, group, items, usage, vouched)
     histories = [group] if founding is None else [group, founding[1]]
     psk = gather_psks(env, histories, suite, outcome.psks)
     signer = group.signature_key

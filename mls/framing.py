@@ -129,6 +129,22 @@ class FramedContent:
         body = decode_body(content_type, reader)
         return cls(group_id, epoch, sender, authenticated_data, content_type, body, reader.data[start : reader.pos])
 
+    @staticmethod
+    def decode_place(reader: Reader) -> tuple[GroupId, Epoch, int]:
+        """Group, epoch and content type alone, for whoever asks only where it belongs: the body may be long."""
+        group_id = GroupId(reader.opaque())
+        epoch = Epoch(reader.u64())
+        decode_sender(reader)
+        reader.opaque()
+        return group_id, epoch, _read_content_type(reader)
+
+
+def _read_content_type(reader: Reader) -> int:
+    content_type = reader.u8()
+    if content_type not in (ContentType.APPLICATION, ContentType.PROPOSAL, ContentType.COMMIT):
+        raise PeerError("VAL-6-2")
+    return content_type
+
 
 def encode_body(content_type: int, body: Body) -> bytes:
     if content_type == ContentType.APPLICATION:
@@ -294,9 +310,7 @@ class PrivateMessage:
     def decode(cls, reader: Reader) -> PrivateMessage:
         group_id = GroupId(reader.opaque())
         epoch = Epoch(reader.u64())
-        content_type = reader.u8()
-        if content_type not in (ContentType.APPLICATION, ContentType.PROPOSAL, ContentType.COMMIT):
-            raise PeerError("VAL-6-2")
+        content_type = _read_content_type(reader)
         return cls(group_id, epoch, content_type, reader.opaque(), reader.opaque(), reader.opaque())
 
 

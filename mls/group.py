@@ -463,8 +463,7 @@ def peek(message: bytes) -> Envelope:
         private = PrivateMessage.decode(reader)
         return Envelope(wire_format, private.group_id, private.epoch, private.content_type)
     if wire_format == WireFormat.PUBLIC_MESSAGE:
-        content = FramedContent.decode(reader)
-        return Envelope(wire_format, content.group_id, content.epoch, content.content_type)
+        return Envelope(wire_format, *FramedContent.decode_place(reader))
     if wire_format == WireFormat.GROUP_INFO:
         context = GroupContext.decode(reader)
         return Envelope(wire_format, context.group_id, context.epoch, None)

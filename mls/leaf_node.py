@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mls.codec import Reader, opaque, read_u16_vector, u16, u16_vector, u32, u64, vector
+from mls.codec import Reader, decode_exactly, opaque, read_u16_vector, u16, u16_vector, u32, u64, vector
 from mls.credential import Credential, decode_credential
 from mls.errors import CallerError, PeerError
 from mls.registries import (
@@ -231,6 +231,20 @@ class LeafNode:
             signed - start,
         )
 
+    @classmethod
+    def decode_shared(cls, reader: Reader) -> LeafNode:
+        """A leaf that comes again and again, because it stands in many trees: parsed once, and kept once for all."""
+        start = reader.pos
+        reader.skip_vectors(2)
+        reader.take(2)
+        reader.skip_vectors(6)  # the credential, whatever its type, and the capabilities
+        source = reader.u8()
+        if source == LeafNodeSource.KEY_PACKAGE:
+            reader.take(16)
+        reader.skip_vectors(3 if source == LeafNodeSource.COMMIT else 2)
+        encoded = reader.data[start : reader.pos]
+        return _shared(encoded) if len(encoded) <= _SHARED else decode_exactly(encoded, cls.decode)
+
     def encode(self) -> bytes:
         return self.encoded
 
@@ -244,6 +258,15 @@ class LeafNode:
     def supports_extensions(self) -> bool:
         """Whether the leaf's own extensions are among its capabilities (§7.3)."""
         return self.capabilities.supports_extensions(frozenset(extension.type for extension in self.extensions))
+
+
+_SHARED = 2048
+"""Leaves of more bytes are not remembered."""
+
+
+@lru_cache(maxsize=1024)
+def _shared(encoded: bytes) -> LeafNode:
+    return decode_exactly(encoded, LeafNode.decode)
 
 
 def sign_leaf_node(

@@ -239,7 +239,7 @@ KINDS: dict[int, Kind] = {
         public=True,
     ),
     ProposalType.LEAF_REPLACEMENT: Kind(
-        lambda reader: LeafReplacement(LeafIndex(reader.u32()), LeafNode.decode(reader)), needs_path=True
+        lambda reader: LeafReplacement(LeafIndex(reader.u32()), LeafNode.decode_shared(reader)), needs_path=True
     ),
 }
 

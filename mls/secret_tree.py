@@ -63,26 +63,9 @@ class SecretTree:
 
     def opened(self, suite: Suite, leaf: LeafIndex) -> SecretTree:
         """With both ratchets of a leaf started."""
-        node = 2 * leaf
-        path = [node, *math.direct_path(node, self.leaf_count - 1)]
-        for depth, start in enumerate(path):
-            secret = self.nodes.find(start)
-            if secret is not None:
-                break
-        else:
-            raise BugError("the secret of a leaf was asked for twice")
-        nodes = self.nodes.discard(start)
+        secret, nodes = leaf_secret(suite, self.nodes, self.leaf_count, leaf)
         expand, size = suite.expand_with_label, suite.hash_size
-        for at in range(depth, 0, -1):
-            above, below = path[at], path[at - 1]
-            left = expand(secret, b"tree", b"left", size)
-            right = expand(secret, b"tree", b"right", size)
-            if below < above:
-                secret = left
-                nodes = nodes.set(math.right(above), right)
-            else:
-                secret = right
-                nodes = nodes.set(math.left(above), left)
+        node = 2 * leaf
         handshake = Ratchet(0, expand(secret, b"handshake", b"", size), {})
         application = Ratchet(0, expand(secret, b"application", b"", size), {})
         ratchets = self.ratchets.set(node, handshake).set(node + 1, application)
@@ -160,6 +143,33 @@ class SecretTree:
             SecretTree(tree.leaf_count, tree.nodes, tree.ratchets.set(2 * leaf + kind, stepped)),
             MessageKey(Generation(generation), key, nonce),
         )
+
+
+def leaf_secret(
+    suite: Suite, nodes: PMap[int, bytes], leaf_count: int, leaf: LeafIndex
+) -> tuple[bytes, PMap[int, bytes]]:
+    """The secret of a leaf, and what is kept of the tree above it: that much of §9 holds of other trees too."""
+    node = 2 * leaf
+    path = [node, *math.direct_path(node, leaf_count - 1)]
+    for depth, start in enumerate(path):
+        secret = nodes.find(start)
+        if secret is not None:
+            break
+    else:
+        raise BugError("the secret of a leaf was asked for twice")
+    nodes = nodes.discard(start)
+    expand, size = suite.expand_with_label, suite.hash_size
+    for at in range(depth, 0, -1):
+        above, below = path[at], path[at - 1]
+        left = expand(secret, b"tree", b"left", size)
+        right = expand(secret, b"tree", b"right", size)
+        if below < above:
+            secret = left
+            nodes = nodes.set(math.right(above), right)
+        else:
+            secret = right
+            nodes = nodes.set(math.left(above), left)
+    return secret, nodes
 
 
 def _step(suite: Suite, secret: bytes, generation: int) -> tuple[bytes, bytes, bytes]:

@@ -1,4 +1,4 @@
-"""One type per secret of RFC 9420 §8 and §9.
+"""One type per secret of RFC 9420 §8 and §9, and of virtual clients.
 
 The types keep secrets from being mixed up and from leaking by accident: `repr` shows a name and a length, equality
 is constant-time, there is no hash and no pickling. Bytes are reached by `.raw`, which is easy to search for.
@@ -134,6 +134,48 @@ class ExternalPsk(Secret):
 
 class ExportedSecret(Secret):
     """What one application component gets of an epoch (mls-extensions §4.4)."""
+
+    __slots__ = ()
+
+
+class EpochBaseSecret(Secret):
+    """The root of the operation secrets of an emulation epoch (draft-ietf-mls-virtual-clients; so are those below)."""
+
+    __slots__ = ()
+
+
+class EpochEncryptionKey(Secret):
+    """Seals what a virtual client's leaf tells its own devices."""
+
+    __slots__ = ()
+
+
+class GenerationIdSecret(Secret):
+    """Names message keys for those who watch for collisions."""
+
+    __slots__ = ()
+
+
+class ReuseGuardSecret(Secret):
+    """Keeps the nonces of devices that share a leaf apart."""
+
+    __slots__ = ()
+
+
+class OperationSecret(Secret):
+    """What one operation of a virtual client is derived from."""
+
+    __slots__ = ()
+
+
+class TargetOperationSecret(Secret):
+    """An operation's secret, brought into the cipher suite of the group that it is for."""
+
+    __slots__ = ()
+
+
+class KeyPackageSeed(Secret):
+    """What one KeyPackage of a batch is derived from, in its own cipher suite."""
 
     __slots__ = ()
 

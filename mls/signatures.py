@@ -134,14 +134,14 @@ class Ecdsa(Scheme):
     def __init__(self, curve: type[ec.EllipticCurve], digest: hashes.HashAlgorithm, order: int) -> None:
         self._curve = curve
         self._name = curve().name
-        self._order = order
+        self.order = order
         self._size = (order.bit_length() + 7) // 8
         self._signing = ec.ECDSA(digest, deterministic_signing=True)
         self._verifying = ec.ECDSA(digest)
 
     def generate(self, random: Random) -> tuple[SignaturePrivateKey, bytes]:
         # FIPS 186-5 A.2.1: 64 bits more than the order, so that the reduction is not biased.
-        scalar = int.from_bytes(random(self._size + 8), "big") % (self._order - 1) + 1
+        scalar = int.from_bytes(random(self._size + 8), "big") % (self.order - 1) + 1
         private = SignaturePrivateKey(scalar.to_bytes(self._size, "big"))
         return private, self.public_key(private)
 

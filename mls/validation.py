@@ -142,7 +142,7 @@ def plan(
         elif item.reference is None and not row.by_value:
             raise PeerError("EXT-6.3-1")
         if not item.checked:
-            _check_alone(env, state, parameters, item, founding, vouched)
+            _check_alone(env, state, parameters, mode, item, founding, vouched)
         if isinstance(proposal, Add):
             adds.append(proposal.key_package)
             if not item.checked:
@@ -184,9 +184,7 @@ def plan(
             external_init = proposal.kem_output
         else:
             others.append(proposal.type)
-            if isinstance(proposal, AppDataUpdate | AppEphemeral):
-                brought.append(Brought(proposal, item.sender))
-            elif isinstance(proposal, SelfRemove):
+            if isinstance(proposal, SelfRemove):
                 leaf = LeafIndex(item.sender.index)
                 if not external and leaf == committer.index:
                     raise PeerError("VAL-12.2-2")
@@ -202,6 +200,8 @@ def plan(
                     raise PeerError("VAL-12.2-3", f"leaf {leaf}")
                 changed.add(leaf)
                 updated[leaf] = proposal.leaf_node
+            elif isinstance(proposal, AppDataUpdate | AppEphemeral):
+                brought.append(Brought(proposal, item.sender))
     if external:
         if external_init is None:
             raise PeerError("VAL-12.2-11")
@@ -335,13 +335,14 @@ def check_proposal(
     if isinstance(proposal, Add):
         check_adds(env, state.suite, parameters, [proposal.key_package], sending=sending)
     else:
-        _check_alone(env, state, parameters, item, None)
+        _check_alone(env, state, parameters, parameters.mode(state.context.dictionary), item, None)
 
 
 def _check_alone(
     env: Environment,
     state: PublicState,
     parameters: Parameters,
+    mode: Mode,
     item: Proposed,
     founding: int | None,
     vouched: Container[bytes] = frozenset(),
@@ -361,10 +362,10 @@ def _check_alone(
         if proposal.version < MLS10:
             raise PeerError("VAL-12.1.5-1")
         check_group_extensions(env, proposal.extensions)
+    elif isinstance(proposal, LeafReplacement):
+        check_leaf_replacement(env, state, parameters, mode, item.sender, proposal, vouched)
     elif isinstance(proposal, AppDataUpdate | AppEphemeral):
         check_data_proposal(parameters.components, proposal)
-    elif isinstance(proposal, LeafReplacement):
-        check_leaf_replacement(env, state, parameters, item.sender, proposal, vouched)
 
 
 def _check_psk(suite: Suite, psk: PreSharedKeyId, founding: int | None) -> None:
@@ -479,12 +480,13 @@ def check_leaf_replacement(
     env: Environment,
     state: PublicState,
     parameters: Parameters,
+    mode: Mode,
     sender: Sender,
     proposal: LeafReplacement,
     vouched: Container[bytes],
 ) -> None:
     """DiMLS §4.1.2: a member's newer leaf, in a group whose mode knows where it comes from."""
-    if not parameters.mode(state.context.dictionary).replaces_leaves:
+    if not mode.replaces_leaves:
         raise PeerError("DIMLS-4.1.2-1")
     old = state.tree.leaf(proposal.leaf)
     if old is None or proposal.leaf == sender.index:

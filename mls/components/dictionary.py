@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mls.codec import Reader, decode_exactly, opaque, u16, vector
@@ -29,8 +29,11 @@ class Dictionary:
     """AppDataDictionary: data by component, in the order of their numbers, each once."""
 
     entries: Entries = ()
+    _data: dict[int, bytes] = field(init=False, compare=False, repr=False)
+    """The same, to be looked up: every message and every leaf asks."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_data", dict(self.entries))
         last = -1
         for component, _ in self.entries:
             if not last < component <= HIGHEST:
@@ -47,10 +50,7 @@ class Dictionary:
         return at, at < len(self.entries) and self.entries[at][0] == component
 
     def find(self, component: int) -> bytes | None:
-        if not self.entries:
-            return None  # asked for every message
-        at, present = self._place(component)
-        return self.entries[at][1] if present else None
+        return self._data.get(component)
 
     def with_entry(self, component: int, data: bytes) -> Dictionary:
         """With this component's data, instead of what it had if it had any."""

@@ -93,7 +93,7 @@ def read_commit(numbers: Numbers, known: Known, own: GroupId, followed: SendGrou
     removed: list[GroupId] = []
     names: dict[GroupId, EpochName] = {}
     leaves: dict[GroupId, LeafNode] = {}
-    tree = followed.group.public.tree
+    standing = {at: name for name, at in followed.places.items()} if commit.proposals else {}
     for item in commit.proposals:
         if isinstance(item, bytes):
             raise PeerError("DIMLS-4.1.1-2")
@@ -106,15 +106,11 @@ def read_commit(numbers: Numbers, known: Known, own: GroupId, followed: SendGrou
             names[name.group_id] = name
         elif isinstance(item, Add):
             added.append((send_group_of(numbers, item.key_package.leaf_node), item.key_package))
-        elif isinstance(item, Remove | LeafReplacement):
-            index = item.removed if isinstance(item, Remove) else item.leaf
-            old = tree.leaf(index)
-            if old is None:
-                continue  # which the plan refuses
-            if isinstance(item, Remove):
-                removed.append(send_group_of(numbers, old))
-            else:
-                leaves[send_group_of(numbers, old)] = item.leaf_node
+        elif isinstance(item, LeafReplacement):
+            if item.leaf in standing:  # and else the plan refuses it
+                leaves[standing[item.leaf]] = item.leaf_node
+        elif isinstance(item, Remove) and item.removed in standing:
+            removed.append(standing[item.removed])
     members = _members_after(followed, removed, added)
     for member in names:
         if member not in leaves:

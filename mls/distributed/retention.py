@@ -52,24 +52,27 @@ def pruned(session: Session, members: Iterable[GroupId]) -> Session:
     """Without the epochs of these members that nobody needs, and without members who are gone for everybody."""
     session = _without_gone(session)
     groups = session.groups
-    unjoined = session.unjoined
     owners = [group for group in groups.values() if group.group.ended is None]
+    floors = {member: _floor(session, owners, groups[member]) for member in members if member in groups}
+    unjoined = session.unjoined if any(floors.values()) else frozenset()
     changed: dict[GroupId, SendGroup] = {}
-    for member in members:
-        send_group = groups.get(member)
-        if send_group is not None:
-            floor = 0 if unjoined.difference({member}) else _floor(session, owners, member, send_group.group.epoch)
-            following = _without_old(session, send_group, floor)
-            if following is not send_group:
-                changed[member] = following
+    for member, floor in floors.items():
+        send_group = groups[member]
+        following = _without_old(session, send_group, floor if unjoined <= {member} else 0)
+        if following is not send_group:
+            changed[member] = following
     if not changed:
         return session
     own = changed.pop(session.own.id, session.own)
     return replace(session, own=own, others={**session.others, **changed})
 
 
-def _floor(session: Session, owners: list[SendGroup], member: GroupId, newest: int) -> int:
-    """The newest epoch of a member that none of these owners will ever go back before."""
+def _floor(session: Session, owners: list[SendGroup], send_group: SendGroup) -> int:
+    """The newest epoch of a member that none of these owners will ever go back before; 0 if that is not kept any more.
+
+    Mostly it is not, and then the first owner who has taken up nothing that is kept answers for all.
+    """
+    member = send_group.id
     removal = session.dropped.get(member)
     if removal is not None:  # who knows of it and has done it too will not take the member up again
         owners = [
@@ -77,13 +80,22 @@ def _floor(session: Session, owners: list[SendGroup], member: GroupId, newest: i
             for owner in owners
             if member in owner.members or not (owner is session.own or _knows(owner, removal.since))
         ]
-    taken = [owner.taken.get(member, 0) for owner in owners if owner.places.get(member) != OWNER]
-    return min(taken, default=newest)
+    oldest = next(iter(send_group.epochs), 0)
+    floor = int(send_group.group.epoch)
+    for owner in owners:
+        taken = owner.taken.get(member, 0)
+        if taken < floor and owner.places.get(member) != OWNER:
+            if taken < oldest:
+                return 0
+            floor = taken
+    return floor
 
 
 def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGroup:
     """The send group without the epochs that every other owner is past."""
     epochs = send_group.epochs
+    if floor < next(iter(epochs), 0) and len(epochs) <= session.settings.kept_epochs:
+        return send_group
     kept = {epoch: each for epoch, each in epochs.items() if epoch > floor}
     for epoch in list(kept)[: -session.settings.kept_epochs]:
         del kept[epoch]

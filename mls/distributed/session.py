@@ -253,6 +253,7 @@ def commit(
         leaf=leaf,
         authenticated_data=authenticated_data,
         group_info_extensions=(removals_extension(numbers, dropped),) if dropped else (),
+        vouched=frozenset([each.kept.leaf.encoded for each in imports]),
     )
     following = moved(
         own,

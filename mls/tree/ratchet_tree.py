@@ -222,9 +222,16 @@ class RatchetTree:
         for index in indices:
             was = old[index]
             now = values[index]
+            kept = (  # what else is counted of a leaf is the same as before
+                type(was) is LeafNode
+                and type(now) is LeafNode
+                and was.capabilities is now.capabilities
+                and was.credential.type == now.credential.type
+                and was.signature_key == now.signature_key
+            )
             if was is not None:
                 gone[was.encryption_key] = index
-                if type(was) is LeafNode:
+                if type(was) is LeafNode and not kept:
                     gone_signers[was.signature_key] = index >> 1
                     at = _profile(was)
                     profiles[at] = (was.capabilities, profiles.get(at, (None, 0))[1] - 1)
@@ -232,7 +239,7 @@ class RatchetTree:
                 if now.encryption_key in added:
                     raise PeerError("VAL-7.3-8")
                 added[now.encryption_key] = index
-                if type(now) is LeafNode:
+                if type(now) is LeafNode and not kept:
                     if now.signature_key in added_signers:
                         raise PeerError("VAL-7.3-9")
                     added_signers[now.signature_key] = index >> 1
@@ -270,16 +277,20 @@ class RatchetTree:
         added: list[LeafNode],
     ) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:
         """§12.1.1 to §12.1.3: updates, then removals, then additions; also where the additions went."""
-        values: dict[int, Value] = {}
-        for leaf, node in updated.items():
-            for step in self.path(leaf):
-                values[step.cell.index] = None
-            values[2 * leaf] = node
-        for leaf in removed:
-            for step in self.path(leaf):
-                values[step.cell.index] = None
-            values[2 * leaf] = None
-        tree = self.replaced(values).truncated()
+        changed: dict[LeafIndex, LeafNode | None] = {**updated, **dict.fromkeys(removed)}
+        known: dict[int, Value] = {}
+        for leaf in changed:
+            cell = self.root
+            node = 2 * leaf
+            while cell.level:
+                index = cell.index
+                known[index] = cell.value
+                cell = cell.left if node < index else cell.right
+            if cell.index != node:
+                raise BugError("a leaf outside the tree was changed")
+            known[node] = cell.value
+        values: dict[int, Value] = {**dict.fromkeys(known), **{2 * leaf: node for leaf, node in changed.items()}}
+        tree = self.replaced(values, known).truncated()
         return tree.with_added(added) if added else (tree, ())
 
     def with_added(self, added: list[LeafNode]) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:

@@ -105,7 +105,7 @@ def test_malformed_private_keys_raise_crypto_error(number: int, libsodium: bool)
     scheme = SUITES[number].signature
     if isinstance(scheme, Ecdsa):
         size = len(signing.raw)
-        scalars = [value.to_bytes(size, "big") for value in (0, scheme._order, scheme._order + 1)]
+        scalars = [value.to_bytes(size, "big") for value in (0, scheme.order, scheme.order + 1)]
         bad_signing += [*scalars, b"\xff" * size]
     else:
         bad_signing += [signing.raw[:-1]]
