@@ -143,6 +143,6 @@ def gather_psks(
     for psk_id in psk_ids:
         psk = find_psk(env, groups, psk_id)
         if psk is None:
-            raise MissingPskError("a pre-shared key that the commit uses is not here")
+            raise MissingPskError(psk_id.encode())
         found.append((psk_id, psk))
     return psk_secret(suite, found)

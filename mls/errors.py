@@ -74,6 +74,11 @@ class MissingProposalsError(StaleError):
 class MissingPskError(StaleError):
     """A commit or Welcome uses a pre-shared key that is not available here."""
 
+    def __init__(self, psk_id: bytes) -> None:
+        self.psk_id = psk_id
+        """Which one: an encoded PreSharedKeyID, as `mls.psk.decode_psk_id` reads it."""
+        super().__init__("a pre-shared key that is used is not here; `psk_id` names it")
+
 
 class LimitError(StaleError):
     """Too much of this was taken in already: proposals that wait, or commits on one epoch.

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
-from mls import external, welcome
+from mls import external, targeted, welcome
 from mls.codec import Reader
 from mls.commit import KEEP, Committed, NewLeaf, create_commit, unasked
 from mls.components.negotiation import check_leaves, check_own
@@ -64,7 +64,6 @@ from mls.schedule import (
 from mls.secret_tree import SecretTree
 from mls.secrets import EpochSecret, ExportedSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Ended, Group, stripped
-from mls.targeted import Frame
 from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import (
     Plan,
@@ -85,6 +84,7 @@ __all__ = [
     "Group",
     "NewLeaf",
     "ProposalMessage",
+    "TargetedMessage",
     "application_psk",
     "commit",
     "continue_group",
@@ -167,7 +167,17 @@ class Envelope:
     content_type: int | None
 
 
-Event = ApplicationMessage | ProposalMessage | CommitMessage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetedMessage:
+    """A message of one member to us alone (`mls.targeted`). It used up nothing, and can come again."""
+
+    group: Group
+    sender: LeafIndex
+    data: bytes = field(repr=False)
+    authenticated_data: bytes
+
+
+Event = ApplicationMessage | ProposalMessage | CommitMessage | TargetedMessage
 
 
 def create(
@@ -235,13 +245,16 @@ def continue_group(
     credential: Credential | None = None,
     capabilities: Capabilities | None = None,
     lifetime: Lifetime,
+    leaf_extensions: Extensions | None = None,
     extensions: Extensions | None = None,
+    parameters: Parameters | None = None,
     force_path: bool = True,
 ) -> Committed:
     """Found the group that a ReInit announced (§11.2), or with `branch` a subgroup of that id (§11.3).
 
     `members` are Adds of everyone else. The new group is created and its first commit, which links it to this one
-    by a resumption PSK, adds them.
+    by a resumption PSK, adds them. `parameters` and `leaf_extensions` are those of the new group, if it is to be of
+    another kind than this one.
     """
     own = group.own_leaf_node
     reinit = group.reinit
@@ -255,14 +268,14 @@ def continue_group(
         raise CallerError("this group was not re-initialized", "commit a ReInit first, or give a `branch` id")
     fresh = create(
         env,
-        group.parameters,
+        parameters or group.parameters,
         suite,
         group_id,
         credential=credential or own.credential,
         signature_private=signature_private,
         capabilities=capabilities or own.capabilities,
         lifetime=lifetime,
-        leaf_extensions=own.extensions,
+        leaf_extensions=own.extensions if leaf_extensions is None else leaf_extensions,
         extensions=wanted,
     )
     nonce = env.provider.random(fresh.suite.hash_size)
@@ -360,10 +373,15 @@ def receive(
     own: OwnLeaf | None = None,
     admit: Container[bytes] = frozenset(),
 ) -> Event:
-    """Whatever arrived for this epoch: an application message, a proposal or a commit.
+    """Whatever arrived for this epoch: an application or a targeted message, a proposal or a commit.
 
     `admit` names proposals that a commit is waiting for (`MissingProposalsError`): they are kept whatever the limits.
     """
+    if message[2:4] == _TARGETED:
+        found = targeted.open_message(group, message)
+        return TargetedMessage(
+            group=group, sender=found.sender, data=found.data, authenticated_data=found.authenticated_data
+        )
     opened = open_message(group, message, shared_leaf=own is not None)
     after = opened.group
     content = opened.verified.content
@@ -407,6 +425,8 @@ def receive(
         sealing=opened.sealing,
     )
 
+
+_TARGETED = WireFormat.TARGETED_MESSAGE.to_bytes(2, "big")
 
 _KEPT = 128
 """What keeping a proposal costs beside its bytes."""
@@ -468,8 +488,8 @@ def peek(message: bytes) -> Envelope:
         context = GroupContext.decode(reader)
         return Envelope(wire_format, context.group_id, context.epoch, None)
     if wire_format == WireFormat.TARGETED_MESSAGE:
-        targeted = Frame.decode(reader)
-        return Envelope(wire_format, targeted.group_id, targeted.epoch, None)
+        frame_ = targeted.Frame.decode(reader)
+        return Envelope(wire_format, frame_.group_id, frame_.epoch, None)
     if wire_format in (WireFormat.WELCOME, WireFormat.KEY_PACKAGE):
         return Envelope(wire_format, None, None, None)
     raise PeerError("VAL-6-4", f"wire format {wire_format}")

@@ -27,7 +27,6 @@ from mls.registries import (
     ExtensionType,
     KeyPackageRef,
     LeafIndex,
-    PskType,
     ResumptionUsage,
     SenderType,
     WireFormat,
@@ -383,8 +382,7 @@ def _find_secrets(
 def _psk(env: Environment, prior: Group | None, psk_id: PreSharedKeyId) -> bytes:
     found = find_psk(env, [] if prior is None else [prior], psk_id)
     if found is None:
-        kind = PskType(psk_id.encode()[0]).name.lower()
-        raise MissingPskError(f"the Welcome needs a pre-shared key that is not here, of type {kind}")
+        raise MissingPskError(psk_id.encode())
     return found
 
 

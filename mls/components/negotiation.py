@@ -61,7 +61,7 @@ def demands_of(numbers: Numbers, extensions: Extensions) -> Demands:
 def check_leaves(numbers: Numbers, extensions: Extensions, leaves: Iterable[LeafNode]) -> None:
     """Each of these leaves meets the demands of a group with these extensions."""
     demands = demands_of(numbers, extensions)
-    if demands == _NOTHING:
+    if demands is _NOTHING or demands == _NOTHING:
         return
     met: set[tuple[bytes | None, ...]] = set()
     for leaf in leaves:

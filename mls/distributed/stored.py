@@ -1,4 +1,4 @@
-"""draft-xue-distributed-mls-02: a DMLS Session as bytes.
+"""draft-xue-distributed-mls-02: a DiMLS session as bytes.
 
 Like a group's snapshot (docs/snapshots.md), which it is made of, it holds every secret in the clear and is a secret
 itself. Parameters and settings are configuration and are given again when reading. In the presentation language of

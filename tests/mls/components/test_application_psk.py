@@ -111,8 +111,9 @@ def test_who_does_not_have_it_waits() -> None:
         front.commit(ours[A], bare, proposals=[psk])
     with pytest.raises(MissingPskError):
         front.receive(ours[B], bare, sent.message)
-    with pytest.raises(MissingPskError, match="application"):
+    with pytest.raises(MissingPskError) as missing:
         anna.join(bare, sent.welcome, [package])
+    assert decode_exactly(missing.value.psk_id, decode_psk_id) == psk.psk
     assert sent.welcome is not None
     info = front.group_info(ours[A])
     with pytest.raises(MissingPskError):

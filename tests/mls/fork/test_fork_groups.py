@@ -443,3 +443,7 @@ def test_a_reinit_to_a_group_that_we_cannot_be_in() -> None:
     with pytest.raises((PeerError, CallerError)) as caught:
         front.continue_group(ended, env, [], signature_private=first.signer, lifetime=LIFETIME)
     assert getattr(caught.value, "check", "") == "EXT-5-5"
+    moved = front.continue_group(
+        ended, env, [], signature_private=first.signer, lifetime=LIFETIME, parameters=FORKING, leaf_extensions=LEAF
+    )
+    assert moved.group.mode is FORKING.mode(moved.group.public.context.dictionary)

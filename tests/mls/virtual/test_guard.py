@@ -298,7 +298,7 @@ def test_siblings_recognize_each_other_in_a_conversation() -> None:
         first = siblings.first
         _, said = front.seal(first, env, b"hello", reuse_guard=noted)
         _, proposed, _ = front.propose_update(first, env, reuse_guard=noted)
-        heard = front.receive(siblings.second, env, said, own_leaf=siblings.notebook)
+        heard = front.receive(siblings.second, env, said, own=siblings.notebook)
         assert isinstance(heard, ApplicationMessage)
         assert heard.data == b"hello"
         other = front.receive(siblings.party["member00"], env, said)
@@ -311,7 +311,7 @@ def test_siblings_recognize_each_other_in_a_conversation() -> None:
         assert sibling.attribute(asked.sealing) == index
         supply = siblings.notebook.supply(first, env)
         sent = front.commit(first, env, supply=supply, reuse_guard=noted)
-        followed = front.receive(siblings.second, env, sent.message, own_leaf=siblings.notebook)
+        followed = front.receive(siblings.second, env, sent.message, own=siblings.notebook)
         assert isinstance(followed, CommitMessage)
         assert followed.sealing is not None
         assert sibling.attribute(followed.sealing) == index

@@ -36,7 +36,7 @@ def _case(cipher_suite: int) -> dict[str, Any]:
     bobs = front.receive(bobs, env, late).group  # holds a skipped key for `early`
     bobs, exported = front.safe_export(bobs, 0x8000)
     assert early
-    assert exported
+    assert exported.raw
     bobs, proposal, _ = front.propose_update(bobs, env)
     alices = front.receive(alices, env, proposal).group
     removal = front.commit(alices, env, proposals=[Remove(alices.members[3][0])])

@@ -10,8 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mls.leaf_node import Extension, LeafNode, Lifetime, default_capabilities, sign_leaf_node
+from mls.components.dictionary import dictionary_extension
+from mls.components.numbers import LAST_RESORT_KEY_PACKAGE
 from mls.credential import BasicCredential
+from mls.leaf_node import LeafNode, Lifetime, default_capabilities, sign_leaf_node
 from mls.registries import Epoch, Generation, KeyPackageRef, LeafIndex, LeafNodeSource
 from mls.secrets import ExportedSecret, HpkePrivateKey, InitSecret, SignaturePrivateKey
 from mls.suite import Suite
@@ -171,14 +173,12 @@ def _derivation_info(epoch: DerivationEpoch, about: Derivation) -> dict[str, Any
 
 def upload_of(epoch: DerivationEpoch) -> KeyPackageUpload:
     provider = SeededProvider("upload")
+    last_resort = dictionary_extension({LAST_RESORT_KEY_PACKAGE: b""})
     infos = [
         KeyPackageInfo(
-            reference=KeyPackageRef(provider.random(32)),
-            cipher_suite=cipher_suite,
-            index=index,
-            extensions=(Extension(6, b"\x04\x00\x04\x00\x00"[: 5 * index]),) * index,
+            reference=KeyPackageRef(provider.random(32)), cipher_suite=cipher_suite, index=index, extensions=extensions
         )
-        for index, cipher_suite in enumerate((1, 0xF001))
+        for index, cipher_suite, extensions in ((0, 1, ()), (7, 0xF001, (last_resort,)))
     ]
     return KeyPackageUpload(
         epoch_id=epoch.epoch_id, leaf=LeafIndex(5), generation=Generation(2), key_packages=tuple(infos)
