@@ -11,7 +11,7 @@ group's extensions have changed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from mls.components.changes import (
@@ -220,9 +220,7 @@ def plan(
         after = carry_out(
             parameters.components, after, brought, lambda sender: _credential(state, sender), external_commit=external
         )
-        gone = frozenset(removed)
-        staying = (leaf for index, leaf in tree.leaves() if index not in gone)
-        check_supported(parameters.components.numbers, before, brought, staying)
+        check_supported(parameters.components.numbers, before, brought, _leaf_nodes(tree, frozenset(removed)))
     if after is not before:
         _check_mode(parameters, mode, after)
     _check_added_clients(tree, adds, removed)
@@ -239,8 +237,7 @@ def plan(
         check_profiles(tree, after)
     if after is not before or adds or updated:
         fresh = [*[package.leaf_node for package in adds], *updated.values()]
-        members = (leaf for _, leaf in tree.leaves())
-        check_changed_leaves(parameters.components.numbers, before, after, members, fresh)
+        check_changed_leaves(parameters.components.numbers, before, after, _leaf_nodes(tree), fresh)
     return Plan(
         tree,
         after,
@@ -256,6 +253,11 @@ def plan(
         tuple(brought),
         path_required,
     )
+
+
+def _leaf_nodes(tree: RatchetTree, gone: frozenset[int] = frozenset()) -> Iterator[LeafNode]:
+    """The members that stay, collected once somebody asks: most commits need to look at none."""
+    yield from (leaf for index, leaf in tree.leaves() if index not in gone)
 
 
 def _check_in_external_commit(row: Kind, item: Proposed) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from mls.codec import u64
 from mls.components.numbers import Numbers
@@ -79,6 +80,20 @@ def psk_id(name: EpochName) -> bytes:
 
 
 def read_psk_id(data: bytes) -> EpochName:
+    return _named(data) if len(data) <= _COMMON else _parsed(data)
+
+
+_COMMON = 256
+"""Names of more bytes are nobody's habit, and are not remembered."""
+
+
+@lru_cache(maxsize=1024)
+def _named(data: bytes) -> EpochName:
+    """All owners take up the same epochs."""
+    return _parsed(data)
+
+
+def _parsed(data: bytes) -> EpochName:
     if len(data) <= 8:
         raise PeerError("DIMLS-4.1.1.2-1", "too short")
     return EpochName(GroupId(data[8:]), Epoch(int.from_bytes(data[:8], "big")))

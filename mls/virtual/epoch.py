@@ -32,9 +32,8 @@ from mls.secrets import (
 )
 from mls.state import Group
 from mls.suite import Suite
+from mls.virtual.guard import MAX_LEAVES, is_leaf_count
 from mls.virtual.operations import KEEP, MAX_FORWARD, Operation, OperationTree, OperationType
-
-MAX_LEAVES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +157,7 @@ def _sound(epoch: DerivationEpoch) -> bool:
     size, leaves = epoch.suite.hash_size, epoch.leaf_count
     secrets = (epoch.epoch_id, epoch.encryption_key.raw, epoch.generation_id.raw, epoch.reuse_guard.raw)
     return (
-        leaves.bit_count() == 1
+        is_leaf_count(leaves)
         and (epoch.own_leaf is None or epoch.own_leaf < leaves)
         and all(len(secret) == size for secret in secrets)
         and epoch.operations.leaf_count == leaves

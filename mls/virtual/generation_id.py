@@ -18,16 +18,10 @@ from mls.codec import opaque, u8, u32, u64
 from mls.errors import CallerError
 from mls.registries import Epoch, Generation, GroupId
 from mls.secret_tree import APPLICATION, HANDSHAKE
-from mls.secrets import Secret
+from mls.secrets import GenerationIdSecret
 from mls.suite import Suite
 
 GenerationId = NewType("GenerationId", bytes)
-
-
-class GenerationIdSecret(Secret):
-    """Names the generations of the virtual client's ratchets."""
-
-    __slots__ = ()
 
 
 class RatchetType(IntEnum):

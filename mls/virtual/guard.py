@@ -26,18 +26,12 @@ from mls.errors import CallerError
 from mls.messages import Sealing
 from mls.provider import Provider, ReuseGuard
 from mls.registries import LeafIndex
-from mls.secrets import Secret
+from mls.secrets import ReuseGuardSecret
 from mls.suite import Suite
 from mls.virtual.ff1 import KEY_SIZE, BitOrder, SmallSpacePrp
 
 MAX_LEAVES = 256
 """Leaves of an emulation group, blank ones included, with which we work. The bound is ours."""
-
-
-class ReuseGuardSecret(Secret):
-    """Gives the key of the permutation that places the devices' reuse guards."""
-
-    __slots__ = ()
 
 
 def is_leaf_count(count: int) -> bool:

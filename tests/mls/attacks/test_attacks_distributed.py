@@ -16,8 +16,8 @@ import pytest
 from mls.commit import Committed, create_commit
 from mls.distributed import session as front, stored
 from mls.distributed.errors import AwaitedError, EpochName
-from mls.distributed.mode import removals_extension
-from mls.distributed.send_group import psk_id
+from mls.distributed.mode import OWNER, removals_extension
+from mls.distributed.send_group import exported_psk, psk_id
 from mls.distributed.values import Event, Session, Settings
 from mls.errors import CallerError, MlsError, PeerError, StaleError
 from mls.key_package import KeyPackage
@@ -29,13 +29,12 @@ from mls.registries import Epoch, GroupId
 from mls.secrets import PathSecret
 from mls.tree.path import UpdatePathNode
 from tests.mls.attacks.turned import turned_over
-from tests.mls.clients import NOW
+from tests.mls.clients import NOW, environment
 from tests.mls.distributed.people import (
     PARAMETERS,
     Member,
     Wire,
     create,
-    environment,
     followed,
     group_id,
     identity,
@@ -96,7 +95,7 @@ def opened(count: int, cipher_suite: int = 1, **instead: KeyPackage) -> Wire:
         welcomes[name] = sent.welcome
     for name in packages:
         for other, welcome in welcomes.items():
-            if other == name or "carol" in (name, other) and instead:
+            if other == name or ("carol" in (name, other) and instead):
                 continue
             assert welcome is not None
             made.members[name].session = front.join(made[name], env, welcome, made.members[name].packages).session
@@ -161,7 +160,7 @@ def test_a_follower_cannot_commit_in_the_owner_s_name() -> None:
     wire_ = opened(3, 2)
     sent = front.update(wire_["alice"], wire_.env)
     seen = wire_["carol"].others[ALICE].group
-    rival = as_private(replace(seen, own_leaf=0), wire_.env, turned_over(seen, wire_.env, sent.message))
+    rival = as_private(replace(seen, own_leaf=OWNER), wire_.env, turned_over(seen, wire_.env, sent.message))
     with pytest.raises(MlsError):
         front.receive(wire_["bob"], wire_.env, rival)
 
@@ -227,7 +226,7 @@ def test_a_key_package_that_a_peer_used_in_another_dgroup() -> None:
     """Bob has offers for two DGroups. Carol is in both and takes the wrong one: that is bytes that break a rule."""
     wire_ = wire(3)
     elsewhere = front.offer(wire_.env, PARAMETERS, 1, GroupId(b"bob elsewhere"), **identity(person("bob")))
-    swap = [Remove(wire_["carol"].own.places[BOB]), Add(elsewhere.key_package)]
+    swap: list[Proposal] = [Remove(wire_["carol"].own.places[BOB]), Add(elsewhere.key_package)]
     made, _ = by_hand(wire_, wire_["carol"], swap)
     bob = wire_["bob"]
     fresh = replace(bob, others={ALICE: bob.others[ALICE]})
@@ -267,8 +266,7 @@ def test_a_removed_member_brought_back_by_a_liar_locks_nobody_out() -> None:
     fresh = front.update(wire_["bob"], env)
     liar = replace(front.receive(liar, env, fresh.message).session, own=liar.own)
     hears(wire_, "dave", fresh.message)
-    name = EpochName(BOB, Epoch(2))
-    key = PreSharedKey(ExternalPskId(psk_id(name), env.provider.random(32)))
+    key = PreSharedKey(ExternalPskId(psk_id(EpochName(BOB, Epoch(2))), env.provider.random(32)))
     leaf = LeafReplacement(again.added[0], liar.others[BOB].epochs[2].leaf)
     taking, _ = by_hand(wire_, liar, [key, leaf])
     refused = []
@@ -356,6 +354,22 @@ def test_puppets_that_come_and_go_leave_a_bounded_trace() -> None:
 
 @pytest.mark.xfail(
     strict=True,
+    raises=StaleError,
+    reason="distributed: an owner's flood pushes out the epoch that an honest commit on its way takes up",
+)
+def test_a_flood_by_one_owner_loses_no_third_member() -> None:
+    """Alice takes up Carol's first update; Bob hears 16 more of Carol's before he hears Alice. Usually it is 1024."""
+    wire_ = wire(3, settings=Settings(kept_epochs=16))
+    first = commits(wire_, "carol", ["alice", "bob"])
+    assert first.session.own.group.epoch == 2
+    sent = commits(wire_, "alice", [])
+    for _ in range(17):
+        commits(wire_, "carol", ["bob"])
+    assert isinstance(hears(wire_, "bob", sent.message), front.Followed)
+
+
+@pytest.mark.xfail(
+    strict=True,
     raises=AssertionError,
     reason="distributed: `list(kept)[:-0]` is empty, so with kept_epochs=0 nothing is ever too much",
 )
@@ -365,6 +379,26 @@ def test_who_wants_to_keep_nothing_keeps_nothing() -> None:
         wire_.update("bob")
     wire_.flush()
     assert len(wire_["alice"].others[BOB].epochs) <= 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="distributed: the exporter secret outlives the PSK that is all it is for, and gives that again",
+)
+def test_a_key_that_everybody_took_up_cannot_be_exported_again() -> None:
+    """All have taken up Bob's epoch and its PSK is deleted (§5), but whoever steals Alice's device derives it anew."""
+    wire_ = wire(3)
+    wire_.update("bob")
+    wire_.flush()
+    psk = wire_["alice"].others[BOB].epochs[2].psk
+    for name in ("alice", "carol"):
+        wire_.commit(name)
+        wire_.flush()
+    stolen = wire_["alice"].others[BOB]
+    assert stolen.epochs == {}
+    found = exported_psk(stolen.group) if stolen.group.secrets.exporter.raw else None
+    assert found != psk
 
 
 def test_old_leaf_keys_are_nowhere_once_everybody_has_newer_ones() -> None:

@@ -196,6 +196,7 @@ def test_the_prp_is_ff1(key: bytes, number: int, order: BitOrder) -> None:
     assert prp.decrypt(prp.encrypt(number)) == number
 
 
+@pytest.mark.slow
 @given(key=keys, number=words, other=words, order=orders)
 def test_different_numbers_stay_different(key: bytes, number: int, other: int, order: BitOrder) -> None:
     prp = SmallSpacePrp(key, order)

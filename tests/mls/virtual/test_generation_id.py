@@ -12,10 +12,10 @@ import pytest
 from mls.errors import CallerError
 from mls.registries import Epoch, GroupId
 from mls.secret_tree import APPLICATION, HANDSHAKE
+from mls.secrets import GenerationIdSecret
 from mls.suite import Suite
 from mls.virtual.generation_id import (
     RATCHET_TYPES,
-    GenerationIdSecret,
     PrivateMessageContext,
     RatchetType,
     generation_id,

@@ -9,6 +9,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Iterable
+from math import sqrt
 from typing import Any
 
 import pytest
@@ -20,9 +21,10 @@ from mls.group import ApplicationMessage, CommitMessage, ProposalMessage
 from mls.messages import Sealing
 from mls.registries import Generation, LeafIndex
 from mls.secret_tree import APPLICATION, HANDSHAKE
+from mls.secrets import ReuseGuardSecret
 from mls.suite import Suite
 from mls.virtual.ff1 import BitOrder, SmallSpacePrp, encrypt
-from mls.virtual.guard import MAX_LEAVES, Guard, ReuseGuardSecret, is_leaf_count
+from mls.virtual.guard import MAX_LEAVES, Guard, is_leaf_count
 from tests.mls.clients import party
 from tests.mls.siblings import Siblings
 from tests.mls.virtual.test_ff1 import listed
@@ -178,6 +180,7 @@ def test_each_number_of_the_class_is_as_likely(leaf_count: int) -> None:
             assert number_of(drawn(device(index, leaf_count), random)) == expected
 
 
+@pytest.mark.slow
 @given(one=draws, other=draws, nonce=nonces, order=orders, data=st.data(), bits=st.integers(1, 8))
 def test_two_devices_never_choose_alike(
     one: bytes, other: bytes, nonce: bytes, order: BitOrder, data: st.DataObject, bits: int
@@ -223,7 +226,7 @@ def chi_square(counts: Iterable[int]) -> float:
     found = list(counts)
     mean = sum(found) / len(found)
     freedom = len(found) - 1
-    return (sum((count - mean) ** 2 for count in found) / mean - freedom) / (2 * freedom) ** 0.5
+    return (sum((count - mean) ** 2 for count in found) / mean - freedom) / sqrt(2 * freedom)
 
 
 def unevenness(guards: list[bytes]) -> float:
@@ -271,7 +274,7 @@ def test_50_000_guards_of_five_devices() -> None:
     for guards in by_device.values():
         assert unevenness(guards) < LIMIT
         numbers = [int.from_bytes(guard, "big") for guard in guards]
-        half = (len(numbers) / 4) ** 0.5
+        half = sqrt(len(numbers) / 4)
         for bit in range(32):
             ones = sum(number >> bit & 1 for number in numbers)
             equal = sum((number >> bit ^ number >> (bit + 1) % 32) & 1 for number in numbers)

@@ -6,7 +6,9 @@ afterwards leads back to one that was had, nor to any that was given up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import given, strategies as st
@@ -198,7 +200,7 @@ def test_a_leaf_outside_the_tree() -> None:
     for count in LADDERS:
         tree = fresh(count)
         for leaf in (count, count + 1, 0xFFFF_FFFF):
-            refused("VC-6.2-1", lambda tree=tree, leaf=leaf: at(tree, leaf, FIRST, 0))  # type: ignore[misc]
+            refused("VC-6.2-1", partial(at, tree, leaf, FIRST, 0))
         assert at(tree, count - 1, FIRST, 0)[0].leaf == count - 1
 
 
@@ -206,7 +208,7 @@ def test_a_leaf_outside_the_tree() -> None:
 def test_a_step_too_far_costs_nothing() -> None:
     tree = fresh(256)
     for generation in (1025, 0xFFFF_FFFF):
-        refused("VC-6.2-2", lambda generation=generation: at(tree, 77, LAST, generation))  # type: ignore[misc]
+        refused("VC-6.2-2", partial(at, tree, 77, LAST, generation))
     operation, tree = at(tree, 77, LAST, 1024)
     assert operation.generation == 1024
     ratchet = tree.ratchets[4 * 77 + LAST]
@@ -246,7 +248,7 @@ def altered(key: int, generation: int, secret: bytes, skipped: dict[int, bytes])
     return OperationTree(8, tree.nodes, tree.ratchets.set(key, OperationRatchet(generation, secret, skipped)))
 
 
-UNFIT = {
+UNFIT: dict[str, Callable[[OperationTree], OperationTree]] = {
     "a node twice over": lambda tree: OperationTree(8, tree.nodes.set(12, BASE), tree.ratchets),
     "a node missing": lambda tree: OperationTree(8, tree.nodes.discard(13), tree.ratchets),
     "a node outside": lambda tree: OperationTree(8, tree.nodes.set(16, BASE), tree.ratchets),

@@ -13,10 +13,11 @@ from typing import Any
 from mls.messages import Sealing
 from mls.registries import Epoch, Generation, GroupId, LeafIndex
 from mls.secret_tree import APPLICATION, HANDSHAKE
+from mls.secrets import GenerationIdSecret, ReuseGuardSecret
 from mls.suite import NONCE_SIZE, Suite
 from mls.virtual.ff1 import KEY_SIZE, BitOrder, SmallSpacePrp
-from mls.virtual.generation_id import GenerationIdSecret, PrivateMessageContext, generation_id
-from mls.virtual.guard import Guard, ReuseGuardSecret
+from mls.virtual.generation_id import PrivateMessageContext, generation_id
+from mls.virtual.guard import Guard
 from tests.providers import SeededProvider
 
 PATH = Path(__file__).with_suffix(".json")
