@@ -184,6 +184,7 @@ CHECKS: dict[str, Check] = _table(
         "EXT-5-7": "the list would make another kind of group of this one",
         "EXT-5-8": "the group is marked as of two kinds",
         "EXT-5-9": "the group is of a kind that this client takes no part in",
+        "EXT-5-10": "the signature is not in the form that its maker would send",
         "EXT-6.1-1": "a range of acknowledged messages ends before it begins",
         "EXT-6.2-1": "the list of media types is empty",
         "EXT-6.2-2": "a media type has not the form of a registered one",

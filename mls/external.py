@@ -213,7 +213,7 @@ def _self_remove(state: PublicState, parameters: Parameters, message: bytes) -> 
     leaf = state.tree.leaf(content.sender.index)
     if leaf is None:
         raise PeerError("VAL-6-5", f"leaf {content.sender.index}")
-    check_content(state, parameters, content)
+    check_content(state, parameters, public.authenticated)
     verified = verify(state.suite, leaf.signature_key, public.authenticated, state.context.encoded)
     reference = verified.authenticated.proposal_ref(state.suite)
     return Proposed(content.body, content.sender, reference, checked=True)

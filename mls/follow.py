@@ -151,10 +151,12 @@ def process_commit(
     ended = group
     if outcome.external_init is None:
         ended, init = group.mode.next_init(group, applied.last, context.encoded)
-    elif supplied is not None and supplied.external_init is not None:
-        init = supplied.external_init
     else:
-        init = receive_external_init(suite, group.secrets.external, outcome.external_init)
+        ended = group.mode.from_outside(group, context)
+        if supplied is not None and supplied.external_init is not None:
+            init = supplied.external_init
+        else:
+            init = receive_external_init(suite, group.secrets.external, outcome.external_init)
     concluded = conclude(suite, context, applied.tree, init, applied.commit_secret, psk, group.parameters)
     if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
         raise PeerError("VAL-12.4.2-10")

@@ -82,16 +82,20 @@ def check_epoch(ours: Epoch, epoch: Epoch) -> None:
 def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
     """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened."""
     opened = _open(group, message, shared_leaf=shared_leaf)
-    check_content(group.public, group.parameters, opened.verified.content)
+    check_content(group.public, group.parameters, opened.verified.authenticated)
     return opened
 
 
-def check_content(state: PublicState, parameters: Parameters, content: FramedContent) -> None:
+def check_content(state: PublicState, parameters: Parameters, authenticated: AuthenticatedContent) -> None:
     """What a group of this kind and with this application data asks of every message."""
+    content = authenticated.content
     dictionary = state.context.dictionary
     if not dictionary.entries:
         return  # an ordinary group
-    parameters.mode(dictionary).check_sender(content.sender)
+    mode = parameters.mode(dictionary)
+    mode.check_sender(content.sender)
+    if mode.unique_signatures and not state.suite.scheme.canonical(authenticated.signature):
+        raise PeerError("EXT-5-10")
     if dictionary.find(parameters.components.numbers.safe_aad) is not None:
         decode_items(content.authenticated_data)  # refuses what is not SafeAAD
 
@@ -128,6 +132,8 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
     keep = parameters.own_keys if sender.leaf_index == group.own_leaf else 0
     if kind == HANDSHAKE and (parameters.keep_handshake_keys or group.mode.keeps_handshake_keys):
         keep = parameters.max_forward
+        if sender.generation > keep:  # so no key is ever dropped for a later one, whatever came first
+            raise PeerError("VAL-15.3-1", f"generation {sender.generation}")
     keys, message_key = group.keys.key_at(
         suite,
         sender.leaf_index,

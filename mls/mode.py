@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mls.components.dictionary import Dictionary
 from mls.errors import BugError
-from mls.schedule import STANDARD, Recipe
+from mls.schedule import STANDARD, GroupContext, Recipe
 
 if TYPE_CHECKING:
     from mls.framing import Sender
@@ -37,6 +37,11 @@ class Mode:
     @property
     def keeps_handshake_keys(self) -> bool:
         """Whether used handshake keys stay, whatever the client's `Parameters.keep_handshake_keys` says."""
+        return False
+
+    @property
+    def unique_signatures(self) -> bool:
+        """Whether a valid signature in a second form is refused, since it would make a second commit of the first."""
         return False
 
     @property
@@ -73,6 +78,10 @@ class Mode:
         if not init.raw:
             raise BugError("an epoch without an init secret was taken for one of an ordinary group")
         return group, init
+
+    def from_outside(self, group: Group, context: GroupContext) -> Group:  # noqa: ARG002 - the same
+        """This epoch, after a commit from outside that brings its own init secret and begins the one of `context`."""
+        return group
 
     def signed_place(self, group_id: bytes, index: int, leaf: LeafNode) -> tuple[bytes, int]:  # noqa: ARG002 - the same
         """The group and leaf index that a member's leaf node was signed for."""

@@ -130,7 +130,7 @@ class SecretTree:
                 skipped = skipped.copy()
                 while at < generation:
                     key, nonce, secret = _step(suite, secret, at)
-                    if generation - at <= out_of_order:
+                    if generation - at <= max(keep, out_of_order):
                         skipped[at] = (key, nonce)
                     at += 1
             key, nonce, secret = _step(suite, secret, generation)

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import (
     MLDSA87PrivateKey,
     MLDSA87PublicKey,
 )
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from mls import ed25519
 from mls.hpke import UnreadableKeyError
@@ -46,6 +47,13 @@ class Scheme(Protocol):
     def public_key(self, private: SignaturePrivateKey) -> bytes: ...
     def sign(self, private: SignaturePrivateKey, content: bytes) -> bytes: ...
     def verify(self, public: bytes, content: bytes, signature: bytes) -> bool: ...
+    def canonical(self, signature: bytes) -> bool:  # noqa: ARG002 - most schemes give nobody a second form
+        """Whether this is the one form of a valid signature that its maker sends.
+
+        Where a second form exists, whoever sees a signature can make another valid one of it, and so another commit.
+        """
+        return True
+
     def verify_many(self, signed: Sequence[Signed]) -> bool:
         """Whether all hold; one by one, unless a provider knows better."""
         verify = self.verify
@@ -161,7 +169,17 @@ class Ecdsa(Scheme):
         return b"\x04" + numbers.x.to_bytes(self._size, "big") + numbers.y.to_bytes(self._size, "big")
 
     def sign(self, private: SignaturePrivateKey, content: bytes) -> bytes:
-        return self._handle(private).sign(content, self._signing)
+        """Of the two signatures (r, s) and (r, n - s) the one whose s is the lower."""
+        signature = self._handle(private).sign(content, self._signing)
+        r, s = decode_dss_signature(signature)
+        return signature if 2 * s < self.order else encode_dss_signature(r, self.order - s)
+
+    def canonical(self, signature: bytes) -> bool:
+        try:
+            _, s = decode_dss_signature(signature)
+        except ValueError:
+            return False
+        return 2 * s < self.order
 
     def verify(self, public: bytes, content: bytes, signature: bytes) -> bool:
         try:

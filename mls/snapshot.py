@@ -226,6 +226,14 @@ def _read_ended(reader: Reader) -> Ended | ReInit | None:
     return proposal
 
 
+def _write_followed(followed: frozenset[bytes]) -> bytes:
+    return vector([opaque(child) for child in sorted(followed)])
+
+
+def _read_followed(reader: Reader, version: int) -> frozenset[bytes]:
+    return frozenset() if version == 1 else frozenset(reader.vector(Reader.opaque))
+
+
 # Whole
 
 
@@ -251,6 +259,7 @@ def encode(group: Group) -> Snapshot:
                 _write_updates(group.updates),
                 _write_resumption(group.resumption),
                 _write_ended(group.ended),
+                _write_followed(group.followed),
             ]
         )
     )
@@ -294,6 +303,7 @@ def _decode(provider: Provider, parameters: Parameters, reader: Reader, version:
         updates=_read_updates(reader),
         resumption=_read_resumption(reader),
         ended=_read_ended(reader),
+        followed=_read_followed(reader, version),
     )
 
 
@@ -343,6 +353,7 @@ def encode_delta(before: Group, after: Group) -> Delta:
                 _flag(before.updates is not after.updates, lambda: _write_updates(after.updates)),
                 _flag(before.resumption is not after.resumption, lambda: _write_resumption(after.resumption)),
                 _write_ended(after.ended),
+                _write_followed(after.followed),
             ]
         )
     )
@@ -383,6 +394,7 @@ def _apply(before: Group, reader: Reader, version: int) -> Group:
         updates=_read_updates(reader) if reader.u8() else before.updates,
         resumption=_read_resumption(reader) if reader.u8() else before.resumption,
         ended=_read_ended(reader),
+        followed=_read_followed(reader, version),
     )
 
 

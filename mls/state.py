@@ -73,6 +73,8 @@ class Group:
     resumption: tuple[tuple[Epoch, ResumptionPsk], ...] = field(repr=False)
     """Resumption PSKs of this and earlier epochs, oldest first."""
     ended: Ended | ReInit | None
+    followed: frozenset[bytes] = frozenset()
+    """Children of this epoch that began with a commit from outside, by transcript hash, where rivals are followed."""
 
     @property
     def suite(self) -> Suite:
@@ -152,6 +154,7 @@ def stripped(group: Group, ended: Ended) -> Group:
         proposals={},
         updates={},
         ended=ended,
+        followed=frozenset(),
     )
 
 

@@ -99,7 +99,7 @@ class SodiumX25519:
             raise CryptoError from None
 
 
-class SodiumEd25519:
+class SodiumEd25519(Scheme):
     """Ed25519 by libsodium; a key's handle is what libsodium calls the secret key: seed and public key."""
 
     _long = OpenSslEd25519()
@@ -200,6 +200,7 @@ class Parallel:
         self.public_key = scheme.public_key
         self.sign = scheme.sign
         self.verify = scheme.verify
+        self.canonical = scheme.canonical
         self._alone = scheme.verify_many
         self._pool = pool
         self._helpers = helpers

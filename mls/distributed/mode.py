@@ -71,6 +71,10 @@ class SendGroupMode(Mode):
         return True
 
     @property
+    def unique_signatures(self) -> bool:
+        return True
+
+    @property
     def replaces_leaves(self) -> bool:
         return True
 

@@ -25,10 +25,10 @@ from mls.codec import Reader, u16
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.lists import components_of
 from mls.components.numbers import Numbers
-from mls.errors import BugError, CallerError, LimitError, PeerError
+from mls.errors import BugError, CallerError, LimitError, PeerError, ReplayError
 from mls.fork.schedule import EPOCH_ID, PARENT_INIT, child_init, child_input, commit_confirmation, levels
 from mls.mode import Mode
-from mls.schedule import Recipe
+from mls.schedule import GroupContext, Recipe
 
 if TYPE_CHECKING:
     from mls.leaf_node import Extensions
@@ -68,6 +68,10 @@ class ForkResilient(Mode):
         return True
 
     @property
+    def unique_signatures(self) -> bool:
+        return True
+
+    @property
     def keeps_handshake_keys(self) -> bool:
         return True
 
@@ -85,6 +89,15 @@ class ForkResilient(Mode):
     def check_group(self, extensions: Extensions) -> None:
         if self.numbers.dmls not in components_of(dictionary_of(extensions).find(self.numbers.app_components)):
             raise PeerError("DMLS-4-2")
+
+    def from_outside(self, group: Group, context: GroupContext) -> Group:
+        """Such a commit takes nothing from the tree, so the epoch remembers it: played again it begins nothing."""
+        child = context.confirmed_transcript_hash
+        if child in group.followed:
+            raise ReplayError("the commit was followed before")
+        if len(group.followed) >= self.children:
+            raise LimitError(f"{self.children} commits from outside on this epoch were followed already")
+        return replace(group, followed=group.followed | {child})
 
     def recipe(self, suite: Suite, labels: tuple[bytes, ...]) -> Recipe:
         return Recipe(labels=labels, trees=((PARENT_INIT, levels(suite)),), epoch_id=EPOCH_ID, init=False)

@@ -25,6 +25,7 @@ What happens to each part of a `Group`, unless it is kept because the applicatio
 | proposals, updates | stay: a rival may commit them | deleted |
 | resumption | stays | stays |
 | ended | no | retired |
+| followed | stays: a commit from outside that comes again begins nothing | deleted |
 
 And to each of its `EpochSecrets`:
 

@@ -26,7 +26,7 @@ from enum import IntEnum
 from itertools import pairwise
 
 from mls.codec import Reader, opaque, u8, u32, u64, vector
-from mls.errors import CallerError, PeerError, ReplayError
+from mls.errors import BugError, CallerError, PeerError, ReplayError
 from mls.persistent import PMap
 from mls.registries import Generation, LeafIndex
 from mls.secret_tree import leaf_secret
@@ -146,6 +146,8 @@ class OperationTree:
         ratchet = self.ratchets.find(4 * leaf + kind)
         if ratchet is not None:
             return self, ratchet
+        if leaf >= self.leaf_count:
+            raise BugError("an operation of ours is of a leaf that the tree does not have")
         secret, nodes = leaf_secret(suite, self.nodes, self.leaf_count, leaf)
         started = {
             4 * leaf + each: OperationRatchet(

@@ -76,6 +76,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bytes], Cal
     "RequiredCapabilities": (make.required, encode, RequiredCapabilities.decode),
     "Credential": (make.credentials, encode, decode_credential),
     "LeafNode": (make.leaf_nodes(), encode, LeafNode.decode),
+    "LeafNode in many trees": (make.leaf_nodes(), encode, LeafNode.decode_shared),
     "KeyPackage": (make.key_packages(), encode, KeyPackage.decode),
     "ParentNode": (make.parent_nodes, encoded, ParentNode.decode),
     "UpdatePathNode": (make.path_nodes, encode, UpdatePathNode.decode),
@@ -125,6 +126,35 @@ def test_capabilities_are_five_lists(value: Capabilities) -> None:
     lists = [read_u16_vector(reader) for _ in range(5)]
     reader.finish()
     assert Capabilities(lists[0], lists[1], lists[2], lists[3], lists[4]) == value
+
+
+def _read(wire: bytes, decode: Callable[[Reader], LeafNode]) -> tuple[LeafNode, int] | None:
+    reader = Reader(wire)
+    try:
+        return decode(reader), reader.pos
+    except PeerError:
+        return None
+
+
+@given(leaf=make.leaf_nodes(), place=st.integers(min_value=0), value=st.integers(0, 255))
+def test_a_shared_leaf_is_read_like_any_other(leaf: LeafNode, place: int, value: int) -> None:
+    """Also where bytes are wrong: its end is found before it is read, and must be found where the reading ends."""
+    wire = bytearray(leaf.encoded + b"\x00\x00\x00")
+    wire[place % len(wire)] = value
+    assert _read(bytes(wire), LeafNode.decode_shared) == _read(bytes(wire), LeafNode.decode)
+
+
+def test_a_shared_leaf_is_kept_once() -> None:
+    leaf = LeafNode.decode_shared(Reader(SMALL_LEAF))
+    assert LeafNode.decode_shared(Reader(b"".join([SMALL_LEAF]))) is leaf
+    large = SMALL_LEAF[:-1] + opaque(bytes(4096))
+    first, second = (LeafNode.decode_shared(Reader(large)) for _ in range(2))
+    assert first == second
+    assert first is not second
+
+
+SMALL_LEAF = b"".join([opaque(b"key"), opaque(b"signer"), u16(1), opaque(b"anna"), *[b"\x00"] * 5, b"\x02\x00\x00"])
+"""An Update's, without capabilities, extensions or signature."""
 
 
 @given(welcome=make.welcomes, info=make.group_infos())

@@ -131,7 +131,7 @@ def test_every_key_once_and_nothing_that_leads_back(
                 continue
             tree, key = at(tree, leaf, kind, generation, forward=forward, window=window, keep=keep)
             if not late:
-                waiting = {*model.waiting, *range(max(model.reached, generation - window), generation)}
+                waiting = {*model.waiting, *range(max(model.reached, generation - max(keep, window)), generation)}
                 waiting |= {generation} if keep else set()
                 model.waiting = frozenset(n for n in waiting if n >= generation - max(keep, window))
                 model.reached = generation + 1

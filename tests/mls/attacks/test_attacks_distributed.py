@@ -150,11 +150,6 @@ def test_a_path_that_one_member_cannot_open_costs_him_only_its_maker() -> None:
     assert isinstance(hears(wire_, "bob", commits(wire_, "alice", ()).message), front.Followed)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="mls/signatures: with ECDSA any follower makes a second valid commit out of an owner's (DIMLS-4.1-1)",
-)
 def test_a_follower_cannot_commit_in_the_owner_s_name() -> None:
     """Carol turns the signature of Alice's commit over. Bob follows that one, and never reads Alice again."""
     wire_ = opened(3, 2)

@@ -44,11 +44,6 @@ def test_a_commit_of_a_member_gives_its_child_once() -> None:
         front.receive(parent, party.env, sent.message)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="fork: a commit from outside leaves no trace in the epoch it ends; played again it gives its child as new",
-)
 def test_a_commit_from_outside_gives_its_child_once() -> None:
     """Anybody on the way can do it. Stored under its name (docs/fork.md), the new value undoes the child's life."""
     party = company(3)
@@ -58,11 +53,6 @@ def test_a_commit_from_outside_gives_its_child_once() -> None:
         front.receive(parent, party.env, message)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="fork: the program of docs/fork.md stores a child over the one it has; two messages get one key",
-)
 def test_what_comes_again_gives_no_key_twice() -> None:
     """Steps of the guide's own program: the parent becomes `left(before)`, the child is stored under its name."""
     party = company(3)
@@ -91,11 +81,6 @@ def test_what_comes_again_gives_no_key_twice() -> None:
 # Two commits of one member
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ReplayError,
-    reason="fork: only used handshake keys stay; one passed over by more than `out_of_order` is lost to who hears late",
-)
 def test_the_order_of_two_commits_far_apart_decides_nothing() -> None:
     """A liar's second commit is 200 generations ahead. Who hears it first can never follow the first; others can."""
     party = company(3)
@@ -113,11 +98,6 @@ def test_the_order_of_two_commits_far_apart_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("cipher_suite", [2, 7])
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="mls/signatures: ECDSA signatures (r, s) and (r, n - s) both verify; an insider makes a rival in A's name",
-)
 def test_a_commit_with_its_signature_turned_over(cipher_suite: int) -> None:
     """C follows a commit of A's that A never made, counts it as A's, and A takes it for its own echo."""
     party = company(3, cipher_suite)

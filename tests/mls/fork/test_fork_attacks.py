@@ -7,24 +7,27 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from mls import group as front, snapshot
 from mls.errors import LimitError, PeerError, PuncturedError, StaleError
 from mls.fork.founding import fork_resilient, with_forks
 from mls.fork.mode import BY_CHILD, BY_PARENT, VERSIONS
 from mls.fork.retention import left
+from mls.framing import AuthenticatedContent, FramedContent, Sender, sign
 from mls.group import CommitMessage, Committed
 from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, ExternalSender, Remove, external_senders_extension
 from mls.provider import PathSupply
-from mls.registries import LeafIndex
+from mls.registries import ContentType, LeafIndex, SenderType, WireFormat
 from mls.secrets import PathSecret
+from mls.signatures import Ecdsa
 from mls.state import Group
 from mls.suite import Suite
 from tests.mls.clients import NAMES, Party, client
 from tests.mls.fork.company import FORKING, HASHES, LEAF, company, forker, last_secret, parent_tree, repeated
-from tests.mls.frankenstein import PathSurgery, as_private, forge_commit
+from tests.mls.frankenstein import PathSurgery, as_private, as_public, forge_commit
 from tests.mls.refusals import refuses
 from tests.validation import breaks
 
@@ -312,3 +315,32 @@ def test_a_member_of_one_branch_cannot_speak_on_another_that_it_was_not_in() -> 
     _, message = front.seal(two.group, env, b"hello")
     with pytest.raises(PeerError):
         front.receive(one.group, env, message)
+
+
+@breaks("EXT-5-10")
+@pytest.mark.parametrize("suite", [2, 7])
+def test_a_signature_in_its_second_form(suite: int) -> None:
+    """Both forms of an ECDSA signature verify; whoever sees one can write the other, and has another message."""
+    party = company(3, suite)
+    group = party[NAMES[0]]
+    content = AuthenticatedContent(
+        WireFormat.PUBLIC_MESSAGE,
+        FramedContent.of(
+            group.group_id,
+            group.epoch,
+            Sender(SenderType.MEMBER, group.own_leaf),
+            b"",
+            ContentType.PROPOSAL,
+            Remove(LeafIndex(2)),
+        ),
+        b"",
+        b"",
+    )
+    signed = sign(group.suite, group.signature_key, content.wire_format, content.content, group.public.context.encoded)
+    scheme = group.suite.scheme
+    assert isinstance(scheme, Ecdsa)
+    r, s = decode_dss_signature(signed)
+    good, bad = [
+        as_public(group, replace(content, signature=encode_dss_signature(r, each))) for each in (s, scheme.order - s)
+    ]
+    refuses("EXT-5-10", party, NAMES[1], bad, good)

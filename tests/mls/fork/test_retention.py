@@ -85,6 +85,7 @@ GROUP: dict[str, tuple[Kept, Kept]] = {
     "updates": (same("updates"), empty("updates")),
     "resumption": (same("resumption"), same("resumption")),
     "ended": (lambda old, new: new.ended is None, lambda old, new: new.ended is Ended.RETIRED),
+    "followed": (same("followed"), lambda old, new: not new.followed),
 }
 SECRETS: dict[str, tuple[bool, bool]] = {
     "sender_data": (STAYS, STAYS),

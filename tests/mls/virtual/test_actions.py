@@ -19,6 +19,7 @@ from mls.registries import Generation, KeyPackageRef, LeafIndex
 from mls.virtual.actions import (
     MAX_ACTIONS,
     MAX_KEY_PACKAGES,
+    Action,
     CommitData,
     Form,
     KeyPackageInfo,
@@ -119,6 +120,7 @@ def test_the_text_s_bytes() -> None:
     assert not CommitData((ours,)).new_derivation_epoch
 
 
+@pytest.mark.slow
 @given(data=datas, form=st.sampled_from(FORMS))
 def test_what_is_written_is_read(data: CommitData, form: Form) -> None:
     if form is Form.WITHOUT_EXTENSIONS:
@@ -136,15 +138,17 @@ DECODERS: dict[str, tuple[Callable[[Reader, Form], Any], Callable[[Any, Form], b
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DECODERS)
 @given(data=datas, form=st.sampled_from(FORMS), changes=st.lists(mutations, max_size=4), noise=st.none() | st.binary())
 def test_hostile_bytes_are_refused_or_read_whole(
     kind: str, data: CommitData, form: Form, changes: list[Mutation], noise: bytes | None
 ) -> None:
     decode, encode = DECODERS[kind]
+    first: Action = data.actions[0] if data.actions else MARK
     whole = {
         "upload": data.uploads[0].encode() if data.uploads else b"",
-        "action": encode_action(data.actions[0] if data.actions else MARK),
+        "action": encode_action(first),
         "commit data": data.encode(),
     }[kind]
     hostile = mutated(whole, changes) if noise is None else noise
@@ -167,9 +171,10 @@ def test_an_action_of_another_type() -> None:
 def test_too_many_actions() -> None:
     most = [upload(info(n, bytes([n]))) for n in range(MAX_ACTIONS)]
     assert len(read_data(vector([encode_action(each) for each in most])).uploads) == MAX_ACTIONS
-    refused("VC-6.4-2", lambda: read_data(vector([encode_action(each) for each in [*most, MARK]])))
+    one_more: list[Action] = [*most, MARK]
+    refused("VC-6.4-2", lambda: read_data(vector([encode_action(each) for each in one_more])))
     with pytest.raises(CallerError, match="at most"):
-        CommitData((*most, MARK))
+        CommitData(tuple(one_more))
 
 
 @breaks("VC-6.4-3")

@@ -13,11 +13,12 @@ from hypothesis import given, strategies as st
 from mls.codec import decode_exactly
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.numbers import APP_COMPONENTS, VIRTUAL_CLIENTS, ComponentId, Numbers
-from mls.errors import CallerError, PeerError
+from mls.errors import CallerError, PeerError, ReplayError
 from mls.leaf_node import Extension
 from mls.registries import ExtensionType, Generation, LeafIndex, LeafNodeSource
 from mls.secrets import EpochEncryptionKey, InitSecret
 from mls.suite import Suite
+from mls.virtual import derive
 from mls.virtual.derivation_info import (
     CommitDerivation,
     Derivation,
@@ -135,6 +136,26 @@ def test_another_key_epoch_id_or_ciphertext_does_not_open() -> None:
         assert opened(EPOCH, info, about.source) == about
 
 
+def test_a_leaf_copied_into_another_group_shows_and_takes_nothing() -> None:
+    """Key and info of a leaf in one group, in somebody's leaf in another: they open, and the keys are not those."""
+    operation, ours = EPOCH.next_operation(OperationType.LEAF_NODE, b"group A")
+    key = derive.leaf_key(SUITE, derive.target_operation_secret(SUITE, operation.secret, b"group A"))[1]
+    about = CommitDerivation(operation.leaf, operation.generation)
+    info = seal(ours, key, about)
+
+    def followed(group_id: bytes) -> tuple[bytes, DerivationEpoch]:
+        found = opened(EPOCH, info, LeafNodeSource.COMMIT, key)
+        assert found == about
+        there, after = EPOCH.operation_at(found.leaf, found.type, found.generation, group_id)
+        return derive.leaf_key(SUITE, derive.target_operation_secret(SUITE, there.secret, group_id))[1], after
+
+    assert followed(b"group B")[0] != key  # so what follows that derivation is not stored,
+    right, after = followed(b"group A")  # and the leaf's own group is followed from the value before
+    assert right == key
+    with pytest.raises(ReplayError):
+        after.operation_at(about.leaf, about.type, about.generation, b"group A")
+
+
 def test_the_wrong_epoch_is_the_caller_s_mistake() -> None:
     _, other = own.epoch_of(7)
     with pytest.raises(CallerError, match="another emulation epoch"):
@@ -171,6 +192,7 @@ def test_sealed_nonsense(source: int, plain: bytes, rule: str) -> None:
     refused(rule, lambda: opened(EPOCH, by_hand(plain), source))
 
 
+@pytest.mark.slow
 @given(info=st.builds(DerivationInfo, st.binary(max_size=70), st.binary(max_size=90)), changes=st.lists(mutations))
 def test_hostile_bytes_are_refused_or_read_whole(info: DerivationInfo, changes: list[Mutation]) -> None:
     data = mutated(info.encode(), changes)

@@ -90,6 +90,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(count=st.sampled_from(sorted(LADDERS)), steps=steps, forward=st.integers(0, 7), keep=st.integers(0, 6))
 def test_every_operation_once_and_nothing_that_leads_back(
     count: int, steps: list[tuple[int, OperationType, int | None, bytes]], forward: int, keep: int
@@ -142,6 +143,7 @@ def check_what_is_left(tree: OperationTree, ladder: Ladder, models: dict[tuple[i
     assert held(tree) == sorted([*allowed, *beside])
 
 
+@pytest.mark.slow
 @given(
     leaves=st.tuples(st.integers(0, 7), st.integers(0, 7)),
     kinds=st.tuples(st.sampled_from(TYPES), st.sampled_from(TYPES)),
@@ -236,6 +238,8 @@ def test_a_tree_that_lost_a_leaf_says_so() -> None:
     tree = OperationTree(2, PMap({2: BASE}), PMap())
     with pytest.raises(BugError):
         at(tree, 0, FIRST, 0)
+    with pytest.raises(BugError):
+        taken(tree, 2, FIRST)
 
 
 def grown() -> OperationTree:
