@@ -247,7 +247,10 @@ CHECKS: dict[str, Check] = _table(
         "DIMLS-4.2.1-7": "two leaves of a send group name one send group as their own",
         "DIMLS-4.2.1-8": "the send group is of another DGroup",
         "DIMLS-4.2.1-9": "the send group has another cipher suite than ours",
-        "DIMLS-4.2.1-10": "the send group's owner is not the member whose send group it is",
+        "DIMLS-4.2.1-10": "a leaf names a send group that is not its member's",
+        "DIMLS-4.2.1-11": "the Welcome uses a KeyPackage that was made for another send group of ours",
         "DIMLS-5-1": "the commit takes up an epoch that lacks somebody who is a member after the commit",
+        "DIMLS-5-2": "the owner adds somebody whom it has removed",
+        "DIMLS-5-3": "a Welcome says of somebody in its own send group that it was removed",
     }
 )

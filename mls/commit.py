@@ -249,11 +249,13 @@ def _planned(
     items: Sequence[Proposed],
     founding: int | None,
     vouched: Container[bytes] = frozenset(),
+    *,
+    sending: bool = True,
 ) -> Plan:
     """What a list of ours does, if we can take part in what comes of it."""
     committer = Sender(SenderType.MEMBER, group.own_leaf)
     outcome = plan(
-        env, group.public, group.parameters, committer, items, sending=True, founding=founding, vouched=vouched
+        env, group.public, group.parameters, committer, items, sending=sending, founding=founding, vouched=vouched
     )
     if outcome.extensions is not group.public.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
@@ -296,10 +298,12 @@ def create_commit(
     founding: tuple[int, Group] | None = None,
     reuse_guard: ReuseGuard | None = None,
     vouched: Container[bytes] = frozenset(),
+    sending: bool = True,
 ) -> Committed:
     """Commit `proposals` by value and the pending ones by reference (all that fit together, unless listed).
 
-    `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2).
+    `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2). Without `sending`,
+    lifetimes of added leaves are judged as by who receives the commit (§7.3).
     """
     group.require_active()
     state = group.public
@@ -315,14 +319,14 @@ def create_commit(
     items = [*(Proposed(proposal, committer) for proposal in proposals), *chosen]
     usage = None if founding is None else founding[0]
     try:
-        outcome = _planned(env, group, items, usage, vouched)
+        outcome = _planned(env, group, items, usage, vouched, sending=sending)
     except PeerError:
         if references is not None or not chosen:
             raise
         given = items[: len(proposals)]
         chosen = _fitting(env, group, given, sorted(chosen, key=_eagerness))
         items = [*given, *chosen]
-        outcome = _planned(env, group, items, usage, vouched)
+        outcome = _planned(env, group, items, usage, vouched, sending=sending)
     histories = [group] if founding is None else [group, founding[1]]
     psk = gather_psks(env, histories, suite, outcome.psks)
     signer = group.signature_key

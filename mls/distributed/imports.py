@@ -11,8 +11,9 @@ The newest epoch of a member stands for all before it, since each epoch's secret
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mls.components.numbers import Numbers
 from mls.distributed.errors import AwaitedError, EpochName, LostEpochError
@@ -112,6 +113,9 @@ def read_commit(numbers: Numbers, known: Known, own: GroupId, followed: SendGrou
         elif isinstance(item, Remove) and item.removed in standing:
             removed.append(standing[item.removed])
     members = _members_after(followed, removed, added)
+    for newcomer, _ in added:
+        if newcomer in followed.removed or newcomer in removed:
+            raise PeerError("DIMLS-5-2")
     for member in names:
         if member not in leaves:
             raise PeerError("DIMLS-4.1.2-4")
@@ -193,7 +197,26 @@ def choose_imports(known: Known, own: SendGroup, members: frozenset[GroupId]) ->
     return chosen
 
 
-def import_proposals(env: Environment, own: SendGroup, imports: list[Import]) -> list[Proposal]:
+Item = TypeVar("Item")
+
+
+def fitting(look: Callable[[Sequence[Item]], None], items: Sequence[Item], kept: Sequence[Item] = ()) -> list[Item]:
+    """Those of `items` that can stand together, the earlier ones first; `look` raises PeerError if some cannot.
+
+    Found by halves, so one that does not fit costs a few looks, not one for every other.
+    """
+    try:
+        look([*kept, *items])
+    except PeerError:
+        if len(items) <= 1:
+            return []
+        middle = len(items) // 2
+        first = fitting(look, items[:middle], kept)
+        return [*first, *fitting(look, items[middle:], [*kept, *first])]
+    return list(items)
+
+
+def import_proposals(env: Environment, own: SendGroup, imports: Sequence[Import]) -> list[Proposal]:
     """Both halves of each, one after the other."""
     proposals: list[Proposal] = []
     size = own.group.suite.hash_size

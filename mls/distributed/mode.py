@@ -37,9 +37,11 @@ from mls.mode import Mode
 from mls.parameters import Parameters
 from mls.public_state import parse_required_capabilities
 from mls.registries import ExtensionType, GroupId, LeafIndex, LeafNodeSource, ProposalType, SenderType
+from mls.suite import Suite
 
 VERSION = 1
 OWNER = LeafIndex(0)
+_NAME_LABEL = b"DiMLS send group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,14 @@ def marker_of(numbers: Numbers, dictionary: Dictionary) -> Marker:
     if data is None:
         raise PeerError("DIMLS-4.2.1-2", "there is no marker")
     return decode_exactly(data, Marker.decode)
+
+
+def send_group_id(suite: Suite, dgroup_id: bytes, signature_key: bytes) -> GroupId:
+    """§4.2.1: the name of a member's send group, made of the first signature key that it has in the DGroup.
+
+    So nobody else can have the name, and nobody has it in two DGroups. It stays when the key changes.
+    """
+    return GroupId(suite.ref_hash(_NAME_LABEL, opaque(dgroup_id) + opaque(signature_key)))
 
 
 def send_group_of(numbers: Numbers, leaf: LeafNode) -> GroupId:

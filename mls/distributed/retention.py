@@ -6,7 +6,7 @@ keys; it holds for what was exported from others too, because whoever follows a 
 
 A member who was removed is followed on for a while. Somebody who has not heard of the removal may take up one more of
 its epochs, or still add it, and who has stopped following it could then not follow that one either. It ends when
-everybody whom we still count on has taken up an epoch by which they know of the removal (`Removal.since`).
+everybody whom we still count on has taken up an epoch by which they know of the removal (`Session.dropped`).
 
 A member who takes nothing up keeps everybody's keys alive. `lags` tells who that is; to remove them is for the caller
 to decide. `Settings.kept_epochs` bounds what can pile up until then.
@@ -76,9 +76,7 @@ def _floor(session: Session, owners: list[SendGroup], send_group: SendGroup) -> 
     removal = session.dropped.get(member)
     if removal is not None:  # who knows of it and has done it too will not take the member up again
         owners = [
-            owner
-            for owner in owners
-            if member in owner.members or not (owner is session.own or _knows(owner, removal.since))
+            owner for owner in owners if member in owner.members or not (owner is session.own or _knows(owner, removal))
         ]
     oldest = next(iter(send_group.epochs), 0)
     floor = int(send_group.group.epoch)
@@ -97,7 +95,7 @@ def _without_old(session: Session, send_group: SendGroup, floor: int) -> SendGro
     if floor < next(iter(epochs), 0) and len(epochs) <= session.settings.kept_epochs:
         return send_group
     kept = {epoch: each for epoch, each in epochs.items() if epoch > floor}
-    for epoch in list(kept)[: -session.settings.kept_epochs]:
+    for epoch in list(kept)[: max(0, len(kept) - session.settings.kept_epochs)]:
         del kept[epoch]
     return send_group if len(kept) == len(epochs) else replace(send_group, epochs=kept)
 
@@ -110,7 +108,7 @@ def _without_gone(session: Session) -> Session:
     members = frozenset(session.invited).union(*[owner.members for owner in session.counting])
     if not members.difference(session.dropped) <= {session.own.id, *session.others}:
         return session  # somebody who counts may have anybody in a tree that we have not seen
-    waiting = [name for name in gone if not _known_to_all(session, session.dropped[name].since)]
+    waiting = [name for name in gone if not _known_to_all(session, session.dropped[name])]
     kept = set(waiting)
     while waiting:  # whoever is followed on may take up epochs of those in its tree
         for member in session.others[waiting.pop()].members.intersection(gone):

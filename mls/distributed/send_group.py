@@ -21,8 +21,8 @@ from mls.errors import BugError, PeerError
 from mls.leaf_node import LeafNode
 from mls.provider import PendingUpdate
 from mls.registries import Epoch, GroupId, LeafIndex
-from mls.schedule import export
-from mls.secrets import ExternalPsk
+from mls.schedule import EXPORTER_TREE, export
+from mls.secrets import ExporterSecret, ExternalPsk, ExternalSecret, ResumptionPsk
 from mls.state import Ended, Group, stripped
 
 _LABEL = b"exporter-psk"
@@ -56,6 +56,8 @@ class SendGroup:
     """The last epoch of each member that the owner took up, where it is known."""
     epochs: Mapping[int, Kept]
     """In ascending order."""
+    removed: frozenset[GroupId] = frozenset()
+    """Whom the owner has removed, or told us so as we came: it does not add them again."""
     retired: tuple[Group, ...] = ()
     """Epochs before this one that still read late messages, oldest first."""
 
@@ -116,18 +118,35 @@ def places_of(numbers: Numbers, leaves: Iterable[tuple[LeafIndex, LeafNode]]) ->
     return places
 
 
-def entered(group: Group, places: Mapping[GroupId, LeafIndex], taken: Mapping[GroupId, int]) -> SendGroup:
+def entered(group: Group, places: Mapping[GroupId, LeafIndex], *, removed: frozenset[GroupId]) -> SendGroup:
     """A send group as of the first epoch in which we are in it."""
-    found = SendGroup(group=group, places=places, members=frozenset(places), taken=taken, epochs={})
-    return replace(found, epochs={int(group.epoch): _kept(found)})
+    found = SendGroup(group=group, places=places, members=frozenset(places), taken={}, epochs={}, removed=removed)
+    return _exported(found)
 
 
-def _kept(send_group: SendGroup) -> Kept:
+def _exported(send_group: SendGroup) -> SendGroup:
+    """With what its newest epoch gives to those who take it up, and without what could give it again.
+
+    Nothing else is exported, nobody joins from outside, and no resumption PSK is used; so that once the epoch is
+    forgotten (§5), nothing is left that was derived beside it.
+    """
     group = send_group.group
     keys = None
     if group.own_leaf == OWNER:
         keys = PendingUpdate(group.private[2 * OWNER], group.signature_key)
-    return Kept(leaf=send_group.owner_leaf, psk=exported_psk(group), members=send_group.members, keys=keys)
+    kept = Kept(leaf=send_group.owner_leaf, psk=exported_psk(group), members=send_group.members, keys=keys)
+    secrets = replace(
+        group.secrets,
+        exporter=ExporterSecret(b""),
+        external=ExternalSecret(b""),
+        resumption=ResumptionPsk(b""),
+    )
+    trees = {label: tree for label, tree in group.trees.items() if label != EXPORTER_TREE}
+    return replace(
+        send_group,
+        group=replace(group, secrets=secrets, trees=trees, resumption=()),
+        epochs={**send_group.epochs, int(group.epoch): kept},
+    )
 
 
 def moved(
@@ -157,9 +176,10 @@ def moved(
         members=members,
         taken={**{name: epoch for name, epoch in send_group.taken.items() if name not in gone}, **taken},
         epochs=send_group.epochs,
+        removed=send_group.removed.union(gone) if gone else send_group.removed,
         retired=retired,
     )
-    return replace(following, epochs={**send_group.epochs, int(after.epoch): _kept(following)})
+    return _exported(following)
 
 
 def leaf_epoch(owner: SendGroup, leaf: LeafNode) -> int:

@@ -22,10 +22,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mls import group as front
-from mls.commit import KEEP, NewLeaf, create_commit
+from mls.commit import KEEP, Committed, NewLeaf, create_commit
 from mls.credential import Credential
 from mls.distributed.errors import AwaitedError, EpochName, StrangerError
-from mls.distributed.imports import Reading, choose_imports, import_proposals, read_commit
+from mls.distributed.imports import Import, Reading, choose_imports, fitting, import_proposals, read_commit
 from mls.distributed.mode import (
     OWNER,
     SendGroupMode,
@@ -34,23 +34,25 @@ from mls.distributed.mode import (
     marker_of,
     removals_extension,
     removals_of,
+    send_group_id,
     send_group_of,
 )
+from mls.distributed.naming import check_name, is_known
 from mls.distributed.retention import pruned, without
 from mls.distributed.send_group import SendGroup, entered, leaf_epoch, moved, places_of
-from mls.distributed.values import Event, Followed, Heard, Joined, Removal, Sent, Session, Settings
+from mls.distributed.values import Event, Followed, Heard, Joined, Sent, Session, Settings
 from mls.errors import BugError, CallerError, PastEpochError, PeerError, WrongGroupError
 from mls.follow import process_commit
 from mls.framing import Commit, Sender
 from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
-from mls.leaf_node import Capabilities, LeafNode, Lifetime
+from mls.leaf_node import Capabilities, Lifetime
 from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, Remove
 from mls.provider import Environment
 from mls.registries import ContentType, Epoch, GroupId, SenderType
 from mls.secrets import SignaturePrivateKey
-from mls.validation import Proposed, plan
+from mls.validation import Proposed, check_lifetime, plan
 from mls.welcome import join_informed
 
 __all__ = [
@@ -82,15 +84,21 @@ def offer(
     env: Environment,
     parameters: Parameters,
     cipher_suite: int,
-    group_id: GroupId,
+    dgroup_id: bytes,
     *,
     credential: Credential,
     signature_private: SignaturePrivateKey,
     capabilities: Capabilities,
     lifetime: Lifetime,
+    group_id: GroupId | None = None,
 ) -> KeyPackageSecrets:
-    """A KeyPackage by which others add us to their send groups; `group_id` is that of our own."""
+    """A KeyPackage by which others add us to their send groups.
+
+    `group_id` is that of our own send group, for who has changed its signature key since that was made.
+    """
     numbers = parameters.components.numbers
+    if group_id is None:
+        group_id = _own_name(env, cipher_suite, dgroup_id, signature_private)
     return create_key_package(
         env,
         cipher_suite,
@@ -102,12 +110,16 @@ def offer(
     )
 
 
+def _own_name(env: Environment, cipher_suite: int, dgroup_id: bytes, signature: SignaturePrivateKey) -> GroupId:
+    suite = env.suite(cipher_suite)
+    return send_group_id(suite, dgroup_id, suite.scheme.public_key(signature))
+
+
 def create(
     env: Environment,
     parameters: Parameters,
     cipher_suite: int,
     dgroup_id: bytes,
-    group_id: GroupId,
     *,
     credential: Credential,
     signature_private: SignaturePrivateKey,
@@ -123,6 +135,7 @@ def create(
     if not any(isinstance(mode, SendGroupMode) for mode in parameters.modes):
         raise CallerError("the parameters do not take part in DGroups", "use mls.distributed.mode.with_send_groups")
     numbers = parameters.components.numbers
+    group_id = _own_name(env, cipher_suite, dgroup_id, signature_private)
     alone = front.create(
         env,
         parameters,
@@ -139,7 +152,7 @@ def create(
         parameters=parameters,
         settings=settings or Settings(),
         dgroup_id=dgroup_id,
-        own=entered(alone, {group_id: OWNER}, {}),
+        own=entered(alone, {group_id: OWNER}, removed=frozenset()),
         others={},
     )
     return commit(session, env, add=packages)
@@ -164,54 +177,39 @@ def join(session: Session, env: Environment, welcome: bytes, packages: Sequence[
         raise PeerError("DIMLS-4.2.1-9")
     places = places_of(numbers, group.members)
     if places.get(session.own.id) != group.own_leaf:
-        raise CallerError("the KeyPackage names another send group than ours", "make them with `offer`")
+        raise PeerError("DIMLS-4.2.1-11")
+    removed = removals_of(numbers, welcomed.extensions)
+    if not removed.isdisjoint(places):
+        raise PeerError("DIMLS-5-3")
     owner = group.group_id
-    leaf = _known_leaf(session, owner)
-    joined = entered(group, places, {})
-    if leaf is None:
+    joined = entered(group, places, removed=removed)
+    if not is_known(session, owner):
         raise StrangerError("the owner of the send group is not a member, as far as is known here")
-    if not _same_client(env, leaf, joined.owner_leaf):
-        raise PeerError("DIMLS-4.2.1-10")
+    for name, index in places.items():
+        check_name(session, env, name, joined.leaf(index))
     # Which epochs the owner took up before we came, as far as we have seen those.
     taken = {
         name: leaf_epoch(session.others[name], joined.leaf(places[name])) for name in places if name in session.others
     }
     following = _with_other(session, replace(joined, taken=taken))
     if owner not in session.dropped:
-        following = _dropping(following, removals_of(numbers, welcomed.extensions), EpochName(owner, context.epoch))
-    return Joined(session=following, owner=owner, package=welcomed.package)
-
-
-def _known_leaf(session: Session, member: GroupId) -> LeafNode | None:
-    """A leaf of somebody who is, was or is to be a member."""
-    package = session.invited.get(member)
-    if package is not None:
-        return package.leaf_node
-    for group in session.groups.values():
-        place = group.places.get(member)
-        if place is not None:
-            return group.leaf(place)
-    removal = session.dropped.get(member)
-    return None if removal is None else removal.leaf
+        following = _dropping(following, removed, EpochName(owner, context.epoch))
+    news = [name for name in following.dropped if name not in session.dropped]
+    return Joined(session=following, owner=owner, package=welcomed.package, removed=tuple(news))
 
 
 def _dropping(session: Session, members: Iterable[GroupId], since: EpochName) -> Session:
     """These members are removed from now on, also those whom we had not added yet."""
     dropped = dict(session.dropped)
     gone = frozenset(members)
-    for member in gone.difference({session.own.id}):
-        leaf = _known_leaf(session, member)
+    for member in sorted(gone.difference({session.own.id})):
         before = dropped.get(member)
         # Our own word is the best witness, since we go on counting on ourselves.
-        stands = before is not None and before.since.group_id not in dropped and since.group_id != session.own.id
-        if leaf is not None and not stands:
-            dropped[member] = Removal(leaf, since)
+        stands = before is not None and before.group_id not in dropped and since.group_id != session.own.id
+        if not stands and is_known(session, member):
+            dropped[member] = since
     invited = {name: package for name, package in session.invited.items() if name not in gone}
     return replace(session, dropped=dropped, invited=invited)
-
-
-def _same_client(env: Environment, old: LeafNode, new: LeafNode) -> bool:
-    return old.signature_key == new.signature_key or env.authentication.succeeds(old.credential, new.credential)
 
 
 # UPDATE and COMMIT
@@ -236,25 +234,35 @@ def commit(
     own, numbers = session.own, session.numbers
     removed = _to_remove(session, remove)
     session = _dropping(session, removed, EpochName(own.id, Epoch(own.group.epoch + 1)))
-    dropped = session.dropped
-    added = {send_group_of(numbers, package.leaf_node): package for package in add}
-    if len(added) < len(add) or not own.members.union(dropped).isdisjoint(added):
-        raise CallerError("who is to be added is or was a member", "removed members come back in a new DGroup only")
-    removals = [Remove(own.places[name]) for name in removed]
-    invited = {name: each for name, each in session.invited.items() if name not in added}
-    added = {**added, **_admissible(session, env, [*removals, *map(Add, added.values())], invited)}
-    members = own.members.difference(removed).union(added)
+    added = _to_add(session, env, add)
+    fixed = [*[Remove(own.places[name]) for name in removed], *map(Add, added.values())]
+    invited = {name: package for name, package in session.invited.items() if name not in added}
+    staying = own.members.difference(removed)
     known = session.known
-    imports = choose_imports(known, own, members) if take else []
-    committed = create_commit(
-        own.group,
-        replace(env, psks=known),
-        proposals=[*removals, *map(Add, added.values()), *import_proposals(env, own, imports)],
-        leaf=leaf,
-        authenticated_data=authenticated_data,
-        group_info_extensions=(removals_extension(numbers, dropped),) if dropped else (),
-        vouched=frozenset([each.kept.leaf.encoded for each in imports]),
-    )
+    keyed = replace(env, psks=known)
+
+    def made(newcomers: dict[GroupId, KeyPackage], imports: list[Import]) -> Committed:
+        return create_commit(
+            own.group,
+            keyed,
+            proposals=[*fixed, *map(Add, newcomers.values()), *import_proposals(env, own, imports)],
+            leaf=leaf,
+            authenticated_data=authenticated_data,
+            group_info_extensions=(removals_extension(numbers, session.dropped),) if session.dropped else (),
+            vouched=frozenset([each.kept.leaf.encoded for each in imports]),
+            sending=False,  # what others have added is judged as they judged it; what we add was before
+        )
+
+    chosen = imports = choose_imports(known, own, staying.union(added, invited)) if take else []
+    newcomers = invited
+    try:
+        committed = made(newcomers, imports)
+    except PeerError:
+        newcomers = _admissible(session, env, fixed, invited)
+        chosen = choose_imports(known, own, staying.union(added, newcomers)) if take else []
+        imports = _compatible(session, env, [*fixed, *map(Add, newcomers.values())], chosen)
+        committed = made(newcomers, imports)
+    added = {**added, **newcomers}
     following = moved(
         own,
         committed.before,
@@ -264,16 +272,31 @@ def commit(
         taken={each.name.group_id: each.name.epoch for each in imports},
         late_epochs=0,
     )
-    after = replace(session, own=following, invited={})
+    waiting = {name: package for name, package in invited.items() if name not in newcomers}
+    after = replace(session, own=following, invited=waiting)
     touched = [own.id, *[each.name.group_id for each in imports], *removed]
     return Sent(
         session=pruned(after, touched),
         message=committed.message,
         welcome=committed.welcome,
         taken=tuple([each.name for each in imports]),
+        left_out=tuple([each.name for each in chosen if each not in imports]),
         added=tuple(added),
+        waiting=tuple(waiting),
         removed=tuple(removed),
     )
+
+
+def _to_add(session: Session, env: Environment, add: Sequence[KeyPackage]) -> dict[GroupId, KeyPackage]:
+    own = session.own
+    added = {send_group_of(session.numbers, package.leaf_node): package for package in add}
+    if len(added) < len(add) or not own.members.union(session.dropped).isdisjoint(added):
+        raise CallerError("who is to be added is or was a member", "removed members come back in a new DGroup only")
+    for name, package in added.items():
+        check_lifetime(env, session.parameters, package.leaf_node, sending=True)
+        if own.group.epoch:  # as it is created there is nobody yet who could have told us
+            check_name(session, env, name, package.leaf_node)
+    return added
 
 
 def _to_remove(session: Session, remove: Sequence[GroupId]) -> list[GroupId]:
@@ -290,21 +313,31 @@ def _admissible(
 ) -> dict[GroupId, KeyPackage]:
     """Those of the newcomers whom others added that can stand in one commit of ours.
 
-    Each was good where it was added. Here it may have expired, or its keys may be taken; that must not stop us.
+    Each was good where it was added. Here its keys may be taken; that must not stop us.
     """
+
+    def look(chosen: Sequence[GroupId]) -> None:
+        _plan(session, env, [*fixed, *[Add(invited[name]) for name in chosen]], ())
+
+    return {name: invited[name] for name in fitting(look, list(invited))}
+
+
+def _compatible(
+    session: Session, env: Environment, fixed: Sequence[Remove | Add], imports: Sequence[Import]
+) -> list[Import]:
+    """Those of the imports that can stand in one commit: nobody shows that it has the private key of its leaf, and so
+    a member's newest leaf may have a key that is another's.
+    """
+    return fitting(lambda chosen: _plan(session, env, fixed, chosen), imports)
+
+
+def _plan(session: Session, env: Environment, fixed: Sequence[Remove | Add], imports: Sequence[Import]) -> None:
+    """PeerError if these cannot stand in one commit of ours."""
     own = session.own
     committer = Sender(SenderType.MEMBER, own.group.own_leaf)
-    items = [Proposed(each, committer) for each in fixed]
-    chosen: dict[GroupId, KeyPackage] = {}
-    for name, package in invited.items():
-        candidate = Proposed(Add(package), committer)
-        try:
-            plan(env, own.group.public, session.parameters, committer, [*items, candidate], sending=True)
-        except PeerError:
-            continue
-        items.append(candidate)
-        chosen[name] = package
-    return chosen
+    items = [Proposed(each, committer) for each in (*fixed, *import_proposals(env, own, imports))]
+    vouched = frozenset([each.kept.leaf.encoded for each in imports])
+    plan(env, own.group.public, session.parameters, committer, items, sending=False, vouched=vouched)
 
 
 def decline(session: Session, member: GroupId) -> Session:
@@ -346,14 +379,13 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
     name = EpochName(outside.group_id, outside.epoch)
     followed = session.others.get(name.group_id)
     if followed is None:
-        if name.group_id not in session.forgotten and _known_leaf(session, name.group_id) is not None:
+        if name.group_id not in session.forgotten and is_known(session, name.group_id):
             raise AwaitedError(name)
         if name.group_id in session.dropped:
             raise WrongGroupError("the message is of a member who was removed and is followed no further")
         raise StrangerError("the message is of no send group of which anybody has told us")
-    if name.epoch < followed.group.epoch:
+    if name.epoch < followed.group.epoch or followed.group.ended is not None:
         return _late(session, followed, message, name, outside.content_type)
-    followed.group.require_active()
     if name.epoch > followed.group.epoch:
         raise AwaitedError(name)
     opened = open_message(followed.group, message, shared_leaf=False)
@@ -365,6 +397,9 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
     if not isinstance(body, Commit):
         raise PeerError("DIMLS-4.1.1-1")
     reading = read_commit(session.numbers, session.known, session.own.id, followed, body)
+    dismissed = session.own.id in reading.removed
+    for newcomer, package in () if dismissed else reading.added:
+        check_name(session, env, newcomer, package.leaf_node)
     updates = {each.kept.leaf.encoded: each.kept.keys for each in reading.imports if each.kept.keys is not None}
     done = process_commit(
         replace(opened.group, updates=updates),
@@ -390,7 +425,7 @@ def receive(session: Session, env: Environment, message: bytes) -> Event:
         taken=tuple([each.name for each in reading.imports]),
         added=tuple([added for added, _ in reading.added]),
         removed=reading.removed,
-        dismissed=session.own.id in reading.removed,
+        dismissed=dismissed,
         authenticated_data=content.authenticated_data,
     )
 
@@ -423,6 +458,8 @@ def _late(session: Session, followed: SendGroup, message: bytes, name: EpochName
             retired = (*followed.retired[:at], opened.group, *followed.retired[at + 1 :])
             following = _with_other(session, replace(followed, retired=retired))
             return _heard(following, name, content.body, content.authenticated_data)
+    if name.epoch >= followed.group.epoch:
+        followed.group.require_active()
     raise PastEpochError(f"epoch {name.epoch} of the send group is over; this is {followed.group.epoch}")
 
 

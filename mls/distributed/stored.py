@@ -6,8 +6,9 @@ RFC 9420 §2.1:
 
     struct { uint16 version = 1; opaque dgroup_id<V>; SendGroup own; SendGroup others<V>;
              KeyPackage invited<V>; Removal dropped<V>; opaque forgotten<V><V>; } Session;
-    struct { LeafNode leaf; opaque group_id<V>; uint64 epoch; } Removal;
-    struct { opaque snapshot<V>; Place places<V>; Taken taken<V>; Kept epochs<V>; opaque retired<V><V>; } SendGroup;
+    struct { opaque removed<V>; opaque group_id<V>; uint64 epoch; } Removal;
+    struct { opaque snapshot<V>; Place places<V>; Taken taken<V>; Kept epochs<V>;
+             opaque removed<V><V>; opaque retired<V><V>; } SendGroup;
     struct { opaque group_id<V>; uint32 leaf_index; } Place;
     struct { opaque group_id<V>; uint64 epoch; } Taken;
     struct { uint64 epoch; LeafNode leaf; opaque psk<V>; optional<Members> members; optional<Keys> keys; } Kept;
@@ -26,7 +27,7 @@ from mls.codec import Reader, opaque, optional, u16, u32, u64, vector
 from mls.distributed.errors import EpochName
 from mls.distributed.mode import send_group_of
 from mls.distributed.send_group import Kept, SendGroup
-from mls.distributed.values import Removal, Session, Settings
+from mls.distributed.values import Session, Settings
 from mls.errors import CallerError, MlsError
 from mls.key_package import KeyPackage
 from mls.leaf_node import LeafNode
@@ -54,7 +55,7 @@ def encode(session: Session) -> SessionSnapshot:
                 _write(session.own),
                 vector([_write(each) for each in session.others.values()]),
                 vector([package.encoded for package in session.invited.values()]),
-                vector([_write_removal(removal) for removal in session.dropped.values()]),
+                vector([opaque(gone) + opaque(by.group_id) + u64(by.epoch) for gone, by in session.dropped.items()]),
                 vector([opaque(name) for name in sorted(session.forgotten)]),
             ]
         )
@@ -85,7 +86,7 @@ def _decode(provider: Provider, parameters: Parameters, settings: Settings, read
     own = _read(provider, parameters, reader)
     others = reader.vector(lambda r: _read(provider, parameters, r))
     invited = reader.vector(KeyPackage.decode)
-    dropped = reader.vector(_read_removal)
+    dropped = dict(reader.vector(_read_removal))
     return Session(
         parameters=parameters,
         settings=settings,
@@ -93,17 +94,13 @@ def _decode(provider: Provider, parameters: Parameters, settings: Settings, read
         own=own,
         others={each.id: each for each in others},
         invited={send_group_of(numbers, package.leaf_node): package for package in invited},
-        dropped={send_group_of(numbers, removal.leaf): removal for removal in dropped},
+        dropped=dropped,
         forgotten=frozenset(map(GroupId, reader.vector(Reader.opaque))),
     )
 
 
-def _write_removal(removal: Removal) -> bytes:
-    return removal.leaf.encoded + opaque(removal.since.group_id) + u64(removal.since.epoch)
-
-
-def _read_removal(reader: Reader) -> Removal:
-    return Removal(LeafNode.decode(reader), EpochName(GroupId(reader.opaque()), Epoch(reader.u64())))
+def _read_removal(reader: Reader) -> tuple[GroupId, EpochName]:
+    return GroupId(reader.opaque()), EpochName(GroupId(reader.opaque()), Epoch(reader.u64()))
 
 
 def _write(send_group: SendGroup) -> bytes:
@@ -113,6 +110,7 @@ def _write(send_group: SendGroup) -> bytes:
             vector([opaque(name) + u32(index) for name, index in send_group.places.items()]),
             vector([opaque(name) + u64(epoch) for name, epoch in send_group.taken.items()]),
             _write_epochs(send_group.members, send_group.epochs),
+            vector([opaque(name) for name in sorted(send_group.removed)]),
             vector([opaque(snapshot.encode(each).raw) for each in send_group.retired]),
         ]
     )
@@ -124,8 +122,17 @@ def _read(provider: Provider, parameters: Parameters, reader: Reader) -> SendGro
     members = frozenset(places)
     taken = dict(reader.vector(lambda r: (GroupId(r.opaque()), r.u64())))
     epochs = _read_epochs(members, reader)
+    removed = frozenset(map(GroupId, reader.vector(Reader.opaque)))
     retired = reader.vector(lambda r: snapshot.decode(provider, parameters, snapshot.Snapshot(r.opaque())))
-    return SendGroup(group=group, places=places, members=members, taken=taken, epochs=epochs, retired=retired)
+    return SendGroup(
+        group=group,
+        places=places,
+        members=members,
+        taken=taken,
+        epochs=epochs,
+        removed=removed,
+        retired=retired,
+    )
 
 
 def _write_epochs(members: frozenset[GroupId], epochs: Mapping[int, Kept]) -> bytes:

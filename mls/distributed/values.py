@@ -12,8 +12,8 @@ from mls.components.numbers import Numbers
 from mls.distributed.errors import EpochName
 from mls.distributed.imports import Known
 from mls.distributed.send_group import SendGroup
+from mls.errors import CallerError
 from mls.key_package import KeyPackage, KeyPackageSecrets
-from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
 from mls.registries import Epoch, GroupId
 
@@ -30,15 +30,11 @@ class Settings:
     max_invited: int = 64
     """How many newcomers whom others added wait for our own commit to add them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """That a member was removed."""
-
-    leaf: LeafNode
-    """One that it had."""
-    since: EpochName
-    """An epoch without it: who takes that one up knows of the removal."""
+    def __post_init__(self) -> None:
+        if self.kept_epochs < 1 or self.late_epochs < 0 or self.max_invited < 0:
+            raise CallerError(
+                "a limit is too low", "keep one epoch at least; no late epochs and no invited newcomers are possible"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +49,9 @@ class Session:
     """The send groups that we follow."""
     invited: Mapping[GroupId, KeyPackage] = field(default_factory=dict)
     """Newcomers whom somebody else added; our next commit does."""
-    dropped: Mapping[GroupId, Removal] = field(default_factory=dict)
-    """Members whom somebody removed. They do not come back."""
+    dropped: Mapping[GroupId, EpochName] = field(default_factory=dict)
+    """Members whom somebody removed, each with an epoch without it: who takes that one up knows of the removal. They
+    do not come back."""
     forgotten: frozenset[GroupId] = frozenset()
     """Those of them whose send groups we follow no more."""
 
@@ -125,7 +122,11 @@ class Sent:
     """For those whom it adds."""
     taken: tuple[EpochName, ...]
     """The epochs of others that it took up."""
+    left_out: tuple[EpochName, ...]
+    """Epochs that could not be taken up with the others, because of the keys in their leaves. The next may be."""
     added: tuple[GroupId, ...]
+    waiting: tuple[GroupId, ...]
+    """Newcomers who stay invited, because their KeyPackages cannot be added here; `decline` ends it."""
     removed: tuple[GroupId, ...]
 
 
@@ -137,6 +138,8 @@ class Joined:
     owner: GroupId
     package: KeyPackageSecrets
     """The one that it used. Others may send a Welcome for the same one, until all have."""
+    removed: tuple[GroupId, ...]
+    """Members of whose removal we learned by it; our next commit removes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

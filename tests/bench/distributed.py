@@ -27,7 +27,6 @@ from mls.distributed.values import Session
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Capabilities
 from mls.provider import Environment
-from mls.registries import GroupId
 from mls.secrets import SignaturePrivateKey
 from mls.suite import Suite
 from tests.bench import floors
@@ -70,7 +69,7 @@ class Measured:
 class Founder:
     """A member before its send group is there."""
 
-    name: GroupId
+    name: bytes
     signer: SignaturePrivateKey
     package: KeyPackageSecrets
 
@@ -80,12 +79,12 @@ def _capabilities(suite: Suite) -> Capabilities:
 
 
 def founder(env: Environment, suite: Suite, number: int) -> Founder:
-    name, signer = GroupId(b"send group %d" % number), client_key(env, suite)
+    name, signer = b"member %d" % number, client_key(env, suite)
     package = front.offer(
         env,
         TAKING_PART,
         suite.cipher_suite,
-        name,
+        DGROUP,
         credential=BasicCredential(name),
         signature_private=signer,
         capabilities=_capabilities(suite),
@@ -119,7 +118,6 @@ def _create(env: Environment, suite: Suite, each: Founder, people: list[Founder]
         TAKING_PART,
         suite.cipher_suite,
         DGROUP,
-        each.name,
         credential=BasicCredential(each.name),
         signature_private=each.signer,
         capabilities=_capabilities(suite),

@@ -15,8 +15,8 @@ import pytest
 
 from mls.commit import Committed, create_commit
 from mls.distributed import session as front, stored
-from mls.distributed.errors import AwaitedError, EpochName
-from mls.distributed.mode import OWNER, removals_extension
+from mls.distributed.errors import AwaitedError, EpochName, StrangerError
+from mls.distributed.mode import OWNER, removals_extension, send_group_of
 from mls.distributed.send_group import exported_psk, psk_id
 from mls.distributed.values import Event, Session, Settings
 from mls.errors import CallerError, MlsError, PeerError, StaleError
@@ -31,6 +31,7 @@ from mls.tree.path import UpdatePathNode
 from tests.mls.attacks.turned import turned_over
 from tests.mls.clients import NOW, environment
 from tests.mls.distributed.people import (
+    DGROUP,
     PARAMETERS,
     Member,
     Wire,
@@ -73,7 +74,7 @@ def by_hand(wire_: Wire, session: Session, proposals: Sequence[Proposal], **opti
 
 def in_the_name_of(wire_: Wire, name: GroupId, who: str) -> KeyPackage:
     """A KeyPackage of somebody that names another's send group."""
-    return front.offer(wire_.env, PARAMETERS, 1, name, **identity(person(who))).key_package
+    return front.offer(wire_.env, PARAMETERS, 1, DGROUP, **identity(person(who)), group_id=name).key_package
 
 
 def opened(count: int, cipher_suite: int = 1, **instead: KeyPackage) -> Wire:
@@ -110,11 +111,6 @@ def opened(count: int, cipher_suite: int = 1, **instead: KeyPackage) -> Wire:
 # Stopping others
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=PeerError,
-    reason="distributed: `commit` takes up all or nothing, so two leaves with one key stop everybody's commits",
-)
 def test_a_copied_key_stops_nobody_s_commits() -> None:
     """Nobody proves that they have a leaf's private key: Carol's new leaf has Bob's public key."""
     wire_ = wire(3)
@@ -154,7 +150,7 @@ def test_a_follower_cannot_commit_in_the_owner_s_name() -> None:
     """Carol turns the signature of Alice's commit over. Bob follows that one, and never reads Alice again."""
     wire_ = opened(3, 2)
     sent = front.update(wire_["alice"], wire_.env)
-    seen = wire_["carol"].others[ALICE].group
+    seen = wire_["carol"].others[group_id("alice", 2)].group
     rival = as_private(replace(seen, own_leaf=OWNER), wire_.env, turned_over(seen, wire_.env, sent.message))
     with pytest.raises(MlsError):
         front.receive(wire_["bob"], wire_.env, rival)
@@ -163,11 +159,6 @@ def test_a_follower_cannot_commit_in_the_owner_s_name() -> None:
 # Names
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="distributed: `join` looks at the owner's leaf only; another member's name may stand on a stranger's leaf",
-)
 def test_a_send_group_in_which_a_member_is_somebody_else() -> None:
     """Alice was never in Carol's send group, but Bob finds her name in it and takes it up: DIMLS-5-1 goes by names."""
     fake = in_the_name_of(Wire(environment("puppet")), ALICE, "puppet")
@@ -175,31 +166,26 @@ def test_a_send_group_in_which_a_member_is_somebody_else() -> None:
         opened(3, alice=fake)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="distributed: `_spread` keeps the first KeyPackage that it sees under a newcomer's name, whoever's it is",
-)
 def test_a_newcomer_is_the_same_person_in_whatever_order_the_adds_arrive() -> None:
-    """Alice adds Erin; Carol hurries to add a puppet under Erin's name. Bob adds the puppet, Dave adds Erin."""
+    """Alice adds Erin; Carol hurries to add a puppet under Erin's name. Nobody takes it for Erin, first or last."""
     wire_ = wire(4)
     real, fake = offer(wire_.env, "erin").key_package, in_the_name_of(wire_, ERIN, "puppet")
     ours = commits(wire_, "alice", ["dave"], add=[real])
-    theirs = commits(wire_, "carol", ["bob", "dave"], add=[fake])
+    theirs, _ = by_hand(wire_, wire_["carol"], [Add(fake)])
+    with pytest.raises(StrangerError):
+        hears(wire_, "bob", theirs.message)
+    with pytest.raises(PeerError, match=r"DIMLS-4\.2\.1-10"):
+        hears(wire_, "dave", theirs.message)
     hears(wire_, "bob", ours.message)
+    with pytest.raises(PeerError, match=r"DIMLS-4\.2\.1-10"):
+        hears(wire_, "bob", theirs.message)
     found = []
     for name in ("bob", "dave"):
         own = front.commit(wire_[name], wire_.env).session.own
         found.append(own.leaf(own.places[ERIN]).credential if ERIN in own.places else None)
-    assert isinstance(hears(wire_, "alice", theirs.message), front.Followed)
-    assert found[0] == found[1]
+    assert found == [person("erin").credential] * 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="distributed: a Welcome may say of a member in its own tree that it was removed; the newcomer removes it",
-)
 def test_a_welcome_that_contradicts_itself() -> None:
     """All others see Dave, who did nothing but join, remove Bob. `Joined` does not tell Dave either."""
     wire_ = wire(3)
@@ -212,15 +198,10 @@ def test_a_welcome_that_contradicts_itself() -> None:
         front.join(dave, wire_.env, made.welcome, [package])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=CallerError,
-    reason="distributed: `join` calls it our own mistake that a peer put one of our KeyPackages into the wrong DGroup",
-)
 def test_a_key_package_that_a_peer_used_in_another_dgroup() -> None:
     """Bob has offers for two DGroups. Carol is in both and takes the wrong one: that is bytes that break a rule."""
     wire_ = wire(3)
-    elsewhere = front.offer(wire_.env, PARAMETERS, 1, GroupId(b"bob elsewhere"), **identity(person("bob")))
+    elsewhere = front.offer(wire_.env, PARAMETERS, 1, b"bob elsewhere", **identity(person("bob")))
     swap: list[Proposal] = [Remove(wire_["carol"].own.places[BOB]), Add(elsewhere.key_package)]
     made, _ = by_hand(wire_, wire_["carol"], swap)
     bob = wire_["bob"]
@@ -233,11 +214,6 @@ def test_a_key_package_that_a_peer_used_in_another_dgroup() -> None:
 # Members who come and go
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=StaleError,
-    reason="distributed: an owner may add again whom it removed; who has forgotten that one cannot follow what comes",
-)
 def test_a_removed_member_brought_back_by_a_liar_locks_nobody_out() -> None:
     """All have removed Bob. Alice has heard so from everybody and forgets him; Erin's commit to Dave is late.
 
@@ -274,17 +250,13 @@ def test_a_removed_member_brought_back_by_a_liar_locks_nobody_out() -> None:
     assert isinstance(hears(wire_, "alice", commits(wire_, "dave", ()).message), front.Followed)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="distributed: who adds late cannot add an expired KeyPackage; healing with who added early ends, unsaid",
-)
 def test_a_newcomer_whose_key_package_expired_on_the_way_ends_no_healing() -> None:
     """Alice commits before it expires and Bob after. From then on Alice never takes up Bob, and he keeps every key."""
     wire_ = wire(3)
     short = Lifetime(NOW // 1000 - 3600, NOW // 1000 + 60)
     brief = {**identity(person("puppet")), "lifetime": short}
-    puppet = front.offer(wire_.env, PARAMETERS, 1, group_id("puppet"), **brief)
+    puppet = front.offer(wire_.env, PARAMETERS, 1, DGROUP, **brief)
+    assert send_group_of(NUMBERS, puppet.key_package.leaf_node) == group_id("puppet")
     wire_.commit("carol", add=[puppet.key_package])
     wire_.flush()
     wire_.commit("alice")
@@ -301,11 +273,6 @@ def test_a_newcomer_whose_key_package_expired_on_the_way_ends_no_healing() -> No
     assert BOB in taken
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="distributed: what an owner said before it removed us is kept (`retired`) and can no longer be asked for",
-)
 def test_a_late_message_of_the_epoch_that_removed_us() -> None:
     wire_ = wire(3)
     said = wire_.say("alice", b"before")
@@ -337,8 +304,9 @@ def test_puppets_that_come_and_go_leave_a_bounded_trace() -> None:
     wire_ = wire(3, settings=Settings(max_invited=8))
     sizes = []
     for turn in range(4):
-        names = [group_id(f"puppet {turn} {number}") for number in range(8)]
-        wire_.commit("carol", add=[in_the_name_of(wire_, name, name.decode()) for name in names])
+        puppets = [f"puppet {turn} {number}" for number in range(8)]
+        names = [group_id(name) for name in puppets]
+        wire_.commit("carol", add=[offer(wire_.env, name).key_package for name in puppets])
         wire_.flush()
         wire_.commit("carol", remove=names)
         wire_.flush()
@@ -363,24 +331,16 @@ def test_a_flood_by_one_owner_loses_no_third_member() -> None:
     assert isinstance(hears(wire_, "bob", sent.message), front.Followed)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="distributed: `list(kept)[:-0]` is empty, so with kept_epochs=0 nothing is ever too much",
-)
-def test_who_wants_to_keep_nothing_keeps_nothing() -> None:
-    wire_ = wire(3, settings=Settings(kept_epochs=0))
+def test_who_wants_to_keep_as_little_as_can_be_keeps_one_epoch() -> None:
+    with pytest.raises(CallerError, match="too low"):
+        Settings(kept_epochs=0)
+    wire_ = wire(3, settings=Settings(kept_epochs=1))
     for _ in range(4):
         wire_.update("bob")
     wire_.flush()
-    assert len(wire_["alice"].others[BOB].epochs) <= 1
+    assert list(wire_["alice"].others[BOB].epochs) == [5]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="distributed: the exporter secret outlives the PSK that is all it is for, and gives that again",
-)
 def test_a_key_that_everybody_took_up_cannot_be_exported_again() -> None:
     """All have taken up Bob's epoch and its PSK is deleted (§5), but whoever steals Alice's device derives it anew."""
     wire_ = wire(3)
@@ -413,7 +373,7 @@ def test_old_leaf_keys_are_nowhere_once_everybody_has_newer_ones() -> None:
     saved = stored.encode(wire_["bob"]).raw
     assert not any(key in saved for key in old)
     text = repr(wire_["bob"])
-    assert all(repr(group.group.secrets.exporter.raw)[2:-1] not in text for group in wire_["bob"].groups.values())
+    assert all(repr(group.group.secrets.init.raw)[2:-1] not in text for group in wire_["bob"].groups.values())
 
 
 def test_two_members_and_one() -> None:

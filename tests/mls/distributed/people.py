@@ -13,7 +13,7 @@ from typing import Any
 
 from mls.distributed import session as front, stored
 from mls.distributed.errors import AwaitedError, LostEpochError, StrangerError
-from mls.distributed.mode import send_group_capabilities, with_send_groups
+from mls.distributed.mode import send_group_capabilities, send_group_id, with_send_groups
 from mls.distributed.values import Event, Followed, Heard, Sent, Session, Settings
 from mls.errors import GroupEndedError, PastEpochError, ReplayError, WrongGroupError
 from mls.key_package import KeyPackage, KeyPackageSecrets
@@ -21,6 +21,7 @@ from mls.leaf_node import Capabilities
 from mls.parameters import Parameters
 from mls.provider import Environment
 from mls.registries import GroupId
+from mls.suite import Suite
 from tests.mls.clients import LIFETIME, Client, client, default_in, environment
 
 DGROUP = b"the whole"
@@ -34,12 +35,19 @@ def person(name: str, cipher_suite: int = 1) -> Client:
     return client(name, cipher_suite, capabilities=able, parameters=PARAMETERS)
 
 
-def group_id(name: str) -> GroupId:
-    return GroupId(f"send group of {name}".encode())
+_MEMBERS: dict[GroupId, str] = {}
+
+
+def group_id(name: str, cipher_suite: int = 1, dgroup_id: bytes = DGROUP) -> GroupId:
+    suite = Suite(cipher_suite)
+    made = send_group_id(suite, dgroup_id, suite.scheme.public_key(person(name, cipher_suite).signer))
+    _MEMBERS[made] = name
+    return made
 
 
 def name_of(owner: GroupId) -> str:
-    return owner.decode().removeprefix("send group of ")
+    """Of somebody for whom `group_id` was asked."""
+    return _MEMBERS[owner]
 
 
 def identity(who: Client) -> dict[str, Any]:
@@ -52,8 +60,8 @@ def identity(who: Client) -> dict[str, Any]:
 
 
 def offer(env: Environment, name: str, cipher_suite: int = 1) -> KeyPackageSecrets:
-    who = person(name, cipher_suite)
-    return front.offer(env, PARAMETERS, cipher_suite, group_id(name), **identity(who))
+    group_id(name, cipher_suite)
+    return front.offer(env, PARAMETERS, cipher_suite, DGROUP, **identity(person(name, cipher_suite)))
 
 
 def create(
@@ -71,7 +79,6 @@ def create(
         PARAMETERS,
         cipher_suite,
         dgroup_id,
-        group_id(name),
         **identity(who),
         packages=[each.key_package for each in packages],
         settings=settings,

@@ -10,9 +10,8 @@ import pytest
 from mls import group as mls
 from mls.distributed import session as front, stored
 from mls.distributed.errors import AwaitedError, EpochName, LostEpochError, StrangerError
-from mls.distributed.mode import with_send_groups
+from mls.distributed.mode import leaf_extension, with_send_groups
 from mls.distributed.retention import Lag, lags
-from mls.distributed.send_group import exported_psk
 from mls.distributed.stored import SessionSnapshot
 from mls.distributed.values import Followed, Heard, Session, Settings
 from mls.errors import (
@@ -40,8 +39,10 @@ from tests.mls.distributed.people import (
     person,
     wire,
 )
+from tests.mls.frankenstein import forge_package
 
 ALICE, BOB, CAROL, DAVE = map(group_id, NAMES[:4])
+NUMBERS = PARAMETERS.components.numbers
 
 
 def entered(name: GroupId, epoch: int) -> EpochName:
@@ -210,7 +211,7 @@ def test_the_new_leaf_alone_does_not_follow_either() -> None:
     wire_.flush()
     sent = wire_.commit("alice")
     bob = wire_["bob"]
-    wrong = {**bob.own.epochs, 2: replace(bob.own.epochs[2], psk=exported_psk(bob.others[CAROL].group))}
+    wrong = {**bob.own.epochs, 2: replace(bob.own.epochs[2], psk=bob.others[CAROL].epochs[1].psk)}
     without = replace(bob, own=replace(bob.own, epochs=wrong))
     with pytest.raises(PeerError) as caught:
         front.receive(without, wire_.env, sent.message)
@@ -272,19 +273,22 @@ def test_a_newcomer_is_added_by_everybody() -> None:
 
 
 def test_a_newcomer_who_cannot_be_added_stops_nobody() -> None:
-    """Mallory's KeyPackage has Carol's signature key; Alice adds it where Carol is not, and Bob cannot."""
+    """Mallory's KeyPackage has the key of Alice's leaf in Bob's tree; Alice's own tree has another, and she adds it."""
     wire_ = wire(3)
-    wire_.commit("alice", remove=[CAROL])
-    twin = front.offer(wire_.env, PARAMETERS, 1, group_id("mallory"), **identity(person("carol")))
-    wire_.commit("alice", add=[twin.key_package])
-    bob = wire_["bob"]
-    for parcel in [each for each in wire_.parcels if each.to == "bob"]:
-        bob = front.receive(bob, wire_.env, parcel.message).session
-    assert list(bob.invited) == [group_id("mallory")]
-    kept = replace(bob, dropped={})
-    assert front.commit(kept, wire_.env).added == ()
-    assert front.commit(bob, wire_.env).added == (group_id("mallory"),)
-    assert front.decline(bob, group_id("mallory")).invited == {}
+    mallory = group_id("mallory")
+    copied = wire_["bob"].own.leaf(wire_["bob"].own.places[ALICE]).encryption_key
+    twin = forge_package(
+        person("mallory"), wire_.env, leaf_key=copied, leaf_extensions=(leaf_extension(NUMBERS, mallory),)
+    )
+    dave = offer(wire_.env, "dave")
+    wire_.commit("alice", take=False, add=[twin.key_package, dave.key_package])
+    wire_.flush()
+    sent = front.update(wire_["bob"], wire_.env)
+    assert (sent.added, sent.waiting) == ((DAVE,), (mallory,))
+    assert list(sent.session.invited) == [mallory]
+    assert front.decline(sent.session, mallory).invited == {}
+    healed = front.commit(sent.session, wire_.env, remove=[ALICE])
+    assert (healed.added, healed.waiting) == ((mallory,), ())
 
 
 def test_no_more_newcomers_wait_than_settings_say() -> None:
@@ -418,7 +422,10 @@ def test_mistakes_of_the_program() -> None:
             front.commit(alice, env, add=add)
     plain = Parameters(components=PARAMETERS.components)
     with pytest.raises(CallerError, match="with_send_groups"):
-        front.create(env, plain, 1, DGROUP, DAVE, **identity(person("dave")), packages=[])
+        front.create(env, plain, 1, DGROUP, **identity(person("dave")), packages=[])
+    for wrong in ({"kept_epochs": 0}, {"late_epochs": -1}, {"max_invited": -1}):
+        with pytest.raises(CallerError, match="too low"):
+            Settings(**wrong)
     assert with_send_groups(Parameters()).modes == PARAMETERS.modes
 
 

@@ -24,6 +24,7 @@ from mls.leaf_node import LeafNode
 from mls.proposals import Add, GroupContextExtensions, LeafReplacement, PreSharedKey, Proposal, Remove
 from mls.psk import ExternalPskId, PreSharedKeyId, ResumptionPskId
 from mls.registries import Epoch, GroupId, LeafIndex, ProposalRef
+from mls.secrets import ExternalSecret
 from mls.suite import Suite
 from tests.mls.clients import party
 from tests.mls.distributed.people import PARAMETERS, Wire, group_id, offer, person, wire
@@ -100,7 +101,8 @@ def test_somebody_else_commits_or_proposes_in_a_send_group() -> None:
 def test_a_stranger_joins_by_external_commit() -> None:
     wire_ = wire(3)
     group = wire_["alice"].own.group
-    proposal, init = external_init(group, wire_.env)
+    open_ = replace(group, secrets=replace(group.secrets, external=ExternalSecret(bytes(32))))  # nobody has one
+    proposal, init = external_init(open_, wire_.env)
     surgery = PathSurgery(leaf={"extensions": (leaf_extension(NUMBERS, DAVE),)})
     bad = forge_commit(group, wire_.env, person("dave"), [proposal], path=surgery, external=init)
     refuses("DIMLS-4.1-1", wire_, "carol", bad.message, forged(wire_, "alice"))
@@ -312,6 +314,41 @@ def test_a_blank_leaf_is_neither_removed_nor_replaced() -> None:
     bad = [good[0], LeafReplacement(LeafIndex(3), wire_["bob"].own.owner_leaf)]
     refuses("DIMLS-4.1.2-4", wire_, "carol", forged(wire_, "alice", bad), forged(wire_, "alice", good))
     refuses("VAL-12.1.3-1", wire_, "carol", forged(wire_, "alice", [Remove(LeafIndex(3))]), forged(wire_, "alice"))
+
+
+@breaks("DIMLS-4.2.1-10")
+def test_a_newcomer_in_the_name_of_somebody_who_is_known() -> None:
+    """Dave is in Bob's send group and not yet in Alice's, and it is a puppet whom she adds in his name."""
+    wire_ = wire(3)
+    wire_.commit("bob", add=[offer(wire_.env, "dave").key_package])
+    wire_.flush()
+    fake = forge_package(person("puppet"), wire_.env, leaf_extensions=(leaf_extension(NUMBERS, DAVE),))
+    adds = [[Add(each.key_package)] for each in (fake, offer(wire_.env, "dave"))]
+    refuses("DIMLS-4.2.1-10", wire_, "carol", forged(wire_, "alice", adds[0]), forged(wire_, "alice", adds[1]))
+
+
+@breaks("DIMLS-5-2")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_owner_who_adds_again_whom_it_removed(at_once: bool) -> None:
+    wire_ = wire(4)
+    again, other = [Add(offer(wire_.env, name).key_package) for name in ("dave", "erin")]
+    gone: list[Proposal] = [Remove(wire_["alice"].own.places[DAVE])] if at_once else []
+    if not at_once:
+        wire_.commit("alice", remove=[DAVE])
+        wire_.flush()
+    bad = forged(wire_, "alice", [*gone, again])
+    refuses("DIMLS-5-2", wire_, "carol", bad, forged(wire_, "alice", [*gone, other]))
+
+
+@breaks("DIMLS-5-2")
+def test_who_came_later_learns_of_removals_from_the_welcome() -> None:
+    wire_ = wire(4)
+    wire_.commit("alice", remove=[DAVE])
+    wire_.flush()
+    wire_.add("alice", "erin")
+    wire_.flush()
+    again, other = [Add(offer(wire_.env, name).key_package) for name in ("dave", "frank")]
+    refuses("DIMLS-5-2", wire_, "erin", forged(wire_, "alice", [again]), forged(wire_, "alice", [other]))
 
 
 @breaks("DIMLS-5-1")

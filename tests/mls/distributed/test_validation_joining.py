@@ -17,9 +17,9 @@ from mls.components.dictionary import dictionary_extension
 from mls.components.lists import ComponentsList
 from mls.distributed import session as front
 from mls.distributed.errors import AwaitedError, EpochName, StrangerError
-from mls.distributed.mode import group_extensions, leaf_extension
+from mls.distributed.mode import group_extensions, leaf_extension, removals_extension
 from mls.distributed.send_group import psk_id
-from mls.errors import CallerError, MissingPskError
+from mls.errors import MissingPskError
 from mls.key_package import KeyPackageSecrets
 from mls.leaf_node import Extension, Extensions, RequiredCapabilities
 from mls.proposals import Add
@@ -29,7 +29,7 @@ from mls.registries import Epoch, GroupId
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
 from tests.mls.clients import environment
-from tests.mls.distributed.people import DGROUP, PARAMETERS, create, group_id, offer, person
+from tests.mls.distributed.people import DGROUP, PARAMETERS, create, group_id, identity, offer, person
 from tests.mls.frankenstein import forge_leaf
 from tests.mls.frankenstein_welcome import forge_info, forge_welcome
 from tests.mls.refusals import refused
@@ -46,22 +46,27 @@ def welcome(
     *,
     group: Extensions = GOOD,
     signer: str = "alice",
+    first: str = "alice",
     owner: dict[str, Any] | None = None,
     third: dict[str, Any] | None = None,
     psks: Sequence[PreSharedKeyId] = (),
+    removed: Sequence[GroupId] = (),
 ) -> bytes:
     """Into a send group of Alice with herself, Carol and whose KeyPackage it is."""
     keys = [Suite(1).generate_key_pair(env.provider.random)[1] for _ in range(2)]
     about_owner = {"source": 3, "group_id": ALICE, "extensions": (leaf_extension(NUMBERS, ALICE),), **(owner or {})}
-    about_third = {"extensions": (leaf_extension(NUMBERS, CAROL),), **(third or {})}
+    about_third = {"client": person("carol"), "extensions": (leaf_extension(NUMBERS, CAROL),), **(third or {})}
+    third_client = about_third.pop("client")
     leaves = [
-        forge_leaf(person("alice"), keys[0], **about_owner),
+        forge_leaf(person(first), keys[0], **about_owner),
         package.key_package.leaf_node,
-        forge_leaf(person("carol"), keys[1], **about_third),
+        forge_leaf(third_client, keys[1], **about_third),
     ]
     tree = RatchetTree.of_values(Suite(1), [leaves[0], None, leaves[1], None, leaves[2]])
     at = {"alice": 0, "carol": 2}[signer]
-    info = forge_info(env, tree, person(signer), leaf=at, group_id=ALICE, group_extensions=group)
+    who = person(first if at == 0 else signer)
+    says = (removals_extension(NUMBERS, removed),) if removed else ()
+    info = forge_info(env, tree, who, leaf=at, group_id=ALICE, group_extensions=group, extensions=says)
     return forge_welcome(env, info, package, psks=psks)
 
 
@@ -158,28 +163,7 @@ def test_a_send_group_of_another_cipher_suite() -> None:
 
 @breaks("DIMLS-4.2.1-10")
 def test_a_send_group_in_the_name_of_somebody_else() -> None:
-    env = environment("impostor")
-    package = offer(env, "bob")
-    bob = create(env, "bob", [offer(env, "alice"), offer(env, "carol")]).session
-    liar = person("mallory")
-    sent = front.create(
-        env,
-        PARAMETERS,
-        1,
-        DGROUP,
-        ALICE,
-        credential=liar.credential,
-        signature_private=liar.signer,
-        capabilities=liar.capabilities,
-        lifetime=package.key_package.leaf_node.lifetime or _never(),
-        packages=[package.key_package],
-    )
-    refused("DIMLS-4.2.1-10", lambda: front.join(bob, env, sent.welcome or b"", [package]))
-    front.join(bob, env, welcome(env, package), [package])
-
-
-def _never() -> Any:
-    raise AssertionError("a KeyPackage's leaf has a lifetime")
+    refuses("DIMLS-4.2.1-10", first="mallory")
 
 
 @breaks("DIMLS-4.1.1.2-1")
@@ -218,10 +202,37 @@ def test_a_welcome_of_a_stranger_waits_until_somebody_knows_them() -> None:
         front.join(bob, env, welcome(env, package), [package])
 
 
-def test_a_key_package_for_another_send_group_is_our_own_mistake() -> None:
-    env = environment("mistake")
+@breaks("DIMLS-4.2.1-11")
+def test_a_key_package_that_was_for_another_dgroup() -> None:
+    """Alice knows Bob from two DGroups, and takes the one's KeyPackage into the other."""
+    env = environment("two")
+    other = front.offer(env, PARAMETERS, 1, b"elsewhere", **identity(person("bob")))
+    own = offer(env, "bob")
+    bob = create(env, "bob", [offer(env, "alice"), offer(env, "carol")]).session
+    refused("DIMLS-4.2.1-11", lambda: front.join(bob, env, welcome(env, other), [own, other]))
+    front.join(bob, env, welcome(env, own), [own, other])
+
+
+@breaks("DIMLS-4.2.1-10")
+def test_a_tree_in_which_a_member_is_somebody_else() -> None:
+    """What Bob knows of Carol is not what stands under her name in Alice's send group."""
+    refuses("DIMLS-4.2.1-10", third={"client": person("puppet")})
+
+
+def test_a_name_in_a_tree_whose_member_nobody_knows_has_to_wait() -> None:
+    """A leaf without the key that made its name follows from others; Bob has not seen any of those."""
+    env = environment("unseen")
     package = offer(env, "bob")
-    other = replace(package)
-    sent = create(env, "dave", [offer(env, "alice")]).session
-    with pytest.raises(CallerError, match="another send group"):
-        front.join(sent, env, welcome(env, other), [other])
+    bob = create(env, "bob", [offer(env, "alice")]).session
+    renewed = {"client": replace(person("carol"), signer=person("carol anew").signer)}
+    with pytest.raises(StrangerError):
+        front.join(bob, env, welcome(env, package, third=renewed), [package])
+    front.join(bob, env, welcome(env, package), [package])
+    knowing = create(env, "bob", [offer(env, "alice"), offer(env, "carol")]).session
+    front.join(knowing, env, welcome(env, package, third=renewed), [package])
+
+
+@breaks("DIMLS-5-3")
+def test_a_welcome_that_lists_its_own_members_as_removed() -> None:
+    for name in (ALICE, BOB, CAROL):
+        refuses("DIMLS-5-3", removed=[name])

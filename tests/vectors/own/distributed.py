@@ -15,7 +15,7 @@ from mls import group as mls
 from mls.codec import decode_exactly, opaque
 from mls.distributed import session as front
 from mls.distributed.errors import EpochName
-from mls.distributed.mode import Marker
+from mls.distributed.mode import Marker, send_group_id
 from mls.distributed.send_group import exported_psk, psk_id
 from mls.distributed.values import Sent, Session
 from mls.group import ApplicationMessage, CommitMessage
@@ -28,14 +28,13 @@ from mls.schedule import export
 from mls.secrets import ExporterSecret, HpkePrivateKey, SignaturePrivateKey
 from mls.state import Group
 from tests.mls.clients import Psks, environment
-from tests.mls.distributed.people import DGROUP, PARAMETERS, create, group_id, offer
+from tests.mls.distributed.people import DGROUP, PARAMETERS, create, group_id, offer, person
 from tests.providers import SeededProvider
 
 PATH = Path(__file__).with_suffix(".json")
 SUITES = (1, 7, 5)
 """One for each hash."""
 NAMES = ("alice", "bob", "carol")
-CAROL = group_id("carol")
 
 
 def generate() -> list[dict[str, Any]]:
@@ -46,11 +45,17 @@ def _case(cipher_suite: int) -> dict[str, Any]:
     provider = SeededProvider(f"distributed, suite {cipher_suite}")
     suite = provider.suite(cipher_suite)
     secret = provider.random(suite.hash_size)
-    name = EpochName(group_id("alice"), Epoch(0x0102030405060708))
+    name = EpochName(group_id("alice", cipher_suite), Epoch(0x0102030405060708))
+    signature_key = suite.scheme.public_key(person("alice", cipher_suite).signer)
     run, leaf = _run(cipher_suite)
     return {
         "cipher_suite": cipher_suite,
         "marker": {"dgroup_id": DGROUP.hex(), "data": Marker(DGROUP).encode().hex()},
+        "send_group_id": {
+            "dgroup_id": DGROUP.hex(),
+            "signature_key": signature_key.hex(),
+            "group_id": send_group_id(suite, DGROUP, signature_key).hex(),
+        },
         "leaf_data": {"group_id": name.group_id.hex(), "data": opaque(name.group_id).hex()},
         "psk": {
             "exporter_secret": secret.hex(),
@@ -66,6 +71,7 @@ def _case(cipher_suite: int) -> dict[str, Any]:
 
 def _run(cipher_suite: int) -> tuple[dict[str, Any], dict[str, Any]]:
     env = environment(f"distributed, run, suite {cipher_suite}")
+    ids = {name: group_id(name, cipher_suite) for name in NAMES}
     packages = {name: offer(env, name, cipher_suite) for name in NAMES}
     sessions: dict[str, Session] = {}
     welcomes: dict[str, bytes] = {}
@@ -85,7 +91,7 @@ def _run(cipher_suite: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
     def spread(by: str, message: bytes, expected: dict[str, Any]) -> None:
         for name in NAMES:
-            if name != by and sessions[name].others[group_id(by)].group.ended is None:
+            if name != by and sessions[name].others[ids[by]].group.ended is None:
                 sessions[name] = front.receive(sessions[name], env, message).session
         own = sessions[by].own.group
         steps.append(
@@ -117,12 +123,12 @@ def _run(cipher_suite: int) -> tuple[dict[str, Any], dict[str, Any]]:
     speaks("bob", b"healed with alice")
     commits("alice", take=False)
     commits("bob")
-    commits("alice", remove=[group_id("bob")])
+    commits("alice", remove=[ids["bob"]])
     speaks("alice", b"without bob")
-    alice = sessions["carol"].others[group_id("alice")]
-    replaced = alice.group.public.tree.leaf(alice.places[CAROL])
+    alice = sessions["carol"].others[ids["alice"]]
+    replaced = alice.group.public.tree.leaf(alice.places[ids["carol"]])
     assert replaced is not None
-    proposal = LeafReplacement(alice.places[CAROL], replaced)
+    proposal = LeafReplacement(alice.places[ids["carol"]], replaced)
     about = {"leaf_index": proposal.leaf, "leaf_node": replaced.encoded.hex(), "data": encode_proposal(proposal).hex()}
     own = packages["carol"]
     run = {
