@@ -17,6 +17,7 @@ from mls.framing import (
     Commit,
     Sender,
 )
+from mls.leaf_checks import check_path_leaf
 from mls.leaf_node import Capabilities, Extensions, sign_leaf_node
 from mls.messages import frame, send
 from mls.parameters import Parameters
@@ -37,15 +38,7 @@ from mls.tree.path import (
     seal_path,
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
-from mls.validation import (
-    SUPPORTED_EXTENSIONS,
-    Plan,
-    Proposed,
-    check_own_support,
-    check_path_leaf,
-    check_profiles,
-    plan,
-)
+from mls.validation import SUPPORTED_EXTENSIONS, Plan, Proposed, check_own_support, check_profiles, plan
 from mls.welcome import GroupInfo, seal_welcome, sign_group_info, tree_extension
 
 

@@ -26,6 +26,7 @@ from mls.framing import (
     verify,
 )
 from mls.key_package import KeyPackageSecrets
+from mls.leaf_checks import check_path_leaf
 from mls.leaf_node import Capabilities, Extension, Extensions, find_extension
 from mls.messages import check_content, check_epoch, framed_aad
 from mls.parameters import Parameters
@@ -57,13 +58,7 @@ from mls.secret_tree import SecretTree
 from mls.secrets import ExternalSecret, InitSecret, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
-from mls.validation import (
-    Proposed,
-    check_own_support,
-    check_path_leaf,
-    check_profiles,
-    plan,
-)
+from mls.validation import Proposed, check_own_support, check_profiles, plan
 from mls.welcome import GroupInfo, checked_tree, decode_group_info
 
 

@@ -16,6 +16,7 @@ from mls.framing import (
     Sender,
     Verified,
 )
+from mls.leaf_checks import check_path_leaf, check_public_key
 from mls.leaf_node import LeafNode
 from mls.provider import Environment, OwnLeaf, OwnPath
 from mls.public_state import PublicState
@@ -37,16 +38,7 @@ from mls.tree.path import (
     merge_path,
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
-from mls.validation import (
-    Plan,
-    Proposed,
-    check_own_support,
-    check_path_leaf,
-    check_profiles,
-    check_public_key,
-    plan,
-    self_remove_capable,
-)
+from mls.validation import Plan, Proposed, check_own_support, check_profiles, plan, self_remove_capable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

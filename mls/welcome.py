@@ -17,6 +17,7 @@ from mls.errors import CallerError, MissingPskError, PeerError
 from mls.framing import Sender, encode_message, read_wire_format
 from mls.hpke import CryptoError
 from mls.key_package import KeyPackageSecrets
+from mls.leaf_checks import check_leaf, check_lifetime_length, check_public_key
 from mls.leaf_node import Extension, Extensions, decode_extensions, encode_extensions, find_extension
 from mls.parameters import Parameters
 from mls.provider import Environment
@@ -48,16 +49,7 @@ from mls.tree import math
 from mls.tree.hashes import check_parent_hashes, check_unmerged_leaves
 from mls.tree.path import PrivateKeys, derive_path
 from mls.tree.ratchet_tree import RatchetTree
-from mls.validation import (
-    Plan,
-    check_group_extensions,
-    check_leaf,
-    check_lifetime_length,
-    check_own_support,
-    check_profiles,
-    check_psk_list,
-    check_public_key,
-)
+from mls.validation import Plan, check_group_extensions, check_own_support, check_profiles, check_psk_list
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ The newest epoch of a member stands for all before it, since each epoch's secret
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from mls.components.numbers import Numbers
 from mls.distributed.errors import AwaitedError, EpochName, LostEpochError
@@ -195,25 +194,6 @@ def choose_imports(known: Known, own: SendGroup, members: frozenset[GroupId]) ->
                 chosen.append(Import(EpochName(member, Epoch(epoch)), kept))
                 break
     return chosen
-
-
-Item = TypeVar("Item")
-
-
-def fitting(look: Callable[[Sequence[Item]], None], items: Sequence[Item], kept: Sequence[Item] = ()) -> list[Item]:
-    """Those of `items` that can stand together, the earlier ones first; `look` raises PeerError if some cannot.
-
-    Found by halves, so one that does not fit costs a few looks, not one for every other.
-    """
-    try:
-        look([*kept, *items])
-    except PeerError:
-        if len(items) <= 1:
-            return []
-        middle = len(items) // 2
-        first = fitting(look, items[:middle], kept)
-        return [*first, *fitting(look, items[middle:], [*kept, *first])]
-    return list(items)
 
 
 def import_proposals(env: Environment, own: SendGroup, imports: Sequence[Import]) -> list[Proposal]:

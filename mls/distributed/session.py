@@ -24,8 +24,9 @@ from dataclasses import replace
 from mls import group as front
 from mls.commit import KEEP, Committed, NewLeaf, create_commit
 from mls.credential import Credential
+from mls.distributed.composing import admissible, compatible
 from mls.distributed.errors import AwaitedError, EpochName, StrangerError
-from mls.distributed.imports import Import, Reading, choose_imports, fitting, import_proposals, read_commit
+from mls.distributed.imports import Import, Reading, choose_imports, import_proposals, read_commit
 from mls.distributed.mode import (
     OWNER,
     SendGroupMode,
@@ -43,16 +44,16 @@ from mls.distributed.send_group import SendGroup, entered, leaf_epoch, moved, pl
 from mls.distributed.values import Event, Followed, Heard, Joined, Sent, Session, Settings
 from mls.errors import BugError, CallerError, PastEpochError, PeerError, WrongGroupError
 from mls.follow import process_commit
-from mls.framing import Commit, Sender
+from mls.framing import Commit
 from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
+from mls.leaf_checks import check_lifetime
 from mls.leaf_node import Capabilities, Lifetime
 from mls.messages import open_message
 from mls.parameters import Parameters
 from mls.proposals import Add, Remove
 from mls.provider import Environment
-from mls.registries import ContentType, Epoch, GroupId, SenderType
+from mls.registries import ContentType, Epoch, GroupId
 from mls.secrets import SignaturePrivateKey
-from mls.validation import Proposed, check_lifetime, plan
 from mls.welcome import join_informed
 
 __all__ = [
@@ -235,7 +236,7 @@ def commit(
     removed = _to_remove(session, remove)
     session = _dropping(session, removed, EpochName(own.id, Epoch(own.group.epoch + 1)))
     added = _to_add(session, env, add)
-    fixed = [*[Remove(own.places[name]) for name in removed], *map(Add, added.values())]
+    fixed: list[Remove | Add] = [*[Remove(own.places[name]) for name in removed], *map(Add, added.values())]
     invited = {name: package for name, package in session.invited.items() if name not in added}
     staying = own.members.difference(removed)
     known = session.known
@@ -258,9 +259,9 @@ def commit(
     try:
         committed = made(newcomers, imports)
     except PeerError:
-        newcomers = _admissible(session, env, fixed, invited)
+        newcomers = admissible(session, env, fixed, invited)
         chosen = choose_imports(known, own, staying.union(added, newcomers)) if take else []
-        imports = _compatible(session, env, [*fixed, *map(Add, newcomers.values())], chosen)
+        imports = compatible(session, env, [*fixed, *map(Add, newcomers.values())], chosen)
         committed = made(newcomers, imports)
     added = {**added, **newcomers}
     following = moved(
@@ -306,38 +307,6 @@ def _to_remove(session: Session, remove: Sequence[GroupId]) -> list[GroupId]:
             raise CallerError("who is to be removed is no other member", "look at session.own.places")
     wanted = {*remove, *session.dropped}
     return [name for name in own.places if name in wanted]
-
-
-def _admissible(
-    session: Session, env: Environment, fixed: Sequence[Remove | Add], invited: dict[GroupId, KeyPackage]
-) -> dict[GroupId, KeyPackage]:
-    """Those of the newcomers whom others added that can stand in one commit of ours.
-
-    Each was good where it was added. Here its keys may be taken; that must not stop us.
-    """
-
-    def look(chosen: Sequence[GroupId]) -> None:
-        _plan(session, env, [*fixed, *[Add(invited[name]) for name in chosen]], ())
-
-    return {name: invited[name] for name in fitting(look, list(invited))}
-
-
-def _compatible(
-    session: Session, env: Environment, fixed: Sequence[Remove | Add], imports: Sequence[Import]
-) -> list[Import]:
-    """Those of the imports that can stand in one commit: nobody shows that it has the private key of its leaf, and so
-    a member's newest leaf may have a key that is another's.
-    """
-    return fitting(lambda chosen: _plan(session, env, fixed, chosen), imports)
-
-
-def _plan(session: Session, env: Environment, fixed: Sequence[Remove | Add], imports: Sequence[Import]) -> None:
-    """PeerError if these cannot stand in one commit of ours."""
-    own = session.own
-    committer = Sender(SenderType.MEMBER, own.group.own_leaf)
-    items = [Proposed(each, committer) for each in (*fixed, *import_proposals(env, own, imports))]
-    vouched = frozenset([each.kept.leaf.encoded for each in imports])
-    plan(env, own.group.public, session.parameters, committer, items, sending=False, vouched=vouched)
 
 
 def decline(session: Session, member: GroupId) -> Session:

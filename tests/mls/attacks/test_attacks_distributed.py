@@ -122,7 +122,12 @@ def test_a_copied_key_stops_nobody_s_commits() -> None:
     made, _ = by_hand(wire_, wire_["carol"], [], supply=supply)
     hears(wire_, "alice", made.message)
     assert front.update(wire_["alice"], wire_.env).taken == ()
-    assert front.commit(wire_["alice"], wire_.env).taken
+    sent = commits(wire_, "alice", ["bob"])
+    assert sent.taken == (EpochName(BOB, Epoch(2)),)
+    assert sent.left_out == (EpochName(CAROL, Epoch(2)),)
+    wire_.update("bob")
+    wire_.flush()
+    assert front.commit(wire_["alice"], wire_.env).left_out == ()
 
 
 @pytest.mark.xfail(
@@ -271,6 +276,9 @@ def test_a_newcomer_whose_key_package_expired_on_the_way_ends_no_healing() -> No
                 taken |= {each.group_id for each in sent.taken}
     assert CAROL in taken
     assert BOB in taken
+    late = front.offer(wire_.env, PARAMETERS, 1, DGROUP, **{**brief, **identity(person("erin")), "lifetime": short})
+    with pytest.raises(PeerError, match=r"VAL-7\.3-5"):  # nobody is the first to add an expired one
+        front.commit(wire_["alice"], wire_.env, add=[late.key_package])
 
 
 def test_a_late_message_of_the_epoch_that_removed_us() -> None:
@@ -298,7 +306,7 @@ def _or_none(call: Callable[[], Event]) -> Event | None:
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="distributed: `dropped` has a leaf for every puppet that ever came and went, in all sessions, for good",
+    reason="distributed: `dropped` has a name for every puppet that ever came and went, in all sessions, for good",
 )
 def test_puppets_that_come_and_go_leave_a_bounded_trace() -> None:
     wire_ = wire(3, settings=Settings(max_invited=8))

@@ -407,6 +407,40 @@ def test_who_comes_through_a_member_removed_meanwhile_learns_of_it_from_the_welc
     assert CAROL in wire_["dave"].dropped
 
 
+def test_a_newcomer_is_told_of_removals_by_the_welcome() -> None:
+    wire_ = wire(3)
+    package = offer(wire_.env, "dave")
+    dave = create(wire_.env, "dave", [offer(wire_.env, name) for name in NAMES[:3]]).session
+    sent = front.commit(wire_["alice"], wire_.env, remove=[CAROL], add=[package.key_package])
+    joined = front.join(dave, wire_.env, sent.welcome or b"", [package])
+    assert joined.removed == (CAROL,)
+    assert joined.session.leaving == (CAROL,)
+
+
+def test_who_changes_its_signature_key_keeps_its_name() -> None:
+    """Bob has a new key and Dave comes after: with a KeyPackage of Bob's that has the new key and the old name."""
+    wire_ = wire(3)
+    renewed = {**identity(person("bob")), "signature_private": person("bob anew").signer}
+    wire_.commit("bob", leaf=front.NewLeaf(signature_private=renewed["signature_private"]))
+    wire_.flush()
+    wire_.settle()
+    env = wire_.env
+    package = offer(env, "dave")
+    bobs = front.offer(env, PARAMETERS, 1, DGROUP, **renewed, group_id=BOB)
+    others = {name: offer(env, name) for name in ("alice", "carol")}
+    dave = create(env, "dave", [*others.values(), bobs])
+    without = create(env, "dave", list(others.values()))
+    sent = wire_.commit("alice", add=[package.key_package])
+    wire_.flush()
+    with pytest.raises(StrangerError):
+        front.join(without.session, env, sent.welcome or b"", [package])
+    joined = front.join(dave.session, env, sent.welcome or b"", [package])
+    assert joined.session.others[ALICE].members == {ALICE, BOB, CAROL, DAVE}
+    for name, used in {**others, "bob": bobs}.items():
+        heard = front.join(wire_[name], env, dave.welcome or b"", [used])
+        assert heard.session.others[DAVE].members == {ALICE, BOB, CAROL, DAVE}
+
+
 # Mistakes, and what is stored
 
 
