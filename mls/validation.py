@@ -4,8 +4,8 @@
 after the list, where the new members went, and what the key schedule needs. Committers and receivers call the same
 function, so what one may send is what the other accepts. It reads; it changes nothing.
 
-Leaves are judged one by one in `mls.leaf_checks`. Questions of the form "do all members support it" are asked once per distinct profile of capabilities, and only when the profiles or the
-group's extensions have changed.
+Leaves are judged one by one in `mls.leaf_checks`. Questions of the form "do all members support it" are asked once per
+distinct profile of capabilities, and only when the profiles or the group's extensions have changed.
 """
 
 from __future__ import annotations
