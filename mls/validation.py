@@ -154,17 +154,13 @@ def plan(
             leaf = LeafIndex(item.sender.index)
             if leaf == committer.index:
                 raise PeerError("VAL-12.2-1")
-            if leaf in changed:
-                raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-            changed.add(leaf)
+            _change_once(changed, leaf)
             updated[leaf] = proposal.leaf_node
         elif isinstance(proposal, Remove):
             leaf = proposal.removed
             if not external and leaf == committer.index:
                 raise PeerError("VAL-12.2-2")
-            if leaf in changed:
-                raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-            changed.add(leaf)
+            _change_once(changed, leaf)
             removed.append(leaf)
         elif isinstance(proposal, PreSharedKey):
             if proposal.psk in seen_psks:
@@ -191,17 +187,11 @@ def plan(
                 leaf = LeafIndex(item.sender.index)
                 if not external and leaf == committer.index:
                     raise PeerError("VAL-12.2-2")
-                if leaf in changed:
-                    raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-                changed.add(leaf)
+                _change_once(changed, leaf)
                 self_removed.append(leaf)
             elif isinstance(proposal, LeafReplacement):
                 leaf = proposal.leaf
-                if leaf == committer.index:
-                    raise PeerError("VAL-12.2-1")
-                if leaf in changed:
-                    raise PeerError("VAL-12.2-3", f"leaf {leaf}")
-                changed.add(leaf)
+                _change_once(changed, leaf)
                 updated[leaf] = proposal.leaf_node
             elif isinstance(proposal, AppDataUpdate | AppEphemeral):
                 brought.append(Brought(proposal, item.sender))
@@ -261,6 +251,13 @@ def plan(
 def _leaf_nodes(tree: RatchetTree, gone: frozenset[int] = frozenset()) -> Iterator[LeafNode]:
     """The members that stay, collected once somebody asks: most commits need to look at none."""
     yield from (leaf for index, leaf in tree.leaves() if index not in gone)
+
+
+def _change_once(changed: set[LeafIndex], leaf: LeafIndex) -> None:
+    """§12.2: nobody is updated, replaced or removed twice."""
+    if leaf in changed:
+        raise PeerError("VAL-12.2-3", f"leaf {leaf}")
+    changed.add(leaf)
 
 
 def _check_in_external_commit(row: Kind, item: Proposed) -> None:

@@ -38,4 +38,6 @@ class LostEpochError(StaleError):
 
 
 class StrangerError(WrongGroupError):
-    """A send group of somebody of whom no member has told us; if it is of our DGroup, try again when one has."""
+    """It is about somebody of whom no member has told us: the send group's owner, or one whose name its leaf's key does
+    not prove. If it is of our DGroup, try again when one has.
+    """

@@ -1,10 +1,11 @@
 """draft-xue-distributed-mls-02 §4.1: one send group as one member sees it, its owner or somebody who follows it.
 
-Beside the group value itself, three things are remembered. Which member stands where, and which epoch of each other
-member its owner took up last: both follow from the commits. And, for every epoch that somebody may still take up, the
-pre-shared key that was exported from it, its owner's leaf, and who was in it (`Kept`). The owner keeps the leaf's
-private keys there too, because whoever takes the epoch up will encrypt to that leaf from then on. What nobody can take
-up any more is forgotten by `mls.distributed.retention`.
+Beside the group value itself, four things are remembered. Which member stands where, which epoch of each other member
+its owner took up last, and whom it has removed: all follow from the commits. And, for every epoch that somebody may
+still take up, the pre-shared key that was exported from it, its owner's leaf, and who was in it (`Kept`). The owner
+keeps the leaf's private keys there too, because whoever takes the epoch up will encrypt to that leaf from then on. What
+nobody can take up any more is forgotten by `mls.distributed.retention`, and cannot be derived again: what it was
+exported from was deleted as it was.
 """
 
 from __future__ import annotations

@@ -264,24 +264,25 @@ def commit(
         imports = compatible(session, env, [*fixed, *map(Add, newcomers.values())], chosen)
         committed = made(newcomers, imports)
     added = {**added, **newcomers}
+    taken = {each.name: None for each in imports}
     following = moved(
         own,
         committed.before,
         committed.group,
         removed=removed,
         added=dict(zip(added, committed.added, strict=True)),
-        taken={each.name.group_id: each.name.epoch for each in imports},
+        taken={name.group_id: name.epoch for name in taken},
         late_epochs=0,
     )
     waiting = {name: package for name, package in invited.items() if name not in newcomers}
     after = replace(session, own=following, invited=waiting)
-    touched = [own.id, *[each.name.group_id for each in imports], *removed]
+    touched = [own.id, *[name.group_id for name in taken], *removed]
     return Sent(
         session=pruned(after, touched),
         message=committed.message,
         welcome=committed.welcome,
-        taken=tuple([each.name for each in imports]),
-        left_out=tuple([each.name for each in chosen if each not in imports]),
+        taken=tuple(taken),
+        left_out=tuple([each.name for each in chosen if each.name not in taken]),
         added=tuple(added),
         waiting=tuple(waiting),
         removed=tuple(removed),

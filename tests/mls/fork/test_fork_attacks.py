@@ -25,7 +25,7 @@ from mls.secrets import PathSecret
 from mls.signatures import Ecdsa
 from mls.state import Group
 from mls.suite import Suite
-from tests.mls.clients import NAMES, Party, client
+from tests.mls.clients import NAMES, Party, client, with_parameters
 from tests.mls.fork.company import FORKING, HASHES, LEAF, company, forker, last_secret, parent_tree, repeated
 from tests.mls.frankenstein import PathSurgery, as_private, as_public, forge_commit
 from tests.mls.refusals import refuses
@@ -344,3 +344,17 @@ def test_a_signature_in_its_second_form(suite: int) -> None:
         as_public(group, replace(content, signature=encode_dss_signature(r, each))) for each in (s, scheme.order - s)
     ]
     refuses("EXT-5-10", party, NAMES[1], bad, good)
+
+
+@breaks("VAL-15.3-1")
+def test_a_handshake_further_ahead_than_keys_are_kept() -> None:
+    """In two jumps, each of which would do: the second would cost a key that a rival may still come on."""
+    party = company(3)
+    made = [front.commit(party[NAMES[0]], party.env, authenticated_data=b"%d" % each) for each in range(2)]
+    group = with_parameters(party[NAMES[1]], max_forward=5)
+    contents = [open_message(group, each.message, shared_leaf=False).verified.authenticated for each in made]
+    event = front.receive(group, party.env, as_private(party[NAMES[0]], party.env, contents[0], ahead=4))
+    assert isinstance(event, CommitMessage)
+    party.groups[NAMES[1]] = left(event.before)
+    bad, good = [as_private(party[NAMES[0]], party.env, contents[1], ahead=each) for each in (6, 5)]
+    refuses("VAL-15.3-1", party, NAMES[1], bad, good)
