@@ -136,7 +136,7 @@ class Bench:
     def _safe_export(self, group: mls_group.Group) -> Row:
         """Its floor is a run of HMACs: one alone is shorter than what it takes to time it."""
         mac, secret, label = self.suite.mac, bytes(self.suite.hash_size), bytes(20)
-        count = floors.COUNTS["safe_export"](self.n, 0, self.flat)["mac"]
+        count = int(floors.COUNTS["safe_export"](self.n, 0, self.flat)["mac"])
 
         def bare() -> None:
             for _ in range(count):
