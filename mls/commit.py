@@ -6,7 +6,7 @@ does, so a commit that loses a race is simply not used. `mls.follow` is the othe
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls.components.dictionary import dictionary_of
@@ -68,6 +68,8 @@ class Committed:
     group: Group
     """The next epoch."""
     added: tuple[LeafIndex, ...]
+    plan: Plan
+    """What it does: who is added, updated, removed."""
     path_secrets: dict[int, bytes] = field(repr=False)
 
 
@@ -287,6 +289,7 @@ def create_commit(
     encrypt: bool | None = None,
     leaf: NewLeaf = KEEP,
     supply: PathSupply | None = None,
+    fresh: Callable[[], tuple[NewLeaf, PathSupply]] | None = None,
     group_info_extensions: Extensions = (),
     founding: tuple[int, Group] | None = None,
     reuse_guard: ReuseGuard | None = None,
@@ -295,8 +298,9 @@ def create_commit(
 ) -> Committed:
     """Commit `proposals` by value and the pending ones by reference (all that fit together, unless listed).
 
-    `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2). Without `sending`,
-    lifetimes of added leaves are judged as by who receives the commit (§7.3).
+    `fresh` is asked for leaf and keys if the commit has a path, and not otherwise; what gives it may be of use only
+    once. `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2). Without
+    `sending`, lifetimes of added leaves are judged as by who receives the commit (§7.3).
     """
     group.require_active()
     state = group.public
@@ -327,6 +331,8 @@ def create_commit(
     path_secrets: dict[int, bytes] = {}
     own = group.own_leaf_node
     if outcome.path_required or force_path or leaf is not KEEP or supply is not None:
+        if fresh is not None:
+            leaf, supply = fresh()
         signer = leaf.signature_private or group.signature_key
         made = make_path(
             env,
@@ -389,5 +395,6 @@ def create_commit(
         before=before,
         group=following,
         added=outcome.added,
+        plan=outcome,
         path_secrets=path_secrets,
     )

@@ -2,7 +2,8 @@
 
 Committers, those who follow them and those who join by external commit come here with a new tree and a commit secret.
 `next_context` says what the next epoch is, transcript and all, and `conclude` what its secrets are; between the two
-the caller finds the init secret, which in some groups depends on the first. `enter` makes a member's next value.
+the caller finds the init secret, which in some groups depends on the first. `enter` makes a member's next value, and
+`arrive` the first one of who was not a member before.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mls.registries import LeafIndex
 from mls.schedule import (
     Advanced,
     GroupContext,
+    Started,
     advance,
     confirmation_tag,
     confirmed_hash,
@@ -109,6 +111,32 @@ def conclude(
     advanced = advance(suite, init, commit, psk, context.encoded, recipe)
     tag = confirmation_tag(suite, advanced.secrets.confirmation, confirmed)
     return Concluded(advanced, PublicState(suite, context, tree, interim_hash(suite, confirmed, tag), tag))
+
+
+def arrive(
+    parameters: Parameters,
+    public: PublicState,
+    begun: Started | Advanced,
+    own_leaf: LeafIndex,
+    signer: SignaturePrivateKey,
+    private: PrivateKeys,
+) -> Group:
+    """The first value of somebody who was not in the group before: no history, nothing waiting."""
+    secrets = begun.secrets
+    return Group(
+        parameters=parameters,
+        public=public,
+        own_leaf=own_leaf,
+        signature_key=signer,
+        private=private,
+        secrets=secrets,
+        keys=SecretTree.of(begun.encryption, public.tree.leaf_count),
+        trees=begun.trees,
+        proposals={},
+        updates={},
+        resumption=((public.epoch, secrets.resumption),),
+        ended=None,
+    )
 
 
 def enter(

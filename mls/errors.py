@@ -20,6 +20,9 @@ from mls.checks import CHECKS
 class MlsError(Exception):
     """Something in the protocol layer refused to go on."""
 
+    consumed: object | None = None
+    """What the failed operation used up all the same: the value to store in the place of the one that went in."""
+
 
 class PeerError(MlsError):
     """A message from outside broke a rule of the protocol and was refused; nothing changed."""
@@ -78,6 +81,13 @@ class MissingPskError(StaleError):
         self.psk_id = psk_id
         """Which one: an encoded PreSharedKeyID, as `mls.psk.decode_psk_id` reads it."""
         super().__init__("a pre-shared key that is used is not here; `psk_id` names it")
+
+
+class UnderivedError(StaleError):
+    """Another device that shares our leaf made this, from secrets that are not here (yet)."""
+
+    def __init__(self) -> None:
+        super().__init__("a sibling made this from secrets that are not here")
 
 
 class LimitError(StaleError):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
-from mls.codec import Reader, opaque
+from mls.codec import opaque
 from mls.commit import make_path
 from mls.credential import Credential
-from mls.epoch import conclude, gather_psks, leaf_place, next_context
+from mls.epoch import arrive, conclude, gather_psks, leaf_place, next_context
 from mls.errors import CallerError, PeerError, WrongGroupError
 from mls.framing import (
     AuthenticatedContent,
@@ -21,7 +21,6 @@ from mls.framing import (
     PublicMessage,
     Sender,
     encode_message,
-    read_wire_format,
     sign,
     verify,
 )
@@ -54,12 +53,11 @@ from mls.registries import (
     WireFormat,
 )
 from mls.schedule import external_key_pair, interim_hash, send_external_init
-from mls.secret_tree import SecretTree
 from mls.secrets import ExternalSecret, InitSecret, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
 from mls.validation import Proposed, check_own_support, check_profiles, plan
-from mls.welcome import GroupInfo, checked_tree, decode_group_info
+from mls.welcome import GroupInfo, checked_tree, decode_group_info, read_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +131,7 @@ def join_externally(
     proposals.extend(app_data)
     leaving: dict[int, Proposed] = {}
     for message in self_removes:
-        wish = _self_remove(state, parameters, message)
+        wish = self_remove(state, parameters, message)
         if wish.sender.index != remove:
             leaving.setdefault(wish.sender.index, wish)
     items = [*[Proposed(proposal, committer) for proposal in proposals], *leaving.values()]
@@ -172,45 +170,35 @@ def join_externally(
     context = next_context(state, made.tree, outcome.extensions, unconfirmed)
     concluded = conclude(suite, context, made.tree, init, made.keys.commit_secret, psk, parameters)
     authenticated = replace(unconfirmed, confirmation_tag=concluded.public.confirmation_tag)
-    public = concluded.public
-    secrets = concluded.advanced.secrets
-    group = Group(
-        parameters=parameters,
-        public=public,
-        own_leaf=place,
-        signature_key=signature_private,
-        private=made.private,
-        secrets=secrets,
-        keys=SecretTree.of(concluded.advanced.encryption, public.tree.leaf_count),
-        trees=concluded.advanced.trees,
-        proposals={},
-        updates={},
-        resumption=((public.epoch, secrets.resumption),),
-        ended=None,
-    )
+    group = arrive(parameters, concluded.public, concluded.advanced, place, signature_private, made.private)
     message = encode_message(WireFormat.PUBLIC_MESSAGE, PublicMessage(authenticated, b"").encode())
     return ExternallyJoined(message=message, group=group, external_init=init)
 
 
-def _self_remove(state: PublicState, parameters: Parameters, message: bytes) -> Proposed:
-    """A member's wish to leave, as somebody outside can check it."""
-    reader = Reader(message)
-    if read_wire_format(reader) != WireFormat.PUBLIC_MESSAGE:
-        raise PeerError("VAL-6-4")
+def read_public(state: PublicState, message: bytes) -> AuthenticatedContent:
+    """A PublicMessage of this group and epoch, as somebody outside can read it; nothing of it is verified."""
+    reader = read_message(message, WireFormat.PUBLIC_MESSAGE)
     public = PublicMessage.decode(reader)
     reader.finish()
     content = public.authenticated.content
     if content.group_id != state.group_id:
         raise WrongGroupError("the message is for another group")
     check_epoch(state.epoch, content.epoch)
+    return public.authenticated
+
+
+def self_remove(state: PublicState, parameters: Parameters, message: bytes) -> Proposed:
+    """A member's wish to leave, as somebody outside can check it."""
+    authenticated = read_public(state, message)
+    content = authenticated.content
     if not isinstance(content.body, SelfRemove) or content.sender.type != SenderType.MEMBER:
         raise PeerError("VAL-12.4.3.2-2")
     leaf = state.tree.leaf(content.sender.index)
     if leaf is None:
         raise PeerError("VAL-6-5", f"leaf {content.sender.index}")
-    check_content(state, parameters, public.authenticated)
-    verified = verify(state.suite, leaf.signature_key, public.authenticated, state.context.encoded)
-    reference = verified.authenticated.proposal_ref(state.suite)
+    check_content(state, parameters, authenticated)
+    verify(state.suite, leaf.signature_key, authenticated, state.context.encoded)
+    reference = authenticated.proposal_ref(state.suite)
     return Proposed(content.body, content.sender, reference, checked=True)
 
 

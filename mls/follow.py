@@ -5,12 +5,12 @@ A received commit either yields the next value or raises, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 
 from mls.epoch import Applied, conclude, enter, gather_psks, leaf_place, next_context, provisional_context
-from mls.errors import BugError, MissingProposalsError, PeerError
+from mls.errors import BugError, MissingProposalsError, PeerError, UnderivedError
 from mls.framing import (
     Commit,
     Sender,
@@ -18,9 +18,10 @@ from mls.framing import (
 )
 from mls.leaf_checks import check_path_leaf, check_public_key
 from mls.leaf_node import LeafNode
+from mls.parameters import Parameters
 from mls.provider import Environment, OwnLeaf, OwnPath
 from mls.public_state import PublicState
-from mls.registries import LeafIndex, SenderType
+from mls.registries import LeafIndex, ProposalRef, ResumptionUsage, SenderType
 from mls.schedule import (
     receive_external_init,
 )
@@ -38,7 +39,16 @@ from mls.tree.path import (
     merge_path,
 )
 from mls.tree.ratchet_tree import RatchetTree, Step
-from mls.validation import Plan, Proposed, check_own_support, check_profiles, plan, self_remove_capable
+from mls.validation import (
+    Plan,
+    Proposed,
+    check_own_support,
+    check_profiles,
+    check_psk_list,
+    plan,
+    self_remove_capable,
+)
+from mls.welcome import check_founding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +63,15 @@ class Followed:
     external: bool
 
 
-def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
-    """The commit's list, with references looked up."""
+def resolve(
+    waiting: Mapping[ProposalRef, Proposed], tree: RatchetTree, commit: Commit, sender: Sender
+) -> list[Proposed]:
+    """The commit's list, with references looked up among the proposals that wait."""
     items = []
     missing = []
     for item in commit.proposals:
         if isinstance(item, bytes):
-            found = group.proposals.get(item)
+            found = waiting.get(item)
             if found is None:
                 missing.append(item)
             else:
@@ -67,7 +79,6 @@ def resolve(group: Group, commit: Commit, sender: Sender) -> list[Proposed]:
         else:
             items.append(Proposed(item, sender))
     if missing:
-        tree = group.public.tree
         if sender.type == SenderType.NEW_MEMBER_COMMIT and (
             len(missing) > tree.member_count or not self_remove_capable(tree)
         ):
@@ -83,8 +94,12 @@ def process_commit(
     *,
     own: OwnLeaf | None = None,
     vouched: Container[bytes] = frozenset(),
+    founding: tuple[ResumptionUsage, Group] | None = None,
 ) -> Followed:
-    """§12.4.2; `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2)."""
+    """§12.4.2; `vouched` are leaves, encoded, that were verified before where they were made (DiMLS §4.1.2).
+
+    `founding` says that this is the first commit of a group that our own leaf founded, and what group that continues.
+    """
     state = group.public
     suite = state.suite
     authenticated = verified.authenticated
@@ -94,8 +109,9 @@ def process_commit(
         raise BugError("process_commit was given something else")
     sender = content.sender
     external = sender.type == SenderType.NEW_MEMBER_COMMIT
-    items = resolve(group, commit, sender)
-    outcome = plan(env, state, group.parameters, sender, items, sending=False, vouched=vouched)
+    items = resolve(group.proposals, state.tree, commit, sender)
+    usage = None if founding is None else founding[0]
+    outcome = plan(env, state, group.parameters, sender, items, sending=False, founding=usage, vouched=vouched)
     path = commit.path
     if path is None and outcome.path_required:
         raise PeerError("VAL-12.4.2-2")
@@ -104,19 +120,22 @@ def process_commit(
     if external:
         tree, place = leaf_place(tree)
     supplied = None
-    if own is not None and path is not None and _is_own(group, place, outcome, external=external):
-        supplied = own.own_path(path.leaf_node, state.group_id)
     merged = None
     if path is not None:
-        old = _replaced_leaf(state, outcome, place, external=external)
-        merged = _merged_path(env, group, outcome, tree, place, path, old)
+        old = replaced_leaf(state, outcome, place, external=external)
+        merged = merged_path(env, state, group.parameters, outcome, tree, place, path, old)
+        if own is not None and _is_own(group, place, outcome, external=external):
+            supplied = own.own_path(path.leaf_node, state.group_id, external=external)
+            if supplied is None and not external:
+                raise UnderivedError
     if group.own_leaf in outcome.removed and supplied is None:
         # What a stranger says in our name was refused above; the rest is sealed to those who stay.
         gone = stripped(group, Ended.REMOVED)
         return Followed(before=group, group=gone, plan=outcome, committer=place, external=external)
     if outcome.extensions is not state.context.extensions:
         check_own_support(group.parameters, outcome.extensions)
-    psk = gather_psks(env, [group], suite, outcome.psks)
+    histories = [group] if founding is None else [group, founding[1]]
+    psk = gather_psks(env, histories, suite, outcome.psks)
     signer = group.signature_key
     pending = outcome.updated.get(group.own_leaf)
     private = group.private
@@ -124,6 +143,8 @@ def process_commit(
         update = group.updates.get(pending.encoded)
         if update is None and own is not None:
             update = own.own_update(pending, state.group_id)
+            if update is None:
+                raise UnderivedError
         if update is None:
             raise PeerError("VAL-12.1.2-3")
         keys = suite.hpke.public_key(update.leaf_private), suite.scheme.public_key(update.signature_private)
@@ -152,6 +173,8 @@ def process_commit(
     concluded = conclude(suite, context, applied.tree, init, applied.commit_secret, psk, group.parameters)
     if not compare_digest(concluded.public.confirmation_tag, authenticated.confirmation_tag):
         raise PeerError("VAL-12.4.2-10")
+    if founding is not None:
+        _check_continues(env, outcome, founding[1], concluded.public)
     following = enter(group, applied, concluded, signer, outcome.reinit)
     return Followed(before=ended, group=following, plan=outcome, committer=place, external=external)
 
@@ -161,7 +184,15 @@ def _is_own(group: Group, place: LeafIndex, outcome: Plan, *, external: bool) ->
     return group.own_leaf == outcome.resynced if external else place == group.own_leaf
 
 
-def _replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, external: bool) -> LeafNode | None:
+def _check_continues(env: Environment, outcome: Plan, prior: Group, public: PublicState) -> None:
+    """§11.2, §11.3: what a new member asks of such a group, of a sibling's making too."""
+    psk_id = check_psk_list(public.suite, outcome.psks, prior.suite)
+    if psk_id is None:
+        raise PeerError("VAL-12.4.3.1-20")
+    check_founding(env, psk_id, prior, public.context, public.tree)
+
+
+def replaced_leaf(state: PublicState, outcome: Plan, place: LeafIndex, *, external: bool) -> LeafNode | None:
     """The leaf that the committer's new one takes the place of."""
     if not external:
         return state.tree.leaf(place)
@@ -179,9 +210,10 @@ class Merged:
     excluded: frozenset[int]
 
 
-def _merged_path(
+def merged_path(
     env: Environment,
-    group: Group,
+    state: PublicState,
+    parameters: Parameters,
     outcome: Plan,
     tree: RatchetTree,
     place: LeafIndex,
@@ -189,10 +221,9 @@ def _merged_path(
     old: LeafNode | None,
 ) -> Merged:
     """The public half of §12.4.2's path: leaf, shape, keys and parent hashes."""
-    state = group.public
     suite = state.suite
     leaf_node = path.leaf_node
-    check_path_leaf(env, state, group.parameters, place, leaf_node, old, outcome.extensions)
+    check_path_leaf(env, state, parameters, place, leaf_node, old, outcome.extensions)
     whole = tree.path(place)
     steps = [step for step in whole if step.copath.resolved]
     excluded = frozenset(outcome.added)
@@ -227,7 +258,7 @@ def _apply_path(
     suite = state.suite
     path, fresh, steps = merged.path, merged.tree, merged.steps
     if supplied is not None:
-        return _own_path(suite, fresh, place, path, steps, supplied, signer)
+        return derived_path(suite, merged, place, supplied, signer)
     context = provisional_context(state, fresh, outcome.extensions)
     followed = follow_path(suite, group.own_leaf, private, steps, path, context.encoded, merged.excluded)
     learned = _without_blanked(followed.private, merged.whole, steps)
@@ -246,16 +277,11 @@ def _without_blanked(learned: PrivateKeys, whole: list[Step], steps: list[Step])
     return learned
 
 
-def _own_path(
-    suite: Suite,
-    fresh: RatchetTree,
-    place: LeafIndex,
-    path: UpdatePath,
-    steps: list[Step],
-    supplied: OwnPath,
-    signer: SignaturePrivateKey,
+def derived_path(
+    suite: Suite, merged: Merged, place: LeafIndex, supplied: OwnPath, signer: SignaturePrivateKey
 ) -> Applied:
     """A sibling's commit: leaf and path follow from what the hook derived, and must match what was sent."""
+    path, steps = merged.path, merged.steps
     public = suite.hpke.public_key(supplied.leaf_private), suite.scheme.public_key(signer)
     if public != (path.leaf_node.encryption_key, path.leaf_node.signature_key):
         raise PeerError("VAL-12.4.2-9")
@@ -265,4 +291,4 @@ def _own_path(
     private: PrivateKeys = {2 * place: supplied.leaf_private}
     for step, key in zip(steps, keys.private, strict=True):
         private[step.cell.index] = key
-    return Applied(fresh, private, keys.commit_secret, keys.last, place)
+    return Applied(merged.tree, private, keys.commit_secret, keys.last, place)

@@ -16,17 +16,16 @@ that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings'
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 from mls import external, targeted, welcome
 from mls.codec import Reader
 from mls.commit import KEEP, Committed, NewLeaf, create_commit, unasked
-from mls.components.negotiation import check_leaves, check_own
 from mls.components.numbers import ComponentId
-from mls.credential import Credential
 from mls.errors import BugError, CallerError, LimitError, PeerError, PuncturedError
 from mls.follow import process_commit
+from mls.founding import Continuation, continue_group, continued, create, link
 from mls.framing import (
     Commit as CommitBody,
     FramedContent,
@@ -35,13 +34,12 @@ from mls.framing import (
     encode_message,
     read_wire_format,
 )
-from mls.leaf_node import Capabilities, Extensions, Lifetime, sign_leaf_node
+from mls.key_package import JoinSecrets
+from mls.leaf_node import Extensions, sign_leaf_node
 from mls.messages import Sealing, frame, open_message, send
-from mls.parameters import Parameters
 from mls.proposals import PreSharedKey, Proposal, SelfRemove, Update, kind_of
 from mls.provider import Environment, LeafExtensions, OwnLeaf, PendingUpdate, ReuseGuard
 from mls.psk import ApplicationPskId, ExternalPskId, ResumptionPskId
-from mls.public_state import PublicState
 from mls.registries import (
     ContentType,
     Epoch,
@@ -56,20 +54,14 @@ from mls.schedule import (
     EXPORTER_BITS,
     EXPORTER_TREE,
     GroupContext,
-    confirmation_tag,
-    derive_epoch,
     export,
-    interim_hash,
 )
-from mls.secret_tree import SecretTree
-from mls.secrets import EpochSecret, ExportedSecret, HpkePrivateKey, SignaturePrivateKey
+from mls.secrets import ExportedSecret, HpkePrivateKey
+from mls.sharing import follow_creation, follow_external
 from mls.state import Ended, Group, stripped
-from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import (
     Plan,
     Proposed,
-    check_group_extensions,
-    check_profiles,
     check_proposal,
     supported_by_all,
 )
@@ -78,22 +70,30 @@ __all__ = [
     "ApplicationMessage",
     "CommitMessage",
     "Committed",
+    "Continuation",
     "Envelope",
     "Event",
     "ExternallyJoined",
     "Group",
+    "JoinSecrets",
     "NewLeaf",
     "ProposalMessage",
     "TargetedMessage",
+    "Welcomed",
     "application_psk",
     "commit",
     "continue_group",
+    "continued",
     "create",
     "export_secret",
     "external_psk",
+    "follow_creation",
+    "follow_external",
     "group_info",
     "join",
     "join_externally",
+    "join_informed",
+    "link",
     "peek",
     "propose",
     "propose_as_sender",
@@ -108,7 +108,9 @@ __all__ = [
 ]
 
 ExternallyJoined = external.ExternallyJoined
+Welcomed = welcome.Welcomed
 join = welcome.join
+join_informed = welcome.join_informed
 join_externally = external.join_externally
 propose_self = external.propose_self
 propose_as_sender = external.propose_as_sender
@@ -178,111 +180,6 @@ class TargetedMessage:
 
 
 Event = ApplicationMessage | ProposalMessage | CommitMessage | TargetedMessage
-
-
-def create(
-    env: Environment,
-    parameters: Parameters,
-    cipher_suite: int,
-    group_id: GroupId,
-    *,
-    credential: Credential,
-    signature_private: SignaturePrivateKey,
-    capabilities: Capabilities,
-    lifetime: Lifetime,
-    leaf_extensions: Extensions = (),
-    extensions: Extensions = (),
-    leaf_key: tuple[HpkePrivateKey, bytes] | None = None,
-    epoch_secret: EpochSecret | None = None,
-) -> Group:
-    """A group of one (§11); the leaf key and the first epoch secret are random unless supplied."""
-    suite = env.suite(cipher_suite)
-    leaf_private, leaf_public = leaf_key or suite.generate_key_pair(env.provider.random)
-    leaf = sign_leaf_node(
-        suite,
-        signature_private,
-        encryption_key=leaf_public,
-        signature_key=suite.scheme.public_key(signature_private),
-        credential=credential,
-        capabilities=capabilities,
-        extensions=leaf_extensions,
-        lifetime=lifetime,
-    )
-    tree = RatchetTree.of_values(suite, [leaf])
-    check_group_extensions(env, extensions)
-    check_profiles(tree, extensions)
-    check_own(parameters.components, extensions)
-    check_leaves(parameters.components.numbers, extensions, [leaf])
-    context = GroupContext.of(int(cipher_suite), group_id, 0, tree.hash, b"", extensions)
-    parameters.mode(context.dictionary).check_group(extensions)
-    first = epoch_secret or EpochSecret(env.provider.random(suite.hash_size))
-    started = derive_epoch(suite, first, parameters.recipe(suite, context.dictionary))
-    secrets = started.secrets
-    tag = confirmation_tag(suite, secrets.confirmation, b"")
-    return Group(
-        parameters=parameters,
-        public=PublicState(suite, context, tree, interim_hash(suite, b"", tag), tag),
-        own_leaf=LeafIndex(0),
-        signature_key=signature_private,
-        private={0: leaf_private},
-        secrets=secrets,
-        keys=SecretTree.of(started.encryption, tree.leaf_count),
-        trees=started.trees,
-        proposals={},
-        updates={},
-        resumption=((Epoch(0), secrets.resumption),),
-        ended=None,
-    )
-
-
-def continue_group(
-    group: Group,
-    env: Environment,
-    members: Sequence[Proposal],
-    *,
-    signature_private: SignaturePrivateKey,
-    branch: GroupId | None = None,
-    credential: Credential | None = None,
-    capabilities: Capabilities | None = None,
-    lifetime: Lifetime,
-    leaf_extensions: Extensions | None = None,
-    extensions: Extensions | None = None,
-    parameters: Parameters | None = None,
-    force_path: bool = True,
-) -> Committed:
-    """Found the group that a ReInit announced (§11.2), or with `branch` a subgroup of that id (§11.3).
-
-    `members` are Adds of everyone else. The new group is created and its first commit, which links it to this one
-    by a resumption PSK, adds them. `parameters` and `leaf_extensions` are those of the new group, if it is to be of
-    another kind than this one.
-    """
-    own = group.own_leaf_node
-    reinit = group.reinit
-    if branch is not None:
-        usage, suite, group_id = ResumptionUsage.BRANCH, group.suite.cipher_suite, branch
-        wanted = group.public.context.extensions if extensions is None else extensions
-    elif reinit is not None:
-        usage, suite, group_id = ResumptionUsage.REINIT, reinit.cipher_suite, reinit.group_id
-        wanted = reinit.extensions
-    else:
-        raise CallerError("this group was not re-initialized", "commit a ReInit first, or give a `branch` id")
-    fresh = create(
-        env,
-        parameters or group.parameters,
-        suite,
-        group_id,
-        credential=credential or own.credential,
-        signature_private=signature_private,
-        capabilities=capabilities or own.capabilities,
-        lifetime=lifetime,
-        leaf_extensions=own.extensions if leaf_extensions is None else leaf_extensions,
-        extensions=wanted,
-    )
-    nonce = env.provider.random(fresh.suite.hash_size)
-    psk = ResumptionPskId(usage, group.group_id, group.epoch, nonce)
-    return create_commit(
-        fresh, env, proposals=[*members, PreSharedKey(psk)], force_path=force_path, founding=(usage, group)
-    )
 
 
 def propose(
@@ -372,10 +269,12 @@ def receive(
     *,
     own: OwnLeaf | None = None,
     admit: Container[bytes] = frozenset(),
+    founding: tuple[ResumptionUsage, Group] | None = None,
 ) -> Event:
     """Whatever arrived for this epoch: an application or a targeted message, a proposal or a commit.
 
     `admit` names proposals that a commit is waiting for (`MissingProposalsError`): they are kept whatever the limits.
+    `founding` is for the first commit of a group that another device founded with our leaf: how it continues what.
     """
     if message[2:4] == _TARGETED:
         found = targeted.open_message(group, message)
@@ -397,7 +296,7 @@ def receive(
             sealing=opened.sealing,
         )
     if isinstance(body, CommitBody):
-        done = process_commit(after, env, opened.verified, own=own)
+        done = process_commit(after, env, opened.verified, own=own, founding=founding)
         return CommitMessage(
             before=done.before,
             group=done.group,

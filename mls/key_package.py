@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mls.codec import Reader, opaque, u16
 from mls.credential import Credential
@@ -67,6 +69,25 @@ class KeyPackageSecrets:
     init_private: HpkePrivateKey
     leaf_private: HpkePrivateKey
     signature_private: SignaturePrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSecrets:
+    """What it takes to take up a Welcome without having the KeyPackage: a sibling made and published that.
+
+    The Welcome is found by the reference, and our leaf by its key.
+    """
+
+    reference: KeyPackageRef
+    cipher_suite: int
+    init_private: HpkePrivateKey
+    leaf_private: HpkePrivateKey
+    signer: Callable[[LeafNode], SignaturePrivateKey] = field(repr=False)
+    """The signature key of the leaf that was found; it may raise `PeerError` or `StaleError`."""
+
+
+Joinable = TypeVar("Joinable", bound=KeyPackageSecrets | JoinSecrets)
+"""What a Welcome can be taken up with."""
 
 
 def create_key_package(

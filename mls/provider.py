@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mls.credential import Authentication
     from mls.leaf_node import Extension, LeafNode
     from mls.secrets import (
+        EpochSecret,
         ExternalPsk,
         HpkePrivateKey,
         InitSecret,
@@ -121,10 +122,30 @@ class OwnPath:
 
 
 class OwnLeaf(Protocol):
-    """Follows commits of our own leaf made elsewhere: returns the secrets, or None if it cannot derive them."""
+    """Follows what our own leaf did on another device: returns the secrets, or None if they are not here.
 
-    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> OwnPath | None: ...
+    It is asked when everything that is public was found right. It may raise `PeerError` or `StaleError` itself to say
+    more. None for a commit or an Update of our leaf becomes `UnderivedError`; None for an external commit that takes
+    the place of our leaf means that it is somebody else's, and that we are out.
+    """
+
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None: ...
     def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """What a sibling derives to come into a group that its own leaf founded on another device."""
+
+    leaf_private: HpkePrivateKey
+    epoch_secret: EpochSecret
+    signature_private: SignaturePrivateKey
+
+
+class CreatedLeaf(Protocol):
+    """Follows the making of a group: returns its secrets, or None if they are not here."""
+
+    def own_creation(self, leaf_node: LeafNode, cipher_suite: int) -> Creation | None: ...
 
 
 class ReuseGuard(Protocol):

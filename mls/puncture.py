@@ -115,6 +115,10 @@ class Puncturable:
         rest = b"".join([self.secrets[:start], *on_the_left, *on_the_right, self.secrets[start + size :]])
         return secret, Puncturable(bits, (*lower, *upper[1:]), rest)
 
+    def fits(self, suite: Suite) -> bool:
+        """Whether it was made with a suite of that hash."""
+        return _count(self.points, self.bits) * suite.hash_size == len(self.secrets)
+
     # Our own form
 
     def encode(self) -> bytes:
@@ -148,7 +152,7 @@ class Puncturable:
         bits, size = self.bits, suite.hash_size
         if len(self.points) > MOST_POINTS:
             raise CallerError(f"more than {MOST_POINTS} points were evaluated", "nobody would accept this PPRFState")
-        if _count(self.points, bits) * size != len(self.secrets):
+        if not self.fits(suite):
             raise CallerError(f"the puncturable tree was not made with cipher suite {suite.cipher_suite}")
         nodes = []
         for nth, (height, index) in enumerate(_subtrees(self.points, bits)):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Generic
 
 from mls.codec import Reader, decode_exactly, opaque, optional, u16, u32, vector
 from mls.components.dictionary import dictionary_of
 from mls.components.negotiation import check_leaves
 from mls.credential import Credential
+from mls.epoch import arrive
 from mls.errors import CallerError, MissingPskError, PeerError
 from mls.framing import Sender, encode_message, read_wire_format
 from mls.hpke import CryptoError
-from mls.key_package import KeyPackageSecrets
+from mls.key_package import Joinable, JoinSecrets, KeyPackageSecrets
 from mls.leaf_checks import check_leaf, check_lifetime_length, check_public_key
 from mls.leaf_node import Extension, Extensions, decode_extensions, encode_extensions, find_extension
 from mls.parameters import Parameters
@@ -28,6 +30,7 @@ from mls.registries import (
     ExtensionType,
     KeyPackageRef,
     LeafIndex,
+    LeafNodeSource,
     ResumptionUsage,
     SenderType,
     WireFormat,
@@ -41,7 +44,6 @@ from mls.schedule import (
     welcome_key_and_nonce,
     welcome_secret,
 )
-from mls.secret_tree import SecretTree
 from mls.secrets import HpkePrivateKey, JoinerSecret, PathSecret, SignaturePrivateKey
 from mls.state import Group, find_psk
 from mls.suite import Suite
@@ -260,23 +262,24 @@ def join(
     env: Environment,
     parameters: Parameters,
     message: bytes,
-    packages: Sequence[KeyPackageSecrets],
+    packages: Sequence[Joinable],
     *,
     tree: bytes | None = None,
     known_groups: Container[bytes] = (),
     prior: Group | None = None,
-) -> tuple[Group, KeyPackageSecrets]:
+) -> tuple[Group, Joinable]:
     """Become a member by a Welcome. `prior` is the group that a ReInit or branch continues, if it is to be one."""
     joined = join_informed(env, parameters, message, packages, tree=tree, known_groups=known_groups, prior=prior)
     return joined.group, joined.package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Welcomed:
+class Welcomed(Generic[Joinable]):
     """A Welcome that was taken, with what it said beside the group itself."""
 
     group: Group
-    package: KeyPackageSecrets
+    package: Joinable
+    """The one of those given that it was for."""
     extensions: Extensions
     """Of the GroupInfo; signed by the member who sent the Welcome."""
 
@@ -285,12 +288,12 @@ def join_informed(
     env: Environment,
     parameters: Parameters,
     message: bytes,
-    packages: Sequence[KeyPackageSecrets],
+    packages: Sequence[Joinable],
     *,
     tree: bytes | None = None,
     known_groups: Container[bytes] = (),
     prior: Group | None = None,
-) -> Welcomed:
+) -> Welcomed[Joinable]:
     """The same, for those who also read the GroupInfo's extensions."""
     welcome = decode_welcome(message)
     own, sealed, suite = _find_secrets(env, welcome, packages)
@@ -314,11 +317,7 @@ def join_informed(
         raise PeerError("VAL-12.4.3.1-8")
     check_own_support(parameters, info.context.extensions)
     ratchet_tree = checked_tree(env, parameters, suite, info, tree)
-    leaf = own.key_package.leaf_node
-    index = ratchet_tree.signature_keys.find(leaf.signature_key)
-    if index is None or ratchet_tree.leaf(index) != leaf:
-        raise PeerError("VAL-12.4.3.1-12")
-    own_leaf = LeafIndex(index)
+    own_leaf, signer = _find_leaf(suite, own, ratchet_tree)
     private: PrivateKeys = {2 * own_leaf: own.leaf_private}
     if secrets.path_secret is not None:
         private.update(_path_keys(suite, ratchet_tree, own_leaf, info.signer, secrets.path_secret))
@@ -330,7 +329,7 @@ def join_informed(
     ):
         raise PeerError("VAL-12.4.3.1-14")
     if founding is not None:
-        _check_founding(env, founding, prior, info, ratchet_tree)
+        check_founding(env, founding, prior, info.context, ratchet_tree)
     elif prior is not None:
         raise PeerError("VAL-12.4.3.1-20")
     public = PublicState(
@@ -340,35 +339,54 @@ def join_informed(
         interim_hash(suite, info.context.confirmed_transcript_hash, tag),
         tag,
     )
-    group = Group(
-        parameters=parameters,
-        public=public,
-        own_leaf=own_leaf,
-        signature_key=own.signature_private,
-        private=private,
-        secrets=advanced.secrets,
-        keys=SecretTree.of(advanced.encryption, ratchet_tree.leaf_count),
-        trees=advanced.trees,
-        proposals={},
-        updates={},
-        resumption=((info.context.epoch, advanced.secrets.resumption),),
-        ended=None,
-    )
+    group = arrive(parameters, public, advanced, own_leaf, signer, private)
     return Welcomed(group=group, package=own, extensions=info.extensions)
 
 
 def _find_secrets(
-    env: Environment, welcome: Welcome, packages: Sequence[KeyPackageSecrets]
-) -> tuple[KeyPackageSecrets, EncryptedGroupSecrets, Suite]:
-    fitting = [package for package in packages if package.key_package.cipher_suite == welcome.cipher_suite]
+    env: Environment, welcome: Welcome, packages: Sequence[Joinable]
+) -> tuple[Joinable, EncryptedGroupSecrets, Suite]:
+    fitting = [package for package in packages if _cipher_suite(package) == welcome.cipher_suite]
     if fitting:
         suite = env.provider.suite(welcome.cipher_suite)
-        ours = {package.key_package.reference(suite): package for package in fitting}
+        ours = {_reference(suite, package): package for package in fitting}
         for sealed in welcome.secrets:
             own = ours.get(sealed.new_member)
             if own is not None:
                 return own, sealed, suite
     raise PeerError("VAL-12.4.3.1-1")
+
+
+def _cipher_suite(package: KeyPackageSecrets | JoinSecrets) -> int:
+    return package.cipher_suite if isinstance(package, JoinSecrets) else package.key_package.cipher_suite
+
+
+def _reference(suite: Suite, package: KeyPackageSecrets | JoinSecrets) -> KeyPackageRef:
+    return package.reference if isinstance(package, JoinSecrets) else package.key_package.reference(suite)
+
+
+def _find_leaf(
+    suite: Suite, own: KeyPackageSecrets | JoinSecrets, tree: RatchetTree
+) -> tuple[LeafIndex, SignaturePrivateKey]:
+    """Where the KeyPackage's leaf is in the tree, and the key that signs for it.
+
+    Without the KeyPackage it is the leaf of that encryption key, and our own signature on it says that nobody changed
+    it: it was never signed for another place than a KeyPackage.
+    """
+    if isinstance(own, KeyPackageSecrets):
+        leaf = own.key_package.leaf_node
+        index = tree.signature_keys.find(leaf.signature_key)
+        if index is None or tree.leaf(index) != leaf:
+            raise PeerError("VAL-12.4.3.1-12")
+        return LeafIndex(index), own.signature_private
+    node = tree.encryption_keys.find(suite.hpke.public_key(own.leaf_private))
+    found = None if node is None or node & 1 else tree.leaf(node >> 1)
+    if node is None or found is None or found.source != LeafNodeSource.KEY_PACKAGE:
+        raise PeerError("VAL-12.4.3.1-12")
+    signer = own.signer(found)
+    if suite.scheme.public_key(signer) != found.signature_key:
+        raise PeerError("VAL-12.4.3.1-12")
+    return LeafIndex(node >> 1), signer
 
 
 def _psk(env: Environment, prior: Group | None, psk_id: PreSharedKeyId) -> bytes:
@@ -394,18 +412,17 @@ def _path_keys(
     return {step.cell.index: key for step, key in zip(steps, keys.private, strict=True)}
 
 
-def _check_founding(
-    env: Environment, psk_id: ResumptionPskId, prior: Group | None, info: GroupInfo, tree: RatchetTree
+def check_founding(
+    env: Environment, psk_id: ResumptionPskId, prior: Group | None, context: GroupContext, tree: RatchetTree
 ) -> None:
     """§11.2, §11.3: a group that says it continues another one must match it."""
-    if info.context.epoch != 1:
+    if context.epoch != 1:
         raise PeerError("VAL-12.4.3.1-15")
     if prior is None or psk_id.group_id != prior.group_id:
-        raise CallerError("the Welcome continues another group", "pass that group as `prior`")
+        raise CallerError("the new group continues another one than this", "pass the one it continues as the prior")
     succeeds = env.authentication.succeeds
     old = [leaf.credential for _, leaf in prior.public.tree.leaves()]
     new = [leaf.credential for _, leaf in tree.leaves()]
-    context = info.context
     if psk_id.usage == ResumptionUsage.REINIT:
         reinit = prior.reinit
         if (

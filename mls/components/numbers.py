@@ -24,6 +24,7 @@ APP_ACK = ComponentId(0x0005)
 VIRTUAL_CLIENTS = ComponentId(0x667A)
 DMLS = ComponentId(0x8D01)
 DIMLS = ComponentId(0x8D02)
+VIRTUAL_COMPANION = ComponentId(0x8D03)
 
 HIGHEST = 0xFFFF
 
@@ -46,6 +47,8 @@ class Numbers:
     """For private use, as the draft has none."""
     dimls: ComponentId = DIMLS
     """For private use, as the draft has none."""
+    virtual_companion: ComponentId = VIRTUAL_COMPANION
+    """For private use: what a new device of a virtual client is told beside what the draft's state can say."""
 
     def __post_init__(self) -> None:
         taken: dict[int, str] = {}

@@ -87,6 +87,11 @@ class OperationTree:
     """By four times the leaf index plus the type."""
 
     @classmethod
+    def gone(cls, leaf_count: int) -> OperationTree:
+        """Of an epoch of which some operations are known by themselves, and none can be derived any more."""
+        return cls(leaf_count, PMap(), PMap())
+
+    @classmethod
     def of(cls, base: EpochBaseSecret, leaf_count: int) -> OperationTree:
         return cls(leaf_count, PMap({math.root(leaf_count): base.raw}), PMap())
 
@@ -94,6 +99,8 @@ class OperationTree:
         self, suite: Suite, epoch_id: bytes, leaf: LeafIndex, kind: OperationType, context: bytes
     ) -> tuple[Operation, OperationTree]:
         """An operation of our own leaf."""
+        if self.is_gone:
+            raise CallerError("nothing can be derived in this emulation epoch any more", "use the newest one")
         tree, ratchet = self._ratchet(suite, leaf, kind)
         generation = ratchet.generation
         if generation > 0xFFFF_FFFF:
@@ -118,6 +125,8 @@ class OperationTree:
         """An operation that was heard of."""
         if leaf >= self.leaf_count:
             raise PeerError("VC-6.2-1", f"leaf {leaf} of {self.leaf_count}")
+        if self.is_gone:
+            raise ReplayError("of this emulation epoch no operation can be derived any more")
         tree, ratchet = self._ratchet(suite, leaf, kind)
         at, head, skipped = ratchet.generation, ratchet.secret, ratchet.skipped
         if generation < at:
@@ -137,6 +146,10 @@ class OperationTree:
             at = generation + 1
         operation = _operation(suite, secret, epoch_id, leaf, generation, kind, context)
         return operation, tree.with_ratchet(leaf, kind, OperationRatchet(at, head, skipped))
+
+    @property
+    def is_gone(self) -> bool:
+        return not self.nodes and not self.ratchets
 
     def with_ratchet(self, leaf: int, kind: int, ratchet: OperationRatchet) -> OperationTree:
         return OperationTree(self.leaf_count, self.nodes, self.ratchets.set(4 * leaf + kind, ratchet))
@@ -160,6 +173,8 @@ class OperationTree:
 
     def fits(self, size: int) -> bool:
         """Whether evaluations can have led here: every leaf is started or has exactly one secret that leads to it."""
+        if self.is_gone:
+            return True
         spans = []
         for node, secret in self.nodes.items():
             reach = (1 << math.level(node)) - 1

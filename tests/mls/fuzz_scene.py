@@ -116,7 +116,7 @@ class Scene:
 class Nothing:
     """A sibling that can derive nothing."""
 
-    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> None:
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> None:
         return None
 
     def own_update(self, leaf_node: LeafNode, group_id: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from mls import group as front
 from mls.group import CommitMessage
 from mls.leaf_node import Extension, LeafNode
-from mls.provider import Environment, OwnPath, PathSupply, PendingUpdate
+from mls.provider import Creation, Environment, OwnPath, PathSupply, PendingUpdate
 from mls.registries import ExtensionType
 from mls.secrets import PathSecret
 from mls.state import Group
@@ -28,9 +28,12 @@ class Notebook:
     paths: dict[bytes, OwnPath] = field(default_factory=dict)
     updates: dict[bytes, PendingUpdate] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
+    external: list[bool] = field(default_factory=list)
+    """Whether it was for a commit from outside, for every path that was asked about."""
 
-    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> OwnPath | None:
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
         self.asked.append(leaf_node.encryption_key)
+        self.external.append(external)
         assert group_id == b"group"
         return self.paths.get(leaf_node.encryption_key)
 
@@ -45,6 +48,34 @@ class Notebook:
         secret = PathSecret(env.provider.random(group.suite.hash_size))
         self.paths[public] = OwnPath(leaf_private=private, path_secret=secret)
         return PathSupply(leaf_private=private, leaf_public=public, path_secret=secret)
+
+
+@dataclass
+class Founder:
+    """A device that knows how the leaf and the first epoch of a group came about, or does not."""
+
+    creation: Creation | None
+    asked: tuple[LeafNode, int] | None = None
+
+    def own_creation(self, leaf_node: LeafNode, cipher_suite: int) -> Creation | None:
+        self.asked = leaf_node, cipher_suite
+        return self.creation
+
+
+@dataclass
+class Sibling:
+    """A device that can derive one path, or not."""
+
+    path: OwnPath | None
+    asked: tuple[bytes, bool] | None = None
+
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
+        self.asked = leaf_node.encryption_key, external
+        assert group_id == b"group"
+        return self.path
+
+    def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None:
+        raise AssertionError("nobody asks about an Update here")
 
 
 def alike(one: Group, other: Group) -> None:

@@ -170,7 +170,7 @@ class Liar:
     def __init__(self, group: Group) -> None:
         self.group = group
 
-    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> OwnPath | None:
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
         return None
 
     def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None:

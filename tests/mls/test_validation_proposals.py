@@ -101,7 +101,7 @@ class Sibling:
     def __init__(self, update: PendingUpdate | None = None) -> None:
         self.update = update
 
-    def own_path(self, leaf_node: LeafNode, group_id: bytes) -> OwnPath | None:
+    def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
         return None
 
     def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None:

@@ -66,6 +66,8 @@ class Sent:
     message: bytes
     welcome: bytes | None
     group_info: bytes | None
+    generation_id: bytes | None
+    """Of a virtual client: what names the key of a PrivateMessage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class Received:
     """`application`, `proposal`, `commit` or `own`."""
     sender: int | str
     """A leaf, or what kind of stranger."""
+    emulator: int | None
+    """The device that sealed it, by its leaf in the emulation group, for members that share the sender's leaf."""
     epoch: int
     authenticated_data: bytes
     safe_aad: tuple[tuple[int, bytes], ...] | None
@@ -97,6 +101,7 @@ class Received:
         return cls(
             kind=answer["kind"],
             sender=answer["sender"],
+            emulator=answer["emulator"],
             epoch=answer["epoch"],
             authenticated_data=bytes.fromhex(answer["authenticated_data"]),
             safe_aad=None if answer["safe_aad"] is None else _entries(answer["safe_aad"]),
@@ -282,6 +287,7 @@ class Member:
             message=bytes.fromhex(answer["message"]),
             welcome=_if_any(answer["welcome"]),
             group_info=_if_any(answer["group_info"]),
+            generation_id=_if_any(answer["generation_id"]),
         )
 
     def commit(self, *proposals: Proposal, **options: object) -> Sent:

@@ -160,7 +160,7 @@ CHECKLIST: dict[str, tuple[Item, ...]] = {
         ),
     ),
     "Creation, reinitialization, branching (11)": (
-        _item("a group of one at epoch 0", "mls.group:create test_a_group_of_one"),
+        _item("a group of one at epoch 0", "mls.founding:create test_a_group_of_one"),
         _item("required capabilities", "VAL-7.3-3"),
         _item(
             "ReInit: epoch 1, the parameters announced, everybody in it, the resumption PSK of the last epoch",

@@ -22,6 +22,7 @@ def test_the_registry() -> None:
         "virtual_clients": 0x667A,
         "dmls": 0x8D01,
         "dimls": 0x8D02,
+        "virtual_companion": 0x8D03,
     }
     assert GREASE_COMPONENTS == (0x0A0A, 0x1A1A, 0x2A2A, 0x3A3A, 0x4A4A, 0x5A5A, 0x6A6A, 0x7A7A)
     assert numbers.HIGHEST == 2**16 - 1

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use crate::desk::{self, Desk};
 use crate::wire::{Fields, Outcome, wrong};
-use crate::{encoding, groups, handshake, messages, secrets};
+use crate::{emulation, encoding, groups, handshake, messages, secrets};
 
 type Call = fn(&mut Desk, &Fields) -> Outcome<Value>;
 
 const CALLS: &[(&str, Call)] = &[
     ("about", about),
     ("client", desk::create_client),
+    ("virtual_client", desk::create_virtual_client),
     ("key_package", groups::key_package),
     ("create", groups::create),
     ("join", groups::join),
@@ -29,6 +30,11 @@ const CALLS: &[(&str, Call)] = &[
     ("safe_export", secrets::safe_export),
     ("export_tree", secrets::export_tree),
     ("store_psk", secrets::store_psk),
+    ("register_epoch", emulation::register_epoch),
+    ("key_package_batch", emulation::key_package_batch),
+    ("take_upload", emulation::take_upload),
+    ("join_at_creation", emulation::join_at_creation),
+    ("join_after_sibling", emulation::join_after_sibling),
     ("encode", encoding::encode),
     ("decode", encoding::decode),
 ];

@@ -1,6 +1,7 @@
 //! The clients at this peer, each with its own storage, and their groups.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use openmls::prelude::{BasicCredential, Ciphersuite, CredentialWithKey, MlsGroup, ProtocolVersion};
 use openmls_basic_credential::SignatureKeyPair;
@@ -11,9 +12,10 @@ use crate::wire::{Fields, Outcome, refused, shown, wrong};
 
 pub const VERSION: ProtocolVersion = ProtocolVersion::Mls10;
 
-/// Somebody who can be in groups of one cipher suite.
+/// Somebody who can be in groups of one cipher suite. The devices of a virtual client and what they act as share a
+/// provider, and with it what OpenMLS stores of derivation epochs.
 pub struct Client {
-    pub provider: OpenMlsRustCrypto,
+    pub provider: Rc<OpenMlsRustCrypto>,
     pub suite: Ciphersuite,
     pub signer: SignatureKeyPair,
     pub credential: CredentialWithKey,
@@ -21,19 +23,17 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(suite: Ciphersuite, identity: Vec<u8>) -> Outcome<Self> {
-        let signer = SignatureKeyPair::new(suite.signature_algorithm()).map_err(refused)?;
+    fn new(
+        provider: Rc<OpenMlsRustCrypto>,
+        suite: Ciphersuite,
+        identity: Vec<u8>,
+        signer: SignatureKeyPair,
+    ) -> Self {
         let credential = CredentialWithKey {
             credential: BasicCredential::new(identity).into(),
             signature_key: signer.to_public_vec().into(),
         };
-        Ok(Self {
-            provider: OpenMlsRustCrypto::default(),
-            suite,
-            signer,
-            credential,
-            groups: BTreeMap::new(),
-        })
+        Self { provider, suite, signer, credential, groups: BTreeMap::new() }
     }
 
     pub fn keep(&mut self, group: MlsGroup) {
@@ -69,11 +69,32 @@ impl Desk {
     }
 }
 
+fn suite(fields: &Fields) -> Outcome<Ciphersuite> {
+    Ciphersuite::try_from(fields.number::<u16>("suite")?).map_err(refused)
+}
+
 /// `client`, `suite`, `identity` -> `signature_key`. A client of that name is replaced.
 pub fn create_client(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
-    let suite = Ciphersuite::try_from(fields.number::<u16>("suite")?).map_err(refused)?;
-    let client = Client::new(suite, fields.bytes("identity")?)?;
-    let public = shown(client.signer.to_public_vec());
+    let suite = suite(fields)?;
+    let signer = SignatureKeyPair::new(suite.signature_algorithm()).map_err(refused)?;
+    let public = shown(signer.to_public_vec());
+    let client = Client::new(Rc::default(), suite, fields.bytes("identity")?, signer);
     desk.clients.insert(fields.text("client")?.to_owned(), client);
     Ok(json!({ "signature_key": public }))
+}
+
+/// `client`, `device`, `suite`, `identity`, `private`, `public` -> nothing. What a device acts as: a client with a
+/// signature key that all devices have, and with the device's storage.
+pub fn create_virtual_client(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
+    let device = fields.text("device")?;
+    let device = desk.clients.get(device).ok_or_else(|| wrong(format!("no client {device:?}")))?;
+    let (provider, suite) = (Rc::clone(&device.provider), suite(fields)?);
+    let signer = SignatureKeyPair::from_raw(
+        suite.signature_algorithm(),
+        fields.bytes("private")?,
+        fields.bytes("public")?,
+    );
+    let client = Client::new(provider, suite, fields.bytes("identity")?, signer);
+    desk.clients.insert(fields.text("client")?.to_owned(), client);
+    Ok(json!({}))
 }

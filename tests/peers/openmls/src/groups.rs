@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::components;
 use crate::desk::Desk;
+use crate::emulation;
 use crate::secrets::psk_id;
 use crate::settings;
 use crate::wire::{Fields, Outcome, parse, refused, shown, written, wrong};
@@ -18,7 +19,7 @@ use crate::wire::{Fields, Outcome, parse, refused, shown, written, wrong};
 pub fn key_package(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let mut builder = KeyPackage::builder()
-        .leaf_node_capabilities(settings::capabilities(&client.provider, fields)?)
+        .leaf_node_capabilities(settings::capabilities(client.provider.as_ref(), fields)?)
         .leaf_node_extensions(settings::extensions(fields, "leaf_components", "leaf_extensions")?)
         .key_package_extensions(settings::extensions(
             fields,
@@ -29,7 +30,7 @@ pub fn key_package(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         builder = builder.mark_as_last_resort();
     }
     let bundle = builder
-        .build(client.suite, &client.provider, &client.signer, client.credential.clone())
+        .build(client.suite, client.provider.as_ref(), &client.signer, client.credential.clone())
         .map_err(refused)?;
     let package = bundle.key_package();
     let reference = package.hash_ref(client.provider.crypto()).map_err(refused)?;
@@ -39,21 +40,26 @@ pub fn key_package(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     }))
 }
 
-/// `client`, `group`, what its leaf says, `components`, `extensions`, `public`, `padding` -> the group's state.
+/// `client`, `group`, what its leaf says, `components`, `extensions`, `public`, `padding`, `emulation_epoch` (to
+/// derive everything from) -> the group's state.
 pub fn create(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
-    let group = MlsGroup::builder()
+    let mut builder = MlsGroup::builder();
+    if let Some(epoch) = emulation::epoch_if_any(fields)? {
+        builder = builder.vc_emulation(epoch);
+    }
+    let group = builder
         .with_group_id(GroupId::from_slice(&fields.bytes("group")?))
         .ciphersuite(client.suite)
         .with_wire_format_policy(settings::framing(fields)?)
         .padding_size(fields.number_if_any("padding")?.unwrap_or(0))
         .number_of_resumption_psks(settings::RESUMPTION_PSKS)
         .use_ratchet_tree_extension(true)
-        .with_capabilities(settings::capabilities(&client.provider, fields)?)
+        .with_capabilities(settings::capabilities(client.provider.as_ref(), fields)?)
         .with_leaf_node_extensions(settings::extensions(fields, "leaf_components", "leaf_extensions")?)
         .map_err(refused)?
         .with_group_context_extensions(settings::extensions(fields, "components", "extensions")?)
-        .build(&client.provider, &client.signer, client.credential.clone())
+        .build(client.provider.as_ref(), &client.signer, client.credential.clone())
         .map_err(refused)?;
     let state = state_of(&group)?;
     client.keep(group);
@@ -68,8 +74,8 @@ pub fn join(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     };
     let tree = fields.parsed_if_any::<RatchetTreeIn>("tree")?;
     let config = settings::join_config(fields)?;
-    let group = StagedWelcome::new_from_welcome(&client.provider, &config, welcome, tree)
-        .and_then(|staged| staged.into_group(&client.provider))
+    let group = StagedWelcome::new_from_welcome(client.provider.as_ref(), &config, welcome, tree)
+        .and_then(|staged| staged.into_group(client.provider.as_ref()))
         .map_err(refused)?;
     let state = state_of(&group)?;
     client.keep(group);
@@ -84,7 +90,7 @@ fn public_message(bytes: &[u8]) -> Outcome<PublicMessageIn> {
 }
 
 /// `client`, `group_info`, `tree`, what its leaf says, `self_removes` (the messages), `updates` and `psks` (as in
-/// `commit`), `authenticated_data`, `public`, `padding` -> `message`, and the group's state.
+/// `commit`), `emulation_epoch`, `authenticated_data`, `public`, `padding` -> `message`, and the group's state.
 pub fn join_externally(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let MlsMessageBodyIn::GroupInfo(info) = fields.parsed::<MlsMessageIn>("group_info")?.extract() else {
@@ -99,14 +105,19 @@ pub fn join_externally(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         outside = outside.with_ratchet_tree(tree);
     }
     let mut builder = outside
-        .build_group(&client.provider, info, client.credential.clone())
+        .build_group(client.provider.as_ref(), info, client.credential.clone())
         .map_err(refused)?
-        .leaf_node_parameters(settings::leaf(&client.provider, fields)?);
+        .leaf_node_parameters(settings::leaf(client.provider.as_ref(), fields)?);
+    if let Some(epoch) = emulation::epoch_if_any(fields)? {
+        builder = builder
+            .vc_emulation(client.provider.crypto(), client.provider.storage(), epoch)
+            .map_err(refused)?;
+    }
     for update in fields.objects("updates")? {
         builder = builder.add_app_data_update_proposal(app_data_update(&update)?);
     }
     for psk in fields.objects("psks")? {
-        let id = psk_id(&client.provider, client.suite, &psk)?;
+        let id = psk_id(client.provider.as_ref(), client.suite, &psk)?;
         builder = builder.add_psk_proposal(PreSharedKeyProposal::new(id));
     }
     let mut loaded = builder.load_psks(client.provider.storage()).map_err(refused)?;
@@ -114,7 +125,7 @@ pub fn join_externally(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let (group, sent) = loaded
         .build(client.provider.rand(), client.provider.crypto(), &client.signer, |_| true)
         .map_err(refused)?
-        .finalize(&client.provider)
+        .finalize(client.provider.as_ref())
         .map_err(refused)?;
     let mut answer = state_of(&group)?;
     answer["message"] = written(sent.commit())?;

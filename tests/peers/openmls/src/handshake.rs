@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::components;
 use crate::desk::{Desk, Seat, VERSION};
+use crate::emulation;
 use crate::groups::{app_data_update, state_of};
 use crate::secrets::psk_id;
 use crate::settings;
@@ -25,12 +26,20 @@ pub fn attach(group: &mut MlsGroup, fields: &Fields) -> Outcome<()> {
     group.set_safe_aad(items).map_err(refused)
 }
 
-/// Forget the key of a message that is on its way. It is kept for virtual clients until the message is accepted.
-fn confirm(seat: &mut Seat, confirmation: Option<&HandshakeConfirmationData>) -> Outcome<()> {
-    let Some(data) = confirmation else { return Ok(()) };
-    seat.group
-        .confirm_handshake_message(seat.provider.storage(), data.epoch, data.generation)
-        .map_err(refused)
+/// Forget the key of a message that is on its way, unless `keep_key` says that a sibling may have used it as well.
+/// What names that key, if a virtual client sent the message.
+fn confirm(
+    seat: &mut Seat,
+    fields: &Fields,
+    confirmation: Option<&HandshakeConfirmationData>,
+) -> Outcome<Value> {
+    let Some(data) = confirmation else { return Ok(Value::Null) };
+    if !fields.flag("keep_key")? {
+        seat.group
+            .confirm_handshake_message(seat.provider.storage(), data.epoch, data.generation)
+            .map_err(refused)?;
+    }
+    Ok(emulation::shown_name(data.generation_id.as_ref()))
 }
 
 fn package(provider: &OpenMlsRustCrypto, fields: &Fields) -> Outcome<KeyPackage> {
@@ -64,8 +73,8 @@ fn proposed(seat: &Seat, fields: &Fields) -> Outcome<Propose> {
     })
 }
 
-/// `client`, `group`, `proposal`, `authenticated_data`, `safe_aad` -> `message`, and `reference` unless it is a
-/// self_remove. The proposal waits in the group.
+/// `client`, `group`, `proposal`, `authenticated_data`, `safe_aad`, `keep_key` -> `message`, and `reference` and
+/// `generation_id` unless it is a self_remove. The proposal waits in the group.
 pub fn propose(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let mut seat = desk.seat(fields)?;
     attach(seat.group, fields)?;
@@ -79,8 +88,12 @@ pub fn propose(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         .group
         .propose_unconfirmed(seat.provider, seat.signer, wanted, ProposalOrRefType::Reference)
         .map_err(refused)?;
-    confirm(&mut seat, confirmation.as_ref())?;
-    Ok(json!({ "message": written(&message)?, "reference": shown(reference.as_slice()) }))
+    let name = confirm(&mut seat, fields, confirmation.as_ref())?;
+    Ok(json!({
+        "message": written(&message)?,
+        "reference": shown(reference.as_slice()),
+        "generation_id": name,
+    }))
 }
 
 type Commit<'a> = CommitBuilder<'a, Initial, &'a mut MlsGroup>;
@@ -114,8 +127,8 @@ fn with_proposal<'a>(
 }
 
 /// `client`, `group`, `proposals` (by value), `leave_pending`, `path`, `leaf` (a new one), `info_components` and
-/// `info_extensions` (for the GroupInfo), `authenticated_data`, `safe_aad` -> `message`, `welcome`, `group_info`.
-/// The commit waits for `merge` or `clear`.
+/// `info_extensions` (for the GroupInfo), `emulation_epoch`, `authenticated_data`, `safe_aad`, `keep_key` -> `message`,
+/// `welcome`, `group_info`, `generation_id`. The commit waits for `merge` or `clear`.
 pub fn commit(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let mut seat = desk.seat(fields)?;
     attach(seat.group, fields)?;
@@ -127,6 +140,10 @@ pub fn commit(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         .force_self_update(fields.flag("path")?);
     if let Some(leaf) = fields.object("leaf")? {
         builder = builder.leaf_node_parameters(settings::leaf(seat.provider, &leaf)?);
+    }
+    if let Some(epoch) = emulation::epoch_if_any(fields)? {
+        builder =
+            builder.vc_emulation(seat.provider.crypto(), seat.provider.storage(), epoch).map_err(refused)?;
     }
     for proposal in fields.objects("proposals")? {
         builder = with_proposal(builder, seat.provider, suite, &proposal)?;
@@ -142,10 +159,11 @@ pub fn commit(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         .map_err(refused)?
         .stage_commit(seat.provider)
         .map_err(refused)?;
-    confirm(&mut seat, sent.confirmation())?;
+    let name = confirm(&mut seat, fields, sent.confirmation())?;
     let (message, welcome, info) = sent.into_messages();
     Ok(json!({
         "message": written(&message)?,
+        "generation_id": name,
         "welcome": welcome.as_ref().map(written).transpose()?,
         "group_info": info.as_ref().map(written).transpose()?,
     }))
@@ -193,6 +211,7 @@ fn shown_outside(message: &ProcessedMessage) -> Value {
         .map(|aad| shown_entries(aad.items().iter().map(|item| (item.component_id(), item.data()))));
     json!({
         "sender": shown_sender(message.sender()),
+        "emulator": message.emulator_sender_leaf_index().map(|leaf| leaf.u32()),
         "epoch": message.epoch().as_u64(),
         "authenticated_data": shown(message.aad()),
         "safe_aad": items,
@@ -200,7 +219,7 @@ fn shown_outside(message: &ProcessedMessage) -> Value {
     })
 }
 
-/// `client`, `group`, `message` -> `sender`, `epoch`, `authenticated_data`, `safe_aad`, `tail`, and `kind` with
+/// `client`, `group`, `message` -> `sender`, `emulator` (the device, by its leaf), `epoch`, `authenticated_data`, `safe_aad`, `tail`, and `kind` with
 /// `data` ("application"), `proposal` ("proposal") or `proposals`, `removed`, `state` ("commit"). Proposals wait in
 /// the group; commits are carried out.
 pub fn process(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {

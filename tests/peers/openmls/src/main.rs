@@ -9,6 +9,7 @@
 mod calls;
 mod components;
 mod desk;
+mod emulation;
 mod encoding;
 mod groups;
 mod handshake;

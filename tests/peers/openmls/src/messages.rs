@@ -4,10 +4,12 @@ use openmls::prelude::{LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn, OpenMlsPro
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
+use crate::emulation;
 use crate::handshake::attach;
 use crate::wire::{Fields, Outcome, refused, shown, written, wrong};
 
-/// `client`, `group`, `data`, `authenticated_data`, `safe_aad` -> `message`.
+/// `client`, `group`, `data`, `authenticated_data`, `safe_aad`, `keep_key` (as a sibling may have used it as well)
+/// -> `message`, `generation`, `generation_id`.
 pub fn send(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let seat = desk.seat(fields)?;
     attach(seat.group, fields)?;
@@ -15,10 +17,16 @@ pub fn send(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         .group
         .create_unconfirmed_message(seat.provider, seat.signer, &fields.bytes("data")?)
         .map_err(refused)?;
-    seat.group
-        .confirm_application_message(seat.provider.storage(), sent.epoch, sent.generation)
-        .map_err(refused)?;
-    Ok(json!({ "message": written(&sent.message)? }))
+    if !fields.flag("keep_key")? {
+        seat.group
+            .confirm_application_message(seat.provider.storage(), sent.epoch, sent.generation)
+            .map_err(refused)?;
+    }
+    Ok(json!({
+        "message": written(&sent.message)?,
+        "generation": sent.generation,
+        "generation_id": emulation::shown_name(sent.generation_id.as_ref()),
+    }))
 }
 
 /// `client`, `group`, `recipient`, `data`, `authenticated_data` -> `message`.

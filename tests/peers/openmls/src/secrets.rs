@@ -82,8 +82,8 @@ pub fn psk_id(provider: &OpenMlsRustCrypto, suite: Ciphersuite, fields: &Fields)
 /// `client`, what `psk_id` takes, `secret` -> nothing.
 pub fn store_psk(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
-    psk_id(&client.provider, client.suite, fields)?
-        .store(&client.provider, &fields.bytes("secret")?)
+    psk_id(client.provider.as_ref(), client.suite, fields)?
+        .store(client.provider.as_ref(), &fields.bytes("secret")?)
         .map_err(refused)?;
     Ok(json!({}))
 }

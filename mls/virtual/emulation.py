@@ -1,0 +1,340 @@
+"""draft-ietf-mls-virtual-clients §6: what a device knows as one of those that are the virtual client.
+
+`Emulation` is a value, like a group: every act of `mls.virtual` takes one and gives the next. It is stored in one
+transaction with the groups that the same act changed, before anything is sent. Conversations are groups that the caller
+holds beside it; nothing here is per conversation. Which emulation epoch a conversation's leaf is bound to is written in
+the leaf, so each value of a conversation, of whatever epoch and branch, says it of itself.
+
+* `head` is the emulation group and the newest derivation epoch, on the branch that is held for right. Another branch is
+  another head (`on`); everything else is common to all branches. In particular the operation ratchets are: whoever went
+  back to the value of a fork's parent would otherwise derive an operation twice.
+* `epochs` are the derivation epochs still in use, each with the one before it on its branch, so that of any two it is
+  known whether one is an ancestor of the other. That is what forbids a leaf to go back (`check_order`).
+* `operations` are secrets of operations whose leaves are in use, `seeds` those of KeyPackages that were used, if they
+  are kept at all; `stock` are the KeyPackages that wait for a Welcome, and `keys` the signature keys, by public key.
+
+An operation is consumed when it is taken. A call that fails after it took one says so: the exception's `consumed` is
+the value to store in the place of the old one. What is derived because a message said so is consumed only in the value
+that is returned once the whole message held (docs/spec-notes.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mls.codec import decode_exactly
+from mls.errors import CallerError, LimitError, MlsError, OwnMessageError, PeerError, ReplayError
+from mls.leaf_node import Extensions, LeafNode
+from mls.persistent import PMap
+from mls.provider import Environment
+from mls.registries import Generation, KeyPackageRef, LeafIndex
+from mls.secrets import KeyPackageSeed, SignaturePrivateKey
+from mls.state import Group
+from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
+from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.errors import UnknownEpochError
+from mls.virtual.operations import Operation, OperationType
+from mls.virtual.settings import Settings
+
+
+class OperationKey(NamedTuple):
+    """What tells an operation from all others."""
+
+    epoch_id: bytes
+    type: OperationType
+    leaf: LeafIndex
+    generation: Generation
+    context: bytes
+
+
+class Origin(NamedTuple):
+    """The operation that made a KeyPackage, or the first leaf of a group, and its place in the batch."""
+
+    epoch_id: bytes
+    leaf: LeafIndex
+    generation: Generation
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is kept of a KeyPackage of ours."""
+
+    reference: KeyPackageRef
+    cipher_suite: int
+    seed: KeyPackageSeed
+    origin: Origin | None
+    """None for one that only some devices can open."""
+    extensions: Extensions = ()
+    """The KeyPackage's own; they tell a last resort."""
+    not_after: int = 0
+    """In seconds since 1970; 0 if whoever made it did not say."""
+    signature_key: bytes = b""
+    """The leaf's, if it is known before the leaf is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingKey:
+    """A signature key of the virtual client's."""
+
+    cipher_suite: int
+    private: SignaturePrivateKey
+    used: bool = False
+    """Whether a leaf was seen to have it. One that is not in use any more is dropped, one that was not yet stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A derivation epoch, and the newest one before it on its branch."""
+
+    epoch: DerivationEpoch
+    parent: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a branch of the emulation group stands."""
+
+    group: Group
+    newest: bytes
+    """The derivation epoch in which new operations are made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulation:
+    """What a device of a virtual client knows, beside the conversations."""
+
+    settings: Settings
+    head: Head
+    epochs: PMap[bytes, Known]
+    operations: PMap[OperationKey, Operation]
+    stock: PMap[KeyPackageRef, Material]
+    seeds: PMap[Origin, Material]
+    keys: PMap[bytes, RingKey]
+
+    @property
+    def group(self) -> Group:
+        """The emulation group."""
+        return self.head.group
+
+    @property
+    def newest(self) -> DerivationEpoch:
+        """The epoch that new operations are made in."""
+        return self.epoch(self.head.newest)
+
+    def epoch(self, epoch_id: bytes) -> DerivationEpoch:
+        known = self.epochs.find(epoch_id)
+        if known is None:
+            raise UnknownEpochError(epoch_id)
+        return known.epoch
+
+    def on(self, head: Head) -> Emulation:
+        """The same device on another branch, or on an earlier epoch of this one."""
+        if head.newest not in self.epochs:
+            raise CallerError("this branch's derivation epoch is not kept any more", "join the emulation group again")
+        return replace(self, head=head)
+
+    def with_group(self, group: Group) -> Emulation:
+        """After the emulation group used up something within its epoch."""
+        return replace(self, head=Head(group, self.head.newest))
+
+    def with_epoch(self, epoch: DerivationEpoch) -> Emulation:
+        known = self.epochs[epoch.epoch_id]
+        return replace(self, epochs=self.epochs.set(epoch.epoch_id, Known(epoch, known.parent)))
+
+    def entered(self, group: Group) -> Emulation:
+        """With the derivation epoch that the emulation group's present epoch is, as the newest of this branch."""
+        group, epoch = DerivationEpoch.of(group, max_leaves=self.settings.max_leaves)
+        if epoch.epoch_id in self.epochs:
+            raise CallerError("this emulation epoch was entered before", "go to its head with `on`")
+        self._check_room(len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use")
+        known = Known(epoch, self.head.newest)
+        return replace(self, head=Head(group, epoch.epoch_id), epochs=self.epochs.set(epoch.epoch_id, known))
+
+    # Order
+
+    def lineage(self, epoch_id: bytes) -> Iterator[bytes]:
+        """A derivation epoch and those before it on its branch, as far back as they are kept."""
+        at: bytes | None = epoch_id
+        while at is not None:
+            known = self.epochs.find(at)
+            if known is None:
+                return
+            yield at
+            at = known.parent
+
+    def check_order(self, active: bytes, new: bytes) -> None:
+        """A leaf derived in `new` may take the place of one derived in `active`: it does not go back.
+
+        On one branch the newer epoch may follow the older. Across branches, whatever is on ours may follow what is not,
+        and not the other way round; of two that are both elsewhere we are no judges.
+        """
+        if new == active or active not in self.epochs or active in self.lineage(new):
+            return
+        present = set(self.lineage(self.head.newest))
+        if new in self.lineage(active) or (active in present and new not in present):
+            raise PeerError("VC-6.2-3")
+
+    # Operations
+
+    def take(self, kind: OperationType, context: bytes = b"") -> tuple[Emulation, Operation]:
+        """An operation of ours, in the newest epoch. Store what is returned before anything made of it is sent."""
+        operation, epoch = self.newest.next_operation(kind, context)
+        return self.with_epoch(epoch).retaining(operation), operation
+
+    def follow(
+        self, epoch_id: bytes, leaf: LeafIndex, kind: OperationType, generation: Generation, context: bytes = b""
+    ) -> tuple[Emulation, Operation]:
+        """An operation that was heard of. Adopt what is returned once the message held that told of it."""
+        key = OperationKey(epoch_id, kind, leaf, generation, context)
+        kept = self.operations.find(key)
+        if kept is not None:
+            return self, kept
+        epoch = self.epoch(epoch_id)
+        settings = self.settings
+        try:
+            operation, epoch = epoch.operation_at(
+                leaf, kind, generation, context, max_forward=settings.max_forward, keep=settings.keep
+            )
+        except ReplayError:
+            if leaf == epoch.own_leaf:
+                raise OwnMessageError("this is of our own making, and what made it is not kept") from None
+            raise
+        return self.with_epoch(epoch).retaining(operation), operation
+
+    def retaining(self, operation: Operation) -> Emulation:
+        if not self.settings.retain or operation.type is not OperationType.LEAF_NODE:
+            return self
+        self._check_room(len(self.operations), self.settings.max_operations, "operations", "prune what is not in use")
+        return self.remembering([operation])
+
+    def remembering(self, operations: Iterable[Operation]) -> Emulation:
+        """With operations that a sibling passed on, as their ratchets cannot give them here (design decision 10)."""
+        found = {operation_key(operation): operation for operation in operations}
+        return replace(self, operations=self.operations.update(found))
+
+    # Signature keys
+
+    def with_key(self, cipher_suite: int, public: bytes, private: SignaturePrivateKey) -> Emulation:
+        """With a signature key, which the caller has checked."""
+        if public in self.keys:
+            return self
+        self._check_room(len(self.keys), self.settings.max_keys, "signature keys", "prune what is not in use")
+        return replace(self, keys=self.keys.set(public, RingKey(cipher_suite, private)))
+
+    def drawn_key(self, env: Environment, cipher_suite: int) -> tuple[Emulation, bytes]:
+        """With a new signature key, by its public half; tell the others of it before it is used."""
+        scheme = env.suite(cipher_suite).scheme
+        private, public = scheme.generate(env.provider.random)
+        return self.with_key(cipher_suite, public, private), public
+
+    # What is not in use any more
+
+    def without(self, references: Iterable[KeyPackageRef]) -> Emulation:
+        """Without KeyPackages that were used, revoked or expired; what was sealed to them cannot be read again."""
+        gone = [reference for reference in references if reference in self.stock]
+        keys = [self.stock[reference].signature_key for reference in gone]
+        unused = [key for key in keys if key in self.keys and not self.keys[key].used]
+        return replace(self, stock=self.stock.changed(gone, {}), keys=self.keys.changed(unused, {}))
+
+    def expired(self, now: int) -> tuple[KeyPackageRef, ...]:
+        """KeyPackages that nobody should use after `now`, in milliseconds since 1970."""
+        return tuple(sorted([ref for ref, each in self.stock.items() if 0 < each.not_after < now // 1000]))
+
+    def pruned(self, conversations: Iterable[Group], *, keep: Iterable[bytes] = ()) -> Emulation:
+        """Without what nothing refers to any more.
+
+        `conversations` are all values of conversations that are still held: the present ones, those that wait to be
+        adopted, rivals, and old ones for as long as late messages are read. `keep` names derivation epochs that stay
+        whatever refers to them, as those that are not final yet do. A signature key is dropped once it was in use and
+        is not any more.
+        """
+        epochs = {self.head.newest, *keep}
+        makers: set[OperationKey | Origin] = set()
+        in_use: set[bytes] = set()
+        for group in conversations:
+            for leaf in _own_leaves(group):
+                in_use.add(leaf.signature_key)
+                maker = self._maker(leaf, group.group_id)
+                if maker is not None:
+                    makers.add(maker)
+                    epochs.add(maker.epoch_id)
+        epochs.update(each.origin.epoch_id for _, each in self.stock.items() if each.origin is not None)
+        keys = {
+            public: replace(key, used=key.used or public in in_use)
+            for public, key in self.keys.items()
+            if public in in_use or not key.used
+        }
+        return replace(
+            self,
+            epochs=self._kept_epochs(epochs),
+            operations=PMap({key: each for key, each in self.operations.items() if key in makers}),
+            seeds=PMap({key: each for key, each in self.seeds.items() if key in makers}),
+            keys=PMap(keys),
+        )
+
+    def _maker(self, leaf: LeafNode, group_id: bytes) -> OperationKey | Origin | None:
+        """The operation that a leaf of ours says it was made by."""
+        info = derivation_info_of(leaf.extensions, self.settings.numbers)
+        known = None if info is None else self.epochs.find(info.epoch_id)
+        if info is None or known is None:
+            return None
+        derivation = open_sealed(known.epoch, info, leaf)
+        if isinstance(derivation, KeyPackageDerivation):
+            return Origin(info.epoch_id, derivation.leaf, derivation.generation, derivation.index)
+        return OperationKey(info.epoch_id, derivation.type, derivation.leaf, derivation.generation, group_id)
+
+    def _kept_epochs(self, wanted: set[bytes]) -> PMap[bytes, Known]:
+        """These epochs, each with the nearest kept one before it."""
+        kept = {}
+        for epoch_id in wanted:
+            known = self.epochs.find(epoch_id)
+            if known is None:
+                continue
+            before = (each for each in self.lineage(epoch_id) if each != epoch_id and each in wanted)
+            kept[epoch_id] = Known(known.epoch, next(before, None))
+        return PMap(kept)
+
+    def _check_room(self, have: int, limit: int, what: str, hint: str) -> None:
+        if have >= limit:
+            raise LimitError(f"{limit} {what} are kept already; {hint}")
+
+
+def operation_key(operation: Operation) -> OperationKey:
+    return OperationKey(operation.epoch_id, operation.type, operation.leaf, operation.generation, operation.context)
+
+
+def _own_leaves(group: Group) -> Iterator[LeafNode]:
+    """Our leaf in a conversation, and those that we proposed to put in its place."""
+    leaf = group.public.tree.leaf(group.own_leaf)
+    if leaf is not None:
+        yield leaf
+    for encoded in group.updates:
+        yield decode_exactly(encoded, LeafNode.decode)
+
+
+def begun(settings: Settings, group: Group) -> Emulation:
+    """From the emulation group's first epoch that this device is in."""
+    group, epoch = DerivationEpoch.of(group, max_leaves=settings.max_leaves)
+    return Emulation(
+        settings=settings,
+        head=Head(group, epoch.epoch_id),
+        epochs=PMap({epoch.epoch_id: Known(epoch, None)}),
+        operations=PMap(),
+        stock=PMap(),
+        seeds=PMap(),
+        keys=PMap(),
+    )
+
+
+@contextmanager
+def consuming(after: Emulation) -> Iterator[None]:
+    """What an act used up stays used up if the act fails."""
+    try:
+        yield
+    except MlsError as error:
+        error.consumed = after
+        raise

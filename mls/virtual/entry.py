@@ -1,0 +1,260 @@
+"""draft-ietf-mls-virtual-clients §6.3 and §6.4: how the virtual client comes into conversations, device by device.
+
+One device creates a conversation, takes up a Welcome, or joins by an external commit. The others do it again from what
+they are told (`mls.virtual.announcements`): the first GroupInfo of a conversation that was created, the Welcome, or the
+external commit with what it stood on. Each then holds the same group, down to its secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from mls import group as front, sharing
+from mls.commit import NewLeaf
+from mls.credential import Credential
+from mls.errors import CallerError
+from mls.group import ExternallyJoined
+from mls.leaf_node import Capabilities, Extensions
+from mls.parameters import Parameters
+from mls.proposals import AppDataUpdate, AppEphemeral
+from mls.provider import Environment
+from mls.psk import PreSharedKeyId
+from mls.registries import GroupId, KeyPackageRef, LeafIndex
+from mls.secrets import SignaturePrivateKey
+from mls.state import Group
+from mls.virtual import stock
+from mls.virtual.announcements import Announcement, Created, JoinedExternally, Keys, SignatureKey, Welcomed
+from mls.virtual.conversation import Author
+from mls.virtual.derivation_info import KeyPackageDerivation
+from mls.virtual.derive import derived_signature_key, group_creation_secret, key_package_seed, leaf_key
+from mls.virtual.emulation import Emulation, consuming
+from mls.virtual.leaves import Follower, drafted, listed, owned, sealed_into
+from mls.virtual.operations import OperationType
+from mls.virtual.settings import SignaturePolicy
+from mls.virtual.stock import Offer
+from mls.welcome import decode_group_info, decode_welcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A conversation of one, which the others have to be told of."""
+
+    emulation: Emulation
+    group: Group
+    announcements: tuple[Announcement, ...]
+
+
+def create(
+    emulation: Emulation,
+    env: Environment,
+    parameters: Parameters,
+    group_id: GroupId,
+    offer: Offer,
+    *,
+    extensions: Extensions = (),
+) -> Made:
+    """A conversation. `offer` is what our leaf says, and of what suite the group is."""
+    suite = env.suite(offer.cipher_suite)
+    after, operation = emulation.take(OperationType.KEY_PACKAGE)
+    with consuming(after):
+        seed = key_package_seed(suite, operation.secret, 0)
+        told: list[Announcement] = []
+        if emulation.settings.signatures is SignaturePolicy.DERIVED:
+            if offer.signature_private is not None:
+                raise CallerError("this virtual client derives its signature keys", "give none")
+            private, _ = derived_signature_key(suite, seed)
+        elif offer.signature_private is not None:
+            private = offer.signature_private
+            owned(after, suite, private)
+        else:
+            after, public = after.drawn_key(env, suite.cipher_suite)
+            private = after.keys[public].private
+            told.append(Keys((SignatureKey(cipher_suite=suite.cipher_suite, public=public, private=private),)))
+        pair = leaf_key(suite, seed)
+        derivation = KeyPackageDerivation(operation.leaf, operation.generation, 0)
+        leaf_extensions = listed(after, offer.leaf_extensions, parameters.components)
+        group = front.create(
+            env,
+            after.settings.shared(parameters),
+            offer.cipher_suite,
+            group_id,
+            credential=offer.credential,
+            signature_private=private,
+            capabilities=offer.capabilities,
+            lifetime=offer.lifetime,
+            leaf_extensions=sealed_into(after, after.newest, leaf_extensions, pair[1], derivation),
+            extensions=extensions,
+            leaf_key=pair,
+            epoch_secret=group_creation_secret(suite, seed),
+        )
+    told.append(Created(front.group_info(group, external_join=False, with_tree=True)))
+    return Made(emulation=after, group=group, announcements=tuple(told))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A conversation that a sibling brought us into."""
+
+    emulation: Emulation
+    group: Group
+    author: Author | None
+
+
+def follow_creation(
+    emulation: Emulation,
+    env: Environment,
+    parameters: Parameters,
+    told: Created,
+    *,
+    tree: bytes | None = None,
+    known_groups: Container[bytes] = (),
+) -> Followed:
+    """A conversation that a sibling created, as it was in its first epoch."""
+    info = decode_group_info(told.group_info)
+    follower = Follower(emulation, env.suite(info.context.cipher_suite))
+    group = sharing.follow_creation(
+        env, emulation.settings.shared(parameters), told.group_info, follower, tree=tree, known_groups=known_groups
+    )
+    return _followed(follower, group)
+
+
+def follow_external(
+    emulation: Emulation,
+    env: Environment,
+    parameters: Parameters,
+    told: JoinedExternally,
+    *,
+    self_removes: Sequence[bytes] = (),
+    known_groups: Container[bytes] = (),
+) -> Followed:
+    """A conversation that a sibling brought us into by an external commit. If we are in it, `receive` is enough."""
+    info = decode_group_info(told.group_info)
+    follower = Follower(emulation, env.suite(info.context.cipher_suite))
+    group = sharing.follow_external(
+        env,
+        emulation.settings.shared(parameters),
+        told.group_info,
+        told.commit,
+        follower,
+        tree=told.tree,
+        self_removes=self_removes,
+        known_groups=known_groups,
+    )
+    return _followed(follower, group)
+
+
+def _followed(follower: Follower, group: Group) -> Followed:
+    author = None if follower.device is None else Author(*follower.device)
+    return Followed(emulation=follower.emulation, group=group, author=author)
+
+
+# Joining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A Welcome that was taken up."""
+
+    emulation: Emulation
+    group: Group
+    extensions: Extensions
+    """Of the GroupInfo."""
+    reference: KeyPackageRef
+    announcements: tuple[Announcement, ...]
+    """The Welcome itself, for siblings that it was not sent to."""
+
+
+def join(
+    emulation: Emulation,
+    env: Environment,
+    parameters: Parameters,
+    welcome: bytes,
+    *,
+    tree: bytes | None = None,
+    known_groups: Container[bytes] = (),
+    prior: Group | None = None,
+) -> Joined:
+    """Become a member by a Welcome to a KeyPackage that any of our devices made."""
+    material, secrets = stock.secrets_for(emulation, env, decode_welcome(welcome))
+    joined = front.join_informed(
+        env,
+        emulation.settings.shared(parameters),
+        welcome,
+        [secrets],
+        tree=tree,
+        known_groups=known_groups,
+        prior=prior,
+    )
+    return Joined(
+        emulation=stock.used(emulation, material),
+        group=joined.group,
+        extensions=joined.extensions,
+        reference=material.reference,
+        announcements=(Welcomed(welcome, tree),),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """An external commit of ours. Adopt `joined.group` once it is accepted."""
+
+    emulation: Emulation
+    joined: ExternallyJoined
+    announcements: tuple[Announcement, ...]
+    """What siblings need to follow who are not in the conversation."""
+
+
+def join_externally(
+    emulation: Emulation,
+    env: Environment,
+    parameters: Parameters,
+    group_info: bytes,
+    *,
+    credential: Credential,
+    capabilities: Capabilities,
+    signature_private: SignaturePrivateKey | None = None,
+    leaf_extensions: Extensions = (),
+    tree: bytes | None = None,
+    remove: LeafIndex | None = None,
+    psks: Sequence[PreSharedKeyId] = (),
+    self_removes: Sequence[bytes] = (),
+    app_data: Sequence[AppDataUpdate | AppEphemeral] = (),
+    authenticated_data: bytes = b"",
+    known_groups: Container[bytes] = (),
+) -> Entered:
+    """Bring the virtual client into a conversation, or back into it in the place of its old leaf (`remove`).
+
+    Tell the others before you do (`mls.virtual.announcements.ExternalJoin`), so that they do not try as well.
+    """
+    info = decode_group_info(group_info)
+    suite = env.suite(info.context.cipher_suite)
+    if signature_private is None and emulation.settings.signatures is not SignaturePolicy.DERIVED:
+        raise CallerError("the leaf needs a signature key", "draw one with `Emulation.drawn_key` and announce it")
+    new = NewLeaf(credential=credential, signature_private=signature_private, capabilities=capabilities)
+    base = listed(emulation, leaf_extensions, parameters.components)
+    draft = drafted(emulation, suite, info.context.group_id, base, new)
+    with consuming(draft.emulation):
+        private = draft.signature_private
+        hook = draft.leaf.extensions
+        if private is None or hook is None:
+            raise CallerError("the leaf needs a signature key", "give one")
+        joined = front.join_externally(
+            env,
+            emulation.settings.shared(parameters),
+            group_info,
+            credential=credential,
+            signature_private=private,
+            capabilities=capabilities,
+            leaf_extensions=hook,
+            tree=tree,
+            remove=remove,
+            psks=psks,
+            self_removes=self_removes,
+            app_data=app_data,
+            authenticated_data=authenticated_data,
+            supply=draft.supply,
+            known_groups=known_groups,
+        )
+    told = JoinedExternally(group_info=group_info, tree=tree, commit=joined.message)
+    return Entered(emulation=draft.emulation, joined=joined, announcements=(told,))

@@ -1,0 +1,32 @@
+"""What a device of a virtual client may not have yet.
+
+All of these are `StaleError`s: the message may be good, and what it builds on is on its way from a sibling. Keep the
+message and try again when something new was heard.
+"""
+
+from __future__ import annotations
+
+from mls.errors import StaleError
+
+
+class UnknownEpochError(StaleError):
+    """A leaf of ours was derived in an emulation epoch that is not here: to come, of another branch, or gone."""
+
+    def __init__(self, epoch_id: bytes) -> None:
+        self.epoch_id = epoch_id
+        super().__init__("the emulation epoch that a leaf of ours was derived in is not here; `epoch_id` names it")
+
+
+class MissingKeyError(StaleError):
+    """A leaf of ours has a signature key that no sibling told us of yet."""
+
+    def __init__(self, public_key: bytes) -> None:
+        self.public_key = public_key
+        super().__init__("a signature key of ours is not here; `public_key` names it")
+
+
+class UnknownPackageError(StaleError):
+    """A Welcome is for no KeyPackage of ours that we heard of."""
+
+    def __init__(self) -> None:
+        super().__init__("the Welcome is for no KeyPackage that is known here; its upload may still come")
