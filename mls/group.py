@@ -11,7 +11,9 @@ Nothing here changes its input. A call that raises has changed nothing: `PeerErr
 of old values, which of two commits to follow and when to forget is for whoever holds the values.
 
 Own messages come back as `OwnMessageError`: the value to adopt is the one that making the message returned. Clients
-that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings' messages like anybody else's.
+that share one leaf pass an `OwnLeaf` to `receive` and then read their siblings' messages like anybody else's. Into the
+groups that a sibling made or entered they come by `follow_creation` and `follow_external`, or by `join` with
+`JoinSecrets`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from mls.provider import CreatedLeaf, Environment, OwnLeaf
 from mls.public_state import PublicState
 from mls.registries import LeafIndex, LeafNodeSource, ProposalRef, SenderType
 from mls.state import Group
-from mls.validation import Proposed, check_own_support, plan
+from mls.validation import check_own_support, plan
 from mls.welcome import decode_group_info
 
 
@@ -122,11 +122,8 @@ def follow_external(
     check_content(state, parameters, authenticated)
     leaf_node = path.leaf_node
     verify(suite, leaf_node.signature_key, authenticated, state.context.encoded)
-    waiting: dict[ProposalRef, Proposed] = {}
-    for wish in self_removes:
-        item = self_remove(state, parameters, wish)
-        if item.reference is not None:
-            waiting[ProposalRef(item.reference)] = item
+    wishes = [self_remove(state, parameters, wish) for wish in self_removes]
+    waiting = {ProposalRef(wish.reference): wish for wish in wishes if wish.reference is not None}
     items = resolve(waiting, state.tree, commit, sender)
     outcome = plan(env, state, parameters, sender, items, sending=False)
     grown, place = leaf_place(outcome.tree)

@@ -8,7 +8,7 @@ external commit with what it stood on. Each then holds the same group, down to i
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mls import group as front, sharing
 from mls.commit import NewLeaf
@@ -222,10 +222,12 @@ def join_externally(
     app_data: Sequence[AppDataUpdate | AppEphemeral] = (),
     authenticated_data: bytes = b"",
     known_groups: Container[bytes] = (),
+    prior: Group | None = None,
 ) -> Entered:
     """Bring the virtual client into a conversation, or back into it in the place of its old leaf (`remove`).
 
-    Tell the others before you do (`mls.virtual.announcements.ExternalJoin`), so that they do not try as well.
+    Tell the others before you do (`mls.virtual.announcements.ExternalJoin`), so that they do not try as well. `prior`
+    is the conversation as this device knows it, if it does: its resumption PSKs go on, as they do on other devices.
     """
     info = decode_group_info(group_info)
     suite = env.suite(info.context.cipher_suite)
@@ -256,5 +258,14 @@ def join_externally(
             supply=draft.supply,
             known_groups=known_groups,
         )
+    if prior is not None and prior.group_id == joined.group.group_id:
+        joined = replace(joined, group=with_history(joined.group, prior))
     told = JoinedExternally(group_info=group_info, tree=tree, commit=joined.message)
     return Entered(emulation=draft.emulation, joined=joined, announcements=(told,))
+
+
+def with_history(group: Group, prior: Group) -> Group:
+    """A conversation that was entered again, with the resumption PSKs of when we were in it before."""
+    kept = group.parameters.resumption_psks
+    whole = (*prior.resumption, *group.resumption)
+    return replace(group, resumption=whole[-kept:] if kept else ())

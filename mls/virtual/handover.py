@@ -43,7 +43,7 @@ from mls.tree.hashes import check_parent_hashes, check_unmerged_leaves
 from mls.tree.nodes import ParentNode
 from mls.tree.path import PrivateKeys
 from mls.tree.ratchet_tree import RatchetTree
-from mls.validation import Proposed
+from mls.validation import Proposed, check_own_support
 from mls.virtual.companion import MAX_PAST, ConversationPart, suite_of
 from mls.virtual.derivation_info import derivation_info_of
 from mls.virtual.secret_state import (
@@ -55,7 +55,7 @@ from mls.virtual.secret_state import (
     with_skipped_messages,
 )
 from mls.virtual.transfer import SECRETS, ExternalGroup, HigherLevelGroupState, TransferredGroup
-from mls.welcome import check_own_support
+
 
 MAX_LEVEL = 20
 """Of the tree of an earlier epoch, which is told as what differs: a few bytes can make it of any size."""

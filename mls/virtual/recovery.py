@@ -37,7 +37,7 @@ from mls.codec import Reader, decode_exactly, opaque, optional, u8, u32, u64, ve
 from mls.components.aad import decode_items
 from mls.components.dictionary import dictionary_of
 from mls.components.labels import safe_open, safe_seal, safe_sign, safe_verify
-from mls.components.numbers import Numbers
+from mls.components.numbers import ComponentId, Numbers
 from mls.credential import Credential, decode_credential
 from mls.errors import CallerError, PeerError
 from mls.leaf_node import LeafNode
@@ -147,7 +147,13 @@ class Writer:
 
 
 def seal_roll(
-    roll: Roll, env: Environment, suite: Suite, recovery_key: bytes, writer: Writer, numbers: Numbers, component: int
+    roll: Roll,
+    env: Environment,
+    suite: Suite,
+    recovery_key: bytes,
+    writer: Writer,
+    numbers: Numbers,
+    component: ComponentId,
 ) -> bytes:
     """The roll, to be left at mailboxes.
 
@@ -166,7 +172,12 @@ def seal_roll(
 
 
 def open_roll(
-    data: bytes, env: Environment, suite: Suite, recovery_private: HpkePrivateKey, recovery_key: bytes, component: int
+    data: bytes,
+    env: Environment,
+    suite: Suite,
+    recovery_private: HpkePrivateKey,
+    recovery_key: bytes,
+    component: ComponentId,
 ) -> Roll:
     """A roll that was left for us, by a device that the authentication service accepts."""
     outer = Reader(data)
@@ -192,7 +203,8 @@ def newest(rolls: Sequence[Roll]) -> Roll:
     """What several mailboxes had, as one roll.
 
     Two devices may have written at once, each without the other's news; rolls of one number are joined, and of a group
-    that both have, the later epoch is taken.
+    that both have, the later epoch is taken. Should they name different emulation groups, it is always the same one
+    that is taken.
     """
     if not rolls:
         raise CallerError("there is no roll to choose", "ask other mailboxes")
@@ -205,11 +217,9 @@ def newest(rolls: Sequence[Roll]) -> Roll:
         _take_later(emulations, [roll.emulation])
         _take_later(conversations, roll.conversations)
         references.update(dict.fromkeys(roll.references))
-    if len(emulations) > 1:
-        raise CallerError("the rolls are of different virtual clients", "open only those of one account")
     return Roll(
         sequence=last,
-        emulation=next(iter(emulations.values())),
+        emulation=emulations[equal[-1].emulation.group_id],
         conversations=tuple(conversations.values()),
         references=tuple(references),
         settings=equal[-1].settings,
@@ -226,11 +236,9 @@ def _take_later(found: dict[GroupId, Entry], entries: Iterable[Entry]) -> None:
 def _check_sendable(roll: Roll, numbers: Numbers) -> None:
     if len(roll.conversations) > MAX_CONVERSATIONS or len(roll.references) > MAX_PACKAGES:
         raise CallerError("the roll has too many entries", f"{MAX_CONVERSATIONS} conversations are the most")
-    entries = (roll.emulation, *roll.conversations)
-    infos = [_readable(entry) for entry in entries]
-    if len({info.context.group_id for info in infos}) != len(infos) or len(set(roll.references)) != len(
-        roll.references
-    ):
+    infos = [_readable(entry) for entry in (roll.emulation, *roll.conversations)]
+    named, packages = {info.context.group_id for info in infos}, set(roll.references)
+    if len(named) != len(infos) or len(packages) != len(roll.references):
         raise CallerError("the roll names one group or KeyPackage twice", "name each once")
     if any(dictionary_of(info.extensions).find(numbers.virtual_clients) is not None for info in infos):
         raise CallerError(
@@ -320,14 +328,14 @@ class RecoveryAuthority:
     suite: Suite
     """Whose signature scheme the key is for; it need not be the emulation group's."""
     public_key: bytes
-    component: int
+    component: ComponentId
 
     def check(self, claim: Claim, grant: Grant) -> None:
         if not safe_verify(self.suite, self.public_key, self.component, _GRANT, claim.encode(), grant.signature):
             raise PeerError("VC-5.2-9")
 
 
-def sign_grant(suite: Suite, recovery_private: SignaturePrivateKey, claim: Claim, component: int) -> Grant:
+def sign_grant(suite: Suite, recovery_private: SignaturePrivateKey, claim: Claim, component: ComponentId) -> Grant:
     """By whoever holds the private recovery key; the suite is the authority's."""
     return Grant(safe_sign(suite, recovery_private, component, _GRANT, claim.encode()))
 
@@ -353,7 +361,7 @@ def check_grant(
     authenticated_data: bytes,
     authority: Authority | None,
     numbers: Numbers,
-    component: int,
+    component: ComponentId,
 ) -> None:
     """What a device asks of an external commit to the emulation group before it adopts the next epoch.
 

@@ -119,10 +119,10 @@ class SecretTreeRatchetState:
 
 
 _MESSAGES: dict[int, RatchetType] = {HANDSHAKE: RatchetType.HANDSHAKE, APPLICATION: RatchetType.APPLICATION}
-_RATCHETS = {ours: kind for kind, ours in _MESSAGES.items()}
+_RATCHETS: dict[int, int] = {ours: kind for kind, ours in _MESSAGES.items()}
 Kind = tuple[RatchetType, int]
 """Of a ratchet: the type, and for one of operations the type of operation."""
-_OF_MESSAGES: list[Kind] = sorted((kind, 0) for kind in _RATCHETS)
+_OF_MESSAGES: list[Kind] = sorted((kind, 0) for kind in _MESSAGES.values())
 _OF_OPERATIONS: list[Kind] = sorted((RatchetType.OPERATION, int(each)) for each in OperationType)
 
 
@@ -316,7 +316,7 @@ R = TypeVar("R", Ratchet, OperationRatchet)
 
 def _fitting(skipped: Skipped, ratchet: R | None, size: int) -> R:
     """The ratchet, if it is one that can have passed these over."""
-    generations = [generation for generation, _ in skipped.secrets]
+    generations: list[int] = [generation for generation, _ in skipped.secrets]
     if ratchet is None or any(lower >= upper for lower, upper in pairwise([*generations, ratchet.generation])):
         raise PeerError("VC-5.1-11", f"leaf {skipped.leaf}")
     for _, secret in skipped.secrets:

@@ -1,4 +1,4 @@
-"""Coming into a group that our leaf is in already: by a Welcome for a sibling's KeyPackage, and without one.
+"""Coming into a group that our leaf is in already, because another device made the group or joined it from outside.
 
 One device acts and another follows from what the first can hand on. Both must hold the same value in the end.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mls import group as front
+from mls.components.lists import ComponentsList
 from mls.errors import (
     FutureEpochError,
     MissingProposalsError,
@@ -26,14 +27,12 @@ from mls.errors import (
 )
 from mls.framing import encode_message
 from mls.group import ExternallyJoined
-from mls.key_package import JoinSecrets, KeyPackageSecrets
-from mls.leaf_node import Extension, LeafNode, default_capabilities
+from mls.leaf_node import Extension, default_capabilities
 from mls.parameters import Parameters
 from mls.proposals import SelfRemove
 from mls.provider import Creation, Environment, OwnPath, PathSupply
 from mls.registries import (
     GroupId,
-    KeyPackageRef,
     LeafIndex,
     ProposalType,
     WireFormat,
@@ -55,144 +54,12 @@ from tests.mls.clients import (
     party,
     snapshot,
 )
+from tests.mls.components.company import COLOR, KNOWN, LISTED, NOTE, OFFER, WITH, company, demand, someone, updated
 from tests.mls.frankenstein import external_init, flipped, forge_commit, forge_leaf
-from tests.mls.frankenstein_welcome import forge_info, forge_welcome
-from tests.mls.refusals import A, B, C, refused, small_tree
+from tests.mls.refusals import A, B, C, refused
 from tests.mls.siblings import APPLICATION_ID, Founder, Sibling
 from tests.mls.suite_variants import GROUP_SUITES
 from tests.validation import breaks
-
-# ---------------------------------------------------------------- a Welcome for a sibling's KeyPackage
-
-
-def derived(env: Environment, package: KeyPackageSecrets, **changes: Any) -> JoinSecrets:
-    """What a device knows that has the secrets, and not the KeyPackage."""
-    suite = env.suite(package.key_package.cipher_suite)
-    fields = {
-        "reference": package.key_package.reference(suite),
-        "cipher_suite": suite.cipher_suite,
-        "init_private": package.init_private,
-        "leaf_private": package.leaf_private,
-        "signer": lambda _: package.signature_private,
-        **changes,
-    }
-    return JoinSecrets(**fields)
-
-
-@pytest.mark.parametrize("suite", GROUP_SUITES)
-def test_a_welcome_without_the_key_package(suite: int) -> None:
-    ours = party(3, suite, shape="full")
-    anna, ben = client("anna", suite), client("ben", suite)
-    package, other = anna.package(ours.env), ben.package(ours.env)
-    asked: list[LeafNode] = []
-
-    def signer(leaf_node: LeafNode) -> SignaturePrivateKey:
-        asked.append(leaf_node)
-        return package.signature_private
-
-    sent = ours.commit("member00", joining=[(anna, package), (ben, other)])
-    assert sent.welcome is not None
-    secrets = derived(ours.env, package, signer=signer)
-    welcomed = front.join_informed(ours.env, DEFAULT, sent.welcome, [secrets])
-    assert isinstance(welcomed, front.Welcomed)
-    assert welcomed.package is secrets
-    assert asked == [package.key_package.leaf_node]
-    assert snapshot(welcomed.group) == snapshot(ours["anna"])
-    check_private_keys(welcomed.group)
-    # KeyPackages and what replaces them may be offered together.
-    mixed: list[KeyPackageSecrets | JoinSecrets] = [client("carl", suite).package(ours.env), secrets]
-    group, used = front.join(ours.env, DEFAULT, sent.welcome, mixed)
-    assert used is secrets
-    assert snapshot(group) == snapshot(ours["anna"])
-    assert all(repr(key.raw) not in repr(secrets) for key in (package.init_private, package.leaf_private))
-
-
-@breaks("VAL-12.4.3.1-1")
-def test_a_welcome_for_another_reference_or_suite() -> None:
-    env = environment()
-    package = client(B).package(env)
-    info = forge_info(env, small_tree(env, package), client(A))
-    welcome = forge_welcome(env, info, package)
-    for wrong in ({"reference": KeyPackageRef(bytes(32))}, {"cipher_suite": 2}):
-        refused(
-            "VAL-12.4.3.1-1",
-            partial(front.join, env, DEFAULT, welcome, [derived(env, package, **wrong)]),
-        )
-    front.join(env, DEFAULT, welcome, [derived(env, package)])
-
-
-@breaks("VAL-12.4.3.1-12")
-def test_a_tree_without_our_key() -> None:
-    env = environment()
-    package, other = client(B).package(env), client(B).package(env)
-    for name, good in ((other, False), (package, True)):
-        welcome = forge_welcome(env, forge_info(env, small_tree(env, name), client(A)), package)
-        if good:
-            front.join(env, DEFAULT, welcome, [derived(env, package)])
-        else:
-            refused("VAL-12.4.3.1-12", lambda: front.join(env, DEFAULT, welcome, [derived(env, package)]))  # noqa: B023 - used at once
-
-
-@breaks("VAL-12.4.3.1-12")
-def test_our_key_at_a_parent_node() -> None:
-    """Whoever has to sign a KeyPackage could take a key from a tree for it; it is no leaf's key there."""
-    ours = party(4, shape="full")
-    anna = client("anna")
-    package = anna.package(ours.env)
-    sent = ours.commit("member00", joining=[(anna, package)])
-    assert sent.welcome is not None
-    root, key = max(ours[A].private.items())
-    assert root & 1
-    bad = derived(ours.env, package, leaf_private=key)
-    refused("VAL-12.4.3.1-12", lambda: front.join(ours.env, DEFAULT, sent.welcome or b"", [bad]))
-    front.join(ours.env, DEFAULT, sent.welcome, [derived(ours.env, package)])
-
-
-@breaks("VAL-12.4.3.1-12")
-@pytest.mark.parametrize("source", [2, 3])
-def test_our_key_in_a_leaf_of_another_source(source: int) -> None:
-    """The siblings' own signature, and yet not what was published."""
-    env = environment()
-    ben = client(B)
-    package = ben.package(env)
-    key = package.key_package.leaf_node.encryption_key
-    place = {"group_id": b"group", "leaf_index": 1, "source": source}
-    for fields, good in ((place, False), ({"extensions": ()}, True)):
-        leaf = forge_leaf(ben, key, **fields)
-        swapped = replace(package, key_package=replace(package.key_package, leaf_node=leaf))
-        welcome = forge_welcome(env, forge_info(env, small_tree(env, swapped), client(A)), package)
-        secrets = derived(env, package)
-        if good:
-            front.join(env, DEFAULT, welcome, [secrets])
-        else:
-            refused("VAL-12.4.3.1-12", lambda: front.join(env, DEFAULT, welcome, [secrets]))  # noqa: B023 - used at once
-
-
-@breaks("VAL-12.4.3.1-12")
-def test_our_key_under_somebody_elses_signature() -> None:
-    """Encryption keys are public: whoever saw our KeyPackage can put the key into a leaf of its own."""
-    env = environment()
-    package = client(B).package(env)
-    key = package.key_package.leaf_node.encryption_key
-    stolen = replace(package, key_package=replace(package.key_package, leaf_node=forge_leaf(client("thief"), key)))
-    bad, good = (
-        forge_welcome(env, forge_info(env, small_tree(env, each), client(A)), package) for each in (stolen, package)
-    )
-    refused("VAL-12.4.3.1-12", lambda: front.join(env, DEFAULT, bad, [derived(env, package)]))
-    front.join(env, DEFAULT, good, [derived(env, package)])
-
-
-def test_a_signature_key_that_is_not_here() -> None:
-    env = environment()
-    package = client(B).package(env)
-    welcome = forge_welcome(env, forge_info(env, small_tree(env, package), client(A)), package)
-
-    def missing(_: LeafNode) -> SignaturePrivateKey:
-        raise UnderivedError
-
-    with pytest.raises(UnderivedError):
-        front.join(env, DEFAULT, welcome, [derived(env, package, signer=missing)])
-
 
 # ---------------------------------------------------------------- making a group
 
@@ -336,6 +203,15 @@ def test_a_made_group_with_an_extension_that_is_unknown_here() -> None:
     front.follow_creation(env, replace(DEFAULT, extensions=frozenset({0xF0F0})), info, own)
 
 
+def test_every_cut_and_flipped_bit_of_what_describes_a_made_group() -> None:
+    env, group, founder = founded()
+    good, tree = front.group_info(group), group.public.tree.encode()
+    for at in range(len(good)):
+        for bad in (good[:at], good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]):
+            with pytest.raises((PeerError, StaleError)):
+                front.follow_creation(env, DEFAULT, bad, founder, tree=tree)
+
+
 # ---------------------------------------------------------------- joining by external commit
 
 
@@ -373,7 +249,7 @@ def enter(ours: Party, someone: Client, *, tree: bool = True, **options: Any) ->
         env,
         info,
         supply=PathSupply(leaf_private=private, leaf_public=public, path_secret=secret),
-        leaf_extensions=(APPLICATION_ID,),
+        leaf_extensions=options.pop("leaf_extensions", (APPLICATION_ID,)),
         tree=None if tree else ours[A].public.tree.encode(),
         **options,
     )
@@ -465,6 +341,22 @@ def test_an_entry_whose_keys_are_not_those_that_we_derive() -> None:
     entry.follow(entry.path)
 
 
+@breaks("EXT-5-5")
+def test_an_entry_that_changes_what_the_group_agreed_on() -> None:
+    """The device that follows must be able to take part in what the other one made of the group."""
+    ours = company(2, extensions=demand(data={COLOR: b"sea"}))
+    offered = {"leaf_extensions": OFFER, "app_data": [updated(COLOR, b"green")]}
+    entry = enter(ours, someone("anna"), **offered)
+    followed = entry.follow(entry.path)
+    assert snapshot(followed) == snapshot(entry.joined.group)
+    assert followed.public.context.dictionary.find(COLOR) == b"seagreen"
+    asks = updated(LISTED, ComponentsList.of((NOTE,)).encode())
+    entry = enter(ours, someone("anna"), leaf_extensions=OFFER, app_data=[asks])
+    ignorant = replace(WITH, components=replace(KNOWN, known=frozenset()))
+    refused("EXT-5-5", lambda: entry.follow(entry.path, parameters=ignorant))
+    entry.follow(entry.path)
+
+
 @breaks("VAL-12.4.2-10")
 def test_an_entry_under_another_init_secret() -> None:
     entry = enter(party(3), client("anna"))
@@ -530,13 +422,14 @@ def test_an_entry_with_another_signature() -> None:
 def test_every_cut_and_flipped_bit_of_an_entry() -> None:
     """Whatever is wrong with what was handed on, it is refused as somebody else's fault, or as not fitting."""
     ours = party(3)
+    tree = ours[A].public.tree.encode()
     entry = enter(ours, client("anna"))
     for given in ("info", "message"):
         good = entry.info if given == "info" else entry.joined.message
         for at in range(0, len(good), 11):
             for bad in (good[:at], good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]):
                 with pytest.raises((PeerError, StaleError)):
-                    entry.follow(entry.path, **{given: bad})
+                    entry.follow(entry.path, tree=tree, **{given: bad})
 
 
 # ---------------------------------------------------------------- errors

@@ -17,7 +17,7 @@ from mls.codec import Reader, opaque
 from mls.commit import Committed
 from mls.components.dictionary import dictionary_extension
 from mls.components.logic import Components, LastWins
-from mls.components.numbers import ComponentId
+from mls.components.numbers import VIRTUAL_CLIENTS, ComponentId
 from mls.framing import encode_message, read_wire_format
 from mls.group import ApplicationMessage, CommitMessage, Event, ProposalMessage
 from mls.key_package import KeyPackage, KeyPackageSecrets
@@ -66,7 +66,11 @@ DRAFT_PROPOSALS = (ProposalType.APP_DATA_UPDATE, ProposalType.APP_EPHEMERAL, Pro
 
 COMPONENT = ComponentId(0x8001)
 OTHER = ComponentId(0x8002)
-PARAMETERS = Parameters(components=Components(logic=dict.fromkeys((COMPONENT, OTHER), LastWins(outside=True))))
+PARAMETERS = Parameters(
+    components=Components(
+        logic=dict.fromkeys((COMPONENT, OTHER), LastWins(outside=True)), known=frozenset({VIRTUAL_CLIENTS})
+    )
+)
 PUBLIC = replace(PARAMETERS, encrypt_handshakes=False)
 
 OURS = "anna"

@@ -57,7 +57,7 @@ def test_a_welcome_to_any_outstanding_key_package(settings) -> None:
         house.announce("device1", [Keys((SignatureKey(cipher_suite=1, public=public, private=key),))])
     info = front.group_info(house.others[b"group"]["anna"])
     o = offer()
-    entered = vc.join_externally(d.emulation, d.env, house.parameters, info, credential=o.credential, capabilities=o.capabilities, signature_private=key, remove=d.groups[b"group"].own_leaf)
+    entered = vc.join_externally(d.emulation, d.env, house.parameters, info, credential=o.credential, capabilities=o.capabilities, signature_private=key, remove=d.groups[b"group"].own_leaf, prior=d.groups[b"group"])
     d.emulation = entered.emulation
     house.spread(b"group", entered.joined.message, by="device1")
     d.groups[b"group"] = entered.joined.group
