@@ -202,6 +202,8 @@ CHECKS: dict[str, Check] = _table(
         "EXT-6.4-1": "the mark of a last-resort KeyPackage has data",
         # Virtual clients (VC)
         "VC-5-1": "somebody joined the emulation group from outside without leave",
+        "VC-5-2": "the settings of the virtual client are of another version",
+        "VC-5-3": "the settings of the virtual client are none that there are",
         "VC-5.1-1": "a type in the state of a virtual client is unknown",
         "VC-5.1-2": "the state of a virtual client has too many entries of one kind",
         "VC-5.1-3": "the state of a virtual client names one thing twice",
@@ -272,8 +274,7 @@ CHECKS: dict[str, Check] = _table(
         "VC-6.4-13": "a list in an announcement names one thing twice",
         "VC-6.4-14": "the upload has not one expiry time for each KeyPackage",
         "VC-6.4-15": "an announced signature key does not belong to its public key",
-        "VC-6.4-16": "the type of an announced operation is unknown",
-        "VC-6.4-17": "the announcement came to one device instead of all, or to all instead of one",
+        "VC-6.4-16": "the announcement came to one device instead of all, or to all instead of one",
         "VC-6.4-18": "the emulation epoch that lost has a size that we do not work with",
         "VC-6.4.1-1": "the upload has too many KeyPackages",
         "VC-6.4.1-2": "the upload has two KeyPackages of one index",

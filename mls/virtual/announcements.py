@@ -36,18 +36,18 @@ from mls.credential import Credential, decode_credential
 from mls.errors import CallerError, PeerError
 from mls.hpke import UnreadableKeyError
 from mls.provider import Provider
-from mls.registries import Epoch, Generation, GroupId, KeyPackageRef, LeafIndex
+from mls.registries import Epoch, GroupId, KeyPackageRef
 from mls.secrets import (
     EpochEncryptionKey,
     GenerationIdSecret,
     KeyPackageSeed,
-    OperationSecret,
     ReuseGuardSecret,
     SignaturePrivateKey,
 )
 from mls.virtual.actions import Form, KeyPackageUpload
 from mls.virtual.generation_id import GenerationId
-from mls.virtual.operations import Operation, OperationType
+from mls.virtual.operations import Operation
+from mls.virtual.transfer import decode_operation, encode_operation
 
 VERSION = 1
 
@@ -225,11 +225,11 @@ class Operations:
         _check_list(self.operations, _of_operation)
 
     def encode(self) -> bytes:
-        return vector([_encode_operation(each) for each in self.operations])
+        return vector([encode_operation(each) for each in self.operations])
 
     @classmethod
     def decode(cls, reader: Reader) -> Operations:
-        return cls(_list(reader, _decode_operation, _of_operation))
+        return cls(_list(reader, decode_operation, _of_operation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +421,7 @@ def decode_announcement(data: bytes, form: Form = Form.DRAFT, *, targeted: bool 
     if decode is None:
         raise PeerError("VC-6.4-11", f"type {kind}")
     if targeted is not (kind == Reserved.kind):
-        raise PeerError("VC-6.4-17")
+        raise PeerError("VC-6.4-16")
     announcement = decode(reader)
     reader.finish()
     return announcement
@@ -464,27 +464,3 @@ def _of_operation(operation: Operation) -> Hashable:
 
 def _optional_opaque(value: bytes | None) -> bytes:
     return optional(None if value is None else opaque(value))
-
-
-def _encode_operation(operation: Operation) -> bytes:
-    """RetainedOperationSecret."""
-    place = u8(operation.type) + u32(operation.leaf) + u32(operation.generation)
-    return opaque(operation.epoch_id) + place + opaque(operation.context) + opaque(operation.secret.raw)
-
-
-def _decode_operation(reader: Reader) -> Operation:
-    epoch_id = reader.opaque()
-    kind = reader.u8()
-    if kind not in _OPERATION_TYPES:
-        raise PeerError("VC-6.4-16", f"type {kind}")
-    return Operation(
-        epoch_id=epoch_id,
-        type=OperationType(kind),
-        leaf=LeafIndex(reader.u32()),
-        generation=Generation(reader.u32()),
-        context=reader.opaque(),
-        secret=OperationSecret(reader.opaque()),
-    )
-
-
-_OPERATION_TYPES = frozenset(int(each) for each in OperationType)

@@ -31,10 +31,12 @@ from mls.virtual.conversation import (
     seal,
 )
 from mls.virtual.entry import (
+    Continued,
     Entered,
     Followed,
     Joined,
     Made,
+    continue_conversation,
     create,
     follow_creation,
     follow_external,
@@ -45,6 +47,7 @@ from mls.virtual.entry import (
 __all__ = [
     "Acted",
     "Author",
+    "Continued",
     "Entered",
     "Followed",
     "Joined",
@@ -54,6 +57,7 @@ __all__ = [
     "Sealed",
     "claimed",
     "commit",
+    "continue_conversation",
     "create",
     "follow_creation",
     "follow_external",

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 from mls import group as front, sharing
 from mls.commit import NewLeaf
+from mls.components.logic import Components
 from mls.credential import Credential
 from mls.errors import CallerError
+from mls.founding import Continuation
 from mls.group import ExternallyJoined
 from mls.leaf_node import Capabilities, Extensions
 from mls.parameters import Parameters
@@ -21,13 +23,14 @@ from mls.proposals import AppDataUpdate, AppEphemeral
 from mls.provider import Environment
 from mls.psk import PreSharedKeyId
 from mls.registries import GroupId, KeyPackageRef, LeafIndex
-from mls.secrets import SignaturePrivateKey
+from mls.secrets import KeyPackageSeed, SignaturePrivateKey
 from mls.state import Group
+from mls.suite import Suite
 from mls.virtual import stock
 from mls.virtual.announcements import Announcement, Created, JoinedExternally, Keys, SignatureKey, Welcomed
 from mls.virtual.conversation import Author
 from mls.virtual.derivation_info import KeyPackageDerivation
-from mls.virtual.derive import derived_signature_key, group_creation_secret, key_package_seed, leaf_key
+from mls.virtual.derive import KeyPair, derived_signature_key, group_creation_secret, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation, consuming
 from mls.virtual.leaves import Follower, drafted, listed, owned, sealed_into
 from mls.virtual.operations import OperationType
@@ -45,6 +48,43 @@ class Made:
     announcements: tuple[Announcement, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _First:
+    """The first leaf of a group, before it is signed."""
+
+    emulation: Emulation
+    private: SignaturePrivateKey
+    key: KeyPair
+    extensions: Extensions
+    seed: KeyPackageSeed
+    told: tuple[Announcement, ...]
+    """Which the others must hear first."""
+
+
+def _first_leaf(emulation: Emulation, env: Environment, suite: Suite, offer: Offer, components: Components) -> _First:
+    """§6.2: keys of a KeyPackage operation of its own, at the first place of its batch."""
+    after, operation = emulation.take(OperationType.KEY_PACKAGE)
+    with consuming(after):
+        seed = key_package_seed(suite, operation.secret, 0)
+        told: tuple[Announcement, ...] = ()
+        if emulation.settings.signatures is SignaturePolicy.DERIVED:
+            if offer.signature_private is not None:
+                raise CallerError("this virtual client derives its signature keys", "give none")
+            private, _ = derived_signature_key(suite, seed)
+        elif offer.signature_private is not None:
+            private = offer.signature_private
+            owned(after, suite, private)
+        else:
+            after, public = after.drawn_key(env, suite.cipher_suite)
+            private = after.keys[public].private
+            told = (Keys((SignatureKey(cipher_suite=suite.cipher_suite, public=public, private=private),)),)
+        pair = leaf_key(suite, seed)
+        derivation = KeyPackageDerivation(operation.leaf, operation.generation, 0)
+        extensions = listed(after, offer.leaf_extensions, components)
+        extensions = sealed_into(after, after.newest, extensions, pair[1], derivation)
+    return _First(emulation=after, private=private, key=pair, extensions=extensions, seed=seed, told=told)
+
+
 def create(
     emulation: Emulation,
     env: Environment,
@@ -56,40 +96,74 @@ def create(
 ) -> Made:
     """A conversation. `offer` is what our leaf says, and of what suite the group is."""
     suite = env.suite(offer.cipher_suite)
-    after, operation = emulation.take(OperationType.KEY_PACKAGE)
-    with consuming(after):
-        seed = key_package_seed(suite, operation.secret, 0)
-        told: list[Announcement] = []
-        if emulation.settings.signatures is SignaturePolicy.DERIVED:
-            if offer.signature_private is not None:
-                raise CallerError("this virtual client derives its signature keys", "give none")
-            private, _ = derived_signature_key(suite, seed)
-        elif offer.signature_private is not None:
-            private = offer.signature_private
-            owned(after, suite, private)
-        else:
-            after, public = after.drawn_key(env, suite.cipher_suite)
-            private = after.keys[public].private
-            told.append(Keys((SignatureKey(cipher_suite=suite.cipher_suite, public=public, private=private),)))
-        pair = leaf_key(suite, seed)
-        derivation = KeyPackageDerivation(operation.leaf, operation.generation, 0)
-        leaf_extensions = listed(after, offer.leaf_extensions, parameters.components)
+    first = _first_leaf(emulation, env, suite, offer, parameters.components)
+    with consuming(first.emulation):
         group = front.create(
             env,
-            after.settings.shared(parameters),
+            emulation.settings.shared(parameters),
             offer.cipher_suite,
             group_id,
             credential=offer.credential,
-            signature_private=private,
+            signature_private=first.private,
             capabilities=offer.capabilities,
             lifetime=offer.lifetime,
-            leaf_extensions=sealed_into(after, after.newest, leaf_extensions, pair[1], derivation),
+            leaf_extensions=first.extensions,
             extensions=extensions,
-            leaf_key=pair,
-            epoch_secret=group_creation_secret(suite, seed),
+            leaf_key=first.key,
+            epoch_secret=group_creation_secret(suite, first.seed),
         )
-    told.append(Created(front.group_info(group, external_join=False, with_tree=True)))
-    return Made(emulation=after, group=group, announcements=tuple(told))
+    told = Created(front.group_info(group, external_join=False, with_tree=True))
+    return Made(emulation=first.emulation, group=group, announcements=(*first.told, told))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """A group of one that is to continue a conversation, and is not tied to it yet.
+
+    `mls.virtual.conversation.commit` ties it, with `continuation.psk` among the proposals, `continuation.founding`, and
+    Adds of everybody else. Siblings follow the first epoch (`follow_creation`) and then that commit, as one that is
+    `founding`.
+    """
+
+    emulation: Emulation
+    continuation: Continuation
+    announcements: tuple[Announcement, ...]
+
+
+def continue_conversation(
+    emulation: Emulation,
+    group: Group,
+    env: Environment,
+    offer: Offer,
+    *,
+    branch: GroupId | None = None,
+    extensions: Extensions | None = None,
+    parameters: Parameters | None = None,
+) -> Continued:
+    """Make the group that a ReInit announced (RFC 9420 §11.2), or with `branch` a subgroup of that id (§11.3)."""
+    wanted = group.suite.cipher_suite if branch is not None or group.reinit is None else group.reinit.cipher_suite
+    if offer.cipher_suite != wanted:
+        raise CallerError(f"the group that continues this one has cipher suite {wanted}", "offer a leaf of that suite")
+    suite = env.suite(wanted)
+    shared = emulation.settings.shared(parameters or group.parameters)
+    first = _first_leaf(emulation, env, suite, offer, shared.components)
+    with consuming(first.emulation):
+        continuation = front.continued(
+            group,
+            env,
+            signature_private=first.private,
+            branch=branch,
+            credential=offer.credential,
+            capabilities=offer.capabilities,
+            lifetime=offer.lifetime,
+            leaf_extensions=first.extensions,
+            extensions=extensions,
+            parameters=shared,
+            leaf_key=first.key,
+            epoch_secret=group_creation_secret(suite, first.seed),
+        )
+    told = Created(front.group_info(continuation.group, external_join=False, with_tree=True))
+    return Continued(emulation=first.emulation, continuation=continuation, announcements=(*first.told, told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

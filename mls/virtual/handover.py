@@ -56,7 +56,6 @@ from mls.virtual.secret_state import (
 )
 from mls.virtual.transfer import SECRETS, ExternalGroup, HigherLevelGroupState, TransferredGroup
 
-
 MAX_LEVEL = 20
 """Of the tree of an earlier epoch, which is told as what differs: a few bytes can make it of any size."""
 

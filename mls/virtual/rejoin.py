@@ -212,7 +212,8 @@ class Rejoin:
     def located(self, welcome: bytes, group_id: GroupId) -> Rejoin:
         """A discarded Welcome was for that conversation, which is queued unless it is already."""
         self._due(Step.LOCATE, welcome)
-        return replace(self, welcomes={**self.welcomes, welcome: group_id})._with([group_id], Source.WELCOME)
+        queued = self._with([group_id], Source.WELCOME)
+        return replace(queued, welcomes={**self.welcomes, welcome: group_id})
 
     def given_up(self, welcome: bytes) -> Rejoin:
         """Nobody says what a discarded Welcome was for."""
@@ -231,12 +232,11 @@ class Rejoin:
     def failed(self, task: Task) -> Rejoin:
         """It did not work, and is still to do; entering begins anew with another grant."""
         self._due(task.step, task.name)
-        counted = replace(self, tries={**self.tries, task: min(self.attempts(task) + 1, _MAX_COUNT)})
+        tries = {**self.tries, task: min(self.attempts(task) + 1, _MAX_COUNT)}
         if task.step is Step.ENTER:
-            return replace(counted, entering=Entering.OUTSIDE)
-        if task.step is Step.JOIN:
-            return counted._moved(GroupId(task.name), Input.FAIL)
-        return counted
+            return replace(self, tries=tries, entering=Entering.OUTSIDE)
+        moved = self._moved(GroupId(task.name), Input.FAIL) if task.step is Step.JOIN else self
+        return replace(moved, tries=tries)
 
     # What happened
 

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, IntFlag
+from enum import STRICT, IntEnum, IntFlag
 from typing import NamedTuple, NewType, TypeVar
 
 from mls.codec import Reader, decode_exactly, opaque, u8, u32, vector
@@ -78,7 +78,7 @@ class Task(NamedTuple):
     """The KeyPackage's reference, or the conversation's group id."""
 
 
-class Withdrawal(IntFlag):
+class Withdrawal(IntFlag, boundary=STRICT):
     """How far a KeyPackage is withdrawn."""
 
     NOTHING = 0

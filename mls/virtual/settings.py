@@ -14,14 +14,18 @@ which belongs to the virtual client and is handed to each new device with its st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from typing import TypeVar
 
-from mls.components.numbers import Numbers
+from mls.codec import Reader, u8, u16, u32, vector
+from mls.components.numbers import ComponentId, Numbers
+from mls.errors import CallerError, PeerError
 from mls.parameters import Parameters
 from mls.virtual.actions import Form
 from mls.virtual.ff1 import BitOrder
-from mls.virtual.guard import MAX_LEAVES
+from mls.virtual.guard import MAX_LEAVES, is_leaf_count
 from mls.virtual.operations import KEEP, MAX_FORWARD
 
 
@@ -44,6 +48,22 @@ class SignaturePolicy(Enum):
     """Drawn by the device that first needs one, and told to the others before it is used."""
     DERIVED = "derived"
     """From the operation that makes the leaf (`mls.virtual.derive.derived_signature_key`)."""
+
+
+VERSION = 1
+FORMS = tuple(Form)
+BIT_ORDERS = tuple(BitOrder)
+POLICIES = tuple(SignaturePolicy)
+_FLAGS = (False, True)
+LIMITS = ("max_leaves", "max_forward", "keep", "max_epochs", "max_packages", "max_operations", "max_keys")
+
+T = TypeVar("T")
+
+
+def _chosen(choices: Sequence[T], number: int) -> T:
+    if number >= len(choices):
+        raise PeerError("VC-5-3")
+    return choices[number]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +90,42 @@ class Settings:
     """Operations whose secrets are kept."""
     max_keys: int = 8192
     """Signature keys that are kept."""
+
+    def encode(self) -> bytes:
+        """For a new device, and for our own storage: `uint16 version; uint8 form, bit order, signatures, retain,
+        retain_seeds; uint32 limits<V>; uint16 numbers<V>`, limits and numbers in the order of their fields.
+        """
+        choices = [FORMS.index(self.profile.form), BIT_ORDERS.index(self.profile.bit_order)]
+        choices += [POLICIES.index(self.signatures), self.retain, self.retain_seeds]
+        limits = vector([u32(getattr(self, name)) for name in LIMITS])
+        numbers = vector([u16(getattr(self.numbers, each.name)) for each in fields(self.numbers)])
+        return u16(VERSION) + b"".join([u8(choice) for choice in choices]) + limits + numbers
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Settings:
+        if reader.u16() != VERSION:
+            raise PeerError("VC-5-2")
+        form, order, policy = [_chosen(choices, reader.u8()) for choices in (FORMS, BIT_ORDERS, POLICIES)]
+        retain, retain_seeds = [_chosen(_FLAGS, reader.u8()) for _ in range(2)]
+        limits = reader.vector(Reader.u32)
+        numbers = reader.vector(Reader.u16)
+        if len(limits) != len(LIMITS) or len(numbers) != len(fields(Numbers)):
+            raise PeerError("VC-5-3")
+        try:
+            named = Numbers(**{each.name: ComponentId(n) for each, n in zip(fields(Numbers), numbers, strict=True)})
+        except CallerError:
+            raise PeerError("VC-5-3") from None
+        bounds = dict(zip(LIMITS, limits, strict=True))
+        if not is_leaf_count(bounds["max_leaves"]):
+            raise PeerError("VC-5-3")
+        return cls(
+            profile=Profile(form=form, bit_order=order),
+            numbers=named,
+            signatures=policy,
+            retain=retain,
+            retain_seeds=retain_seeds,
+            **bounds,
+        )
 
     def shared(self, parameters: Parameters) -> Parameters:
         """Parameters for the conversations of a virtual client: what siblings may use at once stays readable."""

@@ -27,6 +27,8 @@ from mls.virtual.announcements import (
     Announcement,
     Created,
     JoinedExternally,
+    Keys,
+    SignatureKey,
     Uploaded,
     encode_announcement,
 )
@@ -84,7 +86,8 @@ class Account:
         self.signer: SignaturePrivateKey = our_client(NAME, suites[1]).signer
         self.ours: dict[str, Emulation] = {}
         self.theirs: dict[str, Acting] = {}
-        self.conversations: list[Conversation] = []
+        self.marked = False
+        """Whether the last commit of the emulation group asked for an epoch to derive in."""
         for name in (OURS, THEIRS, *others):
             self._begin(name)
         self.agree()
@@ -147,6 +150,7 @@ class Account:
             message, welcome = made.commit.message, made.commit.welcome
             self.ours[by] = devices.adopt(made.emulation, made)
         derives = derive or bool(proposals)
+        self.marked = derive
         for name in [name for name in self.ours if name != by]:
             heard = devices.receive(self.ours[name], self.env, message)
             assert heard.derives == derives
@@ -166,10 +170,11 @@ class Account:
     def _hears(self, name: str, message: bytes) -> bool:
         """A device of OpenMLS's; whether it was removed. What a commit announces, it has to be told."""
         got = self.group.theirs[name].process(message)
-        for component, data in got.safe_aad or ():
-            if component == NUMBERS.virtual_clients:
-                for upload in decode_exactly(data, lambda reader: CommitData.decode(reader, FORM)).uploads:
-                    self.theirs[name].take_upload(upload.encode(FORM))
+        data = dict(got.safe_aad or ()).get(NUMBERS.virtual_clients)
+        announced = CommitData() if data is None else decode_exactly(data, lambda r: CommitData.decode(r, FORM))
+        assert announced.new_derivation_epoch == self.marked
+        for upload in announced.uploads:
+            self.theirs[name].take_upload(upload.encode(FORM))
         return got.removed
 
     def add(self, by: str, name: str) -> None:
@@ -189,7 +194,21 @@ class Account:
         self.agree()
 
     def remove(self, by: str, name: str) -> None:
+        """A device. It still has the keys of every conversation that it is in, until the leaf there is replaced."""
         self.commit(by, Remove(self.leaf(name)))
+
+    def new_key(self, by: str) -> SignaturePrivateKey:
+        """A new signature key, which the devices of now are told of."""
+        if theirs(by):
+            private, public = self.suite.scheme.generate(self.env.provider.random)
+        else:
+            self.ours[by], public = self.ours[by].drawn_key(self.env, self.suite.cipher_suite)
+            private = self.ours[by].keys[public].private
+        self.tell(by, Keys((SignatureKey(cipher_suite=self.suite.cipher_suite, public=public, private=private),)))
+        for device in self.theirs.values():
+            device.use_key(self.suite, private)
+        self.signer = private
+        return private
 
     def tell(self, by: str, announcement: Announcement) -> None:
         """To all devices. OpenMLS's carry it like any message; what is in it their application has to read."""
@@ -239,6 +258,8 @@ class Conversation:
         self.ours: dict[str, Group] = {}
         """Values of our devices, and of ordinary members of ours."""
         self.theirs: dict[str, Member] = {}
+        self.last = b""
+        """What was sent last."""
         self.bound = False
         """Whether OpenMLS knows where the virtual client's leaf comes from; not of one that came by a Welcome."""
 
@@ -359,6 +380,7 @@ class Conversation:
 
     def _deliver(self, message: bytes, by: str) -> dict[str, Received | virtual.Received | front.Event]:
         """To everybody but the sender."""
+        self.last = message
         heard: dict[str, Received | virtual.Received | front.Event] = {}
         for name in [name for name in self.ours if name != by]:
             if self.is_device(name):

@@ -85,6 +85,10 @@ class Acting(Member):
         """The same device, for another conversation."""
         return Acting(self.peer, self.name, self.leaf, self.policy, self.deriving)
 
+    def use_key(self, suite: Suite, signer: SignaturePrivateKey) -> None:
+        """What it signs with from now on, in all conversations."""
+        self.call("use_key", private=signer.raw, public=suite.scheme.public_key(signer))
+
     def batch(self, *, count: int = 1, last_resort: Sequence[int] = ()) -> Batch:
         packages = [{**self.leaf.fields(), "last_resort": index in last_resort} for index in range(count)]
         answer = self.call("key_package_batch", emulation_epoch=self.epoch, packages=packages)

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import pytest
 
+from mls.commit import NewLeaf
+from mls.group import ApplicationMessage
+from mls.proposals import Add, Remove
+from mls.registries import LeafIndex
+from mls.virtual import client as virtual
+from mls.virtual.errors import UnknownEpochError
 from tests.peers import launch
 from tests.peers.openmls_account import Account, Conversation
-from tests.peers.openmls_company import BOTH, OURS, THEIRS
-from tests.peers.openmls_peer import OpenMls
+from tests.peers.openmls_company import BOTH, OURS, THEIRS, lifetime, our_client
+from tests.peers.openmls_peer import OpenMls, RefusedError
 
 pytestmark = [
     pytest.mark.peers,
@@ -72,3 +78,90 @@ def test_joining_from_outside(openmls: OpenMls, by: str, other: str, public: boo
             for name in conversation.names:
                 conversation.say(name, name.encode())
         everybody_acts(conversation)
+
+
+@makers
+def test_epochs_that_a_commit_asks_for(openmls: OpenMls, by: str) -> None:
+    """The emulation group moves on, and nothing is derived in the new epoch unless a commit says so."""
+    account = Account(openmls)
+    conversation = Conversation.founded(account, OURS)
+    first = account.ours[OURS].head.newest
+    account.commit(by, derive=False)
+    assert account.ours[OURS].head.newest == first
+    everybody_acts(conversation)
+    account.commit(by, derive=True)
+    assert account.ours[OURS].head.newest != first
+    everybody_acts(conversation)
+
+
+@makers
+@framings
+def test_commits_without_a_path_and_proposals(openmls: OpenMls, by: str, public: bool) -> None:
+    account = Account(openmls, public=public)
+    conversation = Conversation.founded(account, by)
+    for name in ("carl", "oona"):
+        conversation.add(OURS, name)
+    for name in (OURS, THEIRS):
+        conversation.commit(name)
+        package = our_client("dora").package(account.env, lifetime=lifetime(account.env)).key_package
+        conversation.commit(name, Add(package), path=False)
+        for proposer in (OURS, THEIRS, "carl", "oona"):
+            conversation.propose(proposer, Remove(LeafIndex(_last_leaf(conversation))))
+            conversation.commit("oona" if proposer == "carl" else "carl")
+            conversation.commit(name, Add(package), path=False)
+            conversation.say(name, b"go on")
+        conversation.commit("carl", Remove(LeafIndex(_last_leaf(conversation))))
+    everybody_acts(conversation)
+
+
+def _last_leaf(conversation: Conversation) -> int:
+    return max(leaf for leaf, _ in conversation.theirs["oona"].state.members)
+
+
+@makers
+def test_two_devices_at_once(openmls: OpenMls, by: str) -> None:
+    """Both take one generation; their guards differ, and each reads the other."""
+    account = Account(openmls)
+    conversation = Conversation.founded(account, by)
+    for round_number in range(8):
+        sealed = virtual.seal(account.ours[OURS], conversation.ours[OURS], account.env, b"ours")
+        device = account.theirs[THEIRS]
+        device.group = conversation.theirs[THEIRS].group
+        message, generation, name = device.send_named(b"theirs", keep_key=True)
+        assert (name, generation) == (sealed.claim, round_number)
+        assert device.process(sealed.message).emulator == account.leaf(OURS)
+        got = virtual.receive(account.ours[OURS], sealed.group, account.env, message)
+        assert isinstance(got.event, ApplicationMessage)
+        assert got.author == virtual.Author(account.ours[OURS].head.newest, account.leaf(THEIRS))
+        account.ours[OURS], conversation.ours[OURS] = got.emulation, got.event.group
+
+
+@pytest.mark.parametrize("gone", ["bert", "otto"])
+@makers
+def test_devices_come_and_go(openmls: OpenMls, by: str, gone: str) -> None:
+    """A device that is removed can follow no commit of the virtual client after it, and read nothing."""
+    account = Account(openmls, "bert", "otto")
+    conversation = Conversation.founded(account, by)
+    conversation.add(OURS, "carl")
+    everybody_acts(conversation)
+    for name in ("dave", "oskar"):
+        account.add(by, name)
+        conversation.enter(name, "carl")  # in the place of the virtual client's leaf; the others follow
+        everybody_acts(conversation)
+
+    removed_emulation = account.ours.get(gone)
+    removed_device = account.theirs.get(gone)
+    account.remove(by, gone)
+    assert gone not in account.names
+    removed_group = conversation.ours.pop(gone, None)
+    conversation.theirs.pop(gone, None)
+    conversation.commit(OURS, new=NewLeaf(signature_private=account.new_key(by)))
+    if removed_emulation is not None and removed_group is not None:
+        with pytest.raises(UnknownEpochError):
+            virtual.receive(removed_emulation, removed_group, account.env, conversation.last)
+    else:
+        assert removed_device is not None
+        removed_device.group = conversation.theirs[THEIRS].group
+        with pytest.raises(RefusedError, match="MissingEmulationEpochState"):
+            removed_device.process(conversation.last)
+    everybody_acts(conversation)

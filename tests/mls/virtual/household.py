@@ -52,9 +52,7 @@ class Device:
 
 
 def offer(suite: int = 1, **changes: Any) -> Offer:
-    plain = Offer(
-        cipher_suite=suite, credential=BasicCredential(b"household"), capabilities=ABLE, lifetime=LIFETIME
-    )
+    plain = Offer(cipher_suite=suite, credential=BasicCredential(b"household"), capabilities=ABLE, lifetime=LIFETIME)
     return replace(plain, **changes)
 
 

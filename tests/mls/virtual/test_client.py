@@ -36,9 +36,11 @@ def test_a_welcome_to_any_outstanding_key_package(settings) -> None:
     anna = house.person("anna")
     group = anna.create(house.env)
     from mls import group as front
+
     sent = front.commit(group, house.env, proposals=[Add(second)])
     house.others[b"group"] = {"anna": sent.group}
     from mls.virtual.announcements import Welcomed
+
     for name in house.names:
         house.follow(name, Welcomed(sent.welcome))
     house.agree()
@@ -47,9 +49,11 @@ def test_a_welcome_to_any_outstanding_key_package(settings) -> None:
     house.say("device1")
     # external rejoin
     from mls.virtual import client as vc
+
     d = house["device1"]
     em, public = d.emulation.drawn_key(d.env, 1)
     from mls.virtual.announcements import Keys, SignatureKey
+
     d.emulation = em
     key = None
     if settings is SETTINGS:
@@ -57,7 +61,17 @@ def test_a_welcome_to_any_outstanding_key_package(settings) -> None:
         house.announce("device1", [Keys((SignatureKey(cipher_suite=1, public=public, private=key),))])
     info = front.group_info(house.others[b"group"]["anna"])
     o = offer()
-    entered = vc.join_externally(d.emulation, d.env, house.parameters, info, credential=o.credential, capabilities=o.capabilities, signature_private=key, remove=d.groups[b"group"].own_leaf, prior=d.groups[b"group"])
+    entered = vc.join_externally(
+        d.emulation,
+        d.env,
+        house.parameters,
+        info,
+        credential=o.credential,
+        capabilities=o.capabilities,
+        signature_private=key,
+        remove=d.groups[b"group"].own_leaf,
+        prior=d.groups[b"group"],
+    )
     d.emulation = entered.emulation
     house.spread(b"group", entered.joined.message, by="device1")
     d.groups[b"group"] = entered.joined.group
@@ -70,7 +84,15 @@ def test_a_welcome_to_any_outstanding_key_package(settings) -> None:
     d = house["device0"]
     if settings is SETTINGS:
         key = d.emulation.keys[public].private
-    entered = vc.join_externally(d.emulation, d.env, house.parameters, front.group_info(group), credential=o.credential, capabilities=o.capabilities, signature_private=key)
+    entered = vc.join_externally(
+        d.emulation,
+        d.env,
+        house.parameters,
+        front.group_info(group),
+        credential=o.credential,
+        capabilities=o.capabilities,
+        signature_private=key,
+    )
     d.emulation = entered.emulation
     house.spread(b"second", entered.joined.message, by="device0")
     d.groups[b"second"] = entered.joined.group

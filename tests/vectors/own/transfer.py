@@ -48,7 +48,7 @@ def generate() -> list[dict[str, Any]]:
 
 
 def emulation(cipher_suite: int) -> list[tuple[DerivationEpoch, bytes | None, list[Operation]]]:
-    """Three emulation epochs: two in a row, and a rival of the second. In each some operations are gone, and one is awaited."""
+    """Two emulation epochs in a row, and a rival of the second. In each some operations are gone and one is awaited."""
     made: list[tuple[DerivationEpoch, bytes | None, list[Operation]]] = []
     for number, leaf_count in ((77, 2), (78, 4), (78, 8)):
         provider = SeededProvider(f"transfer, suite {cipher_suite}, epoch {number} of {leaf_count}")

@@ -12,6 +12,7 @@ const CALLS: &[(&str, Call)] = &[
     ("about", about),
     ("client", desk::create_client),
     ("virtual_client", desk::create_virtual_client),
+    ("use_key", desk::use_key),
     ("key_package", groups::key_package),
     ("create", groups::create),
     ("join", groups::join),

@@ -83,18 +83,26 @@ pub fn create_client(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     Ok(json!({ "signature_key": public }))
 }
 
+fn given_key(fields: &Fields, suite: Ciphersuite) -> Outcome<SignatureKeyPair> {
+    let (private, public) = (fields.bytes("private")?, fields.bytes("public")?);
+    Ok(SignatureKeyPair::from_raw(suite.signature_algorithm(), private, public))
+}
+
 /// `client`, `device`, `suite`, `identity`, `private`, `public` -> nothing. What a device acts as: a client with a
 /// signature key that all devices have, and with the device's storage.
 pub fn create_virtual_client(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let device = fields.text("device")?;
     let device = desk.clients.get(device).ok_or_else(|| wrong(format!("no client {device:?}")))?;
     let (provider, suite) = (Rc::clone(&device.provider), suite(fields)?);
-    let signer = SignatureKeyPair::from_raw(
-        suite.signature_algorithm(),
-        fields.bytes("private")?,
-        fields.bytes("public")?,
-    );
-    let client = Client::new(provider, suite, fields.bytes("identity")?, signer);
+    let client = Client::new(provider, suite, fields.bytes("identity")?, given_key(fields, suite)?);
     desk.clients.insert(fields.text("client")?.to_owned(), client);
+    Ok(json!({}))
+}
+
+/// `client`, `private`, `public` -> nothing. The key that the client signs with from now on.
+pub fn use_key(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
+    let client = desk.client(fields)?;
+    client.signer = given_key(fields, client.suite)?;
+    client.credential.signature_key = client.signer.to_public_vec().into();
     Ok(json!({}))
 }

@@ -1,0 +1,131 @@
+"""What a device knows of its virtual client, as bytes for its own storage.
+
+`encode` gives everything of an `Emulation` but the emulation group, which is stored like any other group
+(`mls.snapshot`) and given back to `decode`; both are to be written in one transaction, with the conversations that the
+same act changed. Every secret stands in it in the clear: sealing it is the vault's business.
+
+The form is versioned, and docs/snapshots.md spells it out. What does not fit together is damage of our own storage, so
+it is a `CallerError`.
+"""
+
+from __future__ import annotations
+
+from mls.codec import Reader, opaque, optional, u8, u16, u32, u64, vector
+from mls.errors import CallerError, PeerError
+from mls.leaf_node import decode_extensions, encode_extensions
+from mls.persistent import PMap
+from mls.provider import Provider
+from mls.registries import Generation, KeyPackageRef, LeafIndex
+from mls.secrets import KeyPackageSeed, Secret, SignaturePrivateKey
+from mls.state import Group
+from mls.virtual.emulation import Emulation, Head, Known, Material, Origin, RingKey, operation_key
+from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.settings import Settings
+from mls.virtual.transfer import decode_operation, encode_operation
+
+VERSION = 1
+
+
+class StoredEmulation(Secret):
+    """A device's `Emulation` as bytes."""
+
+    __slots__ = ()
+
+
+def encode(emulation: Emulation) -> StoredEmulation:
+    """Everything but the emulation group."""
+    epochs, operations, keys = emulation.epochs, emulation.operations, emulation.keys
+    return StoredEmulation(
+        b"".join(
+            [
+                u16(VERSION),
+                opaque(emulation.settings.encode()),
+                opaque(emulation.head.newest),
+                vector([_epoch(epochs[each]) for each in sorted(epochs)]),
+                vector([encode_operation(operations[each]) for each in sorted(operations)]),
+                vector([_material(emulation.stock[each]) for each in sorted(emulation.stock)]),
+                vector([_material(emulation.seeds[each]) for each in sorted(emulation.seeds)]),
+                vector([opaque(each) + _key(keys[each]) for each in sorted(keys)]),
+            ]
+        )
+    )
+
+
+def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulation:
+    """What `encode` made, with the emulation group that was stored beside it."""
+    try:
+        reader = Reader(stored.raw)
+        if reader.u16() != VERSION:
+            raise CallerError("what is stored of the virtual client is of another version", "use the version that did")
+        settings_reader = Reader(reader.opaque())
+        settings = Settings.decode(settings_reader)
+        settings_reader.finish()
+        newest = reader.opaque()
+        epochs = reader.vector(lambda r: (DerivationEpoch.decode(r, provider), r.optional(Reader.opaque)))
+        operations = reader.vector(decode_operation)
+        stock = reader.vector(_read_material)
+        seeds = reader.vector(_read_material)
+        keys = reader.vector(lambda r: (r.opaque(), _read_key(r)))
+        reader.finish()
+    except PeerError:
+        raise _damaged() from None
+    known = PMap({epoch.epoch_id: Known(epoch, parent) for epoch, parent in epochs})
+    if newest not in known:
+        raise _damaged()
+    return Emulation(
+        settings=settings,
+        head=Head(group, newest),
+        epochs=known,
+        operations=PMap({operation_key(operation): operation for operation in operations}),
+        stock=PMap({material.reference: material for material in stock}),
+        seeds=PMap({material.origin: material for material in seeds if material.origin is not None}),
+        keys=PMap(keys),
+    )
+
+
+def _epoch(known: Known) -> bytes:
+    return known.epoch.encode() + optional(None if known.parent is None else opaque(known.parent))
+
+
+def _material(material: Material) -> bytes:
+    origin = material.origin
+    made = None
+    if origin is not None:
+        made = opaque(origin.epoch_id) + u32(origin.leaf) + u32(origin.generation) + u32(origin.index)
+    return b"".join(
+        [
+            opaque(material.reference),
+            u16(material.cipher_suite),
+            opaque(material.seed.raw),
+            optional(made),
+            encode_extensions(material.extensions),
+            u64(material.not_after),
+            opaque(material.signature_key),
+        ]
+    )
+
+
+def _read_material(reader: Reader) -> Material:
+    return Material(
+        reference=KeyPackageRef(reader.opaque()),
+        cipher_suite=reader.u16(),
+        seed=KeyPackageSeed(reader.opaque()),
+        origin=reader.optional(
+            lambda r: Origin(r.opaque(), LeafIndex(r.u32()), Generation(r.u32()), r.u32()),
+        ),
+        extensions=decode_extensions(reader),
+        not_after=reader.u64(),
+        signature_key=reader.opaque(),
+    )
+
+
+def _key(key: RingKey) -> bytes:
+    return u16(key.cipher_suite) + opaque(key.private.raw) + u8(key.used)
+
+
+def _read_key(reader: Reader) -> RingKey:
+    return RingKey(reader.u16(), SignaturePrivateKey(reader.opaque()), bool(reader.u8()))
+
+
+def _damaged() -> CallerError:
+    return CallerError("what is stored of the virtual client is damaged", "restore a backup or join again")

@@ -1,0 +1,141 @@
+"""What a device stores and finds again, and what it makes of damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, strategies as st
+
+from mls import snapshot as groups
+from mls.codec import Reader, decode_exactly, u16
+from mls.errors import CallerError, PeerError
+from mls.virtual import client as vc
+from mls.virtual.emulation import Emulation
+from mls.virtual.settings import DRAFT, OPENMLS, Settings, SignaturePolicy
+from mls.virtual.stored import StoredEmulation, decode, encode
+from tests.mls.virtual.household import SETTINGS, Device, Household, offer
+from tests.validation import breaks
+
+
+def busy(settings: Settings = SETTINGS) -> Household:
+    """A household in which there is something of everything."""
+    house = Household(2, settings=settings)
+    house.create("device0")
+    house.invite("device1", b"group", "anna")
+    house.upload("device0", offer(), offer(2))
+    house.upload("device1", offer())
+    house.commit("device0", force_path=True)
+    house.add_device("device2", by="device1")
+    house.commit("device1", force_path=True)
+    return house
+
+
+def again(device: Device) -> Emulation:
+    """What is found after a restart."""
+    provider, group = device.env.provider, device.emulation.group
+    found = groups.decode(provider, group.parameters, groups.encode(group))
+    return decode(StoredEmulation(encode(device.emulation).raw), provider, found)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, Settings(signatures=SignaturePolicy.DERIVED, retain_seeds=True)])
+def test_a_device_goes_on_after_a_restart(settings: Settings) -> None:
+    house = busy(settings)
+    for device in house.devices.values():
+        found = again(device)
+        assert encode(found) == encode(device.emulation)
+        assert found.settings == settings
+        device.emulation = found
+    for name in house.names[:2]:
+        house.commit(name, force_path=True)
+        house.say(name)
+        house.agree()
+
+
+def test_no_operation_twice_after_a_restart() -> None:
+    house = busy()
+    device = house["device0"]
+    group = device.groups[b"group"]
+    before = vc.commit(device.emulation, group, device.env, force_path=True)
+    device.emulation = before.emulation
+    device.emulation = again(device)
+    after = vc.commit(device.emulation, group, device.env, force_path=True)
+    first, second = before.commit.group.own_leaf_node, after.commit.group.own_leaf_node
+    assert first.encryption_key != second.encryption_key
+
+
+def test_no_secret_shows() -> None:
+    stored = encode(busy()["device0"].emulation)
+    assert stored.raw.hex()[:40] not in repr(stored)
+    shown = repr(busy()["device0"].emulation)
+    for material in busy()["device0"].emulation.stock:
+        seed = busy()["device0"].emulation.stock[material].seed
+        assert repr(seed.raw) not in shown
+
+
+def test_damage_is_told() -> None:
+    device = busy()["device0"]
+    whole = encode(device.emulation).raw
+    provider, group = device.env.provider, device.emulation.group
+    for damaged in (whole[:-1], whole + b"\0", u16(9) + whole[2:], whole[:40]):
+        with pytest.raises(CallerError):
+            decode(StoredEmulation(damaged), provider, group)
+    elsewhere = replace(device.emulation, head=replace(device.emulation.head, newest=b"nowhere"))
+    with pytest.raises(CallerError, match="damaged"):
+        decode(encode(elsewhere), provider, group)
+
+
+@given(st.binary(max_size=400), st.integers(0, 4000))
+def test_any_damage_is_a_caller_error(noise: bytes, at: int) -> None:
+    device = _DEVICE
+    whole = encode(device.emulation).raw
+    at %= len(whole)
+    damaged = whole[:at] + noise + whole[at + len(noise) :]
+    try:
+        found = decode(StoredEmulation(damaged), device.env.provider, device.emulation.group)
+    except CallerError:
+        return
+    assert encode(found).raw == damaged  # what was changed was a secret or a time
+
+
+_DEVICE = busy()["device0"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        Settings(profile=OPENMLS, signatures=SignaturePolicy.DERIVED),
+        Settings(profile=DRAFT, retain=False, retain_seeds=True, max_leaves=64, max_epochs=7),
+    ],
+)
+def test_settings_travel(settings: Settings) -> None:
+    assert decode_exactly(settings.encode(), Settings.decode) == settings
+
+
+@breaks("VC-5-2")
+def test_settings_of_another_version() -> None:
+    with pytest.raises(PeerError, match="VC-5-2"):
+        Settings.decode(Reader(u16(2) + SETTINGS.encode()[2:]))
+
+
+@breaks("VC-5-3")
+@pytest.mark.parametrize("at", [2, 3, 4, 5, 6])
+def test_settings_that_there_are_not(at: int) -> None:
+    good = SETTINGS.encode()
+    with pytest.raises(PeerError, match="VC-5-3"):
+        Settings.decode(Reader(good[:at] + b"\7" + good[at + 1 :]))
+
+
+@breaks("VC-5-3")
+def test_settings_without_a_limit_or_with_impossible_ones() -> None:
+    for wrong in (replace(SETTINGS, max_leaves=3), replace(SETTINGS, max_leaves=512)):
+        with pytest.raises(PeerError, match="VC-5-3"):
+            Settings.decode(Reader(wrong.encode()))
+    good = SETTINGS.encode()
+    numbers = good.index(u16(SETTINGS.numbers.app_components) + u16(SETTINGS.numbers.safe_aad))
+    twice = good[:numbers] + good[numbers : numbers + 2] * 2 + good[numbers + 4 :]
+    with pytest.raises(PeerError, match="VC-5-3"):
+        Settings.decode(Reader(twice))
+    with pytest.raises(PeerError, match="VC-5-3"):
+        Settings.decode(Reader(good[:7] + b"\0" + good[numbers - 1 :]))
