@@ -258,7 +258,7 @@ class Emulation:
         for group in conversations:
             for leaf in _own_leaves(group):
                 in_use.add(leaf.signature_key)
-                maker = self._maker(leaf, group.group_id)
+                maker = self.maker(leaf, group.group_id)
                 if maker is not None:
                     makers.add(maker)
                     epochs.add(maker.epoch_id)
@@ -276,7 +276,7 @@ class Emulation:
             keys=PMap(keys),
         )
 
-    def _maker(self, leaf: LeafNode, group_id: bytes) -> OperationKey | Origin | None:
+    def maker(self, leaf: LeafNode, group_id: bytes) -> OperationKey | Origin | None:
         """The operation that a leaf of ours says it was made by."""
         info = derivation_info_of(leaf.extensions, self.settings.numbers)
         known = None if info is None else self.epochs.find(info.epoch_id)

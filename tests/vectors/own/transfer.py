@@ -116,7 +116,7 @@ def whole(cipher_suite: int, talk: Conversation) -> Whole:
     for index, extensions in enumerate(((), (LAST_RESORT,))):
         suite = talk.group.suite
         seed = derive.key_package_seed(suite, batch.secret, index)
-        place = {
+        place: dict[str, Any] = {
             "cipher_suite": cipher_suite,
             "epoch_id": batch.epoch_id,
             "leaf": batch.leaf,
@@ -124,8 +124,8 @@ def whole(cipher_suite: int, talk: Conversation) -> Whole:
             "index": index,
         }
         reference = KeyPackageRef(SeededProvider(f"reference {index}").random(suite.hash_size))
-        packages.append(KeyPackageDerivationInfo(reference=reference, extensions=extensions, **place))  # type: ignore[arg-type]
-        material.append(RetainedKeyPackageMaterial(seed=seed, **place))  # type: ignore[arg-type]
+        packages.append(KeyPackageDerivationInfo(reference=reference, extensions=extensions, **place))
+        material.append(RetainedKeyPackageMaterial(seed=seed, **place))
         parts.append(PackagePart(reference=reference, not_after=1_800_000_000 + index, signature_key=b""))
     leaf = talk.group.own_leaf_node
     key = SigningKey(cipher_suite=cipher_suite, public=leaf.signature_key, private=talk.group.signature_key, used=True)

@@ -1,0 +1,194 @@
+"""A new device is given the virtual client's state, and is one of the devices from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from mls import group as front
+from mls.errors import CallerError
+from mls.registries import GroupId
+from mls.virtual import client as vc, devices
+from mls.virtual.announcements import Keys, SignatureKey
+from mls.virtual.onboarding import Admission, Handed, Onboarded, admit, onboard
+from mls.virtual.settings import Settings, SignaturePolicy
+from tests.mls.virtual.household import DERIVED, SETTINGS, Device, Household, offer
+
+SEEDS = Settings(retain_seeds=True)
+FORGETFUL = Settings(retain=False)
+DERIVED_FORGETFUL = Settings(retain=False, signatures=SignaturePolicy.DERIVED)
+
+
+def admitted(
+    house: Household, by: str, name: str, *, external: Sequence[bytes] = (), with_state: bool = True
+) -> tuple[Admission, Onboarded]:
+    """A device added with all conversations but those named, and what it makes of its Welcome."""
+    package = house.package(name)
+    device = house[by]
+    handed = [Handed(group) for group_id, group in device.groups.items() if group_id not in external and with_state]
+    admission = admit(
+        device.emulation,
+        device.env,
+        package.key_package,
+        conversations=handed,
+        external=[GroupId(group_id) for group_id in external],
+        with_state=with_state,
+    )
+    device.emulation = devices.adopt(admission.made.emulation, admission.made)
+    house._to_devices(by, admission.made.commit.message)  # noqa: SLF001 - the harness is ours
+    env = house._env(name)  # noqa: SLF001 - the same
+    new = onboard(
+        env,
+        house._device_parameters(),  # noqa: SLF001 - the same
+        house.parameters,
+        admission.welcome(final=True),
+        [package],
+        trees=admission.trees,
+    )
+    house.devices[name] = Device(
+        name, env, new.emulation, {each.group.group_id: each.group for each in new.conversations}
+    )
+    return admission, new
+
+
+def settled(settings: Settings = SETTINGS) -> Household:
+    """Two devices in three conversations, their leaves of each source: created, added, committed."""
+    house = Household(2, settings=settings)
+    house.create("device0", b"created")
+    house.invite("device1", b"created", "anna")
+    house.create("device1", b"committed")
+    house.invite("device0", b"committed", "anna", "ben")
+    house.commit("device0", b"committed", force_path=True)
+    batch = house.upload("device1", offer(2), offer(2))
+    from mls.proposals import Add
+    from mls.virtual.announcements import Welcomed
+
+    anna = house.person("anna", 2)
+    group = anna.create(house.env, b"added")
+    sent = front.commit(group, house.env, proposals=[Add(batch.released(announced=True)[0])])
+    assert sent.welcome is not None
+    house.others[b"added"] = {"anna": sent.group}
+    for name in house.names:
+        house.follow(name, Welcomed(sent.welcome))
+    house.agree()
+    return house
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DERIVED, SEEDS, FORGETFUL, DERIVED_FORGETFUL])
+def test_a_new_device_holds_what_the_others_hold(settings: Settings) -> None:
+    house = settled(settings)
+    _, new = admitted(house, "device0", "device2")
+    assert not new.external
+    assert not new.waiting
+    assert {each.group.group_id for each in new.conversations} == {b"created", b"committed", b"added"}
+    house.agree()
+    old = house["device0"].emulation
+    assert new.emulation.settings == settings
+    assert set(new.emulation.stock) == set(old.stock)
+    assert [*new.emulation.lineage(new.emulation.head.newest)] == [*old.lineage(old.head.newest)]
+    for group_id in house["device2"].groups:
+        house.other_say("anna", group_id)
+        house.say("device1", group_id)
+        with pytest.raises(CallerError, match="was no member"):
+            house.say("device2", group_id)
+        house.commit("device1", group_id, force_path=True)
+        house.agree()
+        house.say("device2", group_id)
+        house.commit("device2", group_id, force_path=True)
+        house.agree()
+        house.other_commit("anna", group_id)
+
+
+def test_a_new_device_takes_up_welcomes_to_older_key_packages() -> None:
+    house = settled()
+    batch = house.upload("device0", offer())
+    admitted(house, "device0", "device2")
+    from mls.proposals import Add
+    from mls.virtual.announcements import Welcomed
+
+    ben = house.person("ben")
+    sent = front.commit(ben.create(house.env, b"late"), house.env, proposals=[Add(batch.released(announced=True)[0])])
+    assert sent.welcome is not None
+    house.others[b"late"] = {"ben": sent.group}
+    for name in house.names:
+        house.follow(name, Welcomed(sent.welcome))
+    house.agree()
+
+
+def test_secrets_wait_for_the_commit_to_be_final() -> None:
+    house = settled()
+    device = house["device0"]
+    package = house.package("device2").key_package
+    handed = [Handed(group) for group in device.groups.values()]
+    admission = admit(device.emulation, device.env, package, conversations=handed)
+    assert admission.holds_secrets
+    with pytest.raises(CallerError, match="may still lose"):
+        admission.welcome(final=False)
+    names = [GroupId(group_id) for group_id in device.groups]
+    modest = admit(device.emulation, device.env, package, external=names, with_state=False)
+    assert modest.welcome(final=False)
+    with pytest.raises(CallerError, match="name them as external"):
+        admit(device.emulation, device.env, package, conversations=handed, with_state=False)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DERIVED])
+def test_both_ways_in_one_welcome(settings: Settings) -> None:
+    house = settled(settings)
+    _, new = admitted(house, "device1", "device2", external=[b"created"])
+    assert new.external == (b"created",)
+    device = house["device2"]
+    assert set(device.groups) == {b"committed", b"added"}
+    private = None
+    if settings is SETTINGS:
+        device.emulation, public = device.emulation.drawn_key(device.env, 1)
+        private = device.emulation.keys[public].private
+        house.announce("device2", [Keys((SignatureKey(cipher_suite=1, public=public, private=private),))])
+    info = front.group_info(house.others[b"created"]["anna"])
+    wanted = offer()
+    entered = vc.join_externally(
+        device.emulation,
+        device.env,
+        house.parameters,
+        info,
+        credential=wanted.credential,
+        capabilities=wanted.capabilities,
+        signature_private=private,
+        remove=house["device0"].groups[b"created"].own_leaf,
+        prior=house["device0"].groups[b"created"],
+    )
+    device.emulation = entered.emulation
+    house.spread(b"created", entered.joined.message, by="device2")
+    device.groups[b"created"] = entered.joined.group
+    house.agree()
+    house.say("device2", b"created")
+
+
+def test_names_alone_tell_no_secret() -> None:
+    house = settled()
+    group_ids = list(house["device0"].groups)
+    admission, new = admitted(house, "device0", "device2", external=group_ids, with_state=False)
+    assert not admission.holds_secrets
+    assert set(new.external) == set(group_ids)
+    assert len(new.emulation.epochs) == 1
+    assert not new.emulation.keys
+    assert not new.emulation.stock
+
+
+def test_a_tree_that_is_still_to_come() -> None:
+    house = settled()
+    package = house.package("device2")
+    device = house["device0"]
+    handed = [Handed(group) for group in device.groups.values()]
+    admission = admit(device.emulation, device.env, package.key_package, conversations=handed)
+    trees = {group_id: tree for group_id, tree in admission.trees.items() if group_id != b"added"}
+    new = onboard(
+        house.env,
+        house._device_parameters(),  # noqa: SLF001 - the harness is ours
+        house.parameters,
+        admission.welcome(final=True),
+        [package],
+        trees=trees,
+    )
+    assert new.waiting == (b"added",)
+    assert len(new.conversations) == 2
