@@ -232,6 +232,8 @@ CHECKS: dict[str, Check] = _table(
         "VC-5.1-26": "a waiting proposal is of no member, or an Update's private keys are not its leaf's",
         "VC-5.1-27": "an earlier epoch of the conversation cannot be read",
         "VC-5.1-28": "an earlier epoch of the conversation does not hold together",
+        "VC-5.1-40": "a KeyPackage is handed over without its seed",
+        "VC-5.1-41": "the present emulation epoch is handed over as a past one",
         "VC-5.1.2-1": "the path of a retained subtree is longer than those of the tree",
         "VC-5.1.2-2": "the path of a retained subtree has not the bytes that its length in bits needs",
         "VC-5.1.2-3": "the unused bits after the path of a retained subtree are not zero",

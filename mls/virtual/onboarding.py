@@ -289,7 +289,7 @@ def _with_state(
     epochs = dict(emulation.epochs.items())
     for epoch, parent in take_over_epochs(state, companion, emulation.group.suite, provider):
         if epoch.epoch_id == present:
-            raise PeerError("VC-5.1-2")
+            raise PeerError("VC-5.1-41")
         epochs[epoch.epoch_id] = Known(epoch, parent)
     newest = None if companion is None else companion.newest
     if newest is not None and newest in epochs:

@@ -469,10 +469,8 @@ class Conversation:
             assert isinstance(event, ApplicationMessage | Received)
             assert (event.sender, event.data) == (leaf, data)
             if isinstance(event, Received):
-                attributed = self.bound and self.is_device(name)
-                # OpenMLS attributes messages of other members, too, to whatever device that comes to.
-                if self.is_device(by):
-                    assert event.emulator == (self.account.leaf(by) if attributed else None)
+                told = self.bound and self.is_device(name) and self.is_device(by)
+                assert event.emulator == (self.account.leaf(by) if told else None)
 
     def group_info(self, name: str) -> bytes:
         return self.theirs[name].group_info() if theirs(name) else front.group_info(self.ours[name], with_tree=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import pytest
 
 from mls import group as front
-from mls.codec import decode_exactly
+from mls.codec import Reader, decode_exactly
+from mls.errors import ReplayError
 from mls.framing import encode_message
 from mls.group import ApplicationMessage, CommitMessage
-from mls.registries import WireFormat
+from mls.registries import Generation, WireFormat
 from mls.secret_tree import APPLICATION, HANDSHAKE
 from mls.state import Group
 from mls.virtual.actions import Form, KeyPackageInfo, KeyPackageUpload
@@ -21,6 +22,8 @@ from mls.virtual.derivation_info import (
 )
 from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.generation_id import PrivateMessageContext, generation_id
+from mls.virtual.operations import OperationType
+from tests.mls.clients import refusal
 from tests.peers import launch
 from tests.peers.openmls_by_hand import SHARED, Pair
 from tests.peers.openmls_company import (
@@ -33,7 +36,7 @@ from tests.peers.openmls_company import (
     our_client,
 )
 from tests.peers.openmls_emulation import LISTED, register
-from tests.peers.openmls_peer import OpenMls
+from tests.peers.openmls_peer import OpenMls, RefusedError
 
 pytestmark = [
     pytest.mark.peers,
@@ -44,6 +47,10 @@ pytestmark = [
 
 SUITES = pytest.mark.parametrize("suites", [(1, 1), (2, 3), (3, 2)], ids=["same", "p256 to chacha", "chacha to p256"])
 """Of the emulation group and of the conversation."""
+
+
+def upload_decoder(reader: Reader) -> KeyPackageUpload:
+    return KeyPackageUpload.decode(reader, Form.WITHOUT_EXTENSIONS)
 
 
 @pytest.mark.parametrize("founder", BOTH)
@@ -64,7 +71,7 @@ def test_key_packages_of_openmls(openmls: OpenMls, suites: tuple[int, int]) -> N
     pair = Pair(openmls, suites)
     for batch_number in range(2):
         batch = pair.theirs.batch(count=3, last_resort=[1])
-        upload = decode_exactly(batch.upload, lambda r: KeyPackageUpload.decode(r, Form.WITHOUT_EXTENSIONS))
+        upload = decode_exactly(batch.upload, upload_decoder)
         assert (upload.epoch_id, upload.leaf, upload.generation) == (
             pair.hand.epoch.epoch_id,
             pair.leaf_of_theirs,
@@ -202,3 +209,33 @@ def test_following_somebody_back_into_a_conversation(openmls: OpenMls) -> None:
     info = front.group_info(other, with_tree=True)
     joined = pair.entry_of_ours(info, ours)
     assert pair.theirs.join_after_sibling(info, joined.message).authenticator == joined.group.authenticator
+
+
+def test_operations_that_are_heard_of_late(openmls: OpenMls) -> None:
+    """Both keep the newest 32 that were passed over."""
+    pair = Pair(openmls, (1, 1))
+    uploads = [pair.hand.batch(1)[1] for _ in range(41)]
+    theirs = [decode_exactly(pair.theirs.batch().upload, upload_decoder) for _ in range(41)]
+    epoch = pair.hand.epoch
+    for number in (40, 8, 39):
+        pair.theirs.take_upload(uploads[number])
+        _, epoch = epoch.operation_at(theirs[number].leaf, OperationType.KEY_PACKAGE, theirs[number].generation)
+    for number in (7, 8, 40):
+        with pytest.raises(RefusedError, match="OperationGenerationConsumed"):
+            pair.theirs.take_upload(uploads[number])
+        with pytest.raises(ReplayError):
+            epoch.operation_at(theirs[number].leaf, OperationType.KEY_PACKAGE, theirs[number].generation)
+
+
+def test_how_far_an_operation_may_be_ahead(openmls: OpenMls) -> None:
+    pair = Pair(openmls, (1, 1))
+    unused = pair.hand.epoch
+    for _ in range(1024):
+        _, pair.hand.epoch = pair.hand.epoch.next_operation(OperationType.KEY_PACKAGE)
+    near, far = [pair.hand.batch(1)[1] for _ in range(2)]
+    with pytest.raises(RefusedError, match="OperationGenerationTooDistant"):
+        pair.theirs.take_upload(far)
+    pair.theirs.take_upload(near)
+    leaf = decode_exactly(near, upload_decoder).leaf
+    assert refusal(lambda: unused.operation_at(leaf, OperationType.KEY_PACKAGE, Generation(1025))) == "VC-6.2-2"
+    unused.operation_at(leaf, OperationType.KEY_PACKAGE, Generation(1024))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from mls import group as front
 from mls.commit import NewLeaf
+from mls.errors import UnderivedError
 from mls.group import ApplicationMessage
 from mls.proposals import Add, Remove
 from mls.registries import LeafIndex
@@ -17,6 +19,7 @@ from mls.virtual.errors import UnknownEpochError
 from tests.peers import launch
 from tests.peers.openmls_account import Account, Conversation
 from tests.peers.openmls_company import BOTH, OURS, THEIRS, lifetime, our_client
+from tests.peers.openmls_emulation import LISTED_EXTENSIONS
 from tests.peers.openmls_peer import OpenMls, RefusedError
 
 pytestmark = [
@@ -134,6 +137,23 @@ def test_two_devices_at_once(openmls: OpenMls, by: str) -> None:
         assert isinstance(got.event, ApplicationMessage)
         assert got.author == virtual.Author(account.ours[OURS].head.newest, account.leaf(THEIRS))
         account.ours[OURS], conversation.ours[OURS] = got.emulation, got.event.group
+
+
+def test_a_leaf_that_says_nothing_to_siblings(openmls: OpenMls) -> None:
+    """A commit of the shared leaf with keys drawn at random, which nobody can follow."""
+    account = Account(openmls)
+    conversation = Conversation.founded(account, OURS)
+    ours, device = conversation.ours[OURS], conversation.theirs[THEIRS]
+    plain = NewLeaf(extensions=LISTED_EXTENSIONS)
+    message = front.commit(ours, account.env, force_path=True, leaf=plain, encrypt=False).message
+    with pytest.raises(RefusedError, match="OwnCommitMismatch"):
+        device.process(message)
+    # It is not accepted, so the sibling may take its key as well.
+    message = device.prepare(path=True, leaf=device.leaf.fields(), keep_key=True).message
+    device.clear()
+    with pytest.raises(UnderivedError):
+        virtual.receive(account.ours[OURS], ours, account.env, message)
+    everybody_acts(conversation)
 
 
 @pytest.mark.parametrize("gone", ["bert", "otto"])

@@ -23,7 +23,7 @@ from mls.registries import GroupId
 from mls.virtual import client as virtual
 from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.membership import device_capabilities, device_extensions
-from tests.mls.clients import environment
+from tests.mls.clients import check_private_keys, environment
 from tests.mls.virtual.household import ABLE, SUITES, Household, offer
 from tests.peers import launch
 from tests.peers.openmls_company import key_package_of, lifetime
@@ -195,6 +195,13 @@ class Neighbors(Household):
             leaf_extensions=device_extensions(self.settings, self.parameters),
         )
 
+    def agree(self) -> None:
+        """Unlike elsewhere, a device that came from outside lacks the resumption secrets of before."""
+        assert len({device.emulation.head.newest for device in self.devices.values()}) == 1
+        for device in self.devices.values():
+            for group in device.groups.values():
+                check_private_keys(group)
+
     def meet(self) -> None:
         """Everybody is in one epoch, and there are two of them, for who looks from outside."""
         self.agree()
@@ -215,7 +222,8 @@ class Neighbors(Household):
         assert self.bystander.hear(self.wire[-1]) == by.encode()
 
     def enters(self, by: str) -> None:
-        """A device replaces the virtual client's leaf from outside."""
+        """A device replaces the virtual client's leaf from outside, with a new signature key."""
+        key = self.new_key(by).signature_private
         device = self[by]
         any_device = next(each for each in self.devices.values() if GROUP in each.groups)
         group = any_device.groups[GROUP]
@@ -226,7 +234,7 @@ class Neighbors(Household):
             self.bystander.group_info(),
             credential=BasicCredential(b"household"),
             capabilities=ABLE,
-            signature_private=group.signature_key,
+            signature_private=key,
             remove=group.own_leaf,
         )
         device.emulation, device.groups[GROUP] = entered.emulation, entered.joined.group

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mls import group as front
-from mls.group import ApplicationMessage, CommitMessage
+from mls.credential import BasicCredential
 from mls.key_package import create_key_package
-from mls.mode import Mode
 from mls.parameters import Parameters
 from mls.proposals import Add, Remove
 from mls.provider import Environment
@@ -32,7 +31,6 @@ from mls.virtual.membership import (
 )
 from mls.virtual.settings import Settings, SignaturePolicy
 from mls.virtual.stock import Batch, Offer, make_batch
-from mls.credential import BasicCredential
 from tests.mls.clients import DEFAULT, LIFETIME, Client, check_private_keys, client, environment, snapshot
 
 SETTINGS = Settings()

@@ -335,10 +335,11 @@ def test_a_sibling_takes_over_and_follows_the_other() -> None:
 
 def test_a_group_that_was_reinitialized() -> None:
     ours = party(3)
-    ours.commit(THEM, proposals=[ReInit(GroupId(b"next"), 1, 1, ())])
-    group, _ = taken(ours[US])
+    sent = front.commit(ours[THEM], ours.env, proposals=[ReInit(GroupId(b"next"), 1, 1, ())])
+    ended = front.receive(ours[US], ours.env, sent.message).group
+    group, _ = taken(ended)
     assert isinstance(group.ended, ReInit)
-    same(group, ours[US])
+    same(group, ended)
 
 
 def test_a_group_without_an_exporter_tree() -> None:

@@ -36,11 +36,11 @@ def admitted(
         with_state=with_state,
     )
     device.emulation = devices.adopt(admission.made.emulation, admission.made)
-    house._to_devices(by, admission.made.commit.message)  # noqa: SLF001 - the harness is ours
-    env = house._env(name)  # noqa: SLF001 - the same
+    house._to_devices(by, admission.made.commit.message)
+    env = house._env(name)
     new = onboard(
         env,
-        house._device_parameters(),  # noqa: SLF001 - the same
+        house._device_parameters(),
         house.parameters,
         admission.welcome(final=True),
         [package],
@@ -184,7 +184,7 @@ def test_a_tree_that_is_still_to_come() -> None:
     trees = {group_id: tree for group_id, tree in admission.trees.items() if group_id != b"added"}
     new = onboard(
         house.env,
-        house._device_parameters(),  # noqa: SLF001 - the harness is ours
+        house._device_parameters(),
         house.parameters,
         admission.welcome(final=True),
         [package],

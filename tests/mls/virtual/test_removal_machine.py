@@ -1,0 +1,275 @@
+"""draft-ietf-mls-virtual-clients §5.3: removals carried on by several devices, at random, while branches come and go.
+
+The machine keeps a world: the emulation group's epochs with their members, the conversations with the leaves they were
+given, and which KeyPackages are published. Devices do what their `todo` says, tell each other now and then, restart,
+and see commits win and lose. Whatever they believe must hold in the world; and in the end they finish.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from mls.registries import GroupId, KeyPackageRef
+from mls.virtual.removal import Fingerprint, Removal, Step, Task, Withdrawal, begin, merge
+
+LAPTOP, DESKTOP, PHONE, TABLET = (Fingerprint(name) for name in (b"laptop", b"desktop", b"phone", b"tablet"))
+STAYING = (LAPTOP, DESKTOP)
+picks = st.integers(0, 99)
+
+
+@dataclass
+class Epoch:
+    parent: bytes
+    members: frozenset[Fingerprint]
+    lost: bool = False
+    final: bool = False
+
+
+@dataclass
+class Leaf:
+    name: bytes
+    epoch: bytes
+    key: bytes
+    lost: bool = False
+
+
+@dataclass
+class World:
+    """What is the case."""
+
+    epochs: dict[bytes, Epoch] = field(default_factory=dict)
+    head: bytes = b"epoch 0"
+    leaves: dict[GroupId, list[Leaf]] = field(default_factory=dict)
+    published: dict[KeyPackageRef, Withdrawal] = field(default_factory=dict)
+    key: bytes = b"key 0"
+    known: dict[Fingerprint, set[bytes]] = field(default_factory=dict)
+    """Signature keys that a device knows which is to be removed."""
+
+    def stands(self, epoch_id: bytes) -> bool:
+        while epoch_id in self.epochs:
+            if self.epochs[epoch_id].lost:
+                return False
+            epoch_id = self.epochs[epoch_id].parent
+        return True
+
+    def leaf(self, group_id: GroupId) -> Leaf:
+        """The one that stands now."""
+        return [leaf for leaf in self.leaves[group_id] if not leaf.lost][-1]
+
+    def shut_out(self, group_id: GroupId, devices: frozenset[Fingerprint]) -> bool:
+        leaf = self.leaf(group_id)
+        epoch = self.epochs[leaf.epoch]
+        knows = any(leaf.key in self.known[device] for device in devices)
+        return self.stands(leaf.epoch) and not knows and not devices & epoch.members
+
+
+class Removing(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = count(1)
+        self.world = World()
+        world = self.world
+        world.epochs[world.head] = Epoch(b"", frozenset([*STAYING, PHONE, TABLET]), final=True)
+        world.known = {PHONE: {world.key}}
+        for name in (b"one", b"two"):
+            world.leaves[GroupId(name)] = [Leaf(b"first", world.head, world.key)]
+            world.published[KeyPackageRef(name)] = Withdrawal.NOTHING
+        first = begin([PHONE], references=world.published, group_ids=world.leaves, old_keys=[world.key])
+        self.devices: dict[Fingerprint, Removal] = dict.fromkeys(STAYING, first)
+
+    # What all see, as it is a commit
+
+    def all_see(self, change: Any) -> None:
+        self.devices = {name: change(progress) for name, progress in self.devices.items()}
+
+    def new_epoch(self, parent: bytes, members: frozenset[Fingerprint]) -> None:
+        name = b"epoch %d" % next(self.numbers)
+        gone = self.world.epochs[parent].members - members
+        self.world.epochs[name] = Epoch(parent, members)
+        self.world.head = name
+        self.all_see(lambda progress: progress.adopted(name, parent=parent, removes=gone))
+
+    @rule(again=st.booleans())
+    def commit(self, again: bool) -> None:
+        """An empty one, or one that lets a device in again: that is another one."""
+        members = self.world.epochs[self.world.head].members
+        if again and len(members) < 6:
+            members |= {Fingerprint(b"new %d" % next(self.numbers))}
+        self.new_epoch(self.world.head, members)
+
+    @precondition(lambda self: not self.world.epochs[self.world.head].final)
+    @rule(depth=st.integers(0, 3))
+    def lose(self, depth: int) -> None:
+        """The head, or an epoch that it stands on, loses to a rival that did nothing."""
+        lost = self.world.head
+        for _ in range(depth):
+            above = self.world.epochs[lost].parent
+            if self.world.epochs[above].final:
+                break
+            lost = above
+        self.world.epochs[lost].lost = True
+        parent = self.world.epochs[lost].parent
+        self.all_see(lambda progress: progress.lost(lost))
+        self.new_epoch(parent, self.world.epochs[parent].members)
+
+    @precondition(lambda self: not self.world.epochs[self.world.head].final)
+    @rule()
+    def turn(self) -> None:
+        """A rival of the head that lost before wins."""
+        head = self.world.epochs[self.world.head]
+        rivals = [name for name, each in self.world.epochs.items() if each.lost and each.parent == head.parent]
+        if not rivals:
+            return
+        lost, won = self.world.head, rivals[-1]
+        head.lost = True
+        self.world.epochs[won].lost = False
+        self.world.head = won
+        self.all_see(lambda progress: progress.lost(lost).adopted(won, parent=head.parent))
+
+    @rule()
+    def settle(self) -> None:
+        head = self.world.head
+        at = head
+        while at:
+            self.world.epochs[at].final = True
+            at = self.world.epochs[at].parent
+        if head != b"epoch 0":
+            self.all_see(lambda progress: progress.final(head))
+
+    @rule(pick=picks)
+    def lose_rotation(self, pick: int) -> None:
+        names = sorted(self.world.leaves)
+        group_id = names[pick % len(names)]
+        leaf = self.world.leaf(group_id)
+        if leaf.name != b"first":
+            leaf.lost = True
+            self.all_see(lambda progress: progress.reverted(group_id, leaf.name))
+
+    # What one device does
+
+    @rule(device=st.sampled_from(STAYING), pick=picks)
+    def work(self, device: Fingerprint, pick: int) -> None:
+        todo = self.devices[device].todo
+        if todo:
+            self.do(device, todo[pick % len(todo)], pick)
+
+    def do(self, device: Fingerprint, task: Task, pick: int) -> None:
+        progress, world = self.devices[device], self.world
+        head = world.head
+        match task.step:
+            case Step.WITHDRAW:
+                reference, how = KeyPackageRef(task.name), Withdrawal(pick % 4)
+                world.published[reference] |= how
+                self.devices[device] = progress.withdrawn(reference, how)
+            case Step.REMOVE:
+                self.new_epoch(head, world.epochs[head].members - progress.devices)
+            case Step.RENEW:
+                world.key = b"key %d" % next(self.numbers)
+                for other in world.epochs[head].members & world.known.keys():
+                    world.known[other].add(world.key)
+                self.devices[device] = progress.renewed(head, world.key)
+            case Step.ROTATE:
+                group_id, name = GroupId(task.name), b"leaf %d" % next(self.numbers)
+                key = world.key if world.key not in progress.old_keys else b"spare %d" % next(self.numbers)
+                world.leaves[group_id].append(Leaf(name, head, key))
+                self.all_see(
+                    lambda each: (
+                        each
+                        if key in each.old_keys
+                        else each.rotated(group_id, leaf=name, derived_in=head, signature_key=key)
+                    )
+                )
+            case Step.UPLOAD:
+                self.devices[device] = progress.uploaded(head)
+
+    @rule(device=st.sampled_from(STAYING), pick=picks)
+    def fail(self, device: Fingerprint, pick: int) -> None:
+        todo = self.devices[device].todo
+        if todo:
+            task = todo[pick % len(todo)]
+            before = self.devices[device]
+            self.devices[device] = before.failed(task)
+            assert self.devices[device].todo == todo
+            assert self.devices[device].attempts(task) == before.attempts(task) + 1
+
+    @rule(device=st.sampled_from(STAYING))
+    def notice(self, device: Fingerprint) -> None:
+        """A conversation that was joined by an old KeyPackage."""
+        if len(self.world.leaves) < 4:
+            group_id = GroupId(b"late %d" % next(self.numbers))
+            self.world.leaves[group_id] = [Leaf(b"first", b"epoch 0", b"key 0")]
+            self.devices[device] = self.devices[device].also(group_ids=[group_id])
+
+    @precondition(lambda self: TABLET not in self.world.known)
+    @rule(device=st.sampled_from(STAYING))
+    def remove_another(self, device: Fingerprint) -> None:
+        world = self.world
+        keys = {world.key, b"key 0", *[leaf.key for leaves in world.leaves.values() for leaf in leaves]}
+        world.known[TABLET] = keys
+        fresh = KeyPackageRef(b"fresh %d" % next(self.numbers))
+        world.published[fresh] = Withdrawal.NOTHING
+        known = self.devices[device]
+        self.devices[device] = known.also([TABLET], references=[fresh], old_keys=keys, group_ids=world.leaves)
+
+    @rule(device=st.sampled_from(STAYING), other=st.sampled_from(STAYING))
+    def hear(self, device: Fingerprint, other: Fingerprint) -> None:
+        told = Removal.decode(self.devices[other].encode())
+        self.devices[device] = merge(self.devices[device], told)
+
+    # What must hold
+
+    @invariant()
+    def what_is_stored_is_all(self) -> None:
+        for progress in self.devices.values():
+            assert Removal.decode(progress.encode()) == progress
+
+    @invariant()
+    def nothing_is_out_of_order(self) -> None:
+        for progress in self.devices.values():
+            steps = {task.step for task in progress.todo}
+            out = not progress.devices & self.world.epochs[self.world.head].members
+            if Step.REMOVE in steps:
+                assert all(how is Withdrawal.BOTH for how in progress.packages.values())
+            if steps & {Step.RENEW, Step.ROTATE, Step.UPLOAD}:
+                assert out
+            if steps & {Step.ROTATE, Step.UPLOAD}:
+                assert any(self.world.stands(epoch_id) for epoch_id, _ in progress.renewals)
+
+    @invariant()
+    def who_may_send_is_not_overheard(self) -> None:
+        for progress in self.devices.values():
+            for group_id in progress.conversations:
+                if progress.may_send(group_id):
+                    assert self.world.shut_out(group_id, progress.devices)
+
+    @invariant()
+    def complete_is_complete(self) -> None:
+        for progress in self.devices.values():
+            if progress.complete:
+                assert all(self.world.shut_out(each, progress.devices) for each in progress.conversations)
+                assert all(self.world.published[each] is Withdrawal.BOTH for each in progress.packages)
+                assert any(epoch.final and not progress.devices & epoch.members for epoch in self.world.epochs.values())
+
+    def teardown(self) -> None:
+        """Left to itself, one device that heard from the other finishes."""
+        device = self.devices[LAPTOP] = merge(*self.devices.values())
+        for _ in range(30):
+            todo = device.todo
+            if not todo:
+                break
+            self.do(LAPTOP, todo[0], 3)
+            device = self.devices[LAPTOP]
+        self.settle()
+        assert self.devices[LAPTOP].complete
+        self.complete_is_complete()
+
+
+@pytest.mark.slow
+def test_removals_at_random() -> None:
+    run_state_machine_as_test(Removing, settings=settings(max_examples=150, stateful_step_count=40))
