@@ -121,15 +121,15 @@ class Account:
         assert epochs | {device.epoch for device in self.theirs.values()} == epochs
         assert len(epochs) == 1
 
-    def offer(self, **options: Any) -> Offer:
+    def offer(self, suite: int | None = None) -> Offer:
+        suite = suite or self.suite.cipher_suite
         return Offer(
-            cipher_suite=self.suite.cipher_suite,
-            credential=our_client(NAME, self.suite.cipher_suite).credential,
-            capabilities=capabilities(self.suite.cipher_suite),
+            cipher_suite=suite,
+            credential=our_client(NAME, suite).credential,
+            capabilities=capabilities(suite),
             lifetime=lifetime(self.env),
             leaf_extensions=LISTED_EXTENSIONS,
             signature_private=self.signer,
-            **options,
         )
 
     # ---------------------------------------------------------------- the emulation group
@@ -229,15 +229,18 @@ class Account:
 
     # ---------------------------------------------------------------- KeyPackages
 
-    def packages(self, by: str, count: int = 1, *, in_commit: bool = False) -> list[bytes]:
+    def packages(
+        self, by: str, count: int = 1, *, in_commit: bool = False, suites: Sequence[int] = ()
+    ) -> list[bytes]:
         """A batch, announced by a message or in a commit, and then published."""
+        wanted = suites or [self.suite.cipher_suite] * count
         if theirs(by):
-            batch = self.theirs[by].batch(count=count)
+            batch = self.theirs[by].batch(suites=wanted)
             upload = decode_exactly(batch.upload, lambda reader: KeyPackageUpload.decode(reader, FORM))
             messages = list(batch.messages)
-            announcement = Uploaded(upload=upload, not_after=(UNKNOWN,) * count)
+            announcement = Uploaded(upload=upload, not_after=(UNKNOWN,) * len(wanted))
         else:
-            made = stock.make_batch(self.ours[by], self.env, [self.offer()] * count)
+            made = stock.make_batch(self.ours[by], self.env, [self.offer(suite) for suite in wanted])
             self.ours[by] = made.emulation
             announcement = made.announcement
             messages = [encode_message(WireFormat.KEY_PACKAGE, each.encoded) for each in made.released(announced=True)]

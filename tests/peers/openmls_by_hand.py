@@ -146,12 +146,12 @@ class Hand:
 
     # ---------------------------------------------------------------- new groups
 
-    def found(self, group_id: bytes) -> Group:
+    def found(self, group_id: bytes, *, index: int = 0) -> Group:
         """A group of one, everything of it derived."""
         operation, self.epoch = self.epoch.next_operation(OperationType.KEY_PACKAGE)
-        seed = key_package_seed(self.suite, operation.secret, 0)
+        seed = key_package_seed(self.suite, operation.secret, index)
         pair = leaf_key(self.suite, seed)
-        info = seal(self.epoch, pair[1], KeyPackageDerivation(operation.leaf, operation.generation, 0))
+        info = seal(self.epoch, pair[1], KeyPackageDerivation(operation.leaf, operation.generation, index))
         return front.create(
             self.env,
             SHARED,

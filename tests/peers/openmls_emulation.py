@@ -89,8 +89,12 @@ class Acting(Member):
         """What it signs with from now on, in all conversations."""
         self.call("use_key", private=signer.raw, public=suite.scheme.public_key(signer))
 
-    def batch(self, *, count: int = 1, last_resort: Sequence[int] = ()) -> Batch:
-        packages = [{**self.leaf.fields(), "last_resort": index in last_resort} for index in range(count)]
+    def batch(self, *, count: int = 1, last_resort: Sequence[int] = (), suites: Sequence[int] = ()) -> Batch:
+        """KeyPackages of the client's suite, or of each of these."""
+        packages = [
+            {**self.leaf.fields(), "last_resort": index in last_resort, "suite": suite}
+            for index, suite in enumerate(suites or [None] * count)
+        ]
         answer = self.call("key_package_batch", emulation_epoch=self.epoch, packages=packages)
         messages = tuple([bytes.fromhex(message) for message in answer["messages"]])
         return Batch(messages=messages, upload=bytes.fromhex(answer["upload"]))

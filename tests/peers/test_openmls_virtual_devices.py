@@ -139,6 +139,65 @@ def test_two_devices_at_once(openmls: OpenMls, by: str) -> None:
         account.ours[OURS], conversation.ours[OURS] = got.emulation, got.event.group
 
 
+@makers
+@pytest.mark.parametrize("winner", BOTH)
+@framings
+def test_two_devices_commit_at_once(openmls: OpenMls, by: str, winner: str, public: bool) -> None:
+    """Both on one generation of the handshake ratchet; whoever lost follows the other."""
+    account = Account(openmls, public=public)
+    conversation = Conversation.founded(account, by)
+    conversation.add(OURS, "carl")
+    for _ in range(3):
+        device = conversation.theirs[THEIRS]
+        made = device.prepare(emulation_epoch=account.theirs[THEIRS].epoch, keep_key=True)
+        acted = virtual.commit(account.ours[OURS], conversation.ours[OURS], account.env, force_path=True)
+        account.ours[OURS] = acted.emulation
+        assert (acted.claim, acted.claim is None) == (made.generation_id, public)
+        if winner == OURS:
+            device.clear()
+            got = device.process(acted.commit.message)
+            assert (got.kind, got.emulator) == ("commit", None if public else account.leaf(OURS))
+            conversation.ours[OURS] = acted.commit.group
+        else:
+            device.merge()
+            heard = virtual.receive(account.ours[OURS], conversation.ours[OURS], account.env, made.message)
+            assert heard.author == virtual.Author(account.ours[OURS].head.newest, account.leaf(THEIRS))
+            account.ours[OURS], conversation.ours[OURS] = heard.emulation, heard.event.group
+        message = acted.commit.message if winner == OURS else made.message
+        conversation.ours["carl"] = front.receive(conversation.ours["carl"], account.env, message).group
+        conversation.agree()
+    everybody_acts(conversation)
+
+
+@makers
+def test_a_batch_for_two_suites(openmls: OpenMls, by: str) -> None:
+    """Each KeyPackage is of the suite that the upload says."""
+    account = Account(openmls)
+    packages = account.packages(by, 2, suites=(3, 1))
+    for number, package in zip((3, 1), packages, strict=True):
+        account.suite = account.env.provider.suite(number)
+        conversation = Conversation.of_other(account, "carl", bytes([number]))
+        conversation.invite("carl", package)
+        everybody_acts(conversation)
+
+
+@makers
+@ordinary
+@pytest.mark.parametrize("back", ["by a Welcome", "from outside"])
+def test_removed_and_back(openmls: OpenMls, by: str, other: str, back: str) -> None:
+    account = Account(openmls)
+    conversation = Conversation.founded(account, by)
+    conversation.add(OURS, other)
+    everybody_acts(conversation)
+    conversation.commit(other, Remove(LeafIndex(conversation.leaf(OURS))))
+    assert conversation.names == [other]
+    if back == "from outside":
+        conversation.enter(by, other)
+    else:
+        conversation.invite(other, account.packages(by)[0])
+    everybody_acts(conversation)
+
+
 def test_a_leaf_that_says_nothing_to_siblings(openmls: OpenMls) -> None:
     """A commit of the shared leaf with keys drawn at random, which nobody can follow."""
     account = Account(openmls)

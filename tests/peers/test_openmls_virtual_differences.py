@@ -138,6 +138,20 @@ def test_a_last_resort_of_a_sibling(openmls: OpenMls) -> None:
         pair.theirs.join(invited(pair, message, name))
 
 
+def test_a_last_resort_of_theirs(openmls: OpenMls) -> None:
+    """Without extensions in the upload our device does not know either."""
+    account = Account(openmls)
+    device = account.theirs[THEIRS]
+    batch = device.batch(last_resort=[0])
+    upload = decode_exactly(batch.upload, lambda reader: KeyPackageUpload.decode(reader, Form.WITHOUT_EXTENSIONS))
+    emulation = take_in(account.ours[OURS], account.env, upload, sender=account.leaf(THEIRS))
+    pair = Pair(openmls, (1, 1))
+    first, second = [invited(pair, batch.messages[0], name) for name in (b"first", b"second")]
+    joined = virtual.join(emulation, account.env, SHARED, first)
+    with pytest.raises(UnknownPackageError):
+        virtual.join(joined.emulation, account.env, SHARED, second)
+
+
 def test_a_welcome_that_does_not_open(openmls: OpenMls) -> None:
     """Anybody who sees a KeyPackage can send one. OpenMLS forgets the KeyPackage by it; we keep it."""
     pair = Pair(openmls, (1, 1))
@@ -193,6 +207,16 @@ def test_a_leaf_copied_into_another_group(openmls: OpenMls) -> None:
         pair.theirs.process(genuine.message)
 
 
+def test_the_index_of_a_founder(openmls: OpenMls) -> None:
+    """The first leaf of a group has index 0 in its batch of one; OpenMLS takes any."""
+    pair = Pair(openmls, (1, 1))
+    info = front.group_info(pair.hand.found(b"conversation", index=1), with_tree=True)
+    pair.theirs.join_at_creation(info)
+    emulation = begun(SETTINGS, replace(pair.company.ours[OURS]))
+    with pytest.raises(PeerError, match="VC-6.3-5"):
+        virtual.follow_creation(emulation, pair.env, PARAMETERS, Created(info))
+
+
 def test_an_older_epoch(openmls: OpenMls) -> None:
     """The draft forbids a leaf to go back to an older emulation epoch; OpenMLS neither asks nor tells."""
     pair = Pair(openmls, (1, 1))
@@ -200,6 +224,7 @@ def test_an_older_epoch(openmls: OpenMls) -> None:
     old, old_id = pair.hand, pair.theirs.epoch
     pair.company.commit(OURS, force_path=True)
     new = pair.hand = Hand(pair.company, 1)
+    assert old_id is not None
     new_id = register(pair.company.theirs[THEIRS])
     for hand, epoch_id in ((new, new_id), (old, old_id)):
         pair.hand, pair.theirs.epoch = hand, epoch_id

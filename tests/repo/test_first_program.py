@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
         ("components.md", ""),
         ("fork.md", "both branches: 2\n"),
         ("distributed.md", ""),
+        ("virtual.md", "members that Bob sees: 2\n"),
         ("mesh.md", "said before anybody was there\n"),
     ],
-    ids=["mls", "components", "fork", "distributed", "mesh"],
+    ids=["mls", "components", "fork", "distributed", "virtual", "mesh"],
 )
 def test_the_first_program_runs(tmp_path: Path, guide: str, says: str) -> None:
     text = (ROOT / "docs" / guide).read_text(encoding="utf-8")

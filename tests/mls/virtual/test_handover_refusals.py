@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -78,6 +79,7 @@ class Taking:
         self.refuses_part(rule, past=(snapshot.encode_delta(self.group, past),))
 
 
+@cache
 def plain() -> Taking:
     ours = party(4, shape="full")
     ours.propose_update(US)
@@ -89,6 +91,7 @@ def plain() -> Taking:
     return Taking(ours[US], (before,))
 
 
+@cache
 def forking() -> Taking:
     ours = company(4, full=True)
     before = left(ours[US])

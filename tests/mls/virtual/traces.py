@@ -34,7 +34,7 @@ from mls.leaf_node import Extension, Extensions, LeafNode, encode_extensions, fi
 from mls.messages import open_message
 from mls.parameters import Padding
 from mls.proposals import Add, Proposal, Update
-from mls.registries import ExtensionType, ProposalRef, WireFormat
+from mls.registries import ExtensionType, LeafIndex, ProposalRef, WireFormat
 from mls.state import Group
 from mls.tree.path import UpdatePath
 from mls.tree.ratchet_tree import RatchetTree
@@ -231,24 +231,26 @@ class Observer:
         noise |= {f"leaf key bit {bit}": leaf.encryption_key[0] >> bit & 1 for bit in range(8)}
         noise |= {f"leaf signature bit {bit}": leaf.signature[0] >> bit & 1 for bit in range(8)}
 
-    def welcome(self, message: bytes, info: GroupInfo, tree: RatchetTree) -> Sighting:
-        """A Welcome, as one who can open it, or the carrier: `tree` is that of the epoch it is of."""
+    def welcome(self, message: bytes, info: GroupInfo, tree: RatchetTree, subject: LeafIndex) -> Sighting:
+        """A Welcome, as who can open it sees it, and as carriers do: `tree` is that of the epoch it is of."""
         welcome = decode_welcome(message)
-        fields = self._info(info, tree)
+        fields, noise = self._info(info, tree, subject)
         lost = len(info.encoded) - self._info_size(info, tree)
         shorter = replace(welcome, encrypted_group_info=bytes(len(welcome.encrypted_group_info) - lost))
         fields["size"] = len(encode_message(WireFormat.WELCOME, shorter.encode()))
         fields["secrets"] = tuple(
             [(len(each.new_member), len(each.kem_output), len(each.ciphertext)) for each in welcome.secrets]
         )
-        return self._noted("welcome", fields, {"kem output starts": welcome.secrets[0].kem_output[0] >> 4})
+        noise["kem output starts"] = welcome.secrets[0].kem_output[0] >> 4
+        return self._noted("welcome", fields, noise)
 
-    def group_info(self, message: bytes, tree: RatchetTree) -> Sighting:
-        """A GroupInfo that was published."""
+    def group_info(self, message: bytes, tree: RatchetTree, subject: LeafIndex) -> Sighting:
+        """A GroupInfo that was published, with our subject's leaf in its tree."""
         info = decode_group_info(message)
-        fields = self._info(info, tree)
+        fields, noise = self._info(info, tree, subject)
         fields["size"] = len(message) - len(info.encoded) + self._info_size(info, tree)
-        return self._noted("group info", fields, {"tag starts": info.confirmation_tag[0] >> 4})
+        noise["tag starts"] = info.confirmation_tag[0] >> 4
+        return self._noted("group info", fields, noise)
 
     def _info_size(self, info: GroupInfo, tree: RatchetTree) -> int:
         if not self.overlooks or find_extension(info.extensions, ExtensionType.RATCHET_TREE) is None:
@@ -257,10 +259,10 @@ class Observer:
         kept = tuple([Extension(kind, bare_tree(tree)) if each.type == kind else each for each in info.extensions])
         return len(info.encoded) - len(encode_extensions(info.extensions)) + len(encode_extensions(kept))
 
-    def _info(self, info: GroupInfo, tree: RatchetTree) -> Fields:
+    def _info(self, info: GroupInfo, tree: RatchetTree, subject: LeafIndex) -> tuple[Fields, Fields]:
         size = self._info_size(info, tree)
         kind = ExtensionType.RATCHET_TREE
-        return {
+        fields: Fields = {
             "group info": size,
             "extensions": tuple([(each.type, 0 if each.type == kind else len(each.data)) for each in info.extensions]),
             "context": len(info.context.encoded),
@@ -271,6 +273,11 @@ class Observer:
             "places": tree.leaf_count,
             "tree": len(bare_tree(tree)) if self.overlooks else len(tree.encode()),
         }
+        noise: Fields = {}
+        leaf = tree.leaf(subject)
+        assert leaf is not None
+        self._describe(leaf, fields, noise)
+        return fields, noise
 
     def package(self, package: KeyPackage) -> Sighting:
         """A KeyPackage that was published."""

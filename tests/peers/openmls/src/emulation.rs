@@ -44,7 +44,8 @@ pub fn register_epoch(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     Ok(json!({ "emulation_epoch": shown(epoch.as_bytes()) }))
 }
 
-/// `client`, `emulation_epoch`, `packages` (what the leaf of each says, and `last_resort`) -> `messages`, `upload`.
+/// `client`, `emulation_epoch`, `packages` (what the leaf of each says, `last_resort`, and `suite` if it is not the
+/// client's) -> `messages`, `upload`.
 pub fn key_package_batch(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let provider = client.provider.as_ref();
@@ -56,14 +57,12 @@ pub fn key_package_batch(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         if package.flag("last_resort")? {
             builder = builder.mark_as_last_resort();
         }
+        let suite = match package.number_if_any::<u16>("suite")? {
+            Some(number) => Ciphersuite::try_from(number).map_err(refused)?,
+            None => client.suite,
+        };
         batch
-            .add_key_package(
-                builder,
-                client.suite,
-                provider.crypto(),
-                &client.signer,
-                client.credential.clone(),
-            )
+            .add_key_package(builder, suite, provider.crypto(), &client.signer, client.credential.clone())
             .map_err(refused)?;
     }
     let made = batch.finalize(provider).map_err(refused)?;
