@@ -56,8 +56,9 @@ from mls.virtual.secret_state import (
 )
 from mls.virtual.transfer import SECRETS, ExternalGroup, HigherLevelGroupState, TransferredGroup
 
-MAX_LEVEL = 20
-"""Of the tree of an earlier epoch, which is told as what differs: a few bytes can make it of any size."""
+MAX_PAST_LEAVES = 1 << 18
+"""Of all earlier epochs' trees together, blank ones included. They are told as what differs, so that a few bytes can
+make a tree of any size, and it has to be hashed to be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,8 @@ def _check_past(group: Group, past: Sequence[Group]) -> None:
     for earlier in past:
         if earlier.group_id != group.group_id or earlier.ended is Ended.REMOVED:
             raise CallerError("an epoch of another group, or one that reads nothing, is no earlier epoch")
-        if earlier.public.tree.root.level > MAX_LEVEL:
-            raise CallerError("an earlier epoch has too large a tree", "hand over the head alone")
+    if sum(earlier.public.tree.leaf_count for earlier in past) > MAX_PAST_LEAVES:
+        raise CallerError("the trees of earlier epochs are too large together", "hand over fewer of them")
 
 
 def _path_keys(group: Group) -> tuple[HpkePrivateKey, ...]:
@@ -173,12 +174,14 @@ def take_over(
     """The conversation that `hand_over` took apart, and its earlier epochs in the order in which they were given."""
     group = _head(state, part, tree, parameters, provider, leaf_private or part.leaf_private, signature_private)
     past = []
+    leaves = 0
     for delta in part.past:
         try:
             earlier = snapshot.apply_delta(group, delta)
         except CallerError:
             raise PeerError("VC-5.1-27") from None
-        if not _sound(group, earlier):
+        leaves += earlier.public.tree.leaf_count
+        if leaves > MAX_PAST_LEAVES or not _sound(group, earlier):
             raise PeerError("VC-5.1-28")
         past.append(earlier)
     check_distinct(each.epoch_id for each in (group, *past))
@@ -376,7 +379,7 @@ def _sound(head: Group, past: Group) -> bool:
     context, tree = public.context, public.tree
     if (context.group_id, context.cipher_suite) != (head.group_id, suite.cipher_suite):
         return False
-    if past.ended is Ended.REMOVED or tree.root.level > MAX_LEVEL:
+    if past.ended is Ended.REMOVED:
         return False
     whole = RatchetTree.decode(suite, tree.encode())
     same = (whole.root.level, whole.encryption_keys, whole.signature_keys)

@@ -8,7 +8,6 @@ can be compared is: epochs, trees, and who is told to have spoken. Names that be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mls import group as front
 from mls.codec import decode_exactly
@@ -229,9 +228,7 @@ class Account:
 
     # ---------------------------------------------------------------- KeyPackages
 
-    def packages(
-        self, by: str, count: int = 1, *, in_commit: bool = False, suites: Sequence[int] = ()
-    ) -> list[bytes]:
+    def packages(self, by: str, count: int = 1, *, in_commit: bool = False, suites: Sequence[int] = ()) -> list[bytes]:
         """A batch, announced by a message or in a commit, and then published."""
         wanted = suites or [self.suite.cipher_suite] * count
         if theirs(by):
@@ -431,7 +428,7 @@ class Conversation:
             event = what.event if isinstance(what, virtual.Received) else what
             assert isinstance(event, CommitMessage) or (isinstance(event, Received) and event.kind == "commit"), name
             if isinstance(event, Received) and event.removed:
-                del self.theirs[name]
+                self.theirs.pop(name).forget()
             elif name in self.ours and self.ours[name].ended is not None:
                 del self.ours[name]
         self.bound = self.bound or (path and self.is_device(by))

@@ -222,6 +222,8 @@ class Pair:
 
     def __init__(self, openmls: OpenMls, suites: tuple[int, int], founder: str = OURS) -> None:
         self.company = Company.of_both(openmls, founder, suite=suites[0], leaf_components=LISTED)
+        self.emulation_group = self.company.ours[OURS]
+        """From which nothing was exported yet."""
         self.hand = Hand(self.company, suites[1])
         device = self.company.theirs[THEIRS]
         self.theirs: Acting = acting(device, "virtual", self.hand.suite, self.hand.signer)

@@ -265,6 +265,10 @@ class Member:
         answer = self.call("join_externally", group_info=group_info, **said, **options)
         return self._entered(answer), bytes.fromhex(answer["message"])
 
+    def forget(self) -> None:
+        """A group that it was removed from; otherwise it cannot come back."""
+        self.here("forget")
+
     # ---------------------------------------------------------------- as a member
 
     @property

@@ -11,8 +11,10 @@ from dataclasses import replace
 import pytest
 
 from mls import group as front
+from mls.codec import decode_exactly
 from mls.commit import NewLeaf
 from mls.components.last_resort import mark
+from mls.errors import PeerError
 from mls.framing import encode_message
 from mls.group import ApplicationMessage
 from mls.proposals import Add
@@ -20,12 +22,19 @@ from mls.provider import PathSupply
 from mls.registries import GroupId, WireFormat
 from mls.secrets import PathSecret
 from mls.state import Group
+from mls.virtual import client as virtual
+from mls.virtual.actions import Form, KeyPackageUpload
+from mls.virtual.announcements import Created
 from mls.virtual.derivation_info import UpdateDerivation, seal, with_derivation_info
 from mls.virtual.derive import leaf_key, target_operation_secret
+from mls.virtual.emulation import begun
+from mls.virtual.errors import UnknownPackageError
 from mls.virtual.ff1 import BitOrder
 from mls.virtual.operations import OperationType
+from mls.virtual.stock import take_in
 from tests.mls.clients import refusal
 from tests.peers import launch
+from tests.peers.openmls_account import SETTINGS, Account
 from tests.peers.openmls_by_hand import SHARED, Hand, Pair
 from tests.peers.openmls_company import (
     OURS,
@@ -212,8 +221,8 @@ def test_the_index_of_a_founder(openmls: OpenMls) -> None:
     pair = Pair(openmls, (1, 1))
     info = front.group_info(pair.hand.found(b"conversation", index=1), with_tree=True)
     pair.theirs.join_at_creation(info)
-    emulation = begun(SETTINGS, replace(pair.company.ours[OURS]))
-    with pytest.raises(PeerError, match="VC-6.3-5"):
+    emulation = begun(SETTINGS, pair.emulation_group)
+    with pytest.raises(PeerError, match=r"VC-6\.3-5"):
         virtual.follow_creation(emulation, pair.env, PARAMETERS, Created(info))
 
 

@@ -74,11 +74,13 @@ class Subject(ABC):
     @abstractmethod
     def info(self) -> bytes: ...
 
+    @abstractmethod
     def churn(self) -> None:
         """What a virtual client's devices do among themselves: another one comes or one goes."""
 
+    @abstractmethod
     def finish(self) -> None:
-        """All that was said has been heard."""
+        """Everybody has heard all that was said."""
 
 
 class Ordinary(Subject):
@@ -175,6 +177,12 @@ class Ordinary(Subject):
     def hear(self, message: bytes) -> None:
         self._group = front.receive(self.group, self.env, message).group
 
+    def churn(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
 
 _SEALED = {LeafNodeSource.KEY_PACKAGE: 12, LeafNodeSource.UPDATE: 8, LeafNodeSource.COMMIT: 9}
 """Bytes of DerivationInfoTBE."""
@@ -197,7 +205,9 @@ class Decoy(Ordinary):
 class Virtual(Subject):
     """Several devices, one client."""
 
-    def __init__(self, seed: object, *, devices: int = 5, policy: SignaturePolicy = SignaturePolicy.DISTRIBUTED) -> None:
+    def __init__(
+        self, seed: object, *, devices: int = 5, policy: SignaturePolicy = SignaturePolicy.DISTRIBUTED
+    ) -> None:
         self.house = Household(devices, settings=replace(SETTINGS, signatures=policy), seed=f"{seed} virtual")
         self.die = Random(f"{seed} die")
         self.acted: list[str] = []
@@ -343,5 +353,3 @@ class Virtual(Subject):
         for device in self.house.devices.values():
             self._catch_up(device)
         self.house.agree()
-
-

@@ -29,7 +29,7 @@ from mls.secrets import HpkePrivateKey, SignaturePrivateKey
 from mls.state import Ended, Group
 from mls.tree.nodes import grown
 from mls.virtual.companion import MAX_PAST, ConversationPart
-from mls.virtual.handover import MAX_LEVEL, Handover, hand_over, take_over, take_over_bare
+from mls.virtual.handover import MAX_PAST_LEAVES, Handover, hand_over, take_over, take_over_bare
 from mls.virtual.transfer import ExternalGroup, decode_group_state
 from tests.mls.clients import NAMES, PUBLIC, Party, check_private_keys, client, party, secret_bytes
 from tests.mls.fork.company import FORKING, LEAF, company
@@ -422,14 +422,13 @@ def test_what_is_no_head() -> None:
         hand_over(history.ours, [client("somebody").create(history.party.env, b"another group")])
     with pytest.raises(CallerError, match="too many"):
         hand_over(history.ours, [history.past[0]] * (MAX_PAST + 1))
-    root = history.past[0].public.tree.root
-    while root.level <= MAX_LEVEL:
+    public = history.past[0].public
+    root = public.tree.root
+    while 1 << root.level < MAX_PAST_LEAVES:
         root = grown(root)
-    large = replace(
-        history.past[0], public=replace(history.past[0].public, tree=replace(history.past[0].public.tree, root=root))
-    )
-    with pytest.raises(CallerError, match="too large a tree"):
-        hand_over(history.ours, [large])
+    large = replace(history.past[0], public=replace(public, tree=replace(public.tree, root=root)))
+    with pytest.raises(CallerError, match="too large together"):
+        hand_over(history.ours, [large, history.past[0]])
 
 
 def test_a_key_above_our_leaf_that_was_never_given() -> None:

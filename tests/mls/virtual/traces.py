@@ -1,9 +1,9 @@
 """What people outside a virtual client see of it, and of an ordinary client, written down alike.
 
 An `Observer` is a member of the conversation who keeps notes, and who also sees what carriers see. Of each message,
-Welcome, GroupInfo and KeyPackage it makes a `Sighting`: `fields` are all lengths and all that is said in clear or can be
-decrypted by a member, and `noise` is what ought to be random. Two clients that do the same things in the same order
-must give equal fields, whatever keys they draw.
+Welcome, GroupInfo and KeyPackage it makes a `Sighting`: `fields` are all lengths, and all that stands there in clear or
+that a member can decrypt; `noise` is what ought to be random. Two clients that do the same things in the same order must
+give equal fields, whatever keys they draw.
 
 One thing is excepted by name, because the draft admits that it is seen (draft-ietf-mls-virtual-clients, privacy
 considerations): the DerivationInfo in a leaf's application data, and the component's number in the leaf's list of
@@ -31,7 +31,7 @@ from mls.framing import (
 )
 from mls.key_package import KeyPackage
 from mls.leaf_node import Extension, Extensions, LeafNode, encode_extensions, find_extension
-from mls.messages import open_message
+from mls.messages import Opened, open_message
 from mls.parameters import Padding
 from mls.proposals import Add, Proposal, Update
 from mls.registries import ExtensionType, LeafIndex, ProposalRef, WireFormat
@@ -130,8 +130,8 @@ class Observer:
     def _leaf(self, leaf: LeafNode) -> LeafNode:
         return bare_leaf(leaf) if self.overlooks else leaf
 
-    def message(self, view: Group, message: bytes) -> Sighting:
-        """What was sent to the conversation. `view` is a member's group when it comes."""
+    def message(self, view: Group, message: bytes) -> Opened:
+        """What was sent to the conversation, and what a member makes of it whose group is `view` when it comes."""
         opened = open_message(view, message, shared_leaf=False)
         authenticated = opened.verified.authenticated
         content = authenticated.content
@@ -189,7 +189,8 @@ class Observer:
             fields["proposal"] = self._proposal(body)
             if isinstance(body, Update):
                 self._describe(body.leaf_node, fields, noise)
-        return self._noted(_NAMES[content.content_type], fields, noise)
+        self._noted(_NAMES[content.content_type], fields, noise)
+        return opened
 
     @staticmethod
     def _public_size(message: bytes, content: FramedContent, body: Body) -> int:
@@ -231,7 +232,7 @@ class Observer:
         noise |= {f"leaf key bit {bit}": leaf.encryption_key[0] >> bit & 1 for bit in range(8)}
         noise |= {f"leaf signature bit {bit}": leaf.signature[0] >> bit & 1 for bit in range(8)}
 
-    def welcome(self, message: bytes, info: GroupInfo, tree: RatchetTree, subject: LeafIndex) -> Sighting:
+    def welcome(self, message: bytes, info: GroupInfo, tree: RatchetTree, subject: LeafIndex) -> None:
         """A Welcome, as who can open it sees it, and as carriers do: `tree` is that of the epoch it is of."""
         welcome = decode_welcome(message)
         fields, noise = self._info(info, tree, subject)
@@ -242,15 +243,15 @@ class Observer:
             [(len(each.new_member), len(each.kem_output), len(each.ciphertext)) for each in welcome.secrets]
         )
         noise["kem output starts"] = welcome.secrets[0].kem_output[0] >> 4
-        return self._noted("welcome", fields, noise)
+        self._noted("welcome", fields, noise)
 
-    def group_info(self, message: bytes, tree: RatchetTree, subject: LeafIndex) -> Sighting:
+    def group_info(self, message: bytes, tree: RatchetTree, subject: LeafIndex) -> None:
         """A GroupInfo that was published, with our subject's leaf in its tree."""
         info = decode_group_info(message)
         fields, noise = self._info(info, tree, subject)
         fields["size"] = len(message) - len(info.encoded) + self._info_size(info, tree)
         noise["tag starts"] = info.confirmation_tag[0] >> 4
-        return self._noted("group info", fields, noise)
+        self._noted("group info", fields, noise)
 
     def _info_size(self, info: GroupInfo, tree: RatchetTree) -> int:
         if not self.overlooks or find_extension(info.extensions, ExtensionType.RATCHET_TREE) is None:
@@ -279,7 +280,7 @@ class Observer:
         self._describe(leaf, fields, noise)
         return fields, noise
 
-    def package(self, package: KeyPackage) -> Sighting:
+    def package(self, package: KeyPackage) -> None:
         """A KeyPackage that was published."""
         if self.overlooks:
             package = bare_package(package)
@@ -293,12 +294,10 @@ class Observer:
         }
         noise: Fields = {"init key starts": package.init_key[0] >> 4}
         self._describe(package.leaf_node, fields, noise)
-        return self._noted("key package", fields, noise)
+        self._noted("key package", fields, noise)
 
-    def _noted(self, kind: str, fields: Fields, noise: Fields) -> Sighting:
-        made = Sighting(kind, fields, noise)
-        self.sightings.append(made)
-        return made
+    def _noted(self, kind: str, fields: Fields, noise: Fields) -> None:
+        self.sightings.append(Sighting(kind, fields, noise))
 
 
 _NAMES = {1: "message", 2: "proposal", 3: "commit"}

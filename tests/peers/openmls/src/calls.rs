@@ -19,6 +19,7 @@ const CALLS: &[(&str, Call)] = &[
     ("join_externally", groups::join_externally),
     ("group_info", groups::group_info),
     ("state", groups::state),
+    ("forget", desk::forget),
     ("propose", handshake::propose),
     ("commit", handshake::commit),
     ("merge", handshake::merge),

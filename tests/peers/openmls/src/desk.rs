@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use openmls::prelude::{BasicCredential, Ciphersuite, CredentialWithKey, MlsGroup, ProtocolVersion};
+use openmls::prelude::{
+    BasicCredential, Ciphersuite, CredentialWithKey, MlsGroup, OpenMlsProvider, ProtocolVersion,
+};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use serde_json::{Value, json};
@@ -67,6 +69,15 @@ impl Desk {
         let group = groups.get_mut(&id).ok_or_else(|| wrong("no such group"))?;
         Ok(Seat { provider, signer, group })
     }
+}
+
+/// `client`, `group` -> nothing. The client has nothing of the group any more, and may become a member again.
+pub fn forget(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
+    let id = fields.bytes("group")?;
+    let client = desk.client(fields)?;
+    let mut group = client.groups.remove(&id).ok_or_else(|| wrong("no such group"))?;
+    group.delete(client.provider.storage()).map_err(refused)?;
+    Ok(json!({}))
 }
 
 fn suite(fields: &Fields) -> Outcome<Ciphersuite> {

@@ -11,7 +11,7 @@ use openmls::key_packages::VcKeyPackageBatchBuilder;
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::RatchetTreeIn;
 use openmls::prelude::{
-    KeyPackage, MlsGroup, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, OpenMlsProvider,
+    Ciphersuite, KeyPackage, MlsGroup, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, OpenMlsProvider,
 };
 use serde_json::{Value, json};
 
