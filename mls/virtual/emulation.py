@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from mls.codec import decode_exactly
 from mls.errors import CallerError, LimitError, MlsError, OwnMessageError, PeerError, ReplayError
@@ -40,7 +39,8 @@ from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import Settings
 
 
-class OperationKey(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class OperationKey:
     """What tells an operation from all others."""
 
     epoch_id: bytes
@@ -50,7 +50,8 @@ class OperationKey(NamedTuple):
     context: bytes
 
 
-class Origin(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
     """The operation that made a KeyPackage, or the first leaf of a group, and its place in the batch."""
 
     epoch_id: bytes

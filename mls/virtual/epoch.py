@@ -162,6 +162,7 @@ def _sound(epoch: DerivationEpoch) -> bool:
         and all(len(secret) == size for secret in secrets)
         and epoch.operations.leaf_count == leaves
         and epoch.operations.fits(size)
+        and (epoch.own_leaf is None or not epoch.operations.is_gone)
     )
 
 

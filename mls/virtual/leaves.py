@@ -26,7 +26,7 @@ from mls.errors import BugError, CallerError, PeerError
 from mls.leaf_node import Extensions, LeafNode
 from mls.provider import Creation, OwnPath, PathSupply, PendingUpdate
 from mls.registries import LeafIndex
-from mls.secrets import InitSecret, SignaturePrivateKey
+from mls.secrets import InitSecret, SignaturePrivateKey, TargetOperationSecret
 from mls.state import Group
 from mls.suite import Suite
 from mls.virtual.derivation_info import (
@@ -223,7 +223,7 @@ class Follower:
 
     def _imported(
         self, epoch: DerivationEpoch, derivation: CommitDerivation | UpdateDerivation, group_id: bytes
-    ) -> Imported:
+    ) -> TargetOperationSecret:
         self.emulation, operation = self.emulation.follow(
             epoch.epoch_id, derivation.leaf, derivation.type, derivation.generation, group_id
         )

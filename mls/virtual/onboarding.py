@@ -125,7 +125,8 @@ def admit(
 def _hand_over(emulation: Emulation, each: Handed) -> Handover:
     """With the key of our leaf, unless the new device can derive it from what is kept."""
     maker = emulation.maker(each.group.own_leaf_node, each.group.group_id)
-    derivable = maker in emulation.operations or maker in emulation.seeds
+    kept = emulation.seeds if isinstance(maker, Origin) else emulation.operations
+    derivable = maker is not None and maker in kept
     return hand_over(each.group, each.past, carry_leaf_key=not derivable)
 
 

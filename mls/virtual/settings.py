@@ -105,7 +105,8 @@ class Settings:
     def decode(cls, reader: Reader) -> Settings:
         if reader.u16() != VERSION:
             raise PeerError("VC-5-2")
-        form, order, policy = [_chosen(choices, reader.u8()) for choices in (FORMS, BIT_ORDERS, POLICIES)]
+        profile = Profile(form=_chosen(FORMS, reader.u8()), bit_order=_chosen(BIT_ORDERS, reader.u8()))
+        policy = _chosen(POLICIES, reader.u8())
         retain, retain_seeds = [_chosen(_FLAGS, reader.u8()) for _ in range(2)]
         limits = reader.vector(Reader.u32)
         numbers = reader.vector(Reader.u16)
@@ -119,7 +120,7 @@ class Settings:
         if not is_leaf_count(bounds["max_leaves"]):
             raise PeerError("VC-5-3")
         return cls(
-            profile=Profile(form=form, bit_order=order),
+            profile=profile,
             numbers=named,
             signatures=policy,
             retain=retain,

@@ -66,7 +66,7 @@ class History:
 
     def step(self) -> None:
         acts: list[Callable[[], None]] = [self.say, self.say, self.commit, self.commit, self.propose, self.enter]
-        acts += [self.move_on, self.members, self.devices]
+        acts += [self.move_on, self.members, self.devices, self.out_and_back]
         self.choice.choice(acts)()
 
     def say(self) -> None:
@@ -106,6 +106,20 @@ class History:
             by = self.choice.choice([name for name in conversation.names if name != gone])
             leaf = LeafIndex(conversation.leaf(gone))
             conversation.commit(by, Remove(leaf), path=conversation.is_device(by) or self.chance(0.5))
+
+    def out_and_back(self) -> None:
+        """Somebody removes the virtual client, and it is invited again, or enters by itself."""
+        conversation = self.conversation()
+        others = self.ordinary(conversation)
+        if not others:
+            return
+        leaf = LeafIndex(conversation.leaf(next(name for name in conversation.names if conversation.is_device(name))))
+        conversation.commit(self.choice.choice(others), Remove(leaf))
+        if self.chance(0.5):
+            conversation.enter(self.device(), self.choice.choice(others))
+        else:
+            package = self.choice.choice(self.account.packages(self.device(), 3, in_commit=self.chance(0.5)))
+            conversation.invite(self.choice.choice(others), package)
 
     def move_on(self) -> None:
         self.account.commit(self.device(), derive=self.chance(0.5))

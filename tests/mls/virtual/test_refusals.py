@@ -264,7 +264,8 @@ def test_the_present_epoch_is_no_past_one() -> None:
     house = Household(1)
     present = told(house, NewEmulatorClientState()).emulation.newest
     past = house["device0"].emulation.newest
-    assert told(house, NewEmulatorClientState(epochs=(RetainedVcEpoch.of(past),))).emulation.epoch(past.epoch_id)
+    new = told(house, NewEmulatorClientState(epochs=(RetainedVcEpoch.of(past),))).emulation
+    assert new.epoch(past.epoch_id).own_leaf is None
     refused("VC-5.1-41", lambda: told(house, NewEmulatorClientState(epochs=(RetainedVcEpoch.of(present),))))
 
 
