@@ -20,7 +20,7 @@ presentation language, behind a version.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls.codec import Reader, opaque, optional, u8, u16, u64, vector
@@ -221,6 +221,10 @@ class Companion:
     """Emulation epochs of other branches that have the number of one in the state."""
     packages: tuple[PackagePart, ...] = ()
     conversations: tuple[ConversationPart, ...] = ()
+    _by_group: Mapping[bytes, ConversationPart] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_group", {part.context.group_id: part for part in self.conversations})
 
     def encode(self) -> bytes:
         return b"".join(
@@ -255,7 +259,7 @@ class Companion:
 
     def conversation(self, group_id: bytes) -> ConversationPart | None:
         """The part of one conversation."""
-        return next((part for part in self.conversations if part.context.group_id == group_id), None)
+        return self._by_group.get(group_id)
 
 
 # Emulation epochs, between the two

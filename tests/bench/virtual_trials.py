@@ -17,8 +17,8 @@ from statistics import median, quantiles
 
 from mls import group as mls_group, snapshot
 from mls.commit import NewLeaf
+from mls.credential import BasicCredential
 from mls.group import ApplicationMessage
-from mls.key_package import KeyPackageSecrets
 from mls.proposals import Add, Remove
 from mls.provider import Environment
 from mls.registries import LeafIndex
@@ -29,7 +29,6 @@ from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.derivation_info import derivation_info_of
 from mls.virtual.emulation import Emulation
 from mls.virtual.stock import Offer, make_batch
-from mls.credential import BasicCredential
 from tests.bench.virtual_worlds import (
     AT_HOME,
     SETTINGS,
@@ -105,6 +104,11 @@ class Clock:
         return taken
 
 
+def _more(longer: list[float], shorter: list[float]) -> float:
+    """What one action takes more than another, in the same turns."""
+    return median([one - other for one, other in zip(longer, shorter, strict=True)])
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Of something: once, and again for each conversation."""
@@ -163,7 +167,7 @@ class Trial:
             yield from self.commits(tree, plain, virtual)
         yield from self.inviting(plain, virtual)
         yield from self.talking(plain, virtual)
-        yield from self.keeping(plain, virtual)
+        yield from self.keeping(plain, virtual, at_home[0][0])
         yield from self.device_comes(plain, virtual)
         yield from self.device_goes(plain, virtual)
         yield from self.healing(plain, virtual)
@@ -290,8 +294,10 @@ class Trial:
         def sharer(emulation: Emulation, group: Group) -> Group:
             return client.receive(emulation, group, env, said[0]).event.group
 
-        one, theirs, other = reader(plain.member(self.devices)), sharer(virtual.homes[1][0], virtual.member(1)), (
-            virtual.homes[1][0]
+        one, theirs, other = (
+            reader(plain.member(self.devices)),
+            sharer(virtual.homes[1][0], virtual.member(1)),
+            (virtual.homes[1][0]),
         )
         yield self.timed(
             "unseal_256",
@@ -311,8 +317,11 @@ class Trial:
                 lambda: client.receive(own[1], sibling, env, said[1]),
             )
 
-    def keeping(self, plain: World, virtual: VirtualWorld) -> Iterator[Row]:
-        """What each device stores of the conversation, and what a leaf says."""
+    def keeping(self, plain: World, virtual: VirtualWorld, at_home: Emulation) -> Iterator[Row]:
+        """What a leaf says, and what each device stores: of the conversation, of its home, and there for the other.
+
+        `at_home` is what the first device knew before the conversation was.
+        """
         own = virtual.homes[0][0]
         leaf, ours = plain.member(0).own_leaf_node, virtual.member(0).own_leaf_node
         info = derivation_info_of(ours.extensions, SETTINGS.numbers)
@@ -325,11 +334,10 @@ class Trial:
             len(snapshot.encode(plain.member(0)).raw),
             len(snapshot.encode(virtual.member(0)).raw),
         )
-        home_bytes = len(snapshot.encode(own.group).raw)
-        whole = len(stored.encode(own).raw)
-        bare = len(stored.encode(own.pruned([])).raw)
-        yield self.sized("stored_at_home_bytes", "full", None, home_bytes + whole)
-        yield self.sized("stored_for_conversation_bytes", "full", None, whole - bare)
+        bare = stored.encode(at_home.pruned([])).raw
+        whole = stored.encode(own.pruned([virtual.member(0)])).raw
+        yield self.sized("stored_at_home_bytes", "full", None, len(snapshot.encode(own.group).raw) + len(bare))
+        yield self.sized("stored_for_conversation_bytes", "full", None, len(whole) - len(bare))
 
     # Devices
 
@@ -373,20 +381,20 @@ class Trial:
             lambda: onboarded(full),
             lambda: client.commit(after, ours, env, force_path=True),
         ]
-        made, added, joined, packed, least, alone, admission, began, rotated = map(median, self.clock.turns(*steps))
-        each = (admission - least) + (began - alone) + rotated
+        turns = self.clock.turns(*steps)
+        made, added, joined, packed, least, alone, _, _, rotated = map(median, turns)
+        given, taken = _more(turns[6], turns[4]), _more(turns[7], turns[5])
+        each = given + taken + rotated
         yield from self._over("device_added", "ms", Cost(0, made + added + joined), Cost(packed + least + alone, each))
-        yield self.row("hand_over", "full", "ms", None, admission - least)
-        yield self.row("take_over", "full", "ms", joined, began - alone)
+        yield self.row("hand_over", "full", "ms", None, given)
+        yield self.row("take_over", "full", "ms", joined, taken)
         rotation = client.commit(after, ours, env, force_path=True).commit
         once = len(new.key_package.encoded) + len(bare.made.commit.message) + len(bare.welcome(final=True))
         state = len(full.welcome(final=True)) - len(bare.welcome(final=True))
         tree = sum(map(len, full.trees.values()))
         yield self.sized("handed_over_bytes", "full", len(welcome), state + tree)
         sizes = len(package.key_package.encoded) + len(sent.message) + len(welcome)
-        yield from self._over(
-            "device_added", "bytes", Cost(0, sizes), Cost(once, state + tree + len(rotation.message))
-        )
+        yield from self._over("device_added", "bytes", Cost(0, sizes), Cost(once, state + tree + len(rotation.message)))
 
     def device_goes(self, plain: World, virtual: VirtualWorld) -> Iterator[Row]:
         """One device less for person 0, done by another: a Remove in each conversation, or one at home.

@@ -1,8 +1,8 @@
 """The same people with the same devices, once as ordinary members and once as virtual clients.
 
-Every leaf of a virtual world is really made by an operation of its person's emulation group, whose devices all followed
-it, so that any of them can act, follow and be replaced. Nothing is filled in: the DerivationInfo in each leaf opens, and
-a test has siblings follow each other and a joiner check the tree.
+Every leaf of a virtual world is made by an operation of its person's emulation group, and all devices there followed
+it, so that any of them can act and follow. Nothing is filled in: the DerivationInfo in each leaf opens, and a test has
+siblings follow each other and a joiner check the tree.
 
 `PlainChurn` and `VirtualChurn` let devices come and go, one after the other, the same ones in both. Nobody commits
 anything else meanwhile. Members who do nothing are not computed until somebody asks for them.
@@ -94,10 +94,7 @@ def home(env: Environment, suite: Suite, name: bytes, count: int) -> tuple[Emula
     made = devices.commit(founder, env, proposals=[Add(package.key_package) for package in packages])
     welcome = made.commit.welcome
     assert welcome is not None
-    others = [
-        devices.start(SETTINGS, mls_group.join(env, AT_HOME, welcome, [package])[0])
-        for package in packages
-    ]
+    others = [devices.start(SETTINGS, mls_group.join(env, AT_HOME, welcome, [package])[0]) for package in packages]
     return devices.adopt(made.emulation, made), *others
 
 
@@ -133,8 +130,7 @@ class VirtualWorld(World):
         signature_key = suite.scheme.public_key(signer)
         self._private[2 * leaf] = private
         followed = [
-            other.follow(operation.epoch_id, operation.leaf, kind, operation.generation, context)[0]
-            for other in others
+            other.follow(operation.epoch_id, operation.leaf, kind, operation.generation, context)[0] for other in others
         ]
         self.homes[leaf] = tuple(
             [each.with_key(suite.cipher_suite, signature_key, signer) for each in (first, *followed)]
@@ -155,9 +151,7 @@ class VirtualWorld(World):
         )
 
 
-def virtual_world(
-    env: Environment, suite: Suite, at_home: list[tuple[Emulation, ...]], *, full: bool
-) -> VirtualWorld:
+def virtual_world(env: Environment, suite: Suite, at_home: list[tuple[Emulation, ...]], *, full: bool) -> VirtualWorld:
     return VirtualWorld(
         env, len(at_home), full, cipher_suite=suite.cipher_suite, parameters=SHARED, homes=list(at_home)
     )
@@ -200,7 +194,7 @@ class Event:
 
 def events(people: int, count: int, seed: int) -> list[Event]:
     """As many as there are people. Everybody keeps the first device, and has twice as many as at first at most."""
-    rng = Random(seed)  # noqa: S311 - the same events in both worlds and in every run
+    rng = Random(seed)
     have = [count] * people
     found = []
     for _ in range(people):

@@ -33,6 +33,7 @@ from mls.virtual.derivation_info import (
     with_derivation_info,
 )
 from mls.virtual.derive import (
+    KeyPair,
     group_creation_secret,
     init_key,
     key_package_seed,
@@ -87,26 +88,19 @@ class Hand:
 
     # ---------------------------------------------------------------- KeyPackages
 
-    def package(self, leaf_node: LeafNode) -> tuple[KeyPackageDerivation, tuple[bytes, bytes]]:
-        """What a leaf in a KeyPackage says, and the init key that follows."""
+    def package(self, leaf_node: LeafNode) -> tuple[KeyPackageDerivation, KeyPair, KeyPair]:
+        """What a leaf in a KeyPackage says, and the keys that follow: the leaf's, and the init key."""
         said = self._said(leaf_node)
         assert isinstance(said, KeyPackageDerivation)
-        return said, self._keys(said, leaf_node.encryption_key)
-
-    def _keys(self, said: KeyPackageDerivation, encryption_key: bytes) -> tuple[bytes, bytes]:
         operation, _ = self.epoch.operation_at(said.leaf, said.type, said.generation)  # one for the whole batch
         seed = key_package_seed(self.suite, operation.secret, said.index)
-        private, public = leaf_key(self.suite, seed)
-        assert public == encryption_key
-        return private.raw, init_key(self.suite, seed)[1]
+        return said, leaf_key(self.suite, seed), init_key(self.suite, seed)
 
     def secrets(self, message: bytes) -> KeyPackageSecrets:
         """Of a KeyPackage that the other device made."""
         package = key_package_of(message)
-        said, _ = self.package(package.leaf_node)
-        operation, _ = self.epoch.operation_at(said.leaf, said.type, said.generation)
-        seed = key_package_seed(self.suite, operation.secret, said.index)
-        return KeyPackageSecrets(package, init_key(self.suite, seed)[0], leaf_key(self.suite, seed)[0], self.signer)
+        _, (leaf_private, _), (init_private, _) = self.package(package.leaf_node)
+        return KeyPackageSecrets(package, init_private, leaf_private, self.signer)
 
     def batch(self, count: int, *, extensions: Extensions = ()) -> tuple[list[KeyPackageSecrets], bytes]:
         """KeyPackages with these extensions, and the upload that tells of them."""

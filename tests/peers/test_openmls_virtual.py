@@ -80,9 +80,9 @@ def test_key_packages_of_openmls(openmls: OpenMls, suites: tuple[int, int]) -> N
         assert upload.encode(Form.WITHOUT_EXTENSIONS) == batch.upload
         for index, (message, info) in enumerate(zip(batch.messages, upload.key_packages, strict=True)):
             package = key_package_of(message)
-            said, (_, init_public) = pair.hand.package(package.leaf_node)
+            said, (_, leaf_public), (_, init_public) = pair.hand.package(package.leaf_node)
             assert said == KeyPackageDerivation(upload.leaf, upload.generation, index)
-            assert package.init_key == init_public
+            assert (package.leaf_node.encryption_key, package.init_key) == (leaf_public, init_public)
             assert info == KeyPackageInfo(
                 reference=package.reference(pair.hand.suite), cipher_suite=suites[1], index=index
             )

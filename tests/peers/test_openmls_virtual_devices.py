@@ -17,8 +17,9 @@ from mls.registries import LeafIndex
 from mls.virtual import client as virtual
 from mls.virtual.errors import UnknownEpochError
 from tests.peers import launch
-from tests.peers.openmls_account import Account, Conversation
+from tests.peers.openmls_account import Account
 from tests.peers.openmls_company import BOTH, OURS, THEIRS, lifetime, our_client
+from tests.peers.openmls_conversation import Conversation
 from tests.peers.openmls_emulation import LISTED_EXTENSIONS
 from tests.peers.openmls_peer import OpenMls, RefusedError
 

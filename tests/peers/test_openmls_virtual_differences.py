@@ -45,6 +45,7 @@ from tests.peers.openmls_company import (
     lifetime,
     our_client,
 )
+from tests.peers.openmls_conversation import Conversation
 from tests.peers.openmls_emulation import LISTED_EXTENSIONS, NUMBERS, register
 from tests.peers.openmls_peer import OpenMls, RefusedError
 
@@ -109,6 +110,21 @@ def test_guards_of_a_leaf_that_came_by_a_welcome(openmls: OpenMls) -> None:
     (ours,) = pair.commit_of_theirs(ours)  # a leaf that a device commits ends it
     event = heard(pair, ours)
     assert pair.hand.guard.attribute(event.sealing) == pair.leaf_of_theirs
+
+
+def test_authors_under_a_leaf_that_came_by_a_welcome(openmls: OpenMls) -> None:
+    """So ours names any device, itself too, for what OpenMLS's says there."""
+    account = Account(openmls)
+    conversation = Conversation.of_other(account, "carl")
+    conversation.invite("carl", account.packages(OURS)[0])
+    heard = []
+    for _ in range(MANY):
+        message = conversation.theirs[THEIRS].send(b"theirs")
+        got = virtual.receive(account.ours[OURS], conversation.ours[OURS], account.env, message)
+        account.ours[OURS], conversation.ours[OURS] = got.emulation, got.event.group
+        assert got.ours
+        heard.append((None if got.author is None else got.author.leaf, got.echo))
+    assert set(heard) == {(account.leaf(OURS), True), (account.leaf(THEIRS), False)}
 
 
 # ---------------------------------------------------------------- KeyPackages
@@ -243,6 +259,17 @@ def test_an_older_epoch(openmls: OpenMls) -> None:
     assert pair.theirs.state.authenticator == ours.authenticator
 
 
+def test_an_older_epoch_of_theirs(openmls: OpenMls) -> None:
+    account = Account(openmls)
+    conversation = Conversation.founded(account, OURS)
+    old = account.theirs[THEIRS].epoch
+    account.commit(OURS)
+    conversation.commit(OURS)
+    message = conversation.theirs[THEIRS].prepare(emulation_epoch=old).message
+    refused = refusal(lambda: virtual.receive(account.ours[OURS], conversation.ours[OURS], account.env, message))
+    assert refused == "VC-6.2-3"
+
+
 def test_an_update_of_a_sibling(openmls: OpenMls) -> None:
     """The draft has leaves of source `update`; OpenMLS has none, and cannot follow when one is committed."""
     pair = Pair(openmls, (1, 1))
@@ -259,3 +286,18 @@ def test_an_update_of_a_sibling(openmls: OpenMls) -> None:
     with pytest.raises(RefusedError) as refused:
         pair.theirs.process(sent.message)
     assert "MissingSender" in str(refused.value)
+
+
+def test_a_resync_with_a_new_key(openmls: OpenMls) -> None:
+    """OpenMLS takes the place of the leaf that has its signature key, and else a new one: the client is in it twice."""
+    account = Account(openmls)
+    conversation = Conversation.founded(account, OURS)
+    conversation.add(OURS, "carl")
+    account.new_key(OURS)
+    state, message = conversation.theirs[THEIRS].enter(conversation.group_info("carl"))
+    event = front.receive(conversation.ours["carl"], account.env, message)
+    assert event.group.authenticator == state.authenticator
+    assert [event.group.public.tree.member_count, state.leaf] == [3, 2]
+    got = virtual.receive(account.ours[OURS], conversation.ours[OURS], account.env, message)
+    assert not got.ours
+    assert got.event.group.own_leaf == 0

@@ -17,8 +17,9 @@ from mls.commit import NewLeaf
 from mls.proposals import Remove
 from mls.registries import LeafIndex
 from tests.peers import launch
-from tests.peers.openmls_account import Account, Conversation
+from tests.peers.openmls_account import Account
 from tests.peers.openmls_company import BOTH
+from tests.peers.openmls_conversation import Conversation
 from tests.peers.openmls_peer import OpenMls
 
 pytestmark = [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from functools import cache
 
-HASHES = {1: "sha256", 2: "sha256", 7: "sha384", 5: "sha512", 0xF001: "sha256", 4: "sha512", 0xF009: "sha384"}
+HASHES = {1: "sha256", 2: "sha256", 3: "sha256", 7: "sha384", 5: "sha512", 0xF001: "sha256", 4: "sha512", 0xF009: "sha384"}
 
 
 def number(value: int, size: int) -> bytes:
@@ -27,7 +28,10 @@ class Hash:
 
     def expand(self, secret: bytes, label: bytes, context: bytes, length: int | None = None) -> bytes:
         wanted = self.size if length is None else length
-        info = number(wanted, 2) + var(b"MLS 1.0 " + label) + var(context)
+        return self.stretch(secret, number(wanted, 2) + var(b"MLS 1.0 " + label) + var(context), wanted)
+
+    def stretch(self, secret: bytes, info: bytes, wanted: int) -> bytes:
+        """HKDF-Expand, without a label."""
         out = block = b""
         while len(out) < wanted:
             block = hmac.digest(secret, block + info + number(len(out) // self.size + 1, 1), self.name)
@@ -37,8 +41,14 @@ class Hash:
     def derive(self, secret: bytes, label: bytes) -> bytes:
         return self.expand(secret, label, b"")
 
-    def extract(self, secret: bytes) -> bytes:
-        return hmac.digest(bytes(self.size), secret, self.name)
+    def extract(self, secret: bytes, salt: bytes = b"") -> bytes:
+        return hmac.digest(salt or bytes(self.size), secret, self.name)
+
+    def hash(self, data: bytes) -> bytes:
+        return hashlib.new(self.name, data).digest()
+
+    def mac(self, key: bytes, data: bytes) -> bytes:
+        return hmac.digest(key, data, self.name)
 
 
 class Ladder:

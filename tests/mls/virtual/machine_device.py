@@ -72,6 +72,8 @@ class Admit:
     name: str
     package: object
     admission: Admission
+    state: Stored
+    """What the device had that added it, when it made the commit."""
 
 
 Item = Tell | Post | Publish | Admit

@@ -129,7 +129,7 @@ class World:
         ]
         admission = admit(state.emulation, device.env, package.key_package, conversations=handed)
         based_on = len(self.topics[DEVICES].log)
-        then = (Admit(name, package, admission),)
+        then = (Admit(name, package, admission, state),)
         state = self._device_commit(device, admission.made, then=then, based_on=based_on)
         self.done(device, state, crash, mark)
 
@@ -187,7 +187,7 @@ class World:
             if topic.leaf is not None or topic.group_id == DEVICES:
                 topic.open_to[topic.epoch] = topic.open_to.get(topic.epoch, frozenset()) | {target}
 
-    def _arrive(self, item: Admit, sponsor: Device) -> None:
+    def _arrive(self, item: Admit) -> None:
         env = self.recorder.environment(item.name)
         new = onboard(
             env,
@@ -198,16 +198,17 @@ class World:
             trees=item.admission.trees,
         )
         assert not new.waiting
-        old = sponsor.state
-        # What the sponsor had read when it made the commit is what the newcomer has.
+        log = self.topics[DEVICES].log
+        [at] = [at for at, entry in enumerate(log) if entry.message == item.admission.made.commit.message]
+        # What the other device had read when it made the commit is what the newcomer has.
         state = replace(
-            old,
+            item.state,
             emulation=new.emulation,
             groups={each.group.group_id: each.group for each in new.conversations},
             past={(past.group_id, past.epoch): past for each in new.conversations for past in each.past},
             pending={},
             outbox=(),
-            at={**old.at, DEVICES: len(self.topics[DEVICES].log)},
+            at={**item.state.at, DEVICES: at + 1},
         )
         self.devices[item.name] = Device(item.name, env, state, PARAMETERS)
         self._note(self.devices[item.name])
@@ -259,8 +260,7 @@ class World:
                 return (Tell(Withdrawn(tuple(sorted(references)))),)
             self.directory.extend(item.packages)  # type: ignore[arg-type]
             return ()
-        self.catch_up(device)
-        self._arrive(item, device)
+        self._arrive(item)
         return ()
 
     def _post(self, device: Device, item: Post) -> tuple[Item, ...]:

@@ -4,8 +4,8 @@ A script is the same whoever plays it: an ordinary client and a virtual one are 
 order, with the same people around them. What differs then in what is seen is the client's own doing. Others in the
 conversation do not follow it, but for one, who watches, answers and carries proposals out.
 
-Shares of the acts are chosen so that each kind of sighting is some five percent of all: a client that is known by one
-kind of message alone is then known often enough to be noticed on the whole.
+Shares of the acts are chosen so that every kind of sighting is more than two percent of all: a client that is known by
+one kind alone is then noticed on the whole.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tests.mls.virtual.privacy_subjects import Subject
 from tests.mls.virtual.traces import Observer, Sighting
 
 SHARES = {
-    "say": 50,
-    "answer": 4,
-    "refresh": 7,
-    "churn": 2,
-    "add": 6,
-    "remove": 6,
-    "update": 6,
-    "propose": 3,
-    "package": 5,
-    "again": 4,
-    "rejoin": 6,
-    "info": 6,
+    "say": 64,
+    "answer": 3,
+    "refresh": 5,
+    "churn": 1,
+    "add": 4,
+    "remove": 4,
+    "update": 4,
+    "propose": 2,
+    "package": 3,
+    "again": 3,
+    "rejoin": 4,
+    "info": 3,
 }
 MOST = 7
 """Guests in a conversation at once."""

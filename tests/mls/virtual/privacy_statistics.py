@@ -174,29 +174,40 @@ class Verdict:
     """How well the best classifier told what it had not seen."""
 
     name: str
-    right: int
-    guesses: int
-    by_group: dict[str, tuple[int, int]]
+    by_kind: dict[str, tuple[int, int]]
     """How many were right of how many, by the kind of sighting."""
+    traces: int
+    traces_right: int
+    """The same, of all that was seen of one client taken together."""
+
+    @property
+    def guesses(self) -> int:
+        return sum(guesses for _, guesses in self.by_kind.values())
 
     @property
     def advantage(self) -> float:
-        return abs(2 * self.right / self.guesses - 1)
+        return abs(2 * sum(right for right, _ in self.by_kind.values()) / self.guesses - 1)
 
     @property
     def error(self) -> float:
         """One standard deviation of the advantage of mere chance."""
         return 1 / sqrt(self.guesses)
 
-    def worst(self) -> tuple[float, str]:
-        """The largest deviation from chance in one kind of sighting, in standard deviations."""
-        return max((abs(2 * right - all_) / sqrt(all_), name) for name, (right, all_) in self.by_group.items())
+    @property
+    def trace_advantage(self) -> float:
+        return abs(2 * self.traces_right / self.traces - 1)
+
+    @property
+    def worst(self) -> float:
+        """How far from chance it is where it is farthest, over the kinds of sightings, in standard deviations."""
+        return max(abs(2 * right - guesses) / sqrt(guesses) for right, guesses in self.by_kind.values())
 
     def __str__(self) -> str:
-        parts = ", ".join(
-            f"{name} {2 * right / all_ - 1:+.1%} of {all_}" for name, (right, all_) in self.by_group.items()
-        )
-        return f"{self.name}: {self.advantage:.2%} +- {self.error:.2%} ({parts})"
+        parts = [
+            f"{name} {2 * right / guesses - 1:+.1%} of {guesses}" for name, (right, guesses) in self.by_kind.items()
+        ]
+        whole = f"{self.trace_advantage:.1%} of {self.traces} traces"
+        return f"{self.name}: {self.advantage:.2%} +- {self.error:.2%} ({', '.join(parts)}; {whole})"
 
 
 Trace = Sequence[tuple[str, frozenset[str]]]
@@ -204,13 +215,11 @@ Trace = Sequence[tuple[str, frozenset[str]]]
 
 
 def distinguish(seen: Sequence[tuple[Trace, bool]], judged: Sequence[tuple[Trace, bool]], *, rare: int = 5) -> Verdict:
-    """Learn from what is `seen` and guess at what is `judged`; statements that are too rare to learn from are left out."""
+    """Learn from what is `seen` and guess at what is `judged`. Statements too rare to learn from are left out."""
     counts = Counter(word for trace, _ in seen for _, example in trace for word in example)
     numbers = {word: at for at, word in enumerate(sorted(word for word, count in counts.items() if count >= rare))}
-    names = [name for trace, _ in judged for name, _ in trace]
     known, answers = _numbered(seen, numbers)
-    asked, truth = _numbered(judged, numbers)
-    split = sum(len(trace) for trace, _ in seen[: 2 * len(seen) // 3])
+    split = sum(len(trace) for trace, _ in seen[: 2 * len(seen) // 3 & ~1])  # twins stay together
     words = len(numbers)
 
     def rate(name: str) -> float:
@@ -218,12 +227,15 @@ def distinguish(seen: Sequence[tuple[Trace, bool]], judged: Sequence[tuple[Trace
 
     best = max(MAKERS, key=rate)
     model = _taught(best, known, answers, words)
-    by_group: dict[str, tuple[int, int]] = {}
-    for name, example, kind in zip(names, asked, truth, strict=True):
-        right, all_ = by_group.get(name, (0, 0))
-        by_group[name] = (right + ((model.score(example) > 0) == kind), all_ + 1)
-    right = sum(right for right, _ in by_group.values())
-    return Verdict(name=best, right=right, guesses=len(asked), by_group=dict(sorted(by_group.items())))
+    by_kind: dict[str, tuple[int, int]] = {}
+    whole = 0
+    for trace, kind in judged:
+        scores = [model.score(each) for each in _numbered([(trace, kind)], numbers)[0]]
+        whole += (sum(scores) > 0) == kind
+        for (name, _), score in zip(trace, scores, strict=True):
+            right, guesses = by_kind.get(name, (0, 0))
+            by_kind[name] = (right + ((score > 0) == kind), guesses + 1)
+    return Verdict(name=best, by_kind=dict(sorted(by_kind.items())), traces=len(judged), traces_right=whole)
 
 
 def _numbered(traces: Sequence[tuple[Trace, bool]], numbers: dict[str, int]) -> tuple[list[Example], list[bool]]:

@@ -86,8 +86,9 @@ class Subject(ABC):
 class Ordinary(Subject):
     """One device, one client."""
 
-    def __init__(self, seed: object) -> None:
+    def __init__(self, seed: object, *, rotates: bool = False) -> None:
         self.env = environment(f"{seed} ordinary")
+        self._rotates = rotates
         self._group: Group | None = None
         self._packages: list[KeyPackageSecrets] = []
 
@@ -108,7 +109,11 @@ class Ordinary(Subject):
         suite, random = self.group.suite, self.env.provider.random
         private, public = suite.generate_key_pair(random)
         supply = PathSupply(leaf_private=private, leaf_public=public, path_secret=PathSecret(random(suite.hash_size)))
-        return NewLeaf(extensions=self.extensions(LeafNodeSource.COMMIT)), supply
+        return self.leaf(LeafNodeSource.COMMIT), supply
+
+    def leaf(self, source: int) -> NewLeaf:
+        """What a new leaf says; a client that `rotates` gives it a signature key of its own each time."""
+        return NewLeaf(signature_private=self.signer() if self._rotates else None, extensions=self.extensions(source))
 
     def create(self) -> None:
         self._group = front.create(
@@ -133,7 +138,7 @@ class Ordinary(Subject):
         return made
 
     def update(self) -> bytes:
-        leaf = NewLeaf(extensions=self.extensions(LeafNodeSource.UPDATE))
+        leaf = self.leaf(LeafNodeSource.UPDATE)
         self._group, message, _ = front.propose_update(self.group, self.env, leaf=leaf)
         return message
 
@@ -248,8 +253,12 @@ class Virtual(Subject):
         device.groups[b"group"] = made.group
         self.house.announce(device.name, made.announcements)
 
+    def prepare(self, device: Device) -> None:
+        """What a device does before it speaks; nothing."""
+
     def say(self, data: bytes) -> bytes:
         device = self._turn()
+        self.prepare(device)
         sealed = vc.seal(device.emulation, device.groups[b"group"], device.env, data)
         self._done(device, sealed.group, sealed.message)
         return sealed.message

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mls import group as front, snapshot
-from mls.codec import opaque
+from mls.codec import decode_exactly, opaque, u8, u32, vector
 from mls.errors import PeerError
 from mls.fork.retention import left
 from mls.fork.schedule import PARENT_INIT
@@ -28,7 +28,7 @@ from mls.tree.nodes import ParentNode, grown
 from mls.tree.ratchet_tree import RatchetTree
 from mls.virtual.companion import ConversationPart
 from mls.virtual.handover import MAX_PAST_LEAVES, hand_over, take_over
-from mls.virtual.transfer import SECRETS, TransferredGroup
+from mls.virtual.transfer import SECRETS, ExternalGroup, TransferredGroup, decode_group_state
 from tests.mls.clients import NAMES, client, party
 from tests.mls.fork.company import company
 from tests.mls.refusals import refused
@@ -447,3 +447,47 @@ def test_damaged_deltas(made: Made, data: st.DataObject) -> None:
     assert snapshot.encode(past).raw
     if past.ended is None:
         front.seal(front.shelve_proposals(past), party(2).env, b"x")
+
+
+@cache
+def of_suite(cipher_suite: int) -> Taking:
+    ours = party(4, cipher_suite, shape="full")
+    ours.say(THEM, b"said")
+    ours.propose_update(US)
+    return Taking(ours[US])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cipher_suite", [1, 2, 5, 0xF001, 0xF009])
+@given(data=st.data())
+def test_damaged_parts(cipher_suite: int, data: st.DataObject) -> None:
+    """One byte of the state, the companion's part or the tree is another: a `PeerError`, or a value like any."""
+    taking = of_suite(cipher_suite)
+    parts = [taking.state.encode(), taking.part.encode(), taking.tree]
+    which = data.draw(st.integers(0, 2))
+    raw = bytearray(parts[which])
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    parts[which] = bytes(raw)
+    try:
+        state = decode_exactly(parts[0], decode_group_state)
+        if isinstance(state, ExternalGroup):
+            return
+        group, _ = taking(state=state, part=decode_exactly(parts[1], ConversationPart.decode), tree=parts[2])
+    except PeerError:
+        return
+    assert snapshot.encode(group).raw
+    front.seal(front.shelve_proposals(group), party(2).env, b"x")
+
+
+@breaks("VC-5.1-27", "VC-5.1-28")
+@pytest.mark.parametrize("level", [0, 21, 64, 255])
+def test_a_delta_that_makes_a_tree_of_any_size(level: int) -> None:
+    taking = plain()
+    raw = taking.part.past[0].raw
+    unchanged = snapshot.encode_delta(taking.group, taking.group).raw
+    body = u8(level) + vector([u32(0xFFFFFFFE) + u8(0)])
+    at = 3  # after the version and the flag of the context
+    assert unchanged[:at] == raw[:2] + b"\x00"
+    grown_far = unchanged[:at] + b"\x01" + body + unchanged[at + 1 :]
+    refused_by = {0: "VC-5.1-27", 21: "VC-5.1-27"}
+    taking.refuses_part(refused_by.get(level, "VC-5.1-28"), past=(Delta(grown_far),))

@@ -118,6 +118,11 @@ class Removing(RuleBasedStateMachine):
         self.all_see(lambda progress: progress.lost(lost))
         self.new_epoch(parent, self.world.epochs[parent].members)
 
+    def end(self, name: bytes) -> bytes:
+        """Of what stands on that epoch, the last."""
+        following = [each for each, epoch in self.world.epochs.items() if epoch.parent == name and not epoch.lost]
+        return self.end(following[-1]) if following else name
+
     @precondition(lambda self: not self.world.epochs[self.world.head].final)
     @rule()
     def turn(self) -> None:
@@ -129,8 +134,8 @@ class Removing(RuleBasedStateMachine):
         lost, won = self.world.head, rivals[-1]
         head.lost = True
         self.world.epochs[won].lost = False
-        self.world.head = won
         self.all_see(lambda progress: progress.lost(lost).adopted(won, parent=head.parent))
+        self.world.head = self.end(won)
 
     @rule()
     def settle(self) -> None:

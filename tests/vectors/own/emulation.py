@@ -12,6 +12,7 @@ second writing that has none of it (`second_writing.py`).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,36 @@ from mls.group import CommitMessage
 from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import LeafNode
 from mls.messages import Sealing
-from mls.proposals import Add, Remove
-from mls.registries import GroupId
+from mls.proposals import Add
 from mls.schedule import EXPORTER_TREE, enter_epoch, joiner_secret, member_secret
 from mls.secret_tree import APPLICATION, HANDSHAKE
-from mls.secrets import CommitSecret, EpochSecret, PskSecret
+from mls.secrets import CommitSecret, EpochSecret, KeyPackageSeed, PskSecret, TargetOperationSecret
 from mls.state import Group
 from mls.suite import Suite
 from mls.virtual import client as vc, devices
 from mls.virtual.actions import CommitData
 from mls.virtual.announcements import Keys, SignatureKey, Welcomed
-from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
+from mls.virtual.derivation_info import (
+    Derivation,
+    DerivationInfo,
+    KeyPackageDerivation,
+    derivation_info_of,
+    open_sealed,
+)
 from mls.virtual.derive import (
     Imported,
     group_creation_secret,
     init_key,
     key_package_seed,
     leaf_key,
+    path_secret,
     target_operation_secret,
 )
 from mls.virtual.emulation import Emulation
 from mls.virtual.ff1 import KEY_SIZE, SmallSpacePrp
 from mls.virtual.generation_id import PrivateMessageContext
 from mls.virtual.leaves import signer_of
+from mls.virtual.operations import Operation
 from mls.virtual.settings import DRAFT, OPENMLS, Profile, Settings, SignaturePolicy
 from mls.virtual.stock import Batch, Offer, make_batch
 from tests.mls.virtual.household import Household, offer
@@ -68,6 +76,49 @@ Entry = dict[str, Any]
 
 def generate() -> list[Entry]:
     return [Run(*run).played() for run in RUNS]
+
+
+@dataclass(frozen=True)
+class Making:
+    """One of the virtual client's leaves, with all that it was made from."""
+
+    target: Suite
+    leaf: LeafNode
+    info: DerivationInfo
+    derivation: Derivation
+    operation: Operation
+    imported: Imported
+
+    def described(self, after: Emulation) -> Entry:
+        private, public = leaf_key(self.target, self.imported)
+        assert public == self.leaf.encryption_key
+        of_package = isinstance(self.imported, KeyPackageSeed)
+        operation = self.operation
+        return {
+            "operation": {
+                "epoch_id": operation.epoch_id.hex(),
+                "leaf_index": operation.leaf,
+                "generation": operation.generation,
+                "operation_type": int(operation.type),
+                "operation_context": operation.context.hex(),
+                "operation_secret": operation.secret.raw.hex(),
+            },
+            "key_package_seed_secret" if of_package else "target_operation_secret": self.imported.raw.hex(),
+            "encryption_priv": private.raw.hex(),
+            "signature_priv": signer_of(after, self.target, self.leaf, self.imported).raw.hex(),
+            "derivation_info_tbe": self.derivation.encode().hex(),
+            "derivation_info": self.info.encode().hex(),
+        }
+
+    @property
+    def seed(self) -> KeyPackageSeed:
+        assert isinstance(self.imported, KeyPackageSeed)
+        return self.imported
+
+    @property
+    def path_secret(self) -> bytes:
+        assert isinstance(self.imported, TargetOperationSecret)
+        return path_secret(self.target, self.imported).raw
 
 
 class Run(Household):
@@ -145,26 +196,20 @@ class Run(Household):
         return package
 
     def commit_devices(self, by: str, **options: Any) -> devices.DeviceCommit:
-        committer = self[by].emulation.group.own_leaf
+        before = self[by].emulation.group
         made = super().commit_devices(by, **options)
         group = made.commit.group
-        entry: Entry = {"epoch": group.epoch}
-        if self.epochs:
-            entry |= {"committer": committer, "commit": made.commit.message.hex()}
-        else:
-            assert made.commit.welcome is not None
-            self.listener["welcome"] = made.commit.welcome.hex()
+        path = list(made.commit.path_secrets.values())
+        secret = group.suite.derive_secret(path[-1], b"path") if path else bytes(group.suite.hash_size)
+        entry: Entry = {"committer": before.own_leaf, "commit": made.commit.message.hex()} if self.epochs else {}
         uploads = tuple(options.get("uploads", ()))
         if uploads:
             entry["uploads"] = CommitData(uploads).encode(self.settings.profile.form).hex()
-        entry |= {
-            "group_context": group.public.context.encoded.hex(),
-            "epoch_authenticator": group.authenticator.hex(),
-            "sender_data_secret": group.secrets.sender_data.raw.hex(),
-            "encryption_secret": group.keys.nodes[group.keys.leaf_count - 1].hex(),
-            "leaf_count": group.public.tree.leaf_count,
-            "derives": made.derives,
-        }
+        if not self.epochs:
+            assert made.commit.welcome is not None
+            self.listener["welcome"] = made.commit.welcome.hex()
+        begins = begun(before, group, secret) | {"leaf_index": 1}
+        entry |= {"commit_secret": secret.hex(), "begins": begins, "derives": made.derives}
         if made.derives:
             _, exported = front.safe_export(group, self.settings.numbers.virtual_clients)
             entry |= {
@@ -182,33 +227,8 @@ class Run(Household):
         device = {} if by is None else {"device": self[by].emulation.group.own_leaf}
         self.acts.append({"act": act, "emulation_epoch": at, **device, **fields})
 
-    def _leaf(self, before: Emulation, after: Emulation, target: Suite, leaf: LeafNode, group_id: bytes) -> Entry:
+    def _made(self, before: Emulation, target: Suite, leaf: LeafNode, group_id: bytes) -> Making:
         """What our leaf was made from; `before` is its maker's value when it had not been made."""
-        epoch, derivation, imported = self._derived(before, target, leaf, group_id)
-        info = derivation_info_of(leaf.extensions, self.settings.numbers)
-        assert info is not None
-        context = b"" if isinstance(derivation, KeyPackageDerivation) else group_id
-        operation, _ = epoch.operation_at(derivation.leaf, derivation.type, derivation.generation, context)
-        private, public = leaf_key(target, imported)
-        assert public == leaf.encryption_key
-        name = "key_package_seed_secret" if derivation.source == 1 else "target_operation_secret"
-        return {
-            "operation": {
-                "epoch_id": epoch.epoch_id.hex(),
-                "leaf_index": operation.leaf,
-                "generation": operation.generation,
-                "operation_type": int(operation.type),
-                "operation_context": operation.context.hex(),
-                "operation_secret": operation.secret.raw.hex(),
-            },
-            name: imported.raw.hex(),
-            "encryption_priv": private.raw.hex(),
-            "signature_priv": signer_of(after, target, leaf, imported).raw.hex(),
-            "derivation_info_tbe": derivation.encode().hex(),
-            "derivation_info": info.encode().hex(),
-        }
-
-    def _derived(self, before: Emulation, target: Suite, leaf: LeafNode, group_id: bytes) -> tuple[Any, Any, Imported]:
         info = derivation_info_of(leaf.extensions, self.settings.numbers)
         assert info is not None
         epoch = before.epoch(info.epoch_id)
@@ -216,9 +236,12 @@ class Run(Household):
         of_package = isinstance(derivation, KeyPackageDerivation)
         context = b"" if of_package else group_id
         operation, _ = epoch.operation_at(derivation.leaf, derivation.type, derivation.generation, context)
+        imported: Imported
         if isinstance(derivation, KeyPackageDerivation):
-            return epoch, derivation, key_package_seed(target, operation.secret, derivation.index)
-        return epoch, derivation, target_operation_secret(target, operation.secret, group_id)
+            imported = key_package_seed(target, operation.secret, derivation.index)
+        else:
+            imported = target_operation_secret(target, operation.secret, group_id)
+        return Making(target, leaf, info, derivation, operation, imported)
 
     def _sealing(self, emulation: Emulation, before: Group, sealing: Sealing | None, ratchet: int) -> Entry:
         """How one of our PrivateMessages was sealed in the epoch `before`."""
@@ -268,13 +291,14 @@ class Run(Household):
     def _package(self, before: Emulation, after: Emulation, package: KeyPackage) -> Entry:
         target = self.env.suite(package.cipher_suite)
         leaf = package.leaf_node
-        _, derivation, seed = self._derived(before, target, leaf, b"")
-        private, public = init_key(target, seed)
+        made = self._made(before, target, leaf, b"")
+        private, public = init_key(target, made.seed)
         assert public == package.init_key
+        assert isinstance(made.derivation, KeyPackageDerivation)
         return {
             "cipher_suite": package.cipher_suite,
-            "key_package_index": derivation.index,
-            **self._leaf(before, after, target, leaf, b""),
+            "key_package_index": made.derivation.index,
+            **made.described(after),
             "init_priv": private.raw.hex(),
             "key_package": package.encoded.hex(),
             "key_package_ref": package.reference(target).hex(),
@@ -301,15 +325,13 @@ class Run(Household):
         before = self[by].emulation
         self.create(by, CREATED, suite=self.target)
         group = self[by].groups[CREATED]
-        leaf = self._leaf(before, self[by].emulation, group.suite, group.own_leaf_node, b"")
-        _, _, seed = self._derived(before, group.suite, group.own_leaf_node, b"")
-        assert not isinstance(seed, EpochSecret)
+        made = self._made(before, group.suite, group.own_leaf_node, b"")
         self._note(
             "creation",
             by,
-            **leaf,
+            **made.described(self[by].emulation),
             group_info=front.group_info(group, external_join=False, with_tree=True).hex(),
-            begins=described(group, None, group_creation_secret(group.suite, seed)),  # type: ignore[arg-type]
+            begins=described(group, None, group_creation_secret(group.suite, made.seed)),
         )
 
     def act_commit(self, by: str, group_id: bytes, **options: Any) -> vc.Acted:
@@ -325,13 +347,10 @@ class Run(Household):
         fields: Entry = {}
         secret = bytes(group.suite.hash_size)
         if group.own_leaf_node is not before.own_leaf_node:
-            fields = self._leaf(emulation, device.emulation, group.suite, group.own_leaf_node, group_id)
-            _, _, imported = self._derived(emulation, group.suite, group.own_leaf_node, group_id)
+            made = self._made(emulation, group.suite, group.own_leaf_node, group_id)
             path = list(acted.commit.path_secrets.values())
-            first = group.suite.derive_secret(imported.raw, b"Path Generation")
-            assert path[:1] in ([], [first])
-            secret = group.suite.derive_secret(path[-1], b"path") if path else first
-            fields |= {"path_secrets": [each.hex() for each in path]}
+            secret = group.suite.derive_secret(path[-1], b"path") if path else made.path_secret
+            fields = made.described(device.emulation) | {"path_secrets": [each.hex() for each in path]}
         sealing: Entry = {}
         if options.get("encrypt", True):
             heard = next(iter(found.values())).event
@@ -360,14 +379,14 @@ class Run(Household):
             told = Keys((SignatureKey(cipher_suite=self.target, public=public, private=key),))
             self.announce(by, [told])
         before, info = device.emulation, front.group_info(carol)
-        made = offer(self.target)
+        said = offer(self.target)
         entered = vc.join_externally(
             before,
             device.env,
             self.parameters,
             info,
-            credential=made.credential,
-            capabilities=made.capabilities,
+            credential=said.credential,
+            capabilities=said.capabilities,
             signature_private=key,
         )
         device.emulation = entered.emulation
@@ -375,18 +394,16 @@ class Run(Household):
         group = device.groups[OUTSIDE] = entered.joined.group
         self.announce(by, entered.announcements)
         self.agree()
-        leaf = self._leaf(before, device.emulation, group.suite, group.own_leaf_node, OUTSIDE)
-        _, _, imported = self._derived(before, group.suite, group.own_leaf_node, OUTSIDE)
-        first = group.suite.derive_secret(imported.raw, b"Path Generation")
-        secret = group.suite.derive_secret(first, b"path")
+        made = self._made(before, group.suite, group.own_leaf_node, OUTSIDE)
+        secret = group.suite.derive_secret(made.path_secret, b"path")  # of one node, Carol being alone
         self._note(
             "external_commit",
             by,
-            **leaf,
+            **made.described(device.emulation),
             group_info=info.hex(),
             external_secret=carol.secrets.external.raw.hex(),
             external_init_secret=entered.joined.external_init.raw.hex(),
-            path_secrets=[first.hex()],
+            path_secrets=[made.path_secret.hex()],
             commit_secret=secret.hex(),
             message=entered.joined.message.hex(),
             begins=begun(carol, group, secret, init=entered.joined.external_init.raw),
@@ -403,7 +420,7 @@ class Run(Household):
         self._note(
             "update",
             by,
-            **self._leaf(emulation, device.emulation, before.suite, leaf, group_id),
+            **self._made(emulation, before.suite, leaf, group_id).described(device.emulation),
             message=made.message.hex(),
             proposal_ref=made.reference.hex(),
             sealing=self._sealing(emulation, before, event.sealing, HANDSHAKE),

@@ -1,0 +1,448 @@
+"""Attacks on a virtual client by one of its devices: what a liar, or a broken one, can lock the others out of.
+
+Every device knows every secret of the virtual client, so there is nothing to steal from the others. What they can still
+lose is each other: a device that takes a lie for the truth cannot follow what an honest one does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mls import group as front
+from mls.errors import CallerError, LimitError, MlsError, PeerError, StaleError
+from mls.framing import encode_message
+from mls.proposals import Add, Remove
+from mls.registries import GroupId, KeyPackageRef, LeafIndex
+from mls.secrets import EpochEncryptionKey, GenerationIdSecret, KeyPackageSeed, OperationSecret, ReuseGuardSecret
+from mls.secrets import SignaturePrivateKey
+from mls.virtual import client as vc, devices, stored
+from mls.virtual.actions import KeyPackageInfo, KeyPackageUpload
+from mls.virtual.announcements import Keys, LostEpoch, Operations, Reserved, SignatureKey, Uploaded, Withdrawn
+from mls.virtual.derive import derived_signature_key, target_operation_secret
+from mls.virtual.emulation import Emulation
+from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.operations import Operation, OperationType
+from mls.virtual.settings import Settings
+from mls.virtual.stock import make_batch
+from tests.mls.virtual.household import DERIVED, Household, offer
+
+DID_NOT_RAISE = pytest.fail.Exception
+HONEST, LIAR, VICTIM = "device0", "device1", "device2"
+
+
+def house(**options: Any) -> Household:
+    return Household(3, **options)
+
+
+def lie(home: Household, *announcements: Any, to: tuple[str, ...] = (HONEST, VICTIM)) -> None:
+    """Announcements of the liar's, as far as they are believed."""
+    for announcement in announcements:
+        liar = home[LIAR]
+        told = devices.announce(liar.emulation, liar.env, announcement)
+        liar.emulation = told.emulation
+        for name in to:
+            device = home[name]
+            device.emulation = devices.receive(device.emulation, device.env, told.message).emulation
+
+
+def lost(home: Household, **changes: Any) -> LostEpoch:
+    """What a device says of an epoch that nobody else was in."""
+    size = home[LIAR].emulation.newest.suite.hash_size
+    plain = LostEpoch(
+        cipher_suite=1,
+        epoch_id=b"e" * size,
+        number=home[LIAR].emulation.group.epoch,
+        leaf_count=2,
+        encryption_key=EpochEncryptionKey(b"k" * size),
+        generation_id=GenerationIdSecret(b"g" * size),
+        reuse_guard=ReuseGuardSecret(b"r" * size),
+    )
+    return replace(plain, **changes)
+
+
+# Epochs that lost
+
+
+def restarted(home: Household, name: str) -> Emulation:
+    device = home[name]
+    return stored.decode(stored.encode(device.emulation), device.env.provider, device.emulation.group)
+
+
+def test_an_epoch_that_lost_survives_a_restart() -> None:
+    home = house()
+    lie(home, lost(home))
+    assert restarted(home, VICTIM).epochs.keys() == home[VICTIM].emulation.epochs.keys()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=CallerError,
+    reason="the sizes in a LostEpoch are not checked when it is heard, and are when it is read back from storage",
+)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch_id": b"short"},
+        {"encryption_key": EpochEncryptionKey(b"short")},
+        {"generation_id": GenerationIdSecret(b"short")},
+        {"reuse_guard": ReuseGuardSecret(b"short")},
+    ],
+)
+def test_a_lie_does_not_keep_a_device_from_starting_again(changes) -> None:
+    """One announcement, and no other device ever reads its own storage again."""
+    home = house()
+    try:
+        lie(home, lost(home, **changes))
+    except PeerError:
+        return
+    restarted(home, VICTIM)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=CallerError,
+    reason="a LostEpoch under the name of an epoch that is about to begin keeps who heard it from entering that",
+)
+def test_an_epoch_cannot_be_declared_lost_before_it_begins() -> None:
+    """The liar makes the commit first, and so knows the name of the epoch that it begins."""
+    home = house()
+    liar = home[LIAR]
+    made = devices.commit(liar.emulation, liar.env, derive=True)
+    _, coming = DerivationEpoch.of(made.commit.group)
+    lie(home, lost(home, epoch_id=coming.epoch_id))
+    home.commit_devices(LIAR, derive=True) if False else None
+    for name in (HONEST, VICTIM):
+        device = home[name]
+        device.emulation = devices.receive(device.emulation, device.env, made.commit.message).emulation
+        assert device.emulation.newest.own_leaf == device.emulation.group.own_leaf
+
+
+def test_epochs_that_lost_are_many_until_somebody_prunes() -> None:
+    """A device that fills the table cannot keep itself from being removed by it."""
+    home = house(settings=Settings(max_epochs=8))
+    with pytest.raises(LimitError):
+        lie(home, *[lost(home, epoch_id=bytes([number]) * 32) for number in range(8)], to=(HONEST,))
+    honest = home[HONEST]
+    made = devices.commit(honest.emulation, honest.env, proposals=[Remove(home[LIAR].emulation.group.own_leaf)])
+    with pytest.raises(LimitError):
+        devices.adopt(made.emulation, made)
+    honest.emulation = devices.adopt(made.emulation.pruned([]), made)
+    assert honest.emulation.newest.number == made.commit.group.epoch
+
+
+# Operations
+
+
+def planted(home: Household, leaf: str, kind: OperationType, context: bytes) -> Operation:
+    """What the liar says is the next operation of another device."""
+    maker = home[leaf].emulation
+    genuine, _ = maker.newest.next_operation(kind, context)
+    return replace(genuine, secret=OperationSecret(b"x" * 32))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="announced operations are believed before our own ratchets are asked, in epochs that we derive in too",
+)
+def test_an_operation_cannot_be_put_in_the_place_of_an_honest_one() -> None:
+    """The victim can follow no commit by which an honest device would replace the leaf."""
+    home = house()
+    home.create(HONEST)
+    home.invite(HONEST, b"group", "anna")
+    lie(home, Operations((planted(home, HONEST, OperationType.LEAF_NODE, b"group"),)), to=(VICTIM,))
+    home.commit(HONEST, force_path=True)
+    home.agree()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="announced operations of KeyPackages are believed too, and give seeds that open no Welcome",
+)
+def test_the_seeds_of_an_honest_batch_cannot_be_exchanged() -> None:
+    home = house()
+    lie(home, Operations((planted(home, HONEST, OperationType.KEY_PACKAGE, b""),)), to=(VICTIM,))
+    (package,) = home.upload(HONEST).released(announced=True)
+    anna = home.person("anna")
+    sent = front.commit(anna.create(home.env), home.env, proposals=[Add(package)])
+    victim = home[VICTIM]
+    assert sent.welcome is not None
+    assert vc.join(victim.emulation, victim.env, home.parameters, sent.welcome).group.epoch == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="an announced operation replaces one that is kept, without which the leaf's keys are not found again",
+)
+def test_an_operation_that_is_kept_is_not_replaced() -> None:
+    home = house()
+    home.create(HONEST)
+    home.commit(HONEST, force_path=True)
+    victim = home[VICTIM]
+    (name,) = victim.emulation.operations
+    before = victim.emulation.operations[name].secret
+    lie(home, Operations((replace(victim.emulation.operations[name], secret=OperationSecret(b"x" * 32)),)))
+    assert victim.emulation.operations[name].secret == before
+
+
+def test_operations_fill_their_table_and_no_more() -> None:
+    home = house(settings=Settings(max_operations=4))
+    epoch_id = b"e" * 32
+    many = [
+        Operation(
+            epoch_id=epoch_id,
+            leaf=LeafIndex(0),
+            generation=number,  # type: ignore[arg-type]
+            type=OperationType.LEAF_NODE,
+            context=b"",
+            secret=OperationSecret(b"x" * 32),
+        )
+        for number in range(5)
+    ]
+    with pytest.raises(LimitError):
+        lie(home, Operations(tuple(many)))
+    lie(home, Operations(tuple(many[:4])))
+    home.create(HONEST)
+    honest = home[HONEST]
+    with pytest.raises(LimitError):
+        vc.commit(honest.emulation, honest.groups[b"group"], honest.env, force_path=True)
+    for name in home.names:
+        home[name].emulation = home[name].emulation.pruned(home[name].groups.values())
+    home.commit(HONEST, force_path=True)
+    home.agree()
+
+
+# Uploads
+
+
+def claim(home: Household, by: str, *references: KeyPackageRef) -> Uploaded:
+    """An upload by a device that names KeyPackages it did not make."""
+    operation, _ = home[by].emulation.newest.next_operation(OperationType.KEY_PACKAGE)
+    infos = [
+        KeyPackageInfo(reference=reference, cipher_suite=1, index=index) for index, reference in enumerate(references)
+    ]
+    upload = KeyPackageUpload(
+        epoch_id=operation.epoch_id,
+        leaf=operation.leaf,
+        generation=operation.generation,
+        key_packages=tuple(infos),
+    )
+    return Uploaded(upload=upload, not_after=(0,) * len(infos))
+
+
+def test_who_made_a_key_package_is_not_robbed_of_it() -> None:
+    home = house()
+    batch = home.upload(HONEST)
+    reference = batch.announcement.upload.key_packages[0].reference
+    with pytest.raises(PeerError, match="VC-6.4.1-5"):
+        lie(home, claim(home, LIAR, reference))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="whoever names a KeyPackage first has it; the batch of the device that made it is then refused whole",
+)
+@pytest.mark.parametrize("how", ["upload", "reserved"])
+def test_a_key_package_cannot_be_claimed_before_its_upload_arrives(how) -> None:
+    """The liar hears of the batch before the victim does, which is how it goes in a mesh."""
+    home = house()
+    honest, victim, liar = home[HONEST], home[VICTIM], home[LIAR]
+    batch = make_batch(honest.emulation, honest.env, [offer(), offer()])
+    told = devices.announce(batch.emulation, honest.env, batch.announcement)
+    reference = batch.announcement.upload.key_packages[1].reference
+    if how == "upload":
+        lie(home, claim(home, LIAR, reference), to=(VICTIM,))
+    else:
+        reserved = Reserved(reference=reference, cipher_suite=1, seed=KeyPackageSeed(b"s" * 32), not_after=0)
+        message = devices.tell(liar.emulation, liar.env, victim.emulation.group.own_leaf, reserved)
+        victim.emulation = devices.receive(victim.emulation, victim.env, message).emulation
+    victim.emulation = devices.receive(victim.emulation, victim.env, told.message).emulation
+    anna = home.person("anna")
+    for package in batch.released(announced=True):
+        sent = front.commit(anna.create(home.env, package.init_key), home.env, proposals=[Add(package)])
+        assert sent.welcome is not None
+        vc.join(victim.emulation, victim.env, home.parameters, sent.welcome)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="a commit of the emulation group is refused for an upload in it that this device cannot use",
+)
+def test_an_upload_in_a_commit_does_not_split_the_devices() -> None:
+    """It is judged by what each device has in stock. Who refuses a commit that the others follow is out for good."""
+    home = house()
+    liar, victim = home[LIAR], home[VICTIM]
+    reference = KeyPackageRef(b"r" * 32)
+    reserved = Reserved(reference=reference, cipher_suite=1, seed=KeyPackageSeed(b"s" * 32), not_after=0)
+    message = devices.tell(liar.emulation, liar.env, victim.emulation.group.own_leaf, reserved)
+    victim.emulation = devices.receive(victim.emulation, victim.env, message).emulation
+    home.commit_devices(LIAR, uploads=[claim(home, LIAR, reference).upload])
+    home.agree()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=StaleError,
+    reason="an upload that comes again, after its KeyPackages were used, takes its commit with it",
+)
+def test_an_upload_that_was_announced_may_come_again_with_a_commit() -> None:
+    """Nobody lies here: the device makes sure that everybody has the upload."""
+    home = house()
+    batch = home.upload(HONEST)
+    (package,) = batch.released(announced=True)
+    anna = home.person("anna")
+    sent = front.commit(anna.create(home.env), home.env, proposals=[Add(package)])
+    assert sent.welcome is not None
+    victim = home[VICTIM]
+    victim.emulation = vc.join(victim.emulation, victim.env, home.parameters, sent.welcome).emulation
+    home.commit_devices(HONEST, uploads=[batch.announcement.upload])
+    home.agree()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="an upload heard again after one of its KeyPackages was used counts as one that robs an earlier one",
+)
+def test_an_upload_may_be_heard_twice() -> None:
+    home = house()
+    batch = home.upload(HONEST, offer(), offer())
+    package, _ = batch.released(announced=True)
+    anna = home.person("anna")
+    sent = front.commit(anna.create(home.env), home.env, proposals=[Add(package)])
+    assert sent.welcome is not None
+    victim = home[VICTIM]
+    victim.emulation = vc.join(victim.emulation, victim.env, home.parameters, sent.welcome).emulation
+    home.announce(HONEST, [batch.announcement])
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=DID_NOT_RAISE,
+    reason="an upload's leaf is compared with the sender's in the present epoch, not in the one that it names",
+)
+def test_who_sits_where_another_device_sat_makes_no_key_packages_of_that_time() -> None:
+    """All that is derived in that epoch, the device that was removed can derive too."""
+    home = house()
+    old = home[VICTIM].emulation.newest
+    home.remove_device(VICTIM, by=HONEST)
+    home.add_device("device3")
+    late, honest = home["device3"], home[HONEST]
+    assert late.emulation.group.own_leaf == 2
+    upload = KeyPackageUpload(
+        epoch_id=old.epoch_id,
+        leaf=LeafIndex(2),
+        generation=0,  # type: ignore[arg-type]
+        key_packages=(KeyPackageInfo(reference=KeyPackageRef(b"r" * 32), cipher_suite=1, index=0),),
+    )
+    told = devices.announce(late.emulation, late.env, Uploaded(upload=upload, not_after=(0,)))
+    with pytest.raises(MlsError):
+        devices.receive(honest.emulation, honest.env, told.message)
+
+
+def test_an_upload_does_not_move_the_ratchets_of_others() -> None:
+    home = house()
+    said = claim(home, HONEST, KeyPackageRef(b"r" * 32))
+    with pytest.raises(PeerError, match="VC-6.4.1-4"):
+        lie(home, said)
+
+
+def test_an_upload_cannot_jump_far() -> None:
+    home = house()
+    said = claim(home, LIAR, KeyPackageRef(b"r" * 32))
+    for ahead in (1025, (1 << 32) - 1):
+        with pytest.raises(PeerError, match="VC-6.2-2"):
+            lie(home, replace(said, upload=replace(said.upload, generation=ahead)))
+
+
+# Keys
+
+
+def key_pairs(home: Household, count: int) -> Keys:
+    scheme = home[LIAR].emulation.newest.suite.scheme
+    pairs = [scheme.generate(home.env.provider.random) for _ in range(count)]
+    return Keys(tuple([SignatureKey(cipher_suite=1, public=public, private=private) for private, public in pairs]))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=LimitError,
+    reason="keys that no leaf ever had are kept for ever: one device can fill the ring, and stays after its removal",
+)
+def test_the_key_ring_can_be_emptied_of_what_a_removed_device_put_there() -> None:
+    home = house(settings=Settings(max_keys=4))
+    lie(home, key_pairs(home, 4))
+    home.remove_device(LIAR, by=HONEST)
+    for name in home.names:
+        home[name].emulation = home[name].emulation.pruned([])
+    home.create(HONEST)
+
+
+def test_an_announced_key_does_not_replace_another() -> None:
+    home = house()
+    told = key_pairs(home, 1)
+    lie(home, told)
+    forged = replace(told.keys[0], private=SignaturePrivateKey(b"x" * 32))
+    with pytest.raises(PeerError, match="VC-6.4-15"):
+        lie(home, Keys((forged,)))
+    lie(home, Keys((replace(forged, cipher_suite=0x7777),)))
+    assert home[VICTIM].emulation.keys[forged.public].private == told.keys[0].private
+
+
+def ahead(home: Household, by: str, group_id: bytes) -> bytes:
+    """The signature key that a device's next leaf will have, as every device can compute it."""
+    operation, _ = home[by].emulation.newest.next_operation(OperationType.LEAF_NODE, group_id)
+    suite = home[by].groups[group_id].suite
+    return derived_signature_key(suite, target_operation_secret(suite, operation.secret, group_id))[1]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=MlsError,
+    reason="a key of a suite that is unknown here is not checked, and is found by its public half all the same",
+)
+@pytest.mark.parametrize("private", [b"x" * 32, b"short"])
+def test_a_false_private_key_cannot_be_planted_under_a_suite_that_nobody_has(private) -> None:
+    home = house(settings=DERIVED)
+    home.create(HONEST)
+    home.invite(HONEST, b"group", "anna")
+    public = ahead(home, HONEST, b"group")
+    false = SignatureKey(cipher_suite=0x7777, public=public, private=SignaturePrivateKey(private))
+    lie(home, Keys((false,)), to=(VICTIM,))
+    home.commit(HONEST, force_path=True)
+    home.agree()
+
+
+# What a device can do that no rule of this kind prevents
+
+
+def test_a_device_can_withdraw_what_others_published() -> None:
+    """Everybody hears it, and nobody can take up a Welcome to it. The emulation group's tree says who did."""
+    home = house()
+    batch = home.upload(HONEST)
+    lie(home, Withdrawn(tuple([info.reference for info in batch.announcement.upload.key_packages])))
+    assert not home[HONEST].emulation.stock
+    assert not home[VICTIM].emulation.stock
+
+
+def test_a_device_can_push_another_device_s_ratchet_forward() -> None:
+    """A leaf says which device made it; siblings follow, and that device follows too, past what was used in its name."""
+    home = house()
+    home.create(HONEST)
+    home.invite(HONEST, b"group", "anna")
+    liar = home[LIAR]
+    honest_epoch = home[HONEST].emulation.newest
+    posing = replace(liar.emulation.newest, own_leaf=honest_epoch.own_leaf)
+    liar.emulation = liar.emulation.with_epoch(posing)
+    acted = home.commit(LIAR, force_path=True)
+    home.agree()
+    assert acted.commit.group.epoch == home[HONEST].groups[b"group"].epoch
+    home.commit(HONEST, force_path=True)
+    home.agree()

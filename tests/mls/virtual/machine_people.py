@@ -1,0 +1,216 @@
+"""What people do in the machine of `test_machine`, and how everything comes to rest there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mls import group as front
+from mls.proposals import Add, Remove
+from mls.registries import GroupId
+from mls.state import Group
+from mls.virtual.emulation import Emulation
+from mls.virtual.settings import SignaturePolicy
+from tests.mls.clients import check_private_keys, client, snapshot
+from tests.mls.virtual.household import ABLE
+from tests.mls.virtual.machine_delivery import Entry, Kind, Topic, leaf_of, virtual_leaf
+from tests.mls.virtual.machine_world import Crash, World
+
+UNLIKE = ("nodes", "ratchets", "parameters", "resumption", "proposals", "updates")
+"""What may differ between devices: keys that they used, the order of arrival, when they came."""
+
+
+def found(world: World, name: str, suite: int) -> bytes:
+    """Somebody begins a conversation, in which the virtual client is not yet."""
+    group_id = b"conversation%d" % world.number()
+    group = client(name, suite, capabilities=ABLE).create(world.people_env, group_id)
+    topic = world.topics[group_id] = Topic(GroupId(group_id), world.people_env)
+    topic.people[name] = group
+    topic.agree(group)
+    return group_id
+
+
+def commit(
+    world: World,
+    group_id: bytes,
+    name: str,
+    *,
+    inviting: Sequence[str] = (),
+    removing: str | None = None,
+    household: bool = False,
+    path: bool = False,
+) -> None:
+    """Somebody commits whatever was proposed; with `household`, adds the virtual client if it has a KeyPackage out."""
+    topic = world.topics[group_id]
+    group = topic.people[name]
+    suite = group.suite.cipher_suite
+    invited = []
+    proposals: list[Add | Remove] = []
+    for each in inviting:
+        if leaf_of(group, each) is None:
+            person = client(each, suite, capabilities=ABLE)
+            invited.append((person, person.package(world.people_env)))
+            proposals.append(Add(invited[-1][1].key_package))
+    leaf = None if removing in (None, name) else leaf_of(group, str(removing))
+    if leaf is not None:
+        proposals.append(Remove(leaf))
+    welcomed = False
+    if household and virtual_leaf(group) is None:
+        package = next((each for each in world.directory if each.cipher_suite == suite), None)
+        if package is not None:
+            world.directory.remove(package)
+            proposals.append(Add(package))
+            welcomed = True
+    sent = front.commit(group, world.people_env, proposals=proposals, force_path=path)
+    present = virtual_leaf(sent.group)
+    entry = Entry(
+        by=name,
+        group_id=group_id,
+        epoch=group.epoch,
+        kind=Kind.COMMIT,
+        message=sent.message,
+        leaf=None if present is None else present[1],
+        welcome=sent.welcome,
+        invited=tuple(invited),
+        removed=() if removing is None else (removing,),
+    )
+    assert world.accepted(entry)
+    topic.past[name, group.epoch] = front.retired(sent.before)
+    topic.people[name] = sent.group
+    topic.agree(sent.group)
+    if welcomed:
+        assert sent.welcome is not None
+        world.mail.append(sent.welcome)
+
+
+# Removal
+
+
+def to_rotate(world: World) -> list[bytes]:
+    """Conversations that a removed device may be in, or may sign in."""
+    found = []
+    for group_id in world.conversations:
+        topic = world.topics[group_id]
+        leaf = topic.leaf
+        if leaf is None:
+            continue
+        if topic.open_to.get(topic.epoch) or any(each.knows_key(leaf.signature_key) for each in world.removed):
+            found.append(group_id)
+    return found
+
+
+def carry_on(world: World, by: str, crash: Crash) -> None:
+    """A device takes a removal further by one conversation."""
+    device = world.ready(by)
+    if device is None:
+        return
+    for group_id in to_rotate(world):
+        if group_id in device.state.groups:
+            world.deliver(by, group_id, len(world.topics[group_id].log))
+            world.commit(by, group_id, crash, path=True, new_key=True)
+            return
+
+
+# Rest
+
+
+def settle(world: World) -> None:
+    """Everything that waits is sent and heard, removals are completed, and then everybody agrees."""
+    for name in world.names:
+        if name in world.devices:
+            world.flush(world.devices[name])
+    _hear_all(world)
+    for welcome in world.mail:
+        for name in world.names:
+            world.take_welcome(name, welcome, Crash.NOT)
+    _hear_all(world)
+    for group_id in world.conversations:
+        for name in world.names:
+            if world.topics[group_id].leaf is not None and group_id not in world.devices[name].state.groups:
+                world.join_externally(name, group_id, Crash.NOT)
+                _hear_all(world)
+    for group_id in to_rotate(world):
+        # Whoever rotates must have been there when the leaf was made, or say it unencrypted.
+        world.commit(world.names[0], group_id, path=True, new_key=True)
+        _hear_all(world)
+    assert to_rotate(world) == []
+    check_agreement(world)
+    for adversary in world.removed:
+        for welcome in world.mail:
+            adversary.open_welcome(welcome, world.topics)
+        for topic in world.topics.values():
+            adversary.listen(topic)
+        for device in world.devices.values():
+            adversary.check_shares_nothing(device.state)
+
+
+def _hear_all(world: World) -> None:
+    for name in world.names:
+        device = world.devices[name]
+        world.flush(device)
+        world.catch_up(device)
+    for name in world.names:
+        world.catch_up(world.devices[name])
+    for group_id in world.conversations:
+        for name in world.names:
+            world.deliver(name, group_id, len(world.topics[group_id].log))
+
+
+def check_agreement(world: World) -> None:
+    """All devices have read everything, and hold the same."""
+    for device in world.devices.values():
+        state = device.state
+        assert state.outbox == ()
+        assert not state.pending
+        for group_id in world.conversations:
+            topic = world.topics[group_id]
+            assert (group_id in state.groups) == (topic.leaf is not None)
+            if topic.leaf is None:
+                continue
+            group = state.groups[group_id]
+            assert group.epoch == topic.epoch
+            topic.agree(group)
+            check_private_keys(group)
+            assert state.at[group_id] == len(topic.log)
+            for at, entry in enumerate(topic.log):
+                if entry.kind is Kind.APPLICATION and entry.epoch >= state.since[group_id]:
+                    assert (group_id, at) in state.read
+        # Nothing is on its way, so nothing old is needed any more.
+        emulation = state.emulation.pruned(state.groups.values())
+        device.state = replace(state, past={}, emulation=emulation)
+    first, *others = world.devices.values()
+    for other in others:
+        assert known(other.state.emulation) == known(first.state.emulation)
+        for group_id, group in first.state.groups.items():
+            assert content(group) == content(other.state.groups[group_id])
+
+
+def content(group: Group) -> dict[str, object]:
+    """What all devices hold alike in a conversation."""
+    whole = snapshot(group)
+    kept = {part: value for part, value in whole.items() if part not in UNLIKE}
+    proposals = {reference: replace(item, checked=True, shelved=False) for reference, item in group.proposals.items()}
+    return {**kept, "proposals": proposals, "updates": set(group.updates)}
+
+
+def known(emulation: Emulation) -> dict[str, object]:
+    """What all devices hold alike beside the conversations."""
+    group = emulation.group
+    return {
+        "authenticator": group.authenticator,
+        "tree": group.public.tree.hash,
+        "newest": emulation.head.newest,
+        "epochs": {
+            epoch_id: (each.parent, each.epoch.number, each.epoch.leaf_count, each.epoch.reuse_guard.raw)
+            for epoch_id, each in emulation.epochs.items()
+        },
+        "operations": {key: operation.secret.raw for key, operation in emulation.operations.items()},
+        "stock": {
+            reference: (material.seed.raw, material.origin, material.extensions, material.not_after)
+            for reference, material in emulation.stock.items()
+        },
+        # Where keys are derived, they are in the ring of whoever was handed a conversation, and in nobody else's.
+        "keys": None
+        if emulation.settings.signatures is SignaturePolicy.DERIVED
+        else {public: (key.cipher_suite, key.private.raw, key.used) for public, key in emulation.keys.items()},
+    }
