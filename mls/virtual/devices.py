@@ -104,7 +104,8 @@ def commit(
     """Commit in the emulation group.
 
     `uploads` and `derive` travel in the authenticated data, which carriers can read, beside whatever `items` other
-    components put there; the group must be one whose components share it (mls-extensions §4.9).
+    components put there; the group must be one whose components share it (mls-extensions §4.9). Signature keys have no
+    place there: those of the uploaded KeyPackages are announced before (`Keys`), if they are not derived.
     """
     group = emulation.group
     numbers = emulation.settings.numbers

@@ -54,6 +54,8 @@ MAX_CONVERSATIONS = 1 << 14
 MAX_PACKAGES = 1 << 14
 MAX_SIZE = 64 << 20
 """Of a roll. Trees can be left out, where they can be had elsewhere."""
+FLOOR = 8192
+"""Nothing shorter is sealed: with few conversations, each would show in the length."""
 
 _ROLL = b"Roll"
 _WRITTEN = b"RollTBS"
@@ -166,6 +168,7 @@ def seal_roll(
         raise CallerError(f"a roll of {len(written)} bytes is too large", "leave out trees that can be had elsewhere")
     signature = safe_sign(suite, writer.signature_private, component, _WRITTEN, opaque(recovery_key) + written)
     content = written + writer.credential.encode() + opaque(writer.signature_key) + opaque(signature)
+    content = content.ljust(FLOOR, b"\x00")
     content += bytes(Padding.PADME.size(len(content)))
     kem_output, ciphertext = safe_seal(suite, recovery_key, component, _ROLL, u8(VERSION), content, env.provider.random)
     return u8(VERSION) + opaque(kem_output) + opaque(ciphertext)

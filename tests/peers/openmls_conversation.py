@@ -189,7 +189,9 @@ class Conversation:
         assert got.ours == self.is_device(by)
         if not got.ours:
             assert got.author is None
-        elif got.author is not None and (self.bound or not theirs(by)):
+        elif got.author is None:
+            assert self.account.public  # what is not encrypted and has no path shows nobody
+        elif self.bound or not theirs(by):
             assert got.author.leaf == self.account.leaf(by)
             assert not got.echo
 
@@ -199,10 +201,9 @@ class Conversation:
         """By a device or an ordinary member. With `path`, a device gives its leaf a new epoch."""
         if theirs(by):
             member = self.theirs[by]
-            listed = [told(each) for each in proposals]
-            sent = (
-                member.derived(*listed) if path and isinstance(member, Acting) else member.prepare(*listed, path=path)
-            )
+            derives = path and isinstance(member, Acting)
+            options = {"emulation_epoch": self.account.theirs[by].epoch} if derives else {"path": path}
+            sent = member.prepare(*[told(each) for each in proposals], **options)
             member.merge()
             message, welcome = sent.message, sent.welcome
         elif self.is_device(by):
@@ -269,11 +270,7 @@ class Conversation:
         """A device brings the virtual client in, or back in in the place of its leaf; the others follow."""
         inside = [name for name in self.names if self.is_device(name)]
         old = self.leaf(inside[0]) if inside else None
-        info = (
-            self.theirs[through].group_info()
-            if theirs(through)
-            else front.group_info(self.ours[through], with_tree=True)
-        )
+        info = self.group_info(through)
         if theirs(by):
             device = self.account.theirs[by].another()
             _, message = device.enter(info)

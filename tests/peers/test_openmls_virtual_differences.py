@@ -294,7 +294,7 @@ def test_a_resync_with_a_new_key(openmls: OpenMls) -> None:
     conversation = Conversation.founded(account, OURS)
     conversation.add(OURS, "carl")
     account.new_key(OURS)
-    state, message = conversation.theirs[THEIRS].enter(conversation.group_info("carl"))
+    state, message = account.theirs[THEIRS].another().enter(conversation.group_info("carl"))
     event = front.receive(conversation.ours["carl"], account.env, message)
     assert event.group.authenticator == state.authenticator
     assert [event.group.public.tree.member_count, state.leaf] == [3, 2]

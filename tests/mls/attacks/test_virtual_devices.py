@@ -74,7 +74,7 @@ def restarted(home: Household, name: str) -> Emulation:
 def test_an_epoch_that_lost_survives_a_restart() -> None:
     home = house()
     lie(home, lost(home))
-    assert restarted(home, VICTIM).epochs.keys() == home[VICTIM].emulation.epochs.keys()
+    assert set(restarted(home, VICTIM).epochs) == set(home[VICTIM].emulation.epochs)
 
 
 @pytest.mark.xfail(
@@ -113,7 +113,6 @@ def test_an_epoch_cannot_be_declared_lost_before_it_begins() -> None:
     made = devices.commit(liar.emulation, liar.env, derive=True)
     _, coming = DerivationEpoch.of(made.commit.group)
     lie(home, lost(home, epoch_id=coming.epoch_id))
-    home.commit_devices(LIAR, derive=True) if False else None
     for name in (HONEST, VICTIM):
         device = home[name]
         device.emulation = devices.receive(device.emulation, device.env, made.commit.message).emulation

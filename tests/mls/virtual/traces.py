@@ -2,8 +2,8 @@
 
 An `Observer` is a member of the conversation who keeps notes, and who also sees what carriers see. Of each message,
 Welcome, GroupInfo and KeyPackage it makes a `Sighting`: `fields` are all lengths, and all that stands there in clear or
-that a member can decrypt; `noise` is what ought to be random. Two clients that do the same things in the same order must
-give equal fields, whatever keys they draw.
+that a member can decrypt; `noise` is what ought to be random. Two clients that do the same things in the same order
+must give equal fields, whatever keys they draw.
 
 One thing is excepted by name, because the draft admits that it is seen (draft-ietf-mls-virtual-clients, privacy
 considerations): the DerivationInfo in a leaf's application data, and the component's number in the leaf's list of
@@ -124,6 +124,7 @@ class Observer:
         self.sightings: list[Sighting] = []
         self._last: dict[tuple[int, int, int], int] = {}
         self._known: dict[bytes, int] = {}
+        self._keys: set[bytes] = set()
         self._epoch = 0
         self._guard = 0
 
@@ -189,7 +190,10 @@ class Observer:
             fields["proposal"] = self._proposal(body)
             if isinstance(body, Update):
                 self._describe(body.leaf_node, fields, noise)
-        self._noted(_NAMES[content.content_type], fields, noise)
+        kind = _NAMES[content.content_type]
+        if isinstance(body, Commit) and body.path is not None:
+            kind = "commit with path" if opened.sealing is not None else "external commit"
+        self._noted(kind, fields, noise)
         return opened
 
     @staticmethod
@@ -229,8 +233,10 @@ class Observer:
             "leaf signature key seen": min(self._known.get(leaf.signature_key, 0), 3),
         }
         self._known[leaf.signature_key] = self._known.get(leaf.signature_key, 0) + 1
-        noise |= {f"leaf key bit {bit}": leaf.encryption_key[0] >> bit & 1 for bit in range(8)}
-        noise |= {f"leaf signature bit {bit}": leaf.signature[0] >> bit & 1 for bit in range(8)}
+        if leaf.encryption_key not in self._keys:  # else it is no other chance than the one before
+            self._keys.add(leaf.encryption_key)
+            noise |= {f"leaf key bit {bit}": leaf.encryption_key[0] >> bit & 1 for bit in range(8)}
+            noise |= {f"leaf signature bit {bit}": leaf.signature[0] >> bit & 1 for bit in range(8)}
 
     def welcome(self, message: bytes, info: GroupInfo, tree: RatchetTree, subject: LeafIndex) -> None:
         """A Welcome, as who can open it sees it, and as carriers do: `tree` is that of the epoch it is of."""
