@@ -26,7 +26,7 @@ from mls import group as front
 from mls.codec import decode_exactly
 from mls.components.dictionary import dictionary_extension, dictionary_of
 from mls.errors import CallerError, PeerError
-from mls.hpke import UnreadableKeyError
+from mls.hpke import CryptoError
 from mls.key_package import KeyPackage, KeyPackageSecrets
 from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
@@ -38,7 +38,7 @@ from mls.secrets import HpkePrivateKey, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from mls.virtual.companion import Companion, PackagePart, hand_over_epochs, take_over_epochs
+from mls.virtual.companion import Companion, PackagePart, hand_over_epochs, suite_of, take_over_epochs
 from mls.virtual.derive import leaf_key, target_operation_secret
 from mls.virtual.devices import DeviceCommit, commit
 from mls.virtual.emulation import Emulation, Known, Material, Origin, RingKey, begun, operation_key
@@ -345,7 +345,7 @@ def _taken_over(
         context, tag = described.context, described.confirmation_tag
     else:
         return None
-    suite = env.suite(context.cipher_suite)
+    suite = suite_of(env.provider, context.cipher_suite)
     leaf, private = _own_leaf(emulation, suite, state.group_id, tree, None if part is None else part.leaf_private)
     signer = _signer(emulation, suite, leaf, state.group_id)
     if part is None:
@@ -376,7 +376,7 @@ def _own_leaf(
 def _public(suite: Suite, private: HpkePrivateKey) -> bytes:
     try:
         return suite.hpke.public_key(private)
-    except UnreadableKeyError:
+    except CryptoError:
         raise PeerError("VC-5.1-18") from None
 
 

@@ -4,12 +4,12 @@ The same people with the same devices, twice: in a conversation where each devic
 person is, as a virtual client with an emulation group of these devices (draft-ietf-mls-virtual-clients). A row is one
 comparison at one size, and `ratio` is what ordinary members take for one that virtual clients take. Everything is of
 the cipher suite asked for, handshakes in conversations are public, and the leaves of ordinary members say nothing of
-application data. Trees are flat (just made), full (everybody committed) or churned (see `events`).
+application data. Trees are flat (just made), full (everybody committed) or churned (see `virtual_worlds.events`).
 
 * `commit_create`, `commit_bytes`, `commit_process`: a commit with a path, by person 0, followed by somebody else.
   `commit_follow`: followed by another device of person 0, which derives it again if the person is a virtual client.
-* `blank_parents`, `commit_ciphertexts`: after churn, parent nodes that are blank with members on both sides, and what
-  the usual member's next path has to seal.
+* `blank_parents`, `mean_resolution`, `commit_ciphertexts`: after churn, parent nodes that are blank with members on
+  both sides, ciphertexts for each node of a path over all members, and all those of the median member's next path.
 * `invite_create`, `invite_bytes`, `key_packages_bytes`, `welcome_bytes`, `join`: one more person, with all devices.
 * `seal_256`, `unseal_256`, `unseal_own_256`, `message_bytes`: a message; `unseal_own_256` by a device of the sender's.
 * `leaf_bytes`, `derivation_info_bytes`, `stored_bytes`: a leaf, and what a device stores of the conversation.
@@ -153,7 +153,7 @@ def _cell(cells: dict[int, int | None], count: int) -> str:
 
 def line(row: Row) -> str:
     def figure(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}" if row.unit == "ms" else f"{value:.0f}"
+        return "" if value is None else f"{value:.0f}" if row.unit == "bytes" else f"{value:.3f}"
 
     spread = "" if row.low == row.high else f"  ({row.low:.2f} to {row.high:.2f})"
     ratio = "" if row.ratio is None else f"x{row.ratio:7.3f}{spread}"

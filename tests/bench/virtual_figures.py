@@ -35,18 +35,18 @@ class Panel:
 
 
 PANELS = (
-    Panel("Path commit, group just made: bytes", "commit_bytes", "flat", "bytes"),
+    Panel("Path commit, new group: bytes", "commit_bytes", "flat", "bytes"),
     Panel("Path commit, full tree: bytes", "commit_bytes", "full", "bytes"),
     Panel("Path commit after churn: bytes", "commit_bytes", "churned", "bytes"),
-    Panel("Path commit after churn: making it", "commit_create", "churned", "ms"),
-    Panel("Path commit, full tree: making it", "commit_create", "full", "ms"),
-    Panel("Path commit, full tree: following it", "commit_process", "full", "ms"),
-    Panel("One more person: Welcome, bytes", "welcome_bytes", "full", "bytes"),
-    Panel("One more person: joining, a device", "join", "full", "ms"),
-    Panel("Storage of a device for the conversation", "stored_bytes", "full", "bytes"),
-    Panel("New device, 10 conversations: bytes", "device_added", "full", "bytes", 10),
-    Panel("Device removed, 10 conversations: bytes", "device_removed", "full", "bytes", 10),
-    Panel("Fresh keys for a person, 10 conv.: bytes", "healed", "full", "bytes", 10),
+    Panel("Path commit after churn: time", "commit_create", "churned", "ms"),
+    Panel("Path commit, full tree: time", "commit_create", "full", "ms"),
+    Panel("Following it, full tree: time", "commit_process", "full", "ms"),
+    Panel("Welcome for a person: bytes", "welcome_bytes", "full", "bytes"),
+    Panel("Joining: time of a device", "join", "full", "ms"),
+    Panel("Stored by each device: bytes", "stored_bytes", "full", "bytes"),
+    Panel("A device comes: bytes *", "device_added", "full", "bytes", 10),
+    Panel("A device goes: bytes *", "device_removed", "full", "bytes", 10),
+    Panel("Fresh keys for all of one: bytes *", "healed", "full", "bytes", 10),
 )
 
 STYLE = """
@@ -65,7 +65,7 @@ text { font: 12px system-ui, sans-serif; fill: var(--ink); } .small { font-size:
 
 BELOW = (
     "Cost with a member per device, divided by the cost with virtual clients; shaded: virtual clients win. "
-    "Across: people in the conversation."
+    "*: in 10 conversations."
 )
 POWERS = {-3: "1/8", -2: "1/4", -1: "1/2"}
 

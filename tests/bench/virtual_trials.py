@@ -41,6 +41,7 @@ from tests.bench.virtual_worlds import (
     events,
     home,
     homes,
+    mean_resolution,
     parents,
     usual_member,
     virtual_world,
@@ -160,11 +161,12 @@ class Trial:
     def rows(self) -> Iterator[Row]:
         env, suite = self.env, self.suite
         at_home = homes(env, suite, self.people, self.devices)
-        for tree in ("flat", "full"):
-            full = tree == "full"
-            plain = World(env, self.people * self.devices, full, cipher_suite=suite.cipher_suite)
-            virtual = virtual_world(env, suite, at_home, full=full)
-            yield from self.commits(tree, plain, virtual)
+        members = self.people * self.devices
+        flat = World(env, members, full=False, cipher_suite=suite.cipher_suite)
+        yield from self.commits("flat", flat, virtual_world(env, suite, at_home, full=False))
+        plain = World(env, members, full=True, cipher_suite=suite.cipher_suite)
+        virtual = virtual_world(env, suite, at_home, full=True)
+        yield from self.commits("full", plain, virtual)
         yield from self.inviting(plain, virtual)
         yield from self.talking(plain, virtual)
         yield from self.keeping(plain, virtual, at_home[0][0])
@@ -218,6 +220,8 @@ class Trial:
         emulation, ours = after.member(usual_member(tree, after.bystanders() or [LeafIndex(0)]))
         blank = parents(zero.public.tree.root)[1], parents(tree.root)[1]
         yield self.row("blank_parents", "churned", "count", *blank)
+        resolved = mean_resolution(zero.public.tree), mean_resolution(tree)
+        yield self.row("mean_resolution", "churned", "count", *resolved)
         sealed = ciphertexts(zero.public.tree, zero.own_leaf), ciphertexts(tree, ours.own_leaf)
         yield self.row("commit_ciphertexts", "churned", "count", *sealed)
         yield self.timed(

@@ -174,6 +174,12 @@ def ciphertexts(tree: RatchetTree, leaf: int) -> int:
     return sum(step.copath.resolved for step in tree.filtered_path(leaf))
 
 
+def mean_resolution(tree: RatchetTree) -> float:
+    """Ciphertexts for each node of a path, over the paths of all members."""
+    paths = [tree.filtered_path(leaf) for leaf, _ in tree.leaves()]
+    return sum(step.copath.resolved for path in paths for step in path) / sum(map(len, paths))
+
+
 def usual_member(tree: RatchetTree, among: list[LeafIndex]) -> LeafIndex:
     """The one whose commit is the median in ciphertexts."""
     order = sorted(among, key=lambda leaf: (ciphertexts(tree, leaf), leaf))

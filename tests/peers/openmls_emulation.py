@@ -47,7 +47,7 @@ def acting(device: Member, name: str, suite: Suite, signer: SignaturePrivateKey,
         private=signer.raw,
         public=suite.scheme.public_key(signer),
     )
-    return Acting(device.peer, alias, SHARED_LEAF, {"public": public, "padding": 0}, Deriving())
+    return Acting(device.peer, alias, SHARED_LEAF, {"public": public, "padding": 0, "past_epochs": 4}, Deriving())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

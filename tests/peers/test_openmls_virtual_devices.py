@@ -141,6 +141,37 @@ def test_two_devices_at_once(openmls: OpenMls, by: str) -> None:
 
 
 @makers
+def test_messages_that_come_late(openmls: OpenMls, by: str) -> None:
+    """A message belongs to the emulation epoch of the leaf that was active when it was sent."""
+    account = Account(openmls, "bert", "otto")
+    conversation = Conversation.founded(account, by)
+    kept = []
+    for sender, gone in ((THEIRS, "otto"), (OURS, "bert"), (THEIRS, None), (OURS, None)):
+        before = conversation.ours[OURS]
+        if sender == OURS:
+            sealed = virtual.seal(account.ours[OURS], before, account.env, b"late")
+            conversation.ours[OURS], message = sealed.group, sealed.message
+        else:
+            message = conversation.theirs[THEIRS].send(b"late")
+        author = virtual.Author(account.ours[OURS].head.newest, account.leaf(sender))
+        kept.append((sender, before, message, author))
+        if gone is None:
+            account.commit(by)
+        else:
+            account.remove(by, gone)
+            conversation.ours.pop(gone, None)
+            conversation.theirs.pop(gone, None)
+        conversation.commit(OURS)
+    assert len({author.epoch_id for _, _, _, author in kept}) == 4
+    for sender, before, message, author in kept:
+        if sender == OURS:
+            assert conversation.theirs[THEIRS].process(message).emulator == author.leaf
+        else:
+            got = virtual.receive(account.ours[OURS], before, account.env, message)
+            assert (got.author, got.echo) == (author, False)
+
+
+@makers
 @pytest.mark.parametrize("winner", BOTH)
 @framings
 def test_two_devices_commit_at_once(openmls: OpenMls, by: str, winner: str, public: bool) -> None:

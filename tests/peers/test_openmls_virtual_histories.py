@@ -158,7 +158,7 @@ def run(openmls: OpenMls, seed: int, steps: int) -> None:
             conversation.say(name, name.encode())
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_history(openmls: OpenMls, seed: int) -> None:
     run(openmls, seed, 120)
 

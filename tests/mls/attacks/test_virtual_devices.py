@@ -34,7 +34,10 @@ HONEST, LIAR, VICTIM = "device0", "device1", "device2"
 
 
 def house(**options: Any) -> Household:
-    return Household(3, **options)
+    home = Household(3, **options)
+    for name in home.names:
+        home[name].env.provider.random(1000)  # past what its KeyPackage was made of
+    return home
 
 
 def lie(home: Household, *announcements: Any, to: tuple[str, ...] = (HONEST, VICTIM)) -> None:

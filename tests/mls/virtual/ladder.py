@@ -6,7 +6,16 @@ import hashlib
 import hmac
 from functools import cache
 
-HASHES = {1: "sha256", 2: "sha256", 3: "sha256", 7: "sha384", 5: "sha512", 0xF001: "sha256", 4: "sha512", 0xF009: "sha384"}
+HASHES = {
+    1: "sha256",
+    2: "sha256",
+    3: "sha256",
+    7: "sha384",
+    5: "sha512",
+    0xF001: "sha256",
+    4: "sha512",
+    0xF009: "sha384",
+}
 
 
 def number(value: int, size: int) -> bytes:

@@ -112,14 +112,19 @@ class Suite(Hash):
         root = self._labeled_extract(of, b"", b"eae_prk", self._shared(private, kem_output))
         shared = self._labeled_expand(of, root, b"shared_secret", kem_output + self.public(private), self.size)
         of = b"HPKE" + b"".join(number(each, 2) for each in (self.numbers.kem, self.numbers.kdf, self.numbers.aead))
-        parts = [self._labeled_extract(of, b"", b"psk_id_hash", b""), self._labeled_extract(of, b"", b"info_hash", info)]
+        parts = [
+            self._labeled_extract(of, b"", b"psk_id_hash", b""),
+            self._labeled_extract(of, b"", b"info_hash", info),
+        ]
         context = b"\0" + b"".join(parts)
         secret = self._labeled_extract(of, shared, b"secret", b"")
         sizes = ((b"key", self.numbers.key_size), (b"base_nonce", Nn), (b"exp", self.size))
         key, nonce, exporter = [self._labeled_expand(of, secret, label, context, size) for label, size in sizes]
         return key, nonce, exporter
 
-    def decrypt_with_label(self, private: bytes, label: bytes, context: bytes, kem_output: bytes, sealed: bytes) -> bytes:
+    def decrypt_with_label(
+        self, private: bytes, label: bytes, context: bytes, kem_output: bytes, sealed: bytes
+    ) -> bytes:
         key, nonce, _ = self._receiver(private, kem_output, var(MLS + label) + var(context))
         return self.open(key, nonce, b"", sealed)
 
@@ -165,7 +170,7 @@ class Permutation:
     def __init__(self, key: bytes, bit_order: str) -> None:
         self.block = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305 - FF1 is made of it
         self.swap = {"msb-first": False, "lsb-first-per-byte": True}[bit_order]
-        self.head = self.block(bytes.fromhex("01020100000 20a10 0000002000000000".replace(" ", "")))
+        self.head = self.block(bytes.fromhex("0102010000020a100000002000000000"))
 
     def _numerals(self, value: int) -> int:
         """Bits of a number in the order of numerals, and back again."""

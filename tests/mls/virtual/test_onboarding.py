@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from mls import group as front
+from mls.components.dictionary import dictionary_extension
 from mls.errors import CallerError
+from mls.proposals import Add
 from mls.registries import GroupId
+from mls.secrets import HpkePrivateKey
 from mls.virtual import client as vc, devices
-from mls.virtual.announcements import Keys, SignatureKey
+from mls.virtual.announcements import Keys, SignatureKey, Welcomed
+from mls.virtual.companion import Companion
+from mls.virtual.errors import MissingKeyError
+from mls.virtual.handover import hand_over
 from mls.virtual.onboarding import Admission, Handed, Onboarded, admit, onboard
 from mls.virtual.settings import Settings, SignaturePolicy
+from mls.virtual.transfer import NewEmulatorClientState
+from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SETTINGS, Device, Household, offer
+from tests.validation import breaks
 
 SEEDS = Settings(retain_seeds=True)
 FORGETFUL = Settings(retain=False)
@@ -61,9 +71,6 @@ def settled(settings: Settings = SETTINGS) -> Household:
     house.invite("device0", b"committed", "anna", "ben")
     house.commit("device0", b"committed", force_path=True)
     batch = house.upload("device1", offer(2), offer(2))
-    from mls.proposals import Add
-    from mls.virtual.announcements import Welcomed
-
     anna = house.person("anna", 2)
     group = anna.create(house.env, b"added")
     sent = front.commit(group, house.env, proposals=[Add(batch.released(announced=True)[0])])
@@ -104,9 +111,6 @@ def test_a_new_device_takes_up_welcomes_to_older_key_packages() -> None:
     house = settled()
     batch = house.upload("device0", offer())
     admitted(house, "device0", "device2")
-    from mls.proposals import Add
-    from mls.virtual.announcements import Welcomed
-
     ben = house.person("ben")
     sent = front.commit(ben.create(house.env, b"late"), house.env, proposals=[Add(batch.released(announced=True)[0])])
     assert sent.welcome is not None
@@ -192,3 +196,39 @@ def test_a_tree_that_is_still_to_come() -> None:
     )
     assert new.waiting == (b"added",)
     assert len(new.conversations) == 2
+
+
+@breaks("VC-5.1-18")
+@pytest.mark.parametrize("key", [b"", bytes(32), b"\1" * 32, b"\1" * 31, None])
+def test_a_carried_key_that_belongs_to_no_leaf(key: bytes | None) -> None:
+    house = settled(FORGETFUL)
+    device = house["device0"]
+    group = device.groups[b"committed"]
+    handover = hand_over(group, carry_leaf_key=True)
+    assert handover.part is not None
+    private = handover.part.leaf_private if key is None else HpkePrivateKey(key)
+    state = NewEmulatorClientState(groups=(handover.state,))
+    companion = Companion(settings=FORGETFUL.encode(), conversations=(replace(handover.part, leaf_private=private),))
+    numbers = FORGETFUL.numbers
+    dictionary = dictionary_extension(
+        {numbers.virtual_clients: state.encode(), numbers.virtual_companion: companion.encode()}
+    )
+    package = house.package("device2")
+    made = devices.commit(
+        device.emulation,
+        device.env,
+        proposals=[Add(package.key_package)],
+        group_info_extensions=(dictionary,),
+    )
+    welcome = made.commit.welcome
+    assert welcome is not None
+
+    def taken(trees: dict[GroupId, bytes]) -> Onboarded:
+        own = house._device_parameters()
+        return onboard(house.env, own, house.parameters, welcome, [package], trees=trees)
+
+    if key is None:  # the right one, and only the signature keys are missing
+        with pytest.raises(MissingKeyError):
+            taken({group.group_id: handover.tree})
+    else:
+        refused("VC-5.1-18", lambda: taken({group.group_id: handover.tree}))

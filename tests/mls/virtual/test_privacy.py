@@ -140,9 +140,9 @@ def tell(first: Maker, second: Maker, *, overlooks: bool = True) -> Verdict:
 def test_the_derivation_info_is_seen_at_once() -> None:
     verdict = tell(Ordinary, Virtual, overlooks=False)
     assert verdict.advantage > 0.2, str(verdict)
-    for kind in ("commit", "welcome", "group info", "key package"):
+    for kind in ("commit with path", "external commit", "welcome", "group info", "key package"):
         right, guesses = verdict.by_kind[kind]
-        assert right > 0.7 * guesses, str(verdict)
+        assert right == guesses, str(verdict)
     assert verdict.trace_advantage == 1
 
 

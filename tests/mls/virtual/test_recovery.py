@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from mls import group as front
 from mls.codec import decode_exactly, opaque, u8, u32, u64, vector
 from mls.components.aad import encode_items
-from mls.components.dictionary import dictionary_extension
+from mls.components.dictionary import dictionary_extension, dictionary_of
 from mls.components.labels import safe_open, safe_seal
 from mls.components.lists import ComponentsList
 from mls.components.numbers import ComponentId, Numbers
@@ -419,14 +419,16 @@ def test_a_grant_for_something_else() -> None:
     refused("VC-5.2-9", lambda: asked(event))
     asked(event, authenticated_data=granted(claim))
     refused("VC-5.2-9", lambda: asked(event, authenticated_data=granted(claim), credential=BasicCredential(b"x")))
-    refused("VC-5.2-9", lambda: asked(event, replace(AUTHORITY, component=NUMBERS.app_ack), authenticated_data=granted(claim)))
+    refused(
+        "VC-5.2-9",
+        lambda: asked(event, replace(AUTHORITY, component=NUMBERS.app_ack), authenticated_data=granted(claim)),
+    )
 
 
 def test_where_authenticated_data_is_divided() -> None:
     event, claim = joining(granted)
     before = event.before.public
-    context = replace(before.context, extensions=SAFE)
-    divided = replace(before, context=context)
+    divided = replace(before, context=replace(before.context, extensions=SAFE, dictionary=dictionary_of(SAFE)))
     leaf = event.group.public.tree.leaf(event.committer)
     assert leaf is not None
 

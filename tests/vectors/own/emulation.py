@@ -476,16 +476,15 @@ def begun(before: Group, group: Group, commit_secret: bytes, *, init: bytes | No
     none = PskSecret(bytes(suite.hash_size))
     assert enter_epoch(suite, joiner, none, context).secrets.authenticator == group.authenticator
     epoch = suite.expand_with_label(member_secret(suite, joiner, none), b"epoch", context, suite.hash_size)
-    return described(group, joiner.raw, EpochSecret(epoch), init=secret.raw)
+    return described(group, joiner.raw, EpochSecret(epoch))
 
 
-def described(group: Group, joiner: bytes | None, epoch_secret: EpochSecret, *, init: bytes | None = None) -> Entry:
-    derived = {"init_secret": init, "joiner_secret": joiner}
+def described(group: Group, joiner: bytes | None, epoch_secret: EpochSecret) -> Entry:
     return {
         "leaf_index": group.own_leaf,
         "leaf_count": group.public.tree.leaf_count,
         "group_context": group.public.context.encoded.hex(),
-        **{name: value.hex() for name, value in derived.items() if value is not None},
+        **({} if joiner is None else {"joiner_secret": joiner.hex()}),
         "epoch_secret": epoch_secret.raw.hex(),
         "confirmation_tag": group.public.confirmation_tag.hex(),
         "epoch_authenticator": group.authenticator.hex(),

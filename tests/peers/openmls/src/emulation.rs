@@ -91,7 +91,8 @@ fn group_info(fields: &Fields) -> Outcome<VerifiableGroupInfo> {
     }
 }
 
-/// `client`, `group_info`, `tree`, `emulation_epoch`, `public`, `padding` -> the state of a group that a sibling made.
+/// `client`, `group_info`, `tree`, `emulation_epoch`, `public`, `padding`, `past_epochs`
+/// -> the state of a group that a sibling made.
 pub fn join_at_creation(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let group = MlsGroup::vc_join_at_creation(
@@ -108,7 +109,7 @@ pub fn join_at_creation(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
 }
 
 /// `client`, `group_info` (of the epoch before), `tree`, `message` (a sibling's external commit), `emulation_epoch`,
-/// `public`, `padding` -> the state of the group that it entered.
+/// `public`, `padding`, `past_epochs` -> the state of the group that it entered.
 pub fn join_after_sibling(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let message = fields.parsed::<MlsMessageIn>("message")?.try_into_protocol_message().map_err(refused)?;

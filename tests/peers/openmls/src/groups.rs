@@ -40,8 +40,8 @@ pub fn key_package(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     }))
 }
 
-/// `client`, `group`, what its leaf says, `components`, `extensions`, `public`, `padding`, `emulation_epoch` (to
-/// derive everything from) -> the group's state.
+/// `client`, `group`, what its leaf says, `components`, `extensions`, `public`, `padding`, `past_epochs` (how
+/// many stay readable), `emulation_epoch` (to derive everything from) -> the group's state.
 pub fn create(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let mut builder = MlsGroup::builder();
@@ -53,6 +53,7 @@ pub fn create(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
         .ciphersuite(client.suite)
         .with_wire_format_policy(settings::framing(fields)?)
         .padding_size(fields.number_if_any("padding")?.unwrap_or(0))
+        .max_past_epochs(fields.number_if_any("past_epochs")?.unwrap_or(0))
         .number_of_resumption_psks(settings::RESUMPTION_PSKS)
         .use_ratchet_tree_extension(true)
         .with_capabilities(settings::capabilities(client.provider.as_ref(), fields)?)
@@ -66,7 +67,7 @@ pub fn create(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     Ok(state)
 }
 
-/// `client`, `welcome`, `tree`, `public`, `padding` -> the group's state.
+/// `client`, `welcome`, `tree`, `public`, `padding`, `past_epochs` -> the group's state.
 pub fn join(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let MlsMessageBodyIn::Welcome(welcome) = fields.parsed::<MlsMessageIn>("welcome")?.extract() else {
@@ -90,7 +91,8 @@ fn public_message(bytes: &[u8]) -> Outcome<PublicMessageIn> {
 }
 
 /// `client`, `group_info`, `tree`, what its leaf says, `self_removes` (the messages), `updates` and `psks` (as in
-/// `commit`), `emulation_epoch`, `authenticated_data`, `public`, `padding` -> `message`, and the group's state.
+/// `commit`), `emulation_epoch`, `authenticated_data`, `public`, `padding`, `past_epochs` -> `message`, and the group's
+/// state.
 pub fn join_externally(desk: &mut Desk, fields: &Fields) -> Outcome<Value> {
     let client = desk.client(fields)?;
     let MlsMessageBodyIn::GroupInfo(info) = fields.parsed::<MlsMessageIn>("group_info")?.extract() else {

@@ -81,6 +81,7 @@ pub fn join_config(fields: &Fields) -> Outcome<MlsGroupJoinConfig> {
     Ok(MlsGroupJoinConfig::builder()
         .wire_format_policy(framing(fields)?)
         .padding_size(fields.number_if_any("padding")?.unwrap_or(0))
+        .max_past_epochs(fields.number_if_any("past_epochs")?.unwrap_or(0))
         .number_of_resumption_psks(RESUMPTION_PSKS)
         .use_ratchet_tree_extension(true)
         .build())

@@ -1,0 +1,314 @@
+"""Attacks on a virtual client by who is in a conversation with it: copied leaves, messages sealed anew, false Welcomes.
+
+An insider sees the virtual client's leaves with all that is sealed in them, knows every message key of the
+conversation, and can sign as whom the authentication service takes for anybody. What binds a leaf to siblings is only
+sealed to its encryption key, and both can be copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mls import group as front
+from mls.credential import BasicCredential
+from mls.errors import CallerError, PeerError, StaleError
+from mls.framing import encode_message, seal_private
+from mls.group import ApplicationMessage, CommitMessage
+from mls.leaf_node import LeafNode
+from mls.messages import open_message
+from mls.proposals import Add, Proposal, Remove
+from mls.registries import WireFormat
+from mls.secret_tree import APPLICATION
+from mls.state import Ended, Group
+from mls.virtual import client as vc
+from mls.virtual.emulation import Emulation
+from mls.virtual.epoch import DerivationEpoch
+from mls.welcome import decode_welcome
+from tests.mls.clients import Client
+from tests.mls.frankenstein import (
+    Forged,
+    PathSurgery,
+    external_init,
+    forge_commit,
+    forge_package,
+    own_update,
+    proposed,
+)
+from tests.mls.virtual.household import DERIVED, SETTINGS, Household, offer
+
+FIRST, SECOND = "device0", "device1"
+A, B = b"group", b"other"
+
+
+def met(**options: object) -> Household:
+    """Two conversations of a virtual client, with mallory in both."""
+    home = Household(2, **options)  # type: ignore[arg-type]
+    for group_id in (A, B):
+        home.create(FIRST, group_id)
+        home.invite(FIRST, group_id, "mallory", "anna")
+    return home
+
+
+def insider(home: Household, group_id: bytes) -> Group:
+    return home.others[group_id]["mallory"]
+
+
+def committed(home: Household, group_id: bytes = A, by: str = FIRST) -> tuple[vc.Acted, LeafNode]:
+    """A commit that is on its way, and the leaf that stands in it."""
+    device = home[by]
+    acted = vc.commit(device.emulation, device.groups[group_id], device.env, force_path=True)
+    device.emulation = acted.emulation
+    leaf = acted.commit.group.public.tree.leaf(acted.commit.group.own_leaf)
+    assert leaf is not None
+    return acted, leaf
+
+
+def impostor(home: Household) -> Client:
+    """Mallory, with a credential that passes for the virtual client's."""
+    return replace(home.person("mallory"), name="household")
+
+
+def resync(home: Household, group_id: bytes, leaf: LeafNode | None) -> Forged:
+    """A commit from outside that takes the virtual client's place, with what was copied from a leaf."""
+    inside = insider(home, group_id)
+    proposal, init = external_init(inside, home.env)
+    copied = {} if leaf is None else {"encryption_key": leaf.encryption_key, "extensions": leaf.extensions}
+    proposals: list[Proposal] = [proposal, Remove(home[SECOND].groups[group_id].own_leaf)]
+    return forge_commit(inside, home.env, impostor(home), proposals, path=PathSurgery(leaf=copied), external=init)
+
+
+def unharmed(home: Household, acted: vc.Acted) -> None:
+    """The sibling follows the genuine commit, and both go on."""
+    device = home[SECOND]
+    got = vc.receive(device.emulation, device.groups[A], device.env, acted.commit.message)
+    device.emulation, device.groups[A] = got.emulation, got.event.group
+    home[FIRST].groups[A] = acted.commit.group
+    home.others[A] = {name: front.receive(each, home.env, acted.commit.message).group
+                      for name, each in home.others[A].items()}
+    home.agree()
+    home.commit(SECOND, A, force_path=True)
+    home.agree()
+
+
+# A leaf of one conversation in another (the cross-group attack)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DERIVED])
+@pytest.mark.parametrize("place", [B, A])
+def test_a_copy_in_a_commit_from_outside_takes_nothing(place, settings) -> None:
+    """The copy comes first; what it was made of is still good for the commit that it was copied from."""
+    home = met(settings=settings)
+    acted, leaf = committed(home)
+    forged = resync(home, place, leaf)
+    device = home[SECOND]
+    before = device.emulation
+    with pytest.raises(PeerError, match=r"VC-6\.3-3"):
+        vc.receive(device.emulation, device.groups[place], device.env, forged.message)
+    assert device.emulation is before
+    unharmed(home, acted)
+
+
+def test_a_copy_of_a_commit_from_outside_takes_nothing() -> None:
+    """This one carries an init secret, and it opens."""
+    home = met(settings=DERIVED)
+    first = home[FIRST]
+    entered = vc.join_externally(
+        first.emulation,
+        first.env,
+        home.parameters,
+        front.group_info(insider(home, A)),
+        credential=offer().credential,
+        capabilities=offer().capabilities,
+        remove=first.groups[A].own_leaf,
+    )
+    first.emulation = entered.emulation
+    leaf = entered.joined.group.own_leaf_node
+    second = home[SECOND]
+    for place in (B, A):
+        forged = resync(home, place, leaf)
+        with pytest.raises(PeerError, match=r"VAL-12\.4\.2-9"):
+            vc.receive(second.emulation, second.groups[place], second.env, forged.message)
+    got = vc.receive(second.emulation, second.groups[A], second.env, entered.joined.message)
+    assert got.event.group.authenticator == entered.joined.group.authenticator
+
+
+@pytest.mark.parametrize("how", ["update", "add"])
+def test_a_copy_in_somebody_else_s_leaf_is_never_opened(how) -> None:
+    home = met()
+    acted, leaf = committed(home)
+    inside, mallory = insider(home, B), home.person("mallory")
+    if how == "update":
+        update = own_update(
+            inside, mallory, home.env, encryption_key=leaf.encryption_key, extensions=leaf.extensions
+        )
+        message = proposed(inside, home.env, update)
+    else:
+        package = forge_package(
+            home.person("eve"), home.env, leaf_key=leaf.encryption_key, leaf_extensions=leaf.extensions
+        )
+        message = front.commit(home.others[B]["anna"], home.env, proposals=[Add(package.key_package)]).message
+    device = home[SECOND]
+    got = vc.receive(device.emulation, device.groups[B], device.env, message)
+    assert got.emulation is device.emulation
+    assert not got.ours
+    unharmed(home, acted)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="a commit that puts somebody else in our place is refused, not noticed, if there is a copied info in it",
+)
+@pytest.mark.parametrize("copied", [True, False])
+def test_who_takes_our_place_cannot_keep_it_from_us(copied) -> None:
+    """Everybody else follows it, if the authentication service does; our devices stay behind and talk to nobody."""
+    home = met()
+    _, leaf = committed(home)
+    if not copied:  # one that does not open says the same: no sibling made it
+        leaf = replace(leaf, encryption_key=leaf.encryption_key[:-1] + b"\x00")
+    forged = resync(home, B, leaf)
+    other = front.receive(home.others[B]["anna"], home.env, forged.message)
+    assert isinstance(other, CommitMessage)
+    device = home[SECOND]
+    got = vc.receive(device.emulation, device.groups[B], device.env, forged.message)
+    assert got.event.group.ended is Ended.REMOVED
+
+
+def test_a_stranger_in_our_place_is_noticed() -> None:
+    home = met()
+    forged = resync(home, B, None)
+    for name in home.names:
+        device = home[name]
+        got = vc.receive(device.emulation, device.groups[B], device.env, forged.message)
+        assert got.event.group.ended is Ended.REMOVED
+        assert not got.ours
+
+
+# Welcomes
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DERIVED])
+def test_a_welcome_to_a_copy_of_our_leaf_is_not_taken(settings) -> None:
+    """Sealed to our init key, under our reference, with our encryption key and info in a leaf that mallory signed."""
+    home = Household(2, settings=settings)
+    (genuine,) = home.upload(FIRST).released(announced=True)
+    leaf = genuine.leaf_node
+    mallory = home.person("mallory")
+    package = forge_package(
+        mallory,
+        home.env,
+        init_key=genuine.init_key,
+        leaf_key=leaf.encryption_key,
+        leaf_extensions=leaf.extensions,
+        credential=BasicCredential(b"household"),
+        client=None,
+    ) if False else forge_package(
+        home.person("eve"),
+        home.env,
+        init_key=genuine.init_key,
+        leaf_key=leaf.encryption_key,
+        leaf_extensions=leaf.extensions,
+        credential=BasicCredential(b"household"),
+    )
+    sent = front.commit(mallory.create(home.env), home.env, proposals=[Add(package.key_package)])
+    assert sent.welcome is not None
+    welcome = decode_welcome(sent.welcome)
+    (entry,) = welcome.secrets
+    suite = home[SECOND].env.suite(1)
+    renamed = replace(welcome, secrets=(replace(entry, new_member=genuine.reference(suite)),))
+    device = home[SECOND]
+    with pytest.raises((PeerError, StaleError)):
+        vc.join(
+            device.emulation,
+            device.env,
+            home.parameters,
+            encode_message(WireFormat.WELCOME, renamed.encode()),
+        )
+    good = front.commit(mallory.create(home.env, B), home.env, proposals=[Add(genuine)])
+    assert good.welcome is not None
+    assert vc.join(device.emulation, device.env, home.parameters, good.welcome).group.epoch == 1
+
+
+# Who said it
+
+
+def test_a_member_can_seal_what_we_said_anew() -> None:
+    """A signature covers neither generation nor guard, and every member knows the keys.
+
+    So the author that a guard names is no proof against members either, who need no secret of ours for it: they cannot
+    choose the author, and can try until the message seems to be a device's own.
+    """
+    home = met()
+    first, second = home[FIRST], home[SECOND]
+    sealed = vc.seal(first.emulation, first.groups[A], first.env, b"hello")
+    inside = insider(home, A)
+    opened = open_message(inside, sealed.message, shared_leaf=False)
+    echoes = 0
+    for ahead in range(1, 17):
+        suite = inside.suite
+        _, key = inside.keys.key_at(
+            suite, first.groups[A].own_leaf, APPLICATION, ahead, max_forward=100, out_of_order=64
+        )
+        private = seal_private(
+            suite, opened.verified.authenticated, key, inside.secrets.sender_data, bytes([ahead] * 4), 0 .__mul__
+        ) if False else seal_private(
+            suite,
+            opened.verified.authenticated,
+            key,
+            inside.secrets.sender_data,
+            bytes([ahead] * 4),
+            inside.parameters.padding.size,
+        )
+        got = vc.receive(
+            second.emulation, second.groups[A], second.env, encode_message(WireFormat.PRIVATE_MESSAGE, private.encode())
+        )
+        assert isinstance(got.event, ApplicationMessage)
+        assert got.event.data == b"hello"
+        assert got.ours
+        echoes += got.echo
+    assert 0 < echoes < 16
+
+
+# Back to older epochs
+
+
+def removed(home: Household) -> tuple[Emulation, Group]:
+    """The second device's state up to its removal."""
+    gone = home.remove_device(SECOND, by=FIRST)
+    return gone.emulation, gone.groups[A]
+
+
+def colluding(home: Household, state: Group) -> Group:
+    """What a removed device makes of an insider's state: the signature key was not replaced."""
+    inside = insider(home, A)
+    return replace(inside, own_leaf=state.own_leaf, signature_key=state.signature_key, private={})
+
+
+def test_a_removed_device_and_a_member_cannot_take_the_leaf_back() -> None:
+    """The others in the conversation cannot see it. Our devices refuse the older epoch."""
+    home = Household(3)
+    for group_id in (A, B):
+        home.create(FIRST, group_id)
+        home.invite(FIRST, group_id, "mallory", "anna")
+    emulation, state = removed(home)
+    home.commit(FIRST, A, force_path=True)
+    home.agree()
+    forged = vc.commit.__wrapped__ if False else None
+    assert forged is None
+    posing = colluding(home, state)
+    with pytest.raises(CallerError, match="newer emulation epoch|not here"):
+        try:
+            vc.commit(emulation, posing, home.env, force_path=True)
+        except StaleError as error:
+            raise CallerError("the emulation epoch is not here") from error
+    bare = replace(
+        posing,
+        public=replace(posing.public, tree=_with_old_leaf(posing, state)),
+    )
+    del bare
+
+
+def _with_old_leaf(group: Group, state: Group) -> object:
+    return group.public.tree
