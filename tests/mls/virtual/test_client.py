@@ -9,14 +9,18 @@ import pytest
 from mls import group as front
 from mls.components.last_resort import mark
 from mls.errors import CallerError, FutureEpochError, MlsError, OwnMessageError, StaleError
+from mls.fork.founding import advertised, fork_resilient, with_forks
+from mls.fork.retention import left
 from mls.group import ApplicationMessage, CommitMessage
 from mls.proposals import Add, Remove
+from mls.registries import GroupId
 from mls.secrets import SignaturePrivateKey
 from mls.virtual import client as vc
 from mls.virtual.announcements import ExternalJoin, Keys, SignatureKey, Welcomed
 from mls.virtual.settings import Settings
 from mls.virtual.stock import make_reserved, take_in_reserved
-from tests.mls.virtual.household import DERIVED, SETTINGS, Household, alike, offer
+from tests.mls.clients import DEFAULT
+from tests.mls.virtual.household import ABLE, DERIVED, SETTINGS, Household, alike, offer
 
 both_policies = pytest.mark.parametrize("settings", [SETTINGS, DERIVED], ids=["distributed", "derived"])
 
@@ -402,3 +406,36 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
         house.commit("device1", force_path=True)
         runs.append(house.wire)
     assert runs[0] == runs[1]
+
+
+def test_in_a_conversation_that_forks() -> None:
+    """Two devices commit at once; everybody follows both branches, and the devices hold the same groups on each."""
+    parameters = with_forks(DEFAULT)
+    house = Household(3, parameters=parameters)
+    capabilities, leaf_extensions = advertised(parameters, ABLE)
+    wanted = offer(capabilities=capabilities, leaf_extensions=leaf_extensions)
+    device = house["device0"]
+    made = vc.create(
+        device.emulation, device.env, parameters, GroupId(b"group"), wanted, extensions=fork_resilient(parameters)
+    )
+    device.emulation, device.groups[b"group"] = made.emulation, made.group
+    house.others[b"group"] = {}
+    house.announce("device0", made.announcements)
+    house.agree()
+    acts = {}
+    for name in ("device0", "device1"):
+        each = house[name]
+        acts[name] = vc.commit(each.emulation, each.groups[b"group"], each.env, force_path=True)
+        each.emulation = acts[name].emulation
+    assert acts["device0"].commit.group.epoch_id != acts["device1"].commit.group.epoch_id
+    for name in house.names:
+        each = house[name]
+        parent = acts[name].commit.before if name in acts else each.groups[b"group"]
+        for by, act in acts.items():
+            if by == name:
+                continue
+            got = vc.receive(each.emulation, parent, each.env, act.commit.message)
+            each.emulation = got.emulation
+            assert isinstance(got.event, CommitMessage)
+            alike(got.event.group, act.commit.group)
+            parent = left(got.event.before)
