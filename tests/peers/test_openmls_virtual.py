@@ -13,7 +13,7 @@ from mls.codec import Reader, decode_exactly
 from mls.errors import ReplayError
 from mls.framing import encode_message
 from mls.group import ApplicationMessage, CommitMessage
-from mls.registries import Generation, WireFormat
+from mls.registries import Generation, OpenMlsSuite, WireFormat
 from mls.secret_tree import APPLICATION, HANDSHAKE
 from mls.state import Group
 from mls.virtual.actions import Form, KeyPackageInfo, KeyPackageUpload
@@ -45,7 +45,16 @@ pytestmark = [
     pytest.mark.timeout(launch.CARGO_LIMIT + 300),
 ]
 
-SUITES = pytest.mark.parametrize("suites", [(1, 1), (2, 3), (3, 2)], ids=["same", "p256 to chacha", "chacha to p256"])
+SUITES = pytest.mark.parametrize(
+    "suites",
+    [
+        pytest.param((1, 1), id="same"),
+        pytest.param((2, 3), id="P-256 to ChaCha20"),
+        pytest.param((3, 2), id="ChaCha20 to P-256"),
+        pytest.param((1, OpenMlsSuite.MLKEM768_AES256GCM_SHA384_MLDSA65), id="to a longer hash and ML-DSA"),
+        pytest.param((OpenMlsSuite.MLKEM1024_AES256GCM_SHA384_P384, 1), id="to a shorter hash"),
+    ],
+)
 """Of the emulation group and of the conversation."""
 
 

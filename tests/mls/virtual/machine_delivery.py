@@ -46,7 +46,8 @@ class Entry:
     claim: bytes | None = None
     author: Author | None = None
     """Which device siblings are to find."""
-    path: bool = False
+    again: bool = False
+    """Whether a device said this before, and did not note it."""
     leaf: LeafNode | None = field(default=None, repr=False)
     """The virtual client's, after a commit."""
     welcome: bytes | None = field(default=None, repr=False)

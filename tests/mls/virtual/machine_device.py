@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mls import group as front, snapshot
-from mls.errors import FutureEpochError
+from mls.errors import FutureEpochError, ReplayError
 from mls.group import ApplicationMessage, CommitMessage
 from mls.parameters import Parameters
 from mls.provider import Environment
@@ -55,6 +55,8 @@ class Post:
     based_on: int | None = None
     """How much of the log must be there and no more, if that matters."""
     proposal: bytes | None = None
+    """By reference; and the leaf that it would have put in."""
+    update: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,11 @@ class Device:
         if entry.by == self.name:
             assert entry.kind is Kind.APPLICATION
             return state  # our own word
-        heard = devices.receive(state.emulation, self.env, entry.message)
+        try:
+            heard = devices.receive(state.emulation, self.env, entry.message)
+        except ReplayError:
+            assert entry.again  # KeyPackages that were used or withdrawn since they were announced first
+            return state
         state = replace(state, emulation=heard.emulation)
         if entry.kind is Kind.COMMIT:
             return state.with_pending(DEVICES, None)

@@ -67,6 +67,7 @@ class World:
         self.mail: list[bytes] = []
         self.made = 0
         self.refused = 0
+        self._told: list[Tell] = []
         self._speakers: dict[tuple[bytes, int], str] = {}
         self._found()
         for _ in range(1, count):
@@ -246,9 +247,15 @@ class World:
             device.state = replace(device.state, emulation=told.emulation)
             group = told.emulation.group
             entry = Entry(
-                by=device.name, group_id=DEVICES, epoch=group.epoch, kind=Kind.APPLICATION, message=told.message
+                by=device.name,
+                group_id=DEVICES,
+                epoch=group.epoch,
+                kind=Kind.APPLICATION,
+                message=told.message,
+                again=any(item is each for each in self._told),
             )
             assert self.topics[DEVICES].post(entry)
+            self._told.append(item)
             return ()
         if isinstance(item, Post):
             return self._post(device, item)
@@ -277,7 +284,8 @@ class World:
         group = state.groups.get(entry.group_id)
         if item.proposal is not None and group is not None and item.proposal in group.proposals:
             proposals = {each: kept for each, kept in group.proposals.items() if each != item.proposal}
-            device.state = state.with_group(replace(group, proposals=proposals))
+            updates = {each: kept for each, kept in group.updates.items() if each != item.update}
+            device.state = state.with_group(replace(group, proposals=proposals, updates=updates))
         return ()
 
     def accepted(self, entry: Entry) -> bool:
@@ -482,7 +490,6 @@ class World:
         mark = self.recorder.mark()
         proposed = vc.propose_update(device.state.emulation, group, device.env)
         [leaf] = [each for each in proposed.group.updates if each not in group.updates]
-        assert leaf
         entry = Entry(
             by=by,
             group_id=group_id,
@@ -493,7 +500,7 @@ class World:
             author=self.author(device.state.emulation, group),
         )
         state = replace(device.state, emulation=proposed.emulation).with_group(proposed.group)
-        self.done(device, state.later(Post(entry=entry, proposal=proposed.reference)), crash, mark)
+        self.done(device, state.later(Post(entry=entry, proposal=proposed.reference, update=leaf)), crash, mark)
 
     def info(self, group_id: bytes) -> Group | None:
         """Somebody's value of a conversation's present epoch."""

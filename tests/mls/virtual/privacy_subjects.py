@@ -214,6 +214,8 @@ class Virtual(Subject):
         self, seed: object, *, devices: int = 5, policy: SignaturePolicy = SignaturePolicy.DISTRIBUTED
     ) -> None:
         self.house = Household(devices, settings=replace(SETTINGS, signatures=policy), seed=f"{seed} virtual")
+        for name, device in self.house.devices.items():
+            device.env = environment(f"{seed} acts of {name}")
         self.die = Random(f"{seed} die")
         self.acted: list[str] = []
         """Which device did it, act by act."""

@@ -168,7 +168,7 @@ class Permutation:
     """FF1 with AES-128, radix 2, 32 numerals and no tweak."""
 
     def __init__(self, key: bytes, bit_order: str) -> None:
-        self.block = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305 - FF1 is made of it
+        self.block = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update
         self.swap = {"msb-first": False, "lsb-first-per-byte": True}[bit_order]
         self.head = self.block(bytes.fromhex("0102010000020a100000002000000000"))
 

@@ -1,11 +1,10 @@
 """RFC 9420 and draft-ietf-mls-virtual-clients a second time, as far as a run of emulation.json goes.
 
-Nothing of `mls` is imported, and nothing but the file is read. `Walk` goes through a run as a device would that already
-knows what each message leads to: it derives every secret from those before it, opens every message, verifies every
-signature of the virtual client, and compares. It takes one thing on trust: the tree hash in a GroupContext, where no
-GroupInfo with the tree comes along; whatever is wrong there makes the epoch's secrets wrong in any case.
+Nothing of `mls` is imported. Here is what MLS has: structs, the ratchet tree of a GroupInfo, the key schedule, Welcomes
+and messages; `second_device.py` has the virtual client. An assertion fails where something does not fit.
 
-Conversations are linear in a run, so one `Epoch` for each is enough.
+Trees are not kept from epoch to epoch. The tree hash of an epoch that a commit begins is what its GroupContext says;
+were it wrong, the epoch's secrets would be.
 """
 
 from __future__ import annotations
@@ -183,6 +182,10 @@ class Tree:
             reader.var()
         return reader.since(start)
 
+    @property
+    def leaf_count(self) -> int:
+        return len(self.nodes) // 2 + 1
+
     def leaf(self, index: int) -> Leaf:
         found = self.nodes[2 * index]
         assert isinstance(found, Leaf)
@@ -226,24 +229,57 @@ class GroupInfo:
 # Epochs
 
 
-class Epoch:
-    """An epoch of any group: its secrets, and who the virtual client is in it."""
+class Outside:
+    """An epoch as everybody sees it who has a GroupInfo."""
 
-    def __init__(self, suite: Suite, begins: Entry, interim_input: bytes, leaf: Leaf | None) -> None:
+    secret = b""
+
+    def __init__(self, suite: Suite, context: Context, tag: bytes) -> None:
         self.suite = suite
-        self.context = Context.read(Reader(bytes.fromhex(begins["group_context"])))
-        assert self.context.cipher_suite == suite.cipher_suite
-        self.secret = bytes.fromhex(begins["epoch_secret"])
-        self.leaf_count = begins["leaf_count"]
-        self.leaf_index = begins["leaf_index"]
-        self.leaf = leaf
-        tag = suite.mac(self.derive(b"confirm"), self.context.confirmed)
-        assert tag.hex() == begins["confirmation_tag"]
-        assert self.derive(b"authentication").hex() == begins["epoch_authenticator"]
-        self.interim = suite.hash(interim_input + self.context.confirmed + var(tag))
+        self.context = context
+        assert context.cipher_suite == suite.cipher_suite
+        self.interim = suite.hash(context.confirmed + var(tag))
 
     def derive(self, label: bytes) -> bytes:
         return self.suite.derive(self.secret, label)
+
+    def after(self, content: Content) -> bytes:
+        """The transcript hash of the epoch that a commit begins."""
+        return self.suite.hash(self.interim + content.transcript)
+
+    def enter(self, init: bytes, commit_secret: bytes, begins: Entry, content: Content, leaf: Leaf | None) -> Epoch:
+        """The epoch that a commit begins."""
+        suite = self.suite
+        context = bytes.fromhex(begins["group_context"])
+        joiner = suite.expand(suite.extract(commit_secret, init), b"joiner", context)
+        entered = Epoch.joined(suite, joiner, begins, leaf)
+        there = entered.context
+        assert there.confirmed == self.after(content)
+        assert (there.group_id, there.epoch) == (self.context.group_id, self.context.epoch + 1)
+        assert content.confirmation_tag.hex() == begins["confirmation_tag"]
+        return entered
+
+
+class Epoch(Outside):
+    """An epoch that the virtual client is in, and its leaf there."""
+
+    def __init__(self, suite: Suite, begins: Entry, leaf: Leaf | None) -> None:
+        super().__init__(
+            suite,
+            Context.read(Reader(bytes.fromhex(begins["group_context"]))),
+            bytes.fromhex(begins["confirmation_tag"]),
+        )
+        self.secret = bytes.fromhex(begins["epoch_secret"])
+        self.leaf_count = begins["leaf_count"]
+        self.leaf_index = begins["leaf_index"]
+        self.own_leaf = leaf
+        assert suite.mac(self.derive(b"confirm"), self.context.confirmed).hex() == begins["confirmation_tag"]
+        assert self.derive(b"authentication").hex() == begins["epoch_authenticator"]
+
+    @property
+    def leaf(self) -> Leaf:
+        assert self.own_leaf is not None
+        return self.own_leaf
 
     @property
     def place(self) -> bytes:
@@ -264,23 +300,13 @@ class Epoch:
         at = number(generation, 4)
         return suite.expand(secret, b"key", at, suite.numbers.key_size), suite.expand(secret, b"nonce", at, Nn)
 
-    def enter(self, init: bytes, commit_secret: bytes, begins: Entry, confirmed: bytes, leaf: Leaf | None) -> Epoch:
-        """The next epoch, whose transcript hash is known."""
-        suite = self.suite
-        context = bytes.fromhex(begins["group_context"])
-        joiner = suite.expand(suite.extract(commit_secret, init), b"joiner", context)
-        assert joiner.hex() == begins["joiner_secret"]
-        after = Epoch.joined(suite, joiner, begins, leaf)
-        assert after.context.confirmed == confirmed
-        assert (after.context.group_id, after.context.epoch) == (self.context.group_id, self.context.epoch + 1)
-        return after
-
     @classmethod
     def joined(cls, suite: Suite, joiner: bytes, begins: Entry, leaf: Leaf | None) -> Epoch:
         """From the joiner secret on; there are no pre-shared keys in a run."""
+        assert joiner.hex() == begins["joiner_secret"]
         secret = suite.expand(member(suite, joiner), b"epoch", bytes.fromhex(begins["group_context"]))
         assert secret.hex() == begins["epoch_secret"]
-        return cls(suite, begins, b"", leaf)
+        return cls(suite, begins, leaf)
 
 
 def member(suite: Suite, joiner: bytes) -> bytes:
@@ -331,7 +357,7 @@ class Content:
     sealing: Sealing | None
 
 
-def open_message(epoch: Epoch, data: bytes) -> Content:
+def open_message(epoch: Outside, data: bytes) -> Content:
     """A message of any member in this epoch."""
     reader = Reader(data)
     assert reader.take(2) == MLS10
@@ -365,6 +391,7 @@ def open_message(epoch: Epoch, data: bytes) -> Content:
     about = Reader(suite.open(key, nonce, outside, sender_data))
     sender, generation, guard = about.number(4), about.number(4), about.take(4)
     about.finish()
+    assert isinstance(epoch, Epoch)
     key, nonce = epoch.key(sender, kind, generation)
     mixed = bytes(a ^ b for a, b in zip(nonce, guard + bytes(Nn - 4), strict=True))
     plain = Reader(suite.open(key, mixed, outside + var(authenticated_data), ciphertext))
@@ -376,7 +403,7 @@ def open_message(epoch: Epoch, data: bytes) -> Content:
 
 
 def _content(
-    epoch: Epoch,
+    epoch: Outside,
     wire_format: int,
     head: bytes,
     authenticated_data: bytes,

@@ -201,7 +201,9 @@ class Run(Household):
         group = made.commit.group
         path = list(made.commit.path_secrets.values())
         secret = group.suite.derive_secret(path[-1], b"path") if path else bytes(group.suite.hash_size)
-        entry: Entry = {"committer": before.own_leaf, "commit": made.commit.message.hex()} if self.epochs else {}
+        entry: Entry = {}
+        if self.epochs:
+            entry = {"committer": before.own_leaf, "commit": made.commit.message.hex(), "commit_secret": secret.hex()}
         uploads = tuple(options.get("uploads", ()))
         if uploads:
             entry["uploads"] = CommitData(uploads).encode(self.settings.profile.form).hex()
@@ -209,7 +211,7 @@ class Run(Household):
             assert made.commit.welcome is not None
             self.listener["welcome"] = made.commit.welcome.hex()
         begins = begun(before, group, secret) | {"leaf_index": 1}
-        entry |= {"commit_secret": secret.hex(), "begins": begins, "derives": made.derives}
+        entry |= {"begins": begins, "derives": made.derives}
         if made.derives:
             _, exported = front.safe_export(group, self.settings.numbers.virtual_clients)
             entry |= {
