@@ -44,6 +44,7 @@ from mls.secrets import (
     ReuseGuardSecret,
     SignaturePrivateKey,
 )
+from mls.signatures import Scheme
 from mls.virtual.actions import Form, KeyPackageUpload
 from mls.virtual.generation_id import GenerationId
 from mls.virtual.operations import Operation
@@ -83,12 +84,15 @@ def check_keys(keys: Iterable[SignatureKey], provider: Provider) -> None:
             scheme = provider.suite(key.cipher_suite).scheme
         except KeyError:
             continue
-        try:
-            public = scheme.public_key(key.private)
-        except UnreadableKeyError:
-            raise PeerError("VC-6.4-15") from None
-        if public != key.public:
+        if not _is_pair(scheme, key):
             raise PeerError("VC-6.4-15")
+
+
+def _is_pair(scheme: Scheme, key: SignatureKey) -> bool:
+    try:
+        return scheme.public_key(key.private) == key.public
+    except UnreadableKeyError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ order is the draft's:
 1. WITHDRAW every outstanding KeyPackage: no longer published anywhere, and announced to siblings as withdrawn.
 2. REMOVE the devices in the emulation group.
 3. RENEW the credential and signature keys of the virtual client, in an epoch that the removed devices have no part in.
-4. ROTATE every conversation: its leaf comes from such an epoch and has a signature key that they do not know.
+4. ROTATE every conversation: its present leaf comes from such an epoch and has a signature key they do not know.
 5. UPLOAD fresh KeyPackages, made in such an epoch, if any were withdrawn. 4 and 5 go in any order.
 
 No step waits for the epoch to be final, as the rotations are urgent; `complete` does. Everything that was done rests on
@@ -40,9 +40,9 @@ from dataclasses import dataclass, field, replace
 from enum import STRICT, IntEnum, IntFlag
 from typing import NamedTuple, NewType, TypeVar
 
-from mls.codec import Reader, decode_exactly, opaque, u8, u32, vector
+from mls.codec import Reader, decode_exactly, opaque, u8, u32, u64, vector
 from mls.errors import CallerError, LimitError, PeerError
-from mls.registries import GroupId, KeyPackageRef
+from mls.registries import Epoch, GroupId, KeyPackageRef
 
 Fingerprint = NewType("Fingerprint", bytes)
 """Of one incarnation of a device: of its leaf's signature key and credential, say."""
@@ -114,6 +114,8 @@ class Branch:
 class Rotation:
     """A leaf that a conversation was given."""
 
+    epoch: Epoch
+    """Of the conversation: the one that began with this leaf. Of several leaves, the last counts."""
     derived_in: bytes
     """The emulation epoch."""
     signature_key: bytes
@@ -121,6 +123,7 @@ class Rotation:
 
     def join(self, other: Rotation) -> Rotation:
         return Rotation(
+            epoch=max(self.epoch, other.epoch),
             derived_in=max(self.derived_in, other.derived_in),
             signature_key=max(self.signature_key, other.signature_key),
             turns=max(self.turns, other.turns),
@@ -240,10 +243,12 @@ class Removal:
         return gone if epoch_id not in self.epochs else frozenset()  # an epoch is not before itself
 
     def _rotated(self, conversation: Conversation, clean: frozenset[bytes]) -> bool:
-        return any(
-            _stands(rotation.turns) and rotation.derived_in in clean and rotation.signature_key not in self.old_keys
-            for rotation in conversation.rotations.values()
-        )
+        """Whether the last leaf is one that we want; where we know of rivals, all of them."""
+        standing = [rotation for rotation in conversation.rotations.values() if _stands(rotation.turns)]
+        last = max([rotation.epoch for rotation in standing], default=None)
+        present = [rotation for rotation in standing if rotation.epoch == last]
+        good = [each for each in present if each.derived_in in clean and each.signature_key not in self.old_keys]
+        return bool(present) and good == present
 
     # What was done, or found
 
@@ -316,16 +321,16 @@ class Removal:
         self._require(epoch_id)
         return replace(self, renewals=self.renewals | {(epoch_id, identity)})
 
-    def rotated(self, group_id: GroupId, *, leaf: bytes, derived_in: bytes, signature_key: bytes) -> Removal:
-        """A conversation's present leaf is one with this encryption key, whoever made it.
+    def rotated(
+        self, group_id: GroupId, *, epoch: Epoch, leaf: bytes, derived_in: bytes, signature_key: bytes
+    ) -> Removal:
+        """From that epoch on a conversation has a leaf of ours with this encryption key, whichever device made it.
 
-        To be said again if its commit lost and then won.
+        To be said of every new leaf, as the last one counts, and a sibling may have made it on a branch that lost. To
+        be said again if its commit lost and then won.
         """
-        self._require(derived_in)
-        if signature_key in self.old_keys:
-            raise CallerError("the leaf has a signature key that a removed device knows", "give it another one")
         conversation = self.conversations.get(group_id, Conversation())
-        rotation = Rotation(derived_in=derived_in, signature_key=signature_key)
+        rotation = Rotation(epoch=epoch, derived_in=derived_in, signature_key=signature_key)
         known = conversation.rotations.get(leaf)
         if known is not None:
             rotation = replace(known.join(rotation), turns=_turned(known.turns, stands=True))
@@ -446,7 +451,7 @@ def _encode_branch(branch: Branch) -> bytes:
 
 def _encode_conversation(conversation: Conversation) -> bytes:
     rotations = [
-        opaque(leaf) + opaque(each.derived_in) + opaque(each.signature_key) + u32(each.turns)
+        opaque(leaf) + u64(each.epoch) + opaque(each.derived_in) + opaque(each.signature_key) + u32(each.turns)
         for leaf, each in sorted(conversation.rotations.items(), key=lambda item: item[0])
     ]
     return u32(conversation.turns) + vector(rotations)
@@ -511,7 +516,9 @@ def _decode_branch(reader: Reader) -> Branch:
 
 
 def _decode_rotation(reader: Reader) -> Rotation:
-    return Rotation(derived_in=reader.opaque(), signature_key=reader.opaque(), turns=_count(reader))
+    return Rotation(
+        epoch=Epoch(reader.u64()), derived_in=reader.opaque(), signature_key=reader.opaque(), turns=_count(reader)
+    )
 
 
 def _decode_conversation(reader: Reader) -> Conversation:

@@ -36,7 +36,8 @@ HONEST, LIAR, VICTIM = "device0", "device1", "device2"
 def house(**options: Any) -> Household:
     home = Household(3, **options)
     for name in home.names:
-        home[name].env.provider.random(1000)  # past what its KeyPackage was made of
+        for _ in range(16):
+            home[name].env.provider.random(1)  # past the draws that its KeyPackage was made of
     return home
 
 

@@ -6,7 +6,7 @@ hangs on what each device stores, and on what it may drop.
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -16,16 +16,14 @@ from mls.commit import NewLeaf
 from mls.components.last_resort import mark
 from mls.errors import CallerError, MissingPskError, MlsError, PeerError, StaleError
 from mls.persistent import PMap
-from mls.proposals import Add, PreSharedKey
+from mls.proposals import Add, Remove
 from mls.psk import ExternalPskId
-from mls.registries import GroupId
 from mls.secrets import Secret
 from mls.virtual import client as vc, devices, stored
 from mls.virtual.announcements import Keys, SignatureKey, Withdrawn
-from mls.virtual.companion import Companion, EpochPart
 from mls.virtual.derivation_info import derivation_info_of
-from mls.virtual.emulation import Emulation, Head, Known
-from mls.virtual.errors import MissingKeyError
+from mls.virtual.emulation import Emulation, Head
+from mls.virtual.errors import MissingKeyError, UnknownPackageError
 from mls.virtual.stock import make_batch
 from tests.mls.virtual.household import DERIVED, Device, Household, offer
 
@@ -223,8 +221,6 @@ def test_key_packages_that_share_a_signature_key_do_not_fall_together() -> None:
     offers = [offer(signature_private=private)] * 2
     one, other = home.upload(FIRST, *offers).released(announced=True)
     home.announce(SECOND, [Withdrawn((one.reference(home[FIRST].env.suite(1)),))])
-    device = home[FIRST]
-    device.emulation = device.emulation.without([one.reference(device.env.suite(1))])
     welcomed(home, other, A, "anna")
 
 
@@ -238,6 +234,31 @@ def test_what_conversations_need_survives_pruning() -> None:
     prune(home)
     assert len(home[SECOND].emulation.epochs) == 1
     home.say(SECOND, A)
+
+
+def test_an_old_key_package_brings_back_its_old_epoch() -> None:
+    """Nobody withdrew it, so it is good; but what is to heal by a new epoch is undone by who adds us again with it.
+
+    So whoever replaces leaves because a device may have been read withdraws KeyPackages first, as at a removal.
+    """
+    home = Household(2)
+    one, other = home.upload(FIRST, offer(), offer()).released(announced=True)
+    welcomed(home, one, A, "anna")
+    old = home[FIRST].emulation.head.newest
+    home.commit_devices(FIRST, derive=True)
+    home.commit(FIRST, A, force_path=True)
+    anna = home.others[A]["anna"]
+    leaf = home[FIRST].groups[A].own_leaf
+    sent = front.commit(anna, home.env, proposals=[Remove(leaf), Add(other)])
+    assert sent.welcome is not None
+    device = home[SECOND]
+    joined = vc.join(device.emulation, device.env, home.parameters, sent.welcome)
+    info = derivation_info_of(joined.group.own_leaf_node.extensions, home.settings.numbers)
+    assert info is not None
+    assert info.epoch_id == old
+    home.announce(SECOND, [Withdrawn((other.reference(device.env.suite(1)),))])
+    with pytest.raises(UnknownPackageError):
+        vc.join(home[FIRST].emulation, home[FIRST].env, home.parameters, sent.welcome)
 
 
 # Branches
@@ -257,7 +278,8 @@ def test_a_leaf_of_the_branch_that_wins_later_is_not_refused_for_good() -> None:
     made = {}
     for name in (FIRST, SECOND):
         device = home[name]
-        device.env.provider.random(1000)
+        for _ in range(16):
+            device.env.provider.random(1)  # past the draws that its KeyPackage was made of
         made[name] = devices.commit(device.emulation, device.env, derive=True)
     heads: dict[str, dict[str, Head]] = {}
     for name in home.names:

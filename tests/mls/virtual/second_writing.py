@@ -1,210 +1,38 @@
-"""RFC 9420 and draft-ietf-mls-virtual-clients a second time, as far as a run of emulation.json goes.
+"""RFC 9420 a second time: the key schedule, Welcomes and messages, as far as a run of emulation.json goes.
 
-Nothing of `mls` is imported. Here is what MLS has: structs, the ratchet tree of a GroupInfo, the key schedule, Welcomes
-and messages; `second_device.py` has the virtual client. An assertion fails where something does not fit.
+Nothing of `mls` is imported. `second_structs.py` has what these are about, `second_crypto.py` what they are made with,
+and `second_device.py` the virtual client. An assertion fails where something does not fit.
 
-Trees are not kept from epoch to epoch. The tree hash of an epoch that a commit begins is what its GroupContext says;
-were it wrong, the epoch's secrets would be.
+An epoch is entered by its Welcome or by the commit before it, from the secrets and the tree that were there. Of what
+the file says of it, everything is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.mls.virtual.ladder import number, var
 from tests.mls.virtual.second_crypto import Nn, Suite
+from tests.mls.virtual.second_structs import (
+    MLS10,
+    RATCHET_TREE,
+    Commit,
+    Context,
+    Leaf,
+    Reader,
+    Tree,
+    extensions,
+    read_commit,
+    read_proposal,
+)
 
 Entry = dict[str, Any]
-T = TypeVar("T")
 
-MLS10 = number(1, 2)
 PUBLIC_MESSAGE, PRIVATE_MESSAGE, WELCOME, GROUP_INFO = 1, 2, 3, 4
 APPLICATION, PROPOSAL, COMMIT = 1, 2, 3
-KEY_PACKAGE, UPDATE, COMMITTED = 1, 2, 3
 MEMBER, NEW_MEMBER_COMMIT = 1, 4
-DICTIONARY, RATCHET_TREE, EXTERNAL_PUB = 6, 2, 4
-
-
-# Reading
-
-
-class Reader:
-    """Bytes from the front."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def take(self, size: int) -> bytes:
-        assert self.at + size <= len(self.data)
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def var(self) -> bytes:
-        size = 1 << (self.data[self.at] >> 6)
-        return self.take(self.number(size) & ((1 << (8 * size - 2)) - 1))
-
-    def all(self, each: Callable[[Reader], T]) -> list[T]:
-        inner, found = Reader(self.var()), []
-        while inner.at < len(inner.data):
-            found.append(each(inner))
-        return found
-
-    def optional(self, each: Callable[[Reader], T]) -> T | None:
-        return each(self) if self.number(1) else None
-
-    def since(self, start: int) -> bytes:
-        return self.data[start : self.at]
-
-    def finish(self) -> None:
-        assert self.at == len(self.data)
-
-
-def message(data: bytes, wire_format: int) -> Reader:
-    reader = Reader(data)
-    assert reader.take(4) == MLS10 + number(wire_format, 2)
-    return reader
-
-
-def extensions(reader: Reader) -> dict[int, bytes]:
-    return dict(reader.all(lambda r: (r.number(2), r.var())))
-
-
-def dictionary(found: dict[int, bytes]) -> dict[int, bytes]:
-    """app_data_dictionary, by component."""
-    return extensions(Reader(found[DICTIONARY]))
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """LeafNode."""
-
-    encoded: bytes
-    signed: bytes
-    encryption_key: bytes
-    signature_key: bytes
-    source: int
-    extensions: dict[int, bytes]
-    signature: bytes
-
-    @classmethod
-    def read(cls, reader: Reader) -> Leaf:
-        start = reader.at
-        encryption_key, signature_key = reader.var(), reader.var()
-        assert reader.number(2) == 1  # a basic credential
-        reader.var()
-        for _ in range(5):
-            reader.var()  # capabilities
-        source = reader.number(1)
-        if source == KEY_PACKAGE:
-            reader.take(16)
-        if source == COMMITTED:
-            reader.var()
-        found = extensions(reader)
-        signed = reader.since(start)
-        signature = reader.var()
-        return cls(reader.since(start), signed, encryption_key, signature_key, source, found, signature)
-
-    def verify(self, suite: Suite, place: bytes) -> None:
-        """`place` is group id and leaf index, which a KeyPackage's leaf does not sign."""
-        bound = b"" if self.source == KEY_PACKAGE else place
-        suite.verify(self.signature_key, b"LeafNodeTBS", self.signed + bound, self.signature)
-
-
-@dataclass(frozen=True)
-class KeyPackage:
-    cipher_suite: int
-    init_key: bytes
-    leaf: Leaf
-    extensions: bytes
-    signed: bytes
-    signature: bytes
-
-    @classmethod
-    def read(cls, reader: Reader) -> KeyPackage:
-        start = reader.at
-        assert reader.take(2) == MLS10
-        cipher_suite, init_key, leaf = reader.number(2), reader.var(), Leaf.read(reader)
-        found = reader.at
-        reader.var()
-        return cls(cipher_suite, init_key, leaf, reader.since(found), reader.since(start), reader.var())
-
-
-@dataclass(frozen=True)
-class Context:
-    """GroupContext."""
-
-    encoded: bytes
-    cipher_suite: int
-    group_id: bytes
-    epoch: int
-    tree_hash: bytes
-    confirmed: bytes
-    rest: bytes
-
-    @classmethod
-    def read(cls, reader: Reader) -> Context:
-        start = reader.at
-        assert reader.take(2) == MLS10
-        cipher_suite, group_id, epoch = reader.number(2), reader.var(), reader.number(8)
-        tree_hash, confirmed, rest = reader.var(), reader.var(), reader.at
-        reader.var()
-        return cls(reader.since(start), cipher_suite, group_id, epoch, tree_hash, confirmed, reader.since(rest))
-
-    def provisional(self, confirmed: bytes) -> bytes:
-        """With the transcript hash of the epoch before, as path secrets are sealed (RFC 9420 §12.4.1)."""
-        head = MLS10 + number(self.cipher_suite, 2) + var(self.group_id) + number(self.epoch, 8)
-        return head + var(self.tree_hash) + var(confirmed) + self.rest
-
-
-class Tree:
-    """The ratchet tree as GroupInfo carries it."""
-
-    def __init__(self, suite: Suite, encoded: bytes) -> None:
-        self.suite = suite
-        self.nodes = Reader(encoded).all(lambda r: r.optional(self._node))
-        width = 1
-        while width < len(self.nodes):
-            width = 2 * width + 1
-        self.nodes += [None] * (width - len(self.nodes))
-
-    @staticmethod
-    def _node(reader: Reader) -> Leaf | bytes:
-        if reader.number(1) == 1:
-            return Leaf.read(reader)
-        start = reader.at
-        for _ in range(3):
-            reader.var()
-        return reader.since(start)
-
-    @property
-    def leaf_count(self) -> int:
-        return len(self.nodes) // 2 + 1
-
-    def leaf(self, index: int) -> Leaf:
-        found = self.nodes[2 * index]
-        assert isinstance(found, Leaf)
-        return found
-
-    def hash(self, low: int = 0, high: int | None = None) -> bytes:
-        """Of the nodes from `low` to `high`, the second not included."""
-        end = len(self.nodes) if high is None else high
-        middle = (low + end) // 2
-        node = self.nodes[middle]
-        if end - low == 1:
-            leaf = b"\0" if node is None else b"\1" + self.leaf(middle // 2).encoded
-            return self.suite.hash(number(1, 1) + number(middle // 2, 4) + leaf)
-        parent = b"\0"
-        if node is not None:
-            assert isinstance(node, bytes)
-            parent = b"\1" + node
-        below = [self.hash(low, middle), self.hash(middle + 1, end)]
-        return self.suite.hash(number(2, 1) + parent + var(below[0]) + var(below[1]))
 
 
 @dataclass(frozen=True)
@@ -420,42 +248,3 @@ def _content(
     tag = reader.var() if kind == COMMIT else b""
     signed = MLS10 + framed + epoch.context.encoded
     return Content(kind, body, authenticated_data, framed + var(signature), signed, signature, tag, sender, sealing)
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Of those that occur."""
-
-    type: int
-    content: Leaf | KeyPackage | bytes
-
-
-ADD, UPDATE_PROPOSAL, REMOVE, EXTERNAL_INIT = 1, 2, 3, 6
-
-
-def read_proposal(reader: Reader) -> Proposal:
-    readers: dict[int, Callable[[Reader], Leaf | KeyPackage | bytes]] = {
-        ADD: KeyPackage.read,
-        UPDATE_PROPOSAL: Leaf.read,
-        REMOVE: lambda r: r.take(4),
-        EXTERNAL_INIT: Reader.var,
-    }
-    kind = reader.number(2)
-    return Proposal(kind, readers[kind](reader))
-
-
-@dataclass(frozen=True)
-class Commit:
-    proposals: list[Proposal | bytes]
-    """By value, or a reference."""
-    leaf: Leaf | None
-    nodes: list[tuple[bytes, list[tuple[bytes, bytes]]]]
-    """Public key, and the path secret sealed to each node below."""
-
-
-def read_commit(reader: Reader) -> Commit:
-    proposals = reader.all(lambda r: read_proposal(r) if r.number(1) == 1 else r.var())
-    if not reader.number(1):
-        return Commit(proposals, None, [])
-    leaf = Leaf.read(reader)
-    return Commit(proposals, leaf, reader.all(lambda r: (r.var(), r.all(lambda s: (s.var(), s.var())))))

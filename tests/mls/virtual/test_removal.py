@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 from hypothesis import given, strategies as st
 
-from mls.codec import opaque, u8, u32, vector
+from mls.codec import opaque, u8, u32, u64, vector
 from mls.errors import CallerError, LimitError, PeerError
-from mls.registries import GroupId, KeyPackageRef
+from mls.registries import Epoch, GroupId, KeyPackageRef
 from mls.virtual import removal as room
 from mls.virtual.removal import (
     MAX_DEVICES,
@@ -55,8 +55,10 @@ def removed() -> Removal:
     return withdrawn().adopted(E1, removes=[PHONE])
 
 
-def rotated(progress: Removal, group_id: GroupId, epoch: bytes = E1, leaf: bytes = b"leaf") -> Removal:
-    return progress.rotated(group_id, leaf=leaf, derived_in=epoch, signature_key=b"new key")
+def rotated(
+    progress: Removal, group_id: GroupId, epoch: bytes = E1, leaf: bytes = b"leaf", at: int = 1, key: bytes = b"new key"
+) -> Removal:
+    return progress.rotated(group_id, epoch=Epoch(at), leaf=leaf, derived_in=epoch, signature_key=key)
 
 
 def done() -> Removal:
@@ -192,7 +194,7 @@ def test_another_device() -> None:
     progress = progress.renewed(E2, b"another").uploaded(E2)
     assert progress.todo == (rotate(ONE), rotate(TWO))
     for group_id in (ONE, TWO):
-        progress = progress.rotated(group_id, leaf=b"leaf 2", derived_in=E2, signature_key=b"third key")
+        progress = rotated(progress, group_id, E2, leaf=b"leaf 2", at=2, key=b"third key")
     assert progress.todo == ()
     assert not progress.complete
     assert progress.final(E2).complete
@@ -208,10 +210,8 @@ def test_two_devices_each_on_a_branch_of_its_own() -> None:
 
 def test_rotations() -> None:
     progress = removed().renewed(E1, b"credential").uploaded(E1)
-    with pytest.raises(CallerError, match="signature key"):
-        progress.rotated(ONE, leaf=b"leaf", derived_in=E1, signature_key=OLD)
-    with pytest.raises(CallerError, match="none that was adopted"):
-        rotated(progress, ONE, E2)
+    assert rotated(progress, ONE, key=OLD).todo == progress.todo
+    assert rotated(progress, ONE, E2).todo == progress.todo
     progress = rotated(rotated(progress, ONE), TWO)
     assert progress.todo == ()
     lost = again(progress.reverted(ONE, b"leaf"))
@@ -229,6 +229,20 @@ def test_rotations() -> None:
     assert late.todo == ()
     assert late.may_send(GroupId(b"x"))
     assert progress.also(old_keys=[b"new key"]).todo == (rotate(ONE), rotate(TWO))
+
+
+def test_the_last_leaf_counts() -> None:
+    """A sibling on a branch that lost gave a conversation a leaf after ours, and the removed device derives it too."""
+    progress = removed().renewed(E1, b"credential").uploaded(E1).left(TWO)
+    progress = rotated(progress, ONE, at=4)
+    assert progress.may_send(ONE)
+    for worse in (rotated(progress, ONE, b"rival", b"leaf 2", 5), rotated(progress, ONE, E1, b"leaf 2", 5, OLD)):
+        assert worse.todo == (rotate(ONE),)
+        assert not worse.may_send(ONE)
+        assert worse.reverted(ONE, b"leaf 2").may_send(ONE)
+        assert rotated(worse, ONE, leaf=b"leaf 3", at=6).may_send(ONE)
+        assert not rotated(worse, ONE, leaf=b"leaf 3", at=5).may_send(ONE)  # nobody said which of the two it is
+    assert rotated(progress, ONE, b"rival", b"leaf 0", 3).may_send(ONE)
 
 
 def test_an_unknown_conversation_may_be_left() -> None:
@@ -291,7 +305,9 @@ LIMITS: dict[str, tuple[int, Callable[[Removal, list[bytes]], Removal]]] = {
             progress,
             conversations={
                 ONE: Conversation(
-                    rotations=dict.fromkeys(sorted(names), Rotation(derived_in=E1, signature_key=b"new key"))
+                    rotations=dict.fromkeys(
+                        sorted(names), Rotation(epoch=Epoch(1), derived_in=E1, signature_key=b"new key")
+                    )
                 )
             },
         ),
@@ -331,7 +347,7 @@ names = st.sampled_from([b"a", b"b", b"c"])
 few = st.frozensets(names, max_size=3)
 turns = st.integers(0, 4)
 branches = st.builds(Branch, parent=names | st.just(b""), removes=few, turns=turns, final=st.booleans())
-rotations = st.builds(Rotation, derived_in=names, signature_key=names, turns=turns)
+rotations = st.builds(Rotation, epoch=st.integers(0, 3), derived_in=names, signature_key=names, turns=turns)
 conversations = st.builds(Conversation, turns=turns, rotations=st.dictionaries(names, rotations, max_size=2))
 removals = st.builds(
     Removal,
@@ -404,7 +420,7 @@ def branch(name: bytes = E1, removes: bytes = NOTHING, turns: int = 1, final: in
 
 
 def rotation(leaf: bytes = b"leaf", turns: int = 1) -> bytes:
-    return opaque(leaf) + opaque(E1) + opaque(b"key") + u32(turns)
+    return opaque(leaf) + u64(9) + opaque(E1) + opaque(b"key") + u32(turns)
 
 
 def conversation(group_id: bytes = ONE, rotations: bytes = NOTHING, turns: int = 1) -> bytes:
@@ -425,7 +441,7 @@ def test_the_bytes() -> None:
     )
     progress = begin([PHONE], references=[P], group_ids=[ONE], old_keys=[OLD]).withdrawn(P, Withdrawal.UNPUBLISHED)
     progress = progress.adopted(E1, removes=[PHONE]).final(E1).renewed(E1, b"credential").uploaded(E1)
-    progress = progress.rotated(ONE, leaf=b"leaf", derived_in=E1, signature_key=b"key").reverted(ONE, b"leaf")
+    progress = rotated(progress, ONE, at=9, key=b"key").reverted(ONE, b"leaf")
     for _ in range(7):
         progress = progress.failed(rotate(ONE))
     assert progress.encode() == full

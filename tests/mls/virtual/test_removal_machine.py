@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mls.registries import GroupId, KeyPackageRef
+from mls.registries import Epoch as Number, GroupId, KeyPackageRef
 from mls.virtual.removal import Fingerprint, Removal, Step, Task, Withdrawal, begin, merge
 
 LAPTOP, DESKTOP, PHONE, TABLET = (Fingerprint(name) for name in (b"laptop", b"desktop", b"phone", b"tablet"))
@@ -193,6 +193,21 @@ class Removing(RuleBasedStateMachine):
                 )
             case Step.UPLOAD:
                 self.devices[device] = progress.uploaded(head)
+
+    def give_leaf(self, group_id: GroupId, key: bytes, epoch_id: bytes | None = None) -> None:
+        """The conversation's next leaf, which all see."""
+        leaves, name = self.world.leaves[group_id], b"leaf %d" % next(self.numbers)
+        derived_in = epoch_id or self.world.head
+        leaves.append(Leaf(name, derived_in, key))
+        at = Number(sum(not leaf.lost for leaf in leaves))
+        self.all_see(lambda each: each.rotated(group_id, epoch=at, leaf=name, derived_in=derived_in, signature_key=key))
+
+    @rule(pick=picks, where=picks, old=st.booleans())
+    def rotate_elsewhere(self, pick: int, where: int, old: bool) -> None:
+        """A device that knows nothing of all this gives a conversation a leaf, from whatever epoch it is in."""
+        groups, epochs = sorted(self.world.leaves), sorted(self.world.epochs)
+        key = b"key 0" if old else self.world.key
+        self.give_leaf(groups[pick % len(groups)], key, epochs[where % len(epochs)])
 
     @rule(device=st.sampled_from(STAYING), pick=picks)
     def fail(self, device: Fingerprint, pick: int) -> None:

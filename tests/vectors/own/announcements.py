@@ -160,8 +160,8 @@ def removal() -> Removal:
     progress = progress.adopted(b"epoch 1", removes=[Fingerprint(b"lost phone")])
     progress = progress.adopted(b"epoch 2", parent=b"epoch 1").final(b"epoch 1")
     progress = progress.renewed(b"epoch 2", b"new credential").uploaded(b"epoch 2")
-    progress = progress.rotated(one, leaf=b"leaf", derived_in=b"epoch 2", signature_key=b"new key")
-    progress = progress.rotated(two, leaf=b"leaf", derived_in=b"epoch 1", signature_key=b"new key")
+    progress = progress.rotated(one, epoch=Epoch(9), leaf=b"leaf", derived_in=b"epoch 2", signature_key=b"new key")
+    progress = progress.rotated(two, epoch=Epoch(5), leaf=b"leaf", derived_in=b"epoch 1", signature_key=b"new key")
     return progress.reverted(two, b"leaf").failed(Task(Step.ROTATE, two))
 
 
