@@ -247,7 +247,6 @@ CHECKS: dict[str, Check] = _table(
         "VC-5.2-3": "the signature on the list of conversations does not verify",
         "VC-5.2-4": "the list of conversations has too many entries",
         "VC-5.2-5": "the list of conversations names one group or KeyPackage twice",
-        "VC-5.2-6": "nobody may join the emulation group from outside",
         "VC-5.2-7": "a commit from outside the emulation group carries no grant",
         "VC-5.2-8": "the grant to join from outside is of another version",
         "VC-5.2-9": "the grant is not for who joins, or not for this epoch, or not by the recovery key",

@@ -21,15 +21,15 @@ the KeyPackages that are out. A device seals it to the recovery key whenever it 
   by its component and not taken into a roll.
 
 *The grant* is the recovery key's signature that a certain leaf may join a certain epoch of the emulation group. A
-commit from outside gives its maker all that the virtual client has: it takes over the account. So by default devices
-accept none (`check_grant` without an authority). With one, the commit must carry a grant in its authenticated data, for
-the epoch as the GroupInfo shows it (tree hash and confirmation tag tell it from rivals of the same number) and for the
-new leaf's key and credential. A grant is of no use a second time, as the epoch is over.
+commit from outside gives its maker all that the virtual client has: it takes over the account. So devices accept none
+unless told otherwise (`mls.virtual.devices.receive`). `admission` lets in who has a grant: the commit must carry it in
+its authenticated data, for the epoch as the GroupInfo shows it (tree hash and confirmation tag tell it from rivals of
+the same number) and for the new leaf's key and credential. A grant is of no use a second time, as the epoch is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,12 +40,14 @@ from mls.components.labels import safe_open, safe_seal, safe_sign, safe_verify
 from mls.components.numbers import ComponentId, Numbers
 from mls.credential import Credential, decode_credential
 from mls.errors import CallerError, PeerError
+from mls.group import CommitMessage
 from mls.leaf_node import LeafNode
 from mls.parameters import Padding
 from mls.provider import Environment
 from mls.public_state import PublicState
 from mls.registries import Epoch, GroupId, KeyPackageRef, LeafIndex
 from mls.secrets import HpkePrivateKey, SignaturePrivateKey
+from mls.state import Group
 from mls.suite import Suite
 from mls.welcome import GroupInfo, decode_group_info
 
@@ -362,19 +364,29 @@ def check_grant(
     before: PublicState,
     leaf: LeafNode,
     authenticated_data: bytes,
-    authority: Authority | None,
+    authority: Authority,
     numbers: Numbers,
     component: ComponentId,
 ) -> None:
     """What a device asks of an external commit to the emulation group before it adopts the next epoch.
 
-    `before` is the epoch that the commit ends, `leaf` the committer's new one. Without an authority nobody may join.
+    `before` is the epoch that the commit ends, `leaf` the committer's new one.
     """
-    if authority is None:
-        raise PeerError("VC-5.2-6")
     data = authenticated_data
     if before.context.dictionary.find(numbers.safe_aad) is not None:
         data = dict(decode_items(authenticated_data)).get(component, b"")
     if not data:
         raise PeerError("VC-5.2-7")
     authority.check(Claim.of(before, leaf.signature_key, leaf.credential), decode_grant(data))
+
+
+def admission(authority: Authority, numbers: Numbers, component: ComponentId) -> Callable[[Group, CommitMessage], bool]:
+    """Lets in whom the authority granted it, as `mls.virtual.devices.receive` asks; others are refused by number."""
+
+    def admits(before: Group, event: CommitMessage) -> bool:
+        leaf = event.group.public.tree.leaf(event.committer)
+        assert leaf is not None  # noqa: S101 - of the committer, in the epoch that the commit began
+        check_grant(before.public, leaf, event.authenticated_data, authority, numbers, component)
+        return True
+
+    return admits

@@ -149,7 +149,8 @@ class Removal:
 
     devices: frozenset[Fingerprint]
     old_keys: frozenset[bytes]
-    """Signature keys of the virtual client that these devices know."""
+    """Signature keys of the virtual client that these devices know: all that were announced, or derived, in an epoch
+    that one of them was a member of. Some of these are heard of late."""
     packages: Mapping[KeyPackageRef, Withdrawal]
     conversations: Mapping[GroupId, Conversation]
     epochs: Mapping[bytes, Branch] = field(default_factory=dict)
@@ -262,7 +263,9 @@ class Removal:
     ) -> Removal:
         """More of what it began with: another device, or a KeyPackage or conversation that was noticed meanwhile.
 
-        With another device come all KeyPackages that are out now, and all signature keys in use.
+        With another device come all KeyPackages that are out now, and all signature keys that are known here. A key
+        comes later too if it was announced in an epoch in which one of the devices was still a member, by a sibling who
+        had not heard of the removal.
         """
         packages = dict.fromkeys(references, Withdrawal.NOTHING)
         conversations = dict(self.conversations)

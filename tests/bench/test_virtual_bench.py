@@ -17,8 +17,9 @@ from mls.virtual import client
 from mls.virtual.conversation import Author
 from mls.virtual.errors import UnknownEpochError
 from mls.welcome import check_tree
-from tests.bench.virtual import crossovers, main, missed, table, target, wins_from
+from tests.bench.virtual import main, missed, target
 from tests.bench.virtual_figures import PANELS, draw
+from tests.bench.virtual_tables import crossover_table, crossovers, size_table, wins_from
 from tests.bench.virtual_trials import CONVERSATIONS, Clock, Row
 from tests.bench.virtual_worlds import (
     SHARED,
@@ -188,9 +189,22 @@ def test_a_line_for_each_thing_and_a_column_for_each_number_of_devices() -> None
         ("commit_bytes", 3): 2,
         ("join", 3): 2,
     }
-    assert table(found).splitlines()[2:] == [
+    assert crossover_table(found).splitlines()[2:] == [
         "| commit_bytes | full | bytes | 1 | never | 2 |",
         "| join | full | ms | 1 |  | 2 |",
+    ]
+
+
+def test_all_figures_side_by_side() -> None:
+    alone = replace(row(8, 1.0), op="home_commit_bytes", plain=None, virtual=5.0, ratio=None)
+    rows = [row(2, 0.5), row(2, 1.234, op="join", unit="ms"), row(2, 0.5, devices=1), row(8, None), alone]
+    assert size_table(rows).splitlines() == [
+        "| operation | tree | unit | conversations | D | U = 2 | U = 8 |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| commit_bytes | full | bytes | 1 | 1 | 50 / 100 (0.50) |  |",
+        "| commit_bytes | full | bytes | 1 | 3 | 50 / 100 (0.50) | 7 / 0 |",
+        "| join | full | ms | 1 | 3 | 123 / 100 (1.23) |  |",
+        "| home_commit_bytes | full | bytes | 1 | 3 |  | 5 |",
     ]
 
 
@@ -236,13 +250,15 @@ def test_nothing_to_draw() -> None:
 def test_rows_of_an_earlier_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, picture = tmp_path / "rows.json", tmp_path / "rows.svg"
+    source, picture, tables = (tmp_path / name for name in ("rows.json", "rows.svg", "rows.md"))
     lines = [json.dumps({name: getattr(each, name) for name in FIELDS}) for each in (row(2, 0.5), row(8, 2.0))]
     source.write_text("\n".join([*lines, json.dumps({"wins_from": 4})]))
-    monkeypatch.setattr(sys, "argv", ["virtual", "--from", str(source), "--svg", str(picture), "--check"])
+    options = ["--from", str(source), "--svg", str(picture), "--tables", str(tables), "--check"]
+    monkeypatch.setattr(sys, "argv", ["virtual", *options])
     assert main() == 0
     assert "| commit_bytes | full | bytes | 1 | 4 |" in capsys.readouterr().out
     assert picture.read_text().startswith("<svg")
+    assert "U = 8" in tables.read_text()
 
 
 @pytest.mark.slow
@@ -256,7 +272,7 @@ def test_the_program_prints_a_row_a_line() -> None:
     assert len(lines) > len(rows) > 0
     assert {each["devices"] for each in rows} == {1, 2}
     several = [(each["op"], each["tree"], each["unit"]) for each in rows if each["devices"] == 2]
-    for op in ("device_added", "device_removed", "healed"):
+    for op in ("device_added", "device_added_from_outside", "device_removed", "healed"):
         for unit in ("ms", "bytes"):
             assert several.count((op, "full", unit)) == len(CONVERSATIONS)
     for tree in ("flat", "full", "churned"):

@@ -14,8 +14,9 @@ application data. Trees are flat (just made), full (everybody committed) or chur
 * `seal_256`, `unseal_256`, `unseal_own_256`, `message_bytes`: a message; `unseal_own_256` by a device of the sender's.
 * `leaf_bytes`, `derivation_info_bytes`, `stored_bytes`: a leaf, and what a device stores of the conversation.
 * `device_added`, `device_removed`, `healed`: a device that comes, goes, or fresh keys for all devices of a person, in
-  1, 10 and 100 conversations: the work of the devices that do it, and all they send. `hand_over`, `take_over`,
-  `handed_over_bytes`: the share of one conversation in the first, beside a join and its Welcome.
+  1, 10 and 100 conversations: the work of the devices that do it, and all they send. `take_over`, `handed_over_bytes`:
+  the share of one conversation in the first, beside a join and its Welcome. `device_added_from_outside`: conversations
+  are told by name, and the new device joins each by an external commit.
 * `home_commit_create`, `home_commit_process`, `home_commit_bytes`, `stored_at_home_bytes`,
   `stored_for_conversation_bytes`: what an emulation group costs, which ordinary members do not have.
 
@@ -27,9 +28,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from math import ceil, exp, inf, log
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, thread_time
 
@@ -37,30 +37,15 @@ from mls.provider import Environment
 from mls.suite import Suite
 from tests.bench.mls import SUITES
 from tests.bench.virtual_figures import draw
+from tests.bench.virtual_tables import crossover_table, crossovers, size_table
 from tests.bench.virtual_trials import Clock, Row, Trial
 from tests.bench.worlds import environment
 from vcd.crypto import SystemProvider
 
 PEOPLE = (2, 5, 10, 20, 50, 100, 200)
 DEVICES = (1, 3, 5)
-CLEAR = {"ms": 1.05}
-"""What a ratio must exceed to count as a win, where it is not 1."""
 NOISE = 1.15
 """What `--check` allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crossover:
-    """Where virtual clients begin to win."""
-
-    impl: str
-    op: str
-    tree: str
-    unit: str
-    conversations: int
-    devices: int
-    wins_from: int | None
-    """People; None if ordinary members are not beaten at the largest size that was tried."""
 
 
 def rows(
@@ -89,63 +74,6 @@ def missed(row: Row) -> str | None:
     if row.op == "blank_parents" and row.virtual:
         return f"{row.virtual:.0f} blank parents"
     return None
-
-
-# Crossovers
-
-
-def crossovers(measured: Iterable[Row]) -> list[Crossover]:
-    lines: dict[tuple[str, str, str, str, int, int], list[Row]] = {}
-    for row in measured:
-        if row.plain is not None:
-            key = (row.impl, row.op, row.tree, row.unit, row.conversations, row.devices)
-            lines.setdefault(key, []).append(row)
-    return [Crossover(*key, wins_from(line)) for key, line in lines.items()]
-
-
-def wins_from(line: Sequence[Row]) -> int | None:
-    """The number of people from which on it is always won; between two that were tried, on a line in logarithms."""
-    ordered = sorted(line, key=lambda row: row.people)
-    clear = CLEAR.get(ordered[0].unit, 1.0)
-    ratios = [_advantage(row) for row in ordered]
-    at = len(ordered)
-    while at and ratios[at - 1] > clear:
-        at -= 1
-    if at == len(ordered):
-        return None
-    if not at or ratios[at] == inf:
-        return ordered[at].people
-    lost, won = log(ratios[at - 1] / clear), log(ratios[at] / clear)
-    start, end = log(ordered[at - 1].people), log(ordered[at].people)
-    crossed = exp(start + (end - start) * -lost / (won - lost))
-    return min(max(ceil(crossed), ordered[at - 1].people + 1), ordered[at].people)
-
-
-def _advantage(row: Row) -> float:
-    if row.ratio is not None:
-        return max(row.ratio, 0.001)
-    return inf if row.plain else 1.0
-
-
-def table(found: Sequence[Crossover]) -> str:
-    """Crossovers, a line for each thing compared and a column for each number of devices."""
-    counts = sorted({each.devices for each in found})
-    by: dict[tuple[str, str, str, int], dict[int, int | None]] = {}
-    for each in found:
-        by.setdefault((each.op, each.tree, each.unit, each.conversations), {})[each.devices] = each.wins_from
-    head = ["operation", "tree", "unit", "conversations", *[f"D = {count}" for count in counts]]
-    lines = [head, ["---"] * len(head)]
-    for key, cells in by.items():
-        named = [str(part) for part in key]
-        lines.append([*named, *[_cell(cells, count) for count in counts]])
-    return "\n".join([f"| {' | '.join(line)} |" for line in lines])
-
-
-def _cell(cells: dict[int, int | None], count: int) -> str:
-    if count not in cells:
-        return ""
-    start = cells[count]
-    return "never" if start is None else str(start)
 
 
 # The program
@@ -178,6 +106,7 @@ def main() -> int:
     parser.add_argument("--cpu", action="store_true", help="count this thread's CPU time: for a machine that is busy")
     parser.add_argument("--from", dest="source", type=Path, help="take the rows of an earlier run, measure nothing")
     parser.add_argument("--svg", type=Path, help="draw the rows into this file")
+    parser.add_argument("--tables", type=Path, help="write crossovers and rows into this file, as Markdown")
     args = parser.parse_args()
     people = args.people or ((2, 10, 30) if args.quick else PEOPLE)
     if min(people) < 2 or min(args.devices) < 1:
@@ -199,9 +128,11 @@ def main() -> int:
         for each in found:
             print(json.dumps(asdict(each)))
     else:
-        print(table(found))
+        print(crossover_table(found))
     if args.svg:
         args.svg.write_text(draw(kept), encoding="utf-8")
+    if args.tables:
+        args.tables.write_text(f"{crossover_table(found)}\n\n{size_table(kept)}\n", encoding="utf-8")
     wrong = [(row, fault) for row in kept if (fault := missed(row)) is not None]
     for row, fault in wrong if args.check else []:
         print(f"missed: {row.op} {row.tree}, {row.people} people, {row.devices} devices: {fault}", file=sys.stderr)

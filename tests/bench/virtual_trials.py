@@ -46,7 +46,7 @@ from tests.bench.virtual_worlds import (
     usual_member,
     virtual_world,
 )
-from tests.bench.worlds import LIFETIME, PARAMETERS, World, key_package
+from tests.bench.worlds import GROUP_ID, LIFETIME, PARAMETERS, World, key_package
 
 CONVERSATIONS = (1, 10, 100)
 """In how many a device is that comes, goes, or gets new keys."""
@@ -348,8 +348,9 @@ class Trial:
     def device_comes(self, plain: World, virtual: VirtualWorld) -> Iterator[Row]:
         """A device more for person 0: what the one that adds it and the new one do, and all that they send.
 
-        The virtual client admits it once, hands the conversations over, and gives each a new leaf, so that the new
-        device may send. The others' processing is not counted: one commit in each conversation either way.
+        The virtual client admits it once. Then either conversations are handed over and each is given a new leaf, so
+        that the new device may send; or they are told by name, and the new device joins each from outside, with what
+        somebody published. The others' processing is not counted: one commit in each conversation in all three ways.
         """
         env, suite = self.env, self.suite
         zero, ours, own = plain.member(0), virtual.member(0), virtual.homes[0][0]
@@ -365,6 +366,8 @@ class Trial:
             return onboarding.admit(own, env, new.key_package, conversations=conversations)
 
         bare, full = admitted([]), admitted(handed)
+        named = onboarding.admit(own, env, new.key_package, external=[GROUP_ID])
+        info = mls_group.group_info(virtual.member(1))
 
         def onboarded(admission: onboarding.Admission) -> onboarding.Onboarded:
             packages = [new]
@@ -373,7 +376,21 @@ class Trial:
             )
 
         assert onboarded(full).conversations[0].group.authenticator == ours.authenticator
-        after = devices.adopt(full.made.emulation, full.made)
+        after, outside = devices.adopt(full.made.emulation, full.made), onboarded(named)
+        assert outside.external == (GROUP_ID,)
+
+        def entered() -> client.Entered:
+            return client.join_externally(
+                outside.emulation,
+                env,
+                PARAMETERS,
+                info,
+                credential=ours.own_leaf_node.credential,
+                capabilities=ours.own_leaf_node.capabilities,
+                signature_private=ours.signature_key,
+                remove=ours.own_leaf,
+            )
+
         steps: list[Action] = [
             lambda: key_package(env, suite, b"new device"),
             lambda: mls_group.commit(zero, env, proposals=add),
@@ -384,13 +401,15 @@ class Trial:
             lambda: admitted(handed),
             lambda: onboarded(full),
             lambda: client.commit(after, ours, env, force_path=True),
+            entered,
         ]
         turns = self.clock.turns(*steps)
-        made, added, joined, packed, least, alone, _, _, rotated = map(median, turns)
+        made, added, joined, packed, least, alone, _, _, rotated, outward = map(median, turns)
         given, taken = _more(turns[6], turns[4]), _more(turns[7], turns[5])
         each = given + taken + rotated
         yield from self._over("device_added", "ms", Cost(0, made + added + joined), Cost(packed + least + alone, each))
-        yield self.row("hand_over", "full", "ms", None, given)
+        costs = Cost(0, made + added + joined), Cost(packed + least + alone, outward)
+        yield from self._over("device_added_from_outside", "ms", *costs)
         yield self.row("take_over", "full", "ms", joined, taken)
         rotation = client.commit(after, ours, env, force_path=True).commit
         once = len(new.key_package.encoded) + len(bare.made.commit.message) + len(bare.welcome(final=True))
@@ -399,6 +418,10 @@ class Trial:
         yield self.sized("handed_over_bytes", "full", len(welcome), state + tree)
         sizes = len(package.key_package.encoded) + len(sent.message) + len(welcome)
         yield from self._over("device_added", "bytes", Cost(0, sizes), Cost(once, state + tree + len(rotation.message)))
+        outer = (
+            len(named.welcome(final=True)) - len(bare.welcome(final=True)) + len(info) + len(entered().joined.message)
+        )
+        yield from self._over("device_added_from_outside", "bytes", Cost(0, sizes), Cost(once, outer))
 
     def device_goes(self, plain: World, virtual: VirtualWorld) -> Iterator[Row]:
         """One device less for person 0, done by another: a Remove in each conversation, or one at home.

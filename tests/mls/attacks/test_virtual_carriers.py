@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mls import group as front
 from mls.commit import Committed
 from mls.components.last_resort import mark
 from mls.errors import MlsError, PastEpochError, PeerError, ReplayError, StaleError, WrongGroupError
+from mls.framing import encode_message
 from mls.key_package import KeyPackage
 from mls.proposals import Add
+from mls.registries import GroupId, WireFormat
 from mls.virtual import client as vc, devices
 from mls.virtual.announcements import Created, Welcomed, Withdrawn
 from mls.virtual.errors import UnknownPackageError
 from mls.virtual.stock import make_batch, make_reserved
+from mls.welcome import decode_welcome
 from tests.mls.virtual.household import Device, Household, offer
 
 DID_NOT_RAISE = pytest.fail.Exception
@@ -162,14 +167,8 @@ def test_the_welcome_of_a_last_resort_comes_again() -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1])
-def test_a_carrier_may_take_entries_out_of_a_welcome_and_add_some(keep) -> None:
+def test_a_carrier_may_take_entries_out_of_a_welcome_and_add_some(keep: int) -> None:
     """Nothing protects the list. An entry under another name opens nothing and uses up nothing."""
-    from dataclasses import replace
-
-    from mls.framing import encode_message
-    from mls.registries import WireFormat
-    from mls.welcome import decode_welcome
-
     home = Household(2)
     batch = home.upload(FIRST, offer(), offer())
     one, other = batch.released(announced=True)
@@ -195,8 +194,6 @@ def test_a_carrier_may_take_entries_out_of_a_welcome_and_add_some(keep) -> None:
 def test_what_is_told_of_a_creation_is_followed_once() -> None:
     home = Household(2)
     maker, other = home[FIRST], home[SECOND]
-    from mls.registries import GroupId
-
     made = vc.create(maker.emulation, maker.env, home.parameters, GroupId(b"group"), offer())
     maker.emulation = made.emulation
     home.announce(FIRST, made.announcements)

@@ -12,12 +12,18 @@ from typing import Any
 import pytest
 
 from mls import group as front
+from mls.components.dictionary import dictionary_extension
 from mls.errors import CallerError, LimitError, MlsError, PeerError, StaleError
-from mls.framing import encode_message
 from mls.proposals import Add, Remove
-from mls.registries import GroupId, KeyPackageRef, LeafIndex
-from mls.secrets import EpochEncryptionKey, GenerationIdSecret, KeyPackageSeed, OperationSecret, ReuseGuardSecret
-from mls.secrets import SignaturePrivateKey
+from mls.registries import KeyPackageRef, LeafIndex
+from mls.secrets import (
+    EpochEncryptionKey,
+    GenerationIdSecret,
+    KeyPackageSeed,
+    OperationSecret,
+    ReuseGuardSecret,
+    SignaturePrivateKey,
+)
 from mls.virtual import client as vc, devices, stored
 from mls.virtual.actions import KeyPackageInfo, KeyPackageUpload
 from mls.virtual.announcements import Keys, LostEpoch, Operations, Reserved, SignatureKey, Uploaded, Withdrawn
@@ -28,6 +34,7 @@ from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import Settings
 from mls.virtual.stock import make_batch
 from tests.mls.virtual.household import DERIVED, Household, offer
+from tests.mls.virtual.test_onboarding import admitted
 
 DID_NOT_RAISE = pytest.fail.Exception
 HONEST, LIAR, VICTIM = "device0", "device1", "device2"
@@ -95,7 +102,7 @@ def test_an_epoch_that_lost_survives_a_restart() -> None:
         {"reuse_guard": ReuseGuardSecret(b"short")},
     ],
 )
-def test_a_lie_does_not_keep_a_device_from_starting_again(changes) -> None:
+def test_a_lie_does_not_keep_a_device_from_starting_again(changes: dict[str, Any]) -> None:
     """One announcement, and no other device ever reads its own storage again."""
     home = house()
     try:
@@ -134,6 +141,35 @@ def test_epochs_that_lost_are_many_until_somebody_prunes() -> None:
         devices.adopt(made.emulation, made)
     honest.emulation = devices.adopt(made.emulation.pruned([]), made)
     assert honest.emulation.newest.number == made.commit.group.epoch
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="an epoch that lost has no tree of operations left, and the state for a new device cannot say so",
+)
+def test_a_device_can_be_added_after_an_epoch_was_lost() -> None:
+    """Nobody need lie: any LostEpoch does it."""
+    home = house()
+    lie(home, lost(home))
+    admitted(home, HONEST, "device3")
+    home.agree()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=CallerError,
+    reason="that a tree is too large to derive in is noticed when the commit is adopted, and then it is too late",
+)
+def test_a_device_too_many_is_refused_before_anybody_is_told() -> None:
+    """The commit stands in the emulation group, and no device can go on, the one that made it included."""
+    home = Household(2, settings=Settings(max_leaves=2))
+    first = home[HONEST]
+    try:
+        made = devices.commit(first.emulation, first.env, proposals=[Add(home.package("device2").key_package)])
+    except CallerError:
+        return
+    devices.adopt(made.emulation, made)
 
 
 # Operations
@@ -242,7 +278,7 @@ def test_who_made_a_key_package_is_not_robbed_of_it() -> None:
     home = house()
     batch = home.upload(HONEST)
     reference = batch.announcement.upload.key_packages[0].reference
-    with pytest.raises(PeerError, match="VC-6.4.1-5"):
+    with pytest.raises(PeerError, match=r"VC-6\.4\.1-5"):
         lie(home, claim(home, LIAR, reference))
 
 
@@ -252,7 +288,7 @@ def test_who_made_a_key_package_is_not_robbed_of_it() -> None:
     reason="whoever names a KeyPackage first has it; the batch of the device that made it is then refused whole",
 )
 @pytest.mark.parametrize("how", ["upload", "reserved"])
-def test_a_key_package_cannot_be_claimed_before_its_upload_arrives(how) -> None:
+def test_a_key_package_cannot_be_claimed_before_its_upload_arrives(how: str) -> None:
     """The liar hears of the batch before the victim does, which is how it goes in a mesh."""
     home = house()
     honest, victim, liar = home[HONEST], home[VICTIM], home[LIAR]
@@ -353,7 +389,7 @@ def test_who_sits_where_another_device_sat_makes_no_key_packages_of_that_time() 
 def test_an_upload_does_not_move_the_ratchets_of_others() -> None:
     home = house()
     said = claim(home, HONEST, KeyPackageRef(b"r" * 32))
-    with pytest.raises(PeerError, match="VC-6.4.1-4"):
+    with pytest.raises(PeerError, match=r"VC-6\.4\.1-4"):
         lie(home, said)
 
 
@@ -361,8 +397,30 @@ def test_an_upload_cannot_jump_far() -> None:
     home = house()
     said = claim(home, LIAR, KeyPackageRef(b"r" * 32))
     for ahead in (1025, (1 << 32) - 1):
-        with pytest.raises(PeerError, match="VC-6.2-2"):
+        with pytest.raises(PeerError, match=r"VC-6\.2-2"):
             lie(home, replace(said, upload=replace(said.upload, generation=ahead)))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=PeerError,
+    reason="the extensions that an upload names are read when the Welcome was opened, and then nobody gets in",
+)
+def test_extensions_of_an_upload_are_read_when_it_comes() -> None:
+    home = house()
+    liar, victim = home[LIAR], home[VICTIM]
+    batch = make_batch(liar.emulation, liar.env, [offer()])
+    told = batch.announcement
+    marked = dictionary_extension({home.settings.numbers.last_resort_key_package: b"with data"})
+    infos = (replace(told.upload.key_packages[0], extensions=(marked,)),)
+    try:
+        lie(home, replace(told, upload=replace(told.upload, key_packages=infos)))
+    except PeerError:
+        return
+    (package,) = batch.released(announced=True)
+    sent = front.commit(home.person("anna").create(home.env), home.env, proposals=[Add(package)])
+    assert sent.welcome is not None
+    vc.join(victim.emulation, victim.env, home.parameters, sent.welcome)
 
 
 # Keys
@@ -393,7 +451,7 @@ def test_an_announced_key_does_not_replace_another() -> None:
     told = key_pairs(home, 1)
     lie(home, told)
     forged = replace(told.keys[0], private=SignaturePrivateKey(b"x" * 32))
-    with pytest.raises(PeerError, match="VC-6.4-15"):
+    with pytest.raises(PeerError, match=r"VC-6\.4-15"):
         lie(home, Keys((forged,)))
     lie(home, Keys((replace(forged, cipher_suite=0x7777),)))
     assert home[VICTIM].emulation.keys[forged.public].private == told.keys[0].private
@@ -412,7 +470,7 @@ def ahead(home: Household, by: str, group_id: bytes) -> bytes:
     reason="a key of a suite that is unknown here is not checked, and is found by its public half all the same",
 )
 @pytest.mark.parametrize("private", [b"x" * 32, b"short"])
-def test_a_false_private_key_cannot_be_planted_under_a_suite_that_nobody_has(private) -> None:
+def test_a_false_private_key_cannot_be_planted_under_a_suite_that_nobody_has(private: bytes) -> None:
     home = house(settings=DERIVED)
     home.create(HONEST)
     home.invite(HONEST, b"group", "anna")
@@ -436,7 +494,7 @@ def test_a_device_can_withdraw_what_others_published() -> None:
 
 
 def test_a_device_can_push_another_device_s_ratchet_forward() -> None:
-    """A leaf says which device made it; siblings follow, and that device follows too, past what was used in its name."""
+    """A leaf says which device made it. Siblings follow, and that device too, past what was used in its name."""
     home = house()
     home.create(HONEST)
     home.invite(HONEST, b"group", "anna")

@@ -318,7 +318,7 @@ def raw_secrets(value: Any, found: set[bytes], seen: set[int]) -> set[bytes]:
         for each in fields(value):
             raw_secrets(getattr(value, each.name), found, seen)
     elif isinstance(value, PMap | dict):
-        for _, each in value.items():
+        for each in dict(value.items()).values():
             raw_secrets(each, found, seen)
     elif isinstance(value, tuple | list):
         for each in value:

@@ -9,11 +9,12 @@ from mls import group as front
 from mls.proposals import Add, Remove
 from mls.registries import GroupId
 from mls.state import Group
+from mls.virtual.announcements import Withdrawn
 from mls.virtual.emulation import Emulation
-from mls.virtual.settings import SignaturePolicy
 from tests.mls.clients import check_private_keys, client, snapshot
 from tests.mls.virtual.household import ABLE
 from tests.mls.virtual.machine_delivery import Entry, Kind, Topic, leaf_of, virtual_leaf
+from tests.mls.virtual.machine_device import Tell
 from tests.mls.virtual.machine_world import Crash, World
 
 UNLIKE = ("nodes", "ratchets", "parameters", "resumption", "proposals", "updates")
@@ -99,8 +100,30 @@ def to_rotate(world: World) -> list[bytes]:
     return found
 
 
+def withdraw_rest(world: World, by: str) -> None:
+    """KeyPackages that were announced while a device was being removed."""
+    device = world.ready(by)
+    if device is None:
+        return
+    stock = device.state.emulation.stock
+    late = []
+    for reference in sorted(stock):
+        origin = stock[reference].origin
+        if origin is not None and any(adversary.knows(origin.epoch_id) for adversary in world.removed):
+            late.append(reference)
+    if late:
+        suites = device.env.provider.suite
+        world.directory[:] = [
+            each for each in world.directory if each.reference(suites(each.cipher_suite)) not in late
+        ]
+        emulation = device.state.emulation.without(late)
+        told = Tell(Withdrawn(tuple(late)))
+        world.done(device, replace(device.state, emulation=emulation).later(told), Crash.NOT, world.recorder.mark())
+
+
 def carry_on(world: World, by: str, crash: Crash) -> None:
     """A device takes a removal further by one conversation."""
+    withdraw_rest(world, by)
     device = world.ready(by)
     if device is None:
         return
@@ -125,10 +148,14 @@ def settle(world: World) -> None:
             world.take_welcome(name, welcome, Crash.NOT)
     _hear_all(world)
     for group_id in world.conversations:
+        if world.info(group_id) is None:
+            del world.topics[group_id]  # begun by a device that was removed before it told anybody
+    for group_id in world.conversations:
         for name in world.names:
             if world.topics[group_id].leaf is not None and group_id not in world.devices[name].state.groups:
                 world.join_externally(name, group_id, Crash.NOT)
                 _hear_all(world)
+    withdraw_rest(world, world.names[0])
     for group_id in to_rotate(world):
         # Whoever rotates must have been there when the leaf was made, or say it unencrypted.
         world.commit(world.names[0], group_id, path=True, new_key=True)
@@ -216,8 +243,9 @@ def known(emulation: Emulation) -> dict[str, object]:
             reference: (material.seed.raw, material.origin, material.extensions, material.not_after)
             for reference, material in emulation.stock.items()
         },
-        # Where keys are derived, they are in the ring of whoever was handed a conversation, and in nobody else's.
-        "keys": None
-        if emulation.settings.signatures is SignaturePolicy.DERIVED
-        else {public: (key.cipher_suite, key.private.raw, key.used) for public, key in emulation.keys.items()},
+        "keys": {
+            public: (key.cipher_suite, key.private.raw)
+            for public, key in emulation.keys.items()
+            if public in {material.signature_key for _, material in emulation.stock.items()}
+        },
     }

@@ -72,6 +72,8 @@ class World:
         self._found()
         for _ in range(1, count):
             self.add_device(self.names[0], Crash.NOT)
+        for device in self.devices.values():
+            self.catch_up(device)
 
     @property
     def names(self) -> list[str]:
@@ -515,7 +517,7 @@ class World:
         device = self.ready(by)
         if device is None or group_id in device.state.pending:
             return
-        if lost:
+        if lost and self.topics[group_id].people:
             device.state = device.state.without(group_id)
         inside = self.info(group_id)
         if inside is None:

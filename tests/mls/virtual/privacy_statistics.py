@@ -4,8 +4,8 @@ A classifier is given examples as sets of statements (`tests.mls.virtual.traces.
 scores others. There are three, with different weaknesses: naive Bayes adds up what each statement says by itself,
 logistic regression weighs statements against each other, and boosted stumps pick the few that tell most. `distinguish`
 lets them compete on the half that they may see: each learns two thirds of it, and whichever guesses the last third best
-learns the whole half and is judged on the other one. The advantage of a guess that is right with probability p is
-|2p - 1|; of mere chance, about one over the square root of the number of guesses.
+learns the whole half and is judged on the other one; then the halves change places. The advantage of a guess that is
+right with probability p is |2p - 1|; of mere chance, about one over the square root of the number of guesses.
 """
 
 from __future__ import annotations
@@ -213,13 +213,32 @@ class Verdict:
 Trace = Sequence[tuple[str, frozenset[str]]]
 """What was seen of one client, each with the kind of sighting that it is."""
 
+Guess = tuple[Trace, bool]
+"""A trace, and which kind of client it is of."""
 
-def distinguish(seen: Sequence[tuple[Trace, bool]], judged: Sequence[tuple[Trace, bool]], *, rare: int = 5) -> Verdict:
-    """Learn from what is `seen` and guess at what is `judged`. Statements too rare to learn from are left out."""
+
+def distinguish(first: Sequence[Guess], second: Sequence[Guess], *, rare: int = 5) -> Verdict:
+    """Learn from either half and guess at the other, as two verdicts in one. Each half has the twins side by side."""
+    verdicts = [_judged(seen, judged, rare) for seen, judged in ((first, second), (second, first))]
+    by_kind: dict[str, tuple[int, int]] = {}
+    for verdict in verdicts:
+        for name, (right, guesses) in verdict.by_kind.items():
+            before = by_kind.get(name, (0, 0))
+            by_kind[name] = (before[0] + right, before[1] + guesses)
+    return Verdict(
+        name=" and ".join(verdict.name for verdict in verdicts),
+        by_kind=dict(sorted(by_kind.items())),
+        traces=sum(verdict.traces for verdict in verdicts),
+        traces_right=sum(verdict.traces_right for verdict in verdicts),
+    )
+
+
+def _judged(seen: Sequence[Guess], judged: Sequence[Guess], rare: int) -> Verdict:
+    """Statements too rare to learn from are left out."""
     counts = Counter(word for trace, _ in seen for _, example in trace for word in example)
     numbers = {word: at for at, word in enumerate(sorted(word for word, count in counts.items() if count >= rare))}
     known, answers = _numbered(seen, numbers)
-    split = sum(len(trace) for trace, _ in seen[: 2 * len(seen) // 3 & ~1])  # twins stay together
+    split = sum(len(trace) for trace, _ in seen[: 2 * len(seen) // 3 & ~1])
     words = len(numbers)
 
     def rate(name: str) -> float:
@@ -235,10 +254,10 @@ def distinguish(seen: Sequence[tuple[Trace, bool]], judged: Sequence[tuple[Trace
         for (name, _), score in zip(trace, scores, strict=True):
             right, guesses = by_kind.get(name, (0, 0))
             by_kind[name] = (right + ((score > 0) == kind), guesses + 1)
-    return Verdict(name=best, by_kind=dict(sorted(by_kind.items())), traces=len(judged), traces_right=whole)
+    return Verdict(name=best, by_kind=by_kind, traces=len(judged), traces_right=whole)
 
 
-def _numbered(traces: Sequence[tuple[Trace, bool]], numbers: dict[str, int]) -> tuple[list[Example], list[bool]]:
+def _numbered(traces: Sequence[Guess], numbers: dict[str, int]) -> tuple[list[Example], list[bool]]:
     examples, kinds = [], []
     for trace, kind in traces:
         for _, words in trace:

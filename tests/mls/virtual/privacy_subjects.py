@@ -26,6 +26,7 @@ from mls.components.logic import COMPONENTS
 from mls.credential import BasicCredential
 from mls.key_package import KeyPackage, KeyPackageSecrets, create_key_package
 from mls.leaf_node import Extensions
+from mls.parameters import Parameters
 from mls.proposals import Proposal
 from mls.provider import PathSupply
 from mls.registries import GroupId, LeafNodeSource
@@ -36,6 +37,7 @@ from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.settings import SignaturePolicy
 from tests.mls.clients import DEFAULT, LIFETIME, environment
 from tests.mls.virtual.household import ABLE, SETTINGS, Device, Household, offer
+from tests.mls.virtual.test_onboarding import admitted
 from tests.mls.virtual.traces import NUMBERS, TAG
 
 NAME = BasicCredential(b"household")
@@ -86,7 +88,8 @@ class Subject(ABC):
 class Ordinary(Subject):
     """One device, one client."""
 
-    def __init__(self, seed: object, *, rotates: bool = False) -> None:
+    def __init__(self, seed: object, *, rotates: bool = False, parameters: Parameters = DEFAULT) -> None:
+        self._parameters = parameters
         self.env = environment(f"{seed} ordinary")
         self._rotates = rotates
         self._group: Group | None = None
@@ -118,7 +121,7 @@ class Ordinary(Subject):
     def create(self) -> None:
         self._group = front.create(
             self.env,
-            DEFAULT,
+            self._parameters,
             1,
             GroupId(b"group"),
             credential=NAME,
@@ -160,12 +163,12 @@ class Ordinary(Subject):
         return made.key_package
 
     def join(self, welcome: bytes) -> None:
-        self._group, _ = front.join(self.env, DEFAULT, welcome, self._packages)
+        self._group, _ = front.join(self.env, self._parameters, welcome, self._packages)
 
     def rejoin(self, group_info: bytes) -> bytes:
         joined = front.join_externally(
             self.env,
-            DEFAULT,
+            self._parameters,
             group_info,
             credential=NAME,
             signature_private=self.signer(),
@@ -211,9 +214,15 @@ class Virtual(Subject):
     """Several devices, one client."""
 
     def __init__(
-        self, seed: object, *, devices: int = 5, policy: SignaturePolicy = SignaturePolicy.DISTRIBUTED
+        self,
+        seed: object,
+        *,
+        policy: SignaturePolicy = SignaturePolicy.DISTRIBUTED,
+        parameters: Parameters = DEFAULT,
     ) -> None:
-        self.house = Household(devices, settings=replace(SETTINGS, signatures=policy), seed=f"{seed} virtual")
+        self.house = Household(
+            5, settings=replace(SETTINGS, signatures=policy), seed=f"{seed} virtual", parameters=parameters
+        )
         for name, device in self.house.devices.items():
             device.env = environment(f"{seed} acts of {name}")
         self.die = Random(f"{seed} die")
@@ -335,28 +344,15 @@ class Virtual(Subject):
         self._said.append(("", message))
 
     def churn(self) -> None:
-        """The newest device goes, or another one comes and is given what an old one holds."""
+        """The newest device goes, or another one comes and is handed everything."""
         self.finish()
         names = self.house.names
-        if len(names) > 4 and self.die.random() < 0.5:
+        if len(names) > 5 and self.die.random() < 0.7:
             self.house.remove_device(names[-1], by=names[0])
             return
         self._came += 1
         name = f"comer{self._came}"
-        self.house.add_device(name, by=names[0])
-        old, new = self.house[names[0]], self.house[name]
-        new.groups.update(old.groups)
-        past = {
-            epoch_id: replace(known, epoch=replace(known.epoch, own_leaf=None))
-            for epoch_id, known in old.emulation.epochs.items()
-        }
-        new.emulation = replace(
-            new.emulation,
-            epochs=old.emulation.epochs.update(past).update(dict(new.emulation.epochs.items())),
-            operations=old.emulation.operations,
-            stock=old.emulation.stock,
-            keys=old.emulation.keys,
-        )
+        admitted(self.house, names[0], name)
         self._heard[name] = len(self._said)
         self._silent.add(name)
 

@@ -14,32 +14,37 @@ from dataclasses import dataclass
 
 from tests.mls.virtual.ladder import Ladder, imported, number, var
 from tests.mls.virtual.second_crypto import MLS, Nn, Permutation, Suite
-from tests.mls.virtual.second_writing import (
+from tests.mls.virtual.second_structs import (
     ADD,
-    APPLICATION,
-    COMMIT,
     COMMITTED,
     EXTERNAL_INIT,
     EXTERNAL_PUB,
-    GROUP_INFO,
     KEY_PACKAGE,
     REMOVE,
     UPDATE,
+    UPDATE_PROPOSAL,
     Commit,
+    Context,
+    KeyPackage,
+    Leaf,
+    Proposal,
+    Reader,
+    Updated,
+    dictionary,
+    message,
+    read_commit,
+)
+from tests.mls.virtual.second_writing import (
+    APPLICATION,
+    COMMIT,
+    GROUP_INFO,
     Content,
     Entry,
     Epoch,
     GroupInfo,
-    KeyPackage,
-    Leaf,
     Outside,
-    Proposal,
-    Reader,
-    dictionary,
-    message,
     open_message,
     open_welcome,
-    read_commit,
 )
 
 VIRTUAL_CLIENTS = 0x667A
@@ -95,11 +100,13 @@ class Device:
     def __init__(self, run: Entry) -> None:
         self.run = run
         self.suite = Suite(run["emulation_cipher_suite"])
+        self.derived = {"derived": True, "distributed": False}[run["signature_keys"]]
+        self.with_extensions = {"draft": True, "without extensions": False}[run["upload_form"]]
         self.derivations: dict[str, Derivation] = {}
         self.newest: dict[int, str] = {}
         self.epochs: dict[bytes, Epoch] = {}
         self.packages: dict[str, tuple[KeyPackage, bytes]] = {}
-        self.updates: dict[str, tuple[Leaf, bytes]] = {}
+        self.updates: dict[bytes, tuple[Updated, bytes]] = {}
         self.nonces: set[tuple[bytes, bytes]] = set()
         self.uploads: list[str] = []
 
@@ -140,7 +147,8 @@ class Device:
             commit = read_commit(Reader(content.body))
             secret = bytes.fromhex(told["commit_secret"])
             assert commit.leaf is not None or secret == bytes(self.suite.size)
-            entered = epoch.enter(epoch.derive(b"init"), secret, told["begins"], content, None)
+            entered = epoch.enter(epoch.derive(b"init"), secret, content, told["begins"], {})
+            assert entered.leaf_index == epoch.leaf_index
             devices = any(isinstance(each, Proposal) and each.type in (ADD, REMOVE) for each in commit.proposals)
             marked = self._actions(content.authenticated_data, told)
             self._derives(told, entered, due=devices or marked)
@@ -188,10 +196,7 @@ class Device:
         reader = Reader(encoded)
         package = KeyPackage.read(reader)
         reader.finish()
-        assert package.cipher_suite == suite.cipher_suite
-        suite.verify(package.leaf.signature_key, b"KeyPackageTBS", package.signed, package.signature)
-        package.leaf.verify(suite, b"")
-        assert package.leaf.source == KEY_PACKAGE
+        package.verify(suite)
         assert suite.public(init_private) == package.init_key
         return package
 
@@ -199,8 +204,7 @@ class Device:
         joiner, info = open_welcome(suite, welcome, named, init_private)
         assert info.context.encoded.hex() == begins["group_context"]
         assert info.confirmation_tag.hex() == begins["confirmation_tag"]
-        assert info.tree.leaf_count == begins["leaf_count"]
-        return Epoch.joined(suite, joiner, begins, info.tree.leaf(begins["leaf_index"]))
+        return Epoch.joined(info.tree, joiner, begins)
 
     def _imported(self, act: Entry, by: Entry, suite: Suite, leaf: Leaf, group_id: bytes) -> tuple[bytes, Reader]:
         """The secret that a leaf's keys come from, and what is left to read of its DerivationInfoTBE."""
@@ -230,13 +234,11 @@ class Device:
         assert suite.public(private) == leaf.encryption_key
         signer = bytes.fromhex(by["signature_priv"])
         assert suite.signature_public(signer) == leaf.signature_key
-        if self.run["signature_keys"] == "derived":
-            assert suite.derived_signature_private(secret) == signer
+        assert (suite.derived_signature_private(secret) == signer) == self.derived
         return secret, rest
 
     def _said(self, act: Entry, epoch: Epoch, content: Content) -> None:
         """That the virtual client said it, and this device of it."""
-        epoch.suite.verify(epoch.leaf.signature_key, b"FramedContentTBS", content.signed, content.signature)
         assert content.sender == epoch.leaf_index
         found = content.sealing
         assert (found is not None) == ("sealing" in act)
@@ -296,7 +298,7 @@ class Device:
             assert told["operation"] == first
             self.packages[named.hex()] = (package, private)
             infos += var(named) + number(suite.cipher_suite, 2) + number(told["key_package_index"], 4)
-            infos += package.extensions if self.run["upload_form"] == "draft" else b""
+            infos += package.extensions if self.with_extensions else b""
         head = var(bytes.fromhex(first["epoch_id"])) + number(first["leaf_index"], 4) + number(first["generation"], 4)
         assert (head + var(infos)).hex() == act["key_package_upload"]
 
@@ -314,13 +316,12 @@ class Device:
         begins = act["begins"]
         assert (info.context.encoded.hex(), info.context.epoch) == (begins["group_context"], 0)
         assert info.confirmation_tag.hex() == begins["confirmation_tag"]
-        assert (info.tree.leaf_count, begins["leaf_count"], begins["leaf_index"]) == (1, 1, 0)
-        leaf = info.tree.leaf(0)
-        leaf.verify(suite, b"")
-        seed, rest = self._imported(act, act, suite, leaf, b"")
+        epoch = Epoch(info.tree, begins)
+        assert epoch.leaf_count == 1
+        seed, rest = self._imported(act, act, suite, epoch.leaf, b"")
         rest.finish()
         assert suite.derive(seed, b"Group Creation").hex() == begins["epoch_secret"]
-        self.epochs[info.context.group_id] = Epoch(suite, begins, leaf)
+        self.epochs[info.context.group_id] = epoch
 
     def commit(self, act: Entry) -> None:
         data = bytes.fromhex(act["message"])
@@ -329,17 +330,15 @@ class Device:
         assert content.content_type == COMMIT
         self._said(act, epoch, content)
         commit = read_commit(Reader(content.body))
-        secret, leaf = bytes(epoch.suite.size), epoch.leaf
+        secret = bytes(epoch.suite.size)
         assert (commit.leaf is not None) == ("operation" in act)
         if commit.leaf is not None:
-            leaf = commit.leaf
-            leaf.verify(epoch.suite, epoch.place)
-            operation, rest = self._imported(act, act, epoch.suite, leaf, epoch.context.group_id)
+            operation, rest = self._imported(act, act, epoch.suite, commit.leaf, epoch.context.group_id)
             assert rest.number(1) == 0
             rest.finish()
             secret = self._path(epoch.suite, epoch.suite.derive(operation, b"Path Generation"), commit, act)
         assert secret.hex() == act["commit_secret"]
-        entered = epoch.enter(epoch.derive(b"init"), secret, act["begins"], content, leaf)
+        entered = epoch.enter(epoch.derive(b"init"), secret, content, act["begins"], {})
         self.epochs[entered.context.group_id] = entered
 
     def external_commit(self, act: Entry) -> None:
@@ -347,13 +346,10 @@ class Device:
         info = GroupInfo.read(suite, message(bytes.fromhex(act["group_info"]), GROUP_INFO))
         private = suite.derive_private(bytes.fromhex(act["external_secret"]))
         assert Reader(info.extensions[EXTERNAL_PUB]).var() == suite.public(private)
-        before = Outside(suite, info.context, info.confirmation_tag)
+        before = Outside(info.context, info.tree, info.confirmation_tag)
         content = open_message(before, bytes.fromhex(act["message"]))
         commit = read_commit(Reader(content.body))
         assert commit.leaf is not None
-        suite.verify(commit.leaf.signature_key, b"FramedContentTBS", content.signed, content.signature)
-        place = var(info.context.group_id) + number(act["begins"]["leaf_index"], 4)
-        commit.leaf.verify(suite, place)
         operation, rest = self._imported(act, act, suite, commit.leaf, info.context.group_id)
         assert rest.number(1) == 1
         init = rest.var()
@@ -366,7 +362,8 @@ class Device:
         assert suite.external_init(private, proposal.content) == init
         secret = self._path(suite, suite.derive(operation, b"Path Generation"), commit, act)
         assert secret.hex() == act["commit_secret"]
-        entered = before.enter(init, secret, act["begins"], content, commit.leaf)
+        entered = before.enter(init, secret, content, act["begins"], {})
+        assert entered.leaf == commit.leaf
         self.epochs[entered.context.group_id] = entered
 
     def update(self, act: Entry) -> None:
@@ -375,14 +372,14 @@ class Device:
         content = open_message(epoch, data)
         self._said(act, epoch, content)
         reader = Reader(content.body)
-        assert reader.number(2) == 2
+        assert reader.number(2) == UPDATE_PROPOSAL
         leaf = Leaf.read(reader)
-        leaf.verify(epoch.suite, epoch.place)
+        leaf.verify(epoch.suite, epoch.tree.place(epoch.leaf_index))
         _, rest = self._imported(act, act, epoch.suite, leaf, epoch.context.group_id)
         rest.finish()
         named = reference(epoch.suite, b"Proposal Reference", content.transcript)
         assert named.hex() == act["proposal_ref"]
-        self.updates[named.hex()] = (leaf, bytes.fromhex(act["encryption_priv"]))
+        self.updates[named] = ((epoch.leaf_index, leaf), bytes.fromhex(act["encryption_priv"]))
 
     def followed(self, act: Entry) -> None:
         """Somebody else's commit, with our Update; its path secret is sealed to the Update's leaf first."""
@@ -393,16 +390,18 @@ class Device:
         commit = read_commit(Reader(content.body))
         (named,) = commit.proposals
         assert isinstance(named, bytes)
-        leaf, private = self.updates.pop(named.hex())
+        updated, private = self.updates.pop(named)
         public, sealed = commit.nodes[-1]
-        entered = Epoch(suite, act["begins"], leaf)
-        context = entered.context.provisional(epoch.context.confirmed)
+        begins = act["begins"]
+        context = Context.read(Reader(bytes.fromhex(begins["group_context"]))).provisional(epoch.context.confirmed)
         secret = suite.decrypt_with_label(private, b"UpdatePathNode", context, *sealed[0])
         assert secret.hex() == act["path_secret"]
         assert suite.public(suite.derive_private(suite.derive(secret, b"node"))) == public
         secret = suite.derive(secret, b"path")
         assert secret.hex() == act["commit_secret"]
-        self.epochs[entered.context.group_id] = epoch.enter(epoch.derive(b"init"), secret, act["begins"], content, leaf)
+        entered = epoch.enter(epoch.derive(b"init"), secret, content, begins, {named: updated})
+        assert entered.leaf == updated[1]
+        self.epochs[entered.context.group_id] = entered
 
     def message(self, act: Entry) -> None:
         data = bytes.fromhex(act["message"])

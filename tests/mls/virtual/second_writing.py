@@ -9,7 +9,7 @@ the file says of it, everything is compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,9 @@ from tests.mls.virtual.second_structs import (
     Leaf,
     Reader,
     Tree,
+    Updated,
     extensions,
+    message,
     read_commit,
     read_proposal,
 )
@@ -48,7 +50,7 @@ class GroupInfo:
         context, found, tag, signer = Context.read(reader), extensions(reader), reader.var(), reader.number(4)
         signed, signature = reader.since(start), reader.var()
         reader.finish()
-        tree = Tree(suite, found[RATCHET_TREE])
+        tree = Tree.read(suite, context.group_id, found[RATCHET_TREE])
         assert tree.hash() == context.tree_hash
         suite.verify(tree.leaf(signer).signature_key, b"GroupInfoTBS", signed, signature)
         return cls(context, tree, found, tag)
@@ -62,56 +64,58 @@ class Outside:
 
     secret = b""
 
-    def __init__(self, suite: Suite, context: Context, tag: bytes) -> None:
-        self.suite = suite
+    def __init__(self, context: Context, tree: Tree, tag: bytes) -> None:
+        self.suite = tree.suite
         self.context = context
-        assert context.cipher_suite == suite.cipher_suite
-        self.interim = suite.hash(context.confirmed + var(tag))
+        self.tree = tree
+        self.interim = self.suite.hash(context.confirmed + var(tag))
+        assert context.cipher_suite == self.suite.cipher_suite
+        assert context.tree_hash == tree.hash()
 
     def derive(self, label: bytes) -> bytes:
         return self.suite.derive(self.secret, label)
 
-    def after(self, content: Content) -> bytes:
-        """The transcript hash of the epoch that a commit begins."""
-        return self.suite.hash(self.interim + content.transcript)
-
-    def enter(self, init: bytes, commit_secret: bytes, begins: Entry, content: Content, leaf: Leaf | None) -> Epoch:
-        """The epoch that a commit begins."""
+    def enter(
+        self, init: bytes, commit_secret: bytes, content: Content, begins: Entry, updates: Mapping[bytes, Updated]
+    ) -> Epoch:
+        """The epoch that a commit begins; `updates` are by their references, as the commit has them."""
         suite = self.suite
         context = bytes.fromhex(begins["group_context"])
         joiner = suite.expand(suite.extract(commit_secret, init), b"joiner", context)
-        entered = Epoch.joined(suite, joiner, begins, leaf)
+        tree = self.tree.after(read_commit(Reader(content.body)), content.sender, updates)
+        entered = Epoch.joined(tree, joiner, begins)
         there = entered.context
-        assert there.confirmed == self.after(content)
+        assert there.confirmed == suite.hash(self.interim + content.transcript)
         assert (there.group_id, there.epoch) == (self.context.group_id, self.context.epoch + 1)
         assert content.confirmation_tag.hex() == begins["confirmation_tag"]
         return entered
 
 
 class Epoch(Outside):
-    """An epoch that the virtual client is in, and its leaf there."""
+    """An epoch that the one who reads is in."""
 
-    def __init__(self, suite: Suite, begins: Entry, leaf: Leaf | None) -> None:
-        super().__init__(
-            suite,
-            Context.read(Reader(bytes.fromhex(begins["group_context"]))),
-            bytes.fromhex(begins["confirmation_tag"]),
-        )
+    def __init__(self, tree: Tree, begins: Entry) -> None:
+        context, tag = bytes.fromhex(begins["group_context"]), bytes.fromhex(begins["confirmation_tag"])
+        super().__init__(Context.read(Reader(context)), tree, tag)
         self.secret = bytes.fromhex(begins["epoch_secret"])
-        self.leaf_count = begins["leaf_count"]
-        self.leaf_index = begins["leaf_index"]
-        self.own_leaf = leaf
-        assert suite.mac(self.derive(b"confirm"), self.context.confirmed).hex() == begins["confirmation_tag"]
+        self.leaf_count, self.leaf_index = tree.leaf_count, begins["leaf_index"]
+        assert self.leaf_count == begins["leaf_count"]
+        assert self.suite.mac(self.derive(b"confirm"), self.context.confirmed) == tag
         assert self.derive(b"authentication").hex() == begins["epoch_authenticator"]
+
+    @classmethod
+    def joined(cls, tree: Tree, joiner: bytes, begins: Entry) -> Epoch:
+        """From the joiner secret on; there are no pre-shared keys in a run."""
+        assert joiner.hex() == begins["joiner_secret"]
+        suite = tree.suite
+        secret = suite.expand(member(suite, joiner), b"epoch", bytes.fromhex(begins["group_context"]))
+        assert secret.hex() == begins["epoch_secret"]
+        return cls(tree, begins)
 
     @property
     def leaf(self) -> Leaf:
-        assert self.own_leaf is not None
-        return self.own_leaf
-
-    @property
-    def place(self) -> bytes:
-        return var(self.context.group_id) + number(self.leaf_index, 4)
+        """Of the one who reads."""
+        return self.tree.leaf(self.leaf_index)
 
     def key(self, leaf: int, content_type: int, generation: int) -> tuple[bytes, bytes]:
         """Of the secret tree (RFC 9420 §9): key and nonce."""
@@ -127,14 +131,6 @@ class Epoch(Outside):
             secret = suite.expand(secret, b"secret", number(passed, 4))
         at = number(generation, 4)
         return suite.expand(secret, b"key", at, suite.numbers.key_size), suite.expand(secret, b"nonce", at, Nn)
-
-    @classmethod
-    def joined(cls, suite: Suite, joiner: bytes, begins: Entry, leaf: Leaf | None) -> Epoch:
-        """From the joiner secret on; there are no pre-shared keys in a run."""
-        assert joiner.hex() == begins["joiner_secret"]
-        secret = suite.expand(member(suite, joiner), b"epoch", bytes.fromhex(begins["group_context"]))
-        assert secret.hex() == begins["epoch_secret"]
-        return cls(suite, begins, leaf)
 
 
 def member(suite: Suite, joiner: bytes) -> bytes:
@@ -181,12 +177,13 @@ class Content:
     signed: bytes
     signature: bytes
     confirmation_tag: bytes
-    sender: int
+    sender: int | None
+    """A leaf, or nobody yet."""
     sealing: Sealing | None
 
 
 def open_message(epoch: Outside, data: bytes) -> Content:
-    """A message of any member in this epoch."""
+    """A message of any member in this epoch, or a commit from outside; its signature is verified."""
     reader = Reader(data)
     assert reader.take(2) == MLS10
     wire_format, suite = reader.number(2), epoch.suite
@@ -194,9 +191,10 @@ def open_message(epoch: Outside, data: bytes) -> Content:
     assert (reader.var(), reader.number(8)) == (epoch.context.group_id, epoch.context.epoch)
     head = reader.since(start)
     if wire_format == PUBLIC_MESSAGE:
-        by, start = reader.at, reader.at
+        by = reader.at
         kind = reader.number(1)
-        sender = reader.number(4) if kind == MEMBER else -1
+        assert kind in (MEMBER, NEW_MEMBER_COMMIT)
+        sender = reader.number(4) if kind == MEMBER else None
         who, authenticated_data = reader.since(by), reader.var()
         found = _content(epoch, wire_format, head + who, authenticated_data, reader.number(1), reader, sender, None)
         if kind == MEMBER:
@@ -237,14 +235,24 @@ def _content(
     authenticated_data: bytes,
     kind: int,
     reader: Reader,
-    sender: int,
+    sender: int | None,
     sealing: Sealing | None,
 ) -> Content:
     start = reader.at
-    {APPLICATION: Reader.var, PROPOSAL: read_proposal, COMMIT: read_commit}[kind](reader)
+    readers: dict[int, Callable[[Reader], object]] = {
+        APPLICATION: Reader.var,
+        PROPOSAL: read_proposal,
+        COMMIT: read_commit,
+    }
+    found = readers[kind](reader)
     body = reader.since(start)
     framed = number(wire_format, 2) + head + var(authenticated_data) + number(kind, 1) + body
     signature = reader.var()
     tag = reader.var() if kind == COMMIT else b""
     signed = MLS10 + framed + epoch.context.encoded
+    leaf = epoch.tree.leaf(sender) if sender is not None else None
+    if isinstance(found, Commit) and sender is None:
+        leaf = found.leaf
+    assert leaf is not None
+    epoch.suite.verify(leaf.signature_key, b"FramedContentTBS", signed, signature)
     return Content(kind, body, authenticated_data, framed + var(signature), signed, signature, tag, sender, sealing)

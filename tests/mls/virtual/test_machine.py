@@ -14,16 +14,20 @@ Everything rests now and then (`settle`): all is sent and heard, removals are ta
 from __future__ import annotations
 
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from mls import group as front
+from mls.key_package import KeyPackage
 from mls.virtual import client as vc
+from mls.virtual.errors import MissingKeyError, UnknownEpochError, UnknownPackageError
 from mls.virtual.settings import Settings
-from tests.conftest import LONG
 from tests.mls.virtual import machine_people as people
 from tests.mls.virtual.household import DERIVED, SETTINGS
 from tests.mls.virtual.machine_delivery import DEVICES
-from tests.mls.virtual.machine_recorder import Recorder
 from tests.mls.virtual.machine_world import Crash, World
 
 MOST_DEVICES = 5
@@ -218,5 +222,260 @@ class Household(RuleBasedStateMachine):
             people.settle(self.world)
 
 
+@pytest.mark.slow
 def test_a_household() -> None:
-    run_state_machine_as_test(Household, settings=settings(max_examples=40, stateful_step_count=40))
+    run_state_machine_as_test(Household, settings=settings(max_examples=100, stateful_step_count=40))
+
+
+@pytest.mark.long
+def test_households_for_long() -> None:
+    run_state_machine_as_test(Household, settings=settings(max_examples=3000, stateful_step_count=80))
+
+
+# What must be among what happens there: each of these once, by itself
+
+
+def begun(policy: Settings = SETTINGS, count: int = 3) -> tuple[World, bytes]:
+    """Devices in a conversation with Anna and Ben."""
+    world = World(policy, count=count)
+    world.create("device1", 1, Crash.NOT)
+    [group_id] = world.conversations
+    world.commit("device1", group_id, inviting=("anna", "ben"))
+    people.settle(world)
+    return world, group_id
+
+
+def test_a_generation_that_two_devices_take() -> None:
+    world, group_id = begun()
+    entries = [world.say(name, group_id, name.encode(), Crash.NOT) for name in world.names]
+    assert len({entry.claim for entry in entries if entry is not None}) == 1
+    assert len({entry.author for entry in entries if entry is not None}) == 3
+    people.settle(world)  # every device reads every one
+    topic = world.topics[group_id]
+    assert topic.collisions == 2  # and people the first: to say the others again is the application's business
+    entries = [world.say(name, group_id, b"again", Crash.NOT) for name in world.names]
+    assert len({entry.claim for entry in entries if entry is not None}) == 1
+    people.settle(world)
+
+
+def test_two_commits_at_once_and_a_second_try() -> None:
+    world, group_id = begun()
+    for name in world.names:
+        world.commit(name, group_id, path=True)
+    assert world.refused == 2
+    people.settle(world)
+    for name in world.names:
+        world.commit(name, group_id, path=True)
+        people.settle(world)
+    assert world.refused == 2
+
+
+def test_who_lags_waits_and_reads_all_in_the_end() -> None:
+    world, group_id = begun()
+    late = world.devices["device3"]
+    topic = world.topics[group_id]
+
+    def waits_for(kind: type[Exception]) -> None:
+        at = late.state.at[group_id]
+        with pytest.raises(kind):
+            vc.receive(late.state.emulation, late.state.groups[group_id], late.env, topic.log[at].message)
+        before = late.waited
+        world.deliver("device3", group_id, 9)
+        assert late.state.at[group_id] == at
+        assert late.waited > before
+
+    world.commit("device1", group_id, new_key=True)
+    waits_for(MissingKeyError)
+    people.settle(world)
+    world.device_commit("device1", Crash.NOT, derive=True)
+    world.deliver("device1", DEVICES, 9)
+    world.commit("device1", group_id, path=True)
+    world.deliver("device1", group_id, 9)
+    world.say("device1", group_id, b"unheard of", Crash.NOT)
+    waits_for(UnknownEpochError)
+    people.settle(world)
+
+    world.upload("device1", [1], Crash.NOT)
+    other = people.found(world, "carl", 1)
+    people.commit(world, other, "carl", household=True)
+    with pytest.raises(UnknownPackageError):
+        late.welcomed(late.state, world.mail[0])
+    people.settle(world)
+    assert other in late.state.groups
+
+
+@pytest.mark.parametrize("crash", list(Crash))
+@pytest.mark.parametrize("policy", [SETTINGS, DERIVED])
+def test_power_lost_in_the_middle_of_everything(policy: Settings, crash: Crash) -> None:
+    """Each act, cut off at one place, and done again by another device before the first comes back."""
+    world, group_id = begun(policy)
+    acts: list[Callable[[str, Crash], object]] = [
+        lambda name, crash: world.create(name, 2, crash),
+        lambda name, crash: world.say(name, group_id, b"hello", crash),
+        lambda name, crash: world.commit(name, group_id, crash, path=True),
+        lambda name, crash: world.commit(name, group_id, crash, new_key=True),
+        lambda name, crash: world.commit(name, group_id, crash, inviting=("carl",)),
+        lambda name, crash: world.propose_update(name, group_id, crash),
+        lambda name, crash: world.join_externally(name, group_id, crash),
+        lambda name, crash: world.join_externally(name, group_id, crash, lost=True),
+        lambda name, crash: world.upload(name, [1, 2], crash),
+        lambda name, crash: world.device_commit(name, crash, derive=True),
+        lambda name, crash: world.add_device(name, crash),
+        lambda name, crash: world.remove_device(name, world.names[-1], crash),
+        lambda name, crash: people.carry_on(world, name, crash),
+    ]
+    for act in acts:
+        act("device1", crash)
+        act("device2", Crash.NOT)
+        world.devices["device1"].restart()
+        people.settle(world)
+
+
+@pytest.mark.parametrize("policy", [SETTINGS, DERIVED])
+def test_a_removed_device_reads_until_a_conversation_is_rotated(policy: Settings) -> None:
+    world, group_id = begun(policy, 4)
+    topic = world.topics[group_id]
+    package = released(world, "device3")
+    world.remove_device("device1", "device4", Crash.NOT)
+    [adversary] = world.removed
+
+    def reads(data: bytes) -> bool:
+        topic.say("anna", data)
+        adversary.listen(topic)
+        return (group_id, len(topic.log) - 1) in adversary.read
+
+    assert reads(b"nothing was rotated yet")
+    world.commit("device2", group_id)
+    assert reads(b"a commit without a path, or with the old keys, shuts nobody out")
+    people.commit(world, group_id, "ben", path=True)
+    assert reads(b"and neither does another member's")
+    people.carry_on(world, "device2", Crash.NOT)
+    assert not reads(b"now it is out")
+    people.commit(world, group_id, "ben", path=True)
+    assert not reads(b"and stays so")
+
+    # Whoever still has a KeyPackage from before can let it in, but no sibling answers that Welcome.
+    begun_by_carl = people.found(world, "carl", 1)
+    world.directory.append(package)
+    people.commit(world, begun_by_carl, "carl", household=True)
+    adversary.open_welcome(world.mail[0], world.topics)
+    for name in world.names:
+        world.take_welcome(name, world.mail[0], Crash.NOT)
+        assert (begun_by_carl in world.devices[name].state.groups) == (name == "device3")  # which heard of nothing
+    people.settle(world)
+    assert world.topics[begun_by_carl].open_to[1] == {"device4"}
+    assert world.topics[begun_by_carl].open_to[world.topics[begun_by_carl].epoch] == set()
+
+    # A KeyPackage of now is none of its business.
+    begun_by_ben = people.found(world, "ben", 1)
+    released(world, "device2")
+    people.commit(world, begun_by_ben, "ben", household=True)
+    people.settle(world)
+    assert world.topics[begun_by_ben].leaf is not None
+    assert not any(world.topics[begun_by_ben].open_to.values())
+
+
+def released(world: World, name: str) -> KeyPackage:
+    world.upload(name, [1], Crash.NOT)
+    return world.directory[-1]
+
+
+# Many seals
+
+
+ALIKE = "the same randomness on every device"
+BURST = 50
+
+
+def seal_many(count: int) -> tuple[int, int]:
+    """So many messages at least, and all on generations that each device takes without hearing of the others.
+
+    Every device draws the same random bytes, so its place in the emulation group is all that keeps its nonces from
+    being theirs. Between bursts some are heard, conversations and the emulation group move on, devices come and go, and
+    one of them restarts.
+    """
+    world = World(SETTINGS, count=5)
+    for suite in (1, 3, 2):
+        world.create("device1", suite, Crash.NOT)
+        world.commit("device1", world.conversations[-1], inviting=NAMES)
+        world.deliver("device1", world.conversations[-1], 9)
+    people.settle(world)
+    sealed = turn = 0
+    while sealed < count:
+        turn += 1
+        for group_id in world.conversations:
+            messages = {name: burst(world, name, group_id, turn) for name in world.names}
+            sealed += sum(len(each) for each in messages.values())
+            names = world.names
+            for speaker, listener in zip(names, [*names[1:], names[0]], strict=True):
+                heard_from(world, listener, group_id, speaker, messages[speaker])
+        world.devices[world.names[turn % 5]].restart()
+        if turn % 4 == 0:
+            world.device_commit(world.names[turn % 5], Crash.NOT, derive=True)
+            people.settle(world)
+        if turn % 6 == 0:
+            world.remove_device(world.names[0], world.names[turn % 4 + 1], Crash.NOT)
+            people.settle(world)
+            world.add_device(world.names[turn % 4], Crash.NOT)
+            people.settle(world)
+        for group_id in world.conversations:
+            world.commit(world.names[turn % 4], group_id, path=turn % 3 != 1 or turn % 6 == 0)
+        people.settle(world)
+    return sealed, world.recorder.seals
+
+
+def burst(world: World, name: str, group_id: bytes, turn: int) -> list[bytes]:
+    device = world.devices[name]
+    env = world.recorder.environment(f"{ALIKE} {turn}")
+    group = device.state.groups[group_id]
+    messages = []
+    for _ in range(BURST):
+        sealed = vc.seal(device.state.emulation, group, env, b"one of many")
+        group = sealed.group
+        messages.append(sealed.message)
+    device.state = device.state.with_group(group)
+    return messages
+
+
+def heard_from(world: World, listener: str, group_id: bytes, speaker: str, messages: list[bytes]) -> None:
+    device = world.devices[listener]
+    group = device.state.groups[group_id]
+    expected = world.author(world.devices[speaker].state.emulation, world.devices[speaker].state.groups[group_id])
+    for message in (messages[0], messages[-1]):
+        got = vc.receive(device.state.emulation, group, device.env, message)
+        assert got.author == expected
+        group = got.event.group
+    device.state = device.state.with_group(group)
+
+
+@pytest.mark.slow
+def test_ten_thousand_seals() -> None:
+    sealed, pairs = seal_many(10_000)
+    assert sealed >= 10_000
+    assert pairs >= 2 * sealed  # a message seals its content, and who sent it
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_seals() -> None:
+    sealed, pairs = seal_many(100_000)
+    assert sealed >= 100_000
+    assert pairs >= 2 * sealed
+
+
+def test_without_the_guards_these_would_be_nonces_used_twice() -> None:
+    """The recorder and the randomness are what they are said to be."""
+    world, group_id = begun()
+    values = [world.devices[name].state.groups[group_id] for name in world.names[:2]]
+    front.seal(values[0], world.recorder.environment(ALIKE), b"one")
+    with pytest.raises(AssertionError, match="used twice"):
+        front.seal(values[1], world.recorder.environment(ALIKE), b"other")
+
+
+def test_a_device_that_went_back_in_time() -> None:
+    """A value from a backup uses a key twice; only chance keeps the nonces apart, and here there is no chance."""
+    world, group_id = begun()
+    device = world.devices["device2"]
+    group = device.state.groups[group_id]
+    vc.seal(device.state.emulation, group, world.recorder.environment(ALIKE), b"one")
+    with pytest.raises(AssertionError, match="used twice"):
+        vc.seal(device.state.emulation, group, world.recorder.environment(ALIKE), b"other")

@@ -35,7 +35,7 @@ def roster(group: Group) -> list[tuple[int, bytes, bytes]]:
 def gathering() -> Household:
     house = Household(5, seed="member")
     for name, device in house.devices.items():
-        device.env = environment(f"member {name}")  # not the one that drew its keys: draws are compared here
+        device.env = environment(f"acts of {name}")  # not the one that drew its keys: draws are compared here
     house.create("device0")
     house.invite("device0", GROUP, "anna", "ben")
     return house

@@ -33,6 +33,7 @@ from mls.virtual.recovery import (
     RecoveryAuthority,
     Roll,
     Writer,
+    admission,
     check_grant,
     decode_grant,
     encode_grant,
@@ -363,7 +364,7 @@ def joining(authenticated_data: Callable[[Claim], bytes]) -> tuple[CommitMessage
     return event, claim
 
 
-def asked(event: CommitMessage, authority: RecoveryAuthority | None = AUTHORITY, **changes: Any) -> None:
+def asked(event: CommitMessage, authority: RecoveryAuthority = AUTHORITY, **changes: Any) -> None:
     leaf = event.group.public.tree.leaf(event.committer)
     assert leaf is not None
     data = changes.pop("authenticated_data", event.authenticated_data)
@@ -378,13 +379,9 @@ def test_a_grant_lets_in() -> None:
     event, claim = joining(granted)
     asked(event)
     assert claim == Claim.of(event.before.public, claim.signature_key, claim.credential)
-
-
-@breaks("VC-5.2-6")
-def test_by_default_nobody_joins() -> None:
-    event, _ = joining(granted)
-    refused("VC-5.2-6", lambda: asked(event, None))
-    asked(event)
+    admits = admission(AUTHORITY, NUMBERS, COMPONENT)
+    assert admits(event.before, event)
+    refused("VC-5.2-7", lambda: admits(event.before, replace(event, authenticated_data=b"")))
 
 
 @breaks("VC-5.2-7")

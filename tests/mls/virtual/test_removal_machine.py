@@ -180,17 +180,12 @@ class Removing(RuleBasedStateMachine):
                 for other in world.epochs[head].members & world.known.keys():
                     world.known[other].add(world.key)
                 self.devices[device] = progress.renewed(head, world.key)
+                for name, each in self.devices.items():
+                    if each.devices & world.epochs[head].members:
+                        self.devices[name] = each.also(old_keys=[world.key])
             case Step.ROTATE:
-                group_id, name = GroupId(task.name), b"leaf %d" % next(self.numbers)
                 key = world.key if world.key not in progress.old_keys else b"spare %d" % next(self.numbers)
-                world.leaves[group_id].append(Leaf(name, head, key))
-                self.all_see(
-                    lambda each: (
-                        each
-                        if key in each.old_keys
-                        else each.rotated(group_id, leaf=name, derived_in=head, signature_key=key)
-                    )
-                )
+                self.give_leaf(GroupId(task.name), key)
             case Step.UPLOAD:
                 self.devices[device] = progress.uploaded(head)
 

@@ -34,7 +34,7 @@ from mls.leaf_node import Extension, Extensions, LeafNode, encode_extensions, fi
 from mls.messages import Opened, open_message
 from mls.parameters import Padding
 from mls.proposals import Add, Proposal, Update
-from mls.registries import ExtensionType, LeafIndex, ProposalRef, WireFormat
+from mls.registries import ExtensionType, LeafIndex, ProposalRef, SenderType, WireFormat
 from mls.state import Group
 from mls.tree.path import UpdatePath
 from mls.tree.ratchet_tree import RatchetTree
@@ -192,7 +192,7 @@ class Observer:
                 self._describe(body.leaf_node, fields, noise)
         kind = _NAMES[content.content_type]
         if isinstance(body, Commit) and body.path is not None:
-            kind = "commit with path" if opened.sealing is not None else "external commit"
+            kind = "commit with path" if content.sender.type == SenderType.MEMBER else "external commit"
         self._noted(kind, fields, noise)
         return opened
 

@@ -171,7 +171,7 @@ class Run(Household):
         self.message("device1", CREATED, b"said under the new epoch")
         self.update("device2", CREATED)
         self.followed("ben", CREATED)
-        self.message("device0", CREATED, b"said by the device that an Update names not")
+        self.message("device0", CREATED, b"said by another device than proposed")
 
         self.remove_device("device0", by="device2")
         self.external_commit("device1")
@@ -210,7 +210,7 @@ class Run(Household):
         if not self.epochs:
             assert made.commit.welcome is not None
             self.listener["welcome"] = made.commit.welcome.hex()
-        begins = begun(before, group, secret) | {"leaf_index": 1}
+        begins = begun(before, group, secret) | {"leaf_index": 1}  # the listener's
         entry |= {"begins": begins, "derives": made.derives}
         if made.derives:
             _, exported = front.safe_export(group, self.settings.numbers.virtual_clients)
