@@ -146,6 +146,8 @@ def _open_private(group: Group, message: PrivateMessage, *, shared_leaf: bool) -
     authenticated = open_private(suite, message, sender, message_key)
     verified = verify(suite, leaf.signature_key, authenticated, group.public.context.encoded)
     sealing = Sealing(message_key.generation, sender.reuse_guard, message_key.nonce)
+    if group.ended is Ended.RETIRED:
+        keys = keys.without_handshakes()  # the first message of a sender's starts both of its ratchets
     return Opened(with_keys(group, keys), verified, sealing)
 
 

@@ -149,9 +149,11 @@ class Emulation:
     def entered(self, group: Group) -> Emulation:
         """With the derivation epoch that the emulation group's present epoch is, as the newest of this branch."""
         group, epoch = DerivationEpoch.of(group, max_leaves=self.settings.max_leaves)
-        if epoch.epoch_id in self.epochs:
+        told = self.epochs.find(epoch.epoch_id)
+        if told is None:
+            self._check_room(len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use")
+        elif not told.epoch.operations.is_gone:  # and if it is, siblings told of this epoch when it seemed to be lost
             raise CallerError("this emulation epoch was entered before", "go to its head with `on`")
-        self._check_room(len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use")
         known = Known(epoch, self.head.newest)
         return replace(self, head=Head(group, epoch.epoch_id), epochs=self.epochs.set(epoch.epoch_id, known))
 

@@ -19,7 +19,8 @@ Where a KeyPackage or conversation comes to notice late, its step is due late, a
 value is built of parts that only grow (a set, a flag, the higher count), so merging has no order and repeats without
 harm. What can go back and forth, a branch that loses and wins again, is a count of turns: odd is standing, even is
 lost. Progress is a sibling's word: take it from devices that stay, in epochs that the removed ones have no part in, and
-look at a conversation of one's own before believing that it was rotated.
+after each merge say again which leaves one's own conversations have, and that one is in them. A lie can then make work;
+that KeyPackages were withdrawn is all it can hide, as nobody else can look.
 
 *What complete means.* A removed device that kept everything it had can, from then on, read nothing that is sent in the
 conversations named here, nor in the emulation group; it can open no Welcome that a sibling answers; and it signs with
@@ -138,8 +139,13 @@ class Conversation:
     rotations: Mapping[bytes, Rotation] = field(default_factory=dict)
     """By the leaf's encryption key."""
 
+    @property
+    def stands(self) -> bool:
+        """Whether there is something to rotate; so it is too if somebody claims more turns than can be counted."""
+        return _stands(self.turns) or self.turns >= _MAX_COUNT
+
     def join(self, other: Conversation) -> Conversation:
-        rotations = _join(self.rotations, other.rotations, Rotation.join)
+        rotations = _last(_join(self.rotations, other.rotations, Rotation.join), MAX_ROTATIONS)
         return Conversation(turns=max(self.turns, other.turns), rotations=rotations)
 
 
@@ -201,7 +207,7 @@ class Removal:
         rotations = [
             Task(Step.ROTATE, group_id)
             for group_id, conversation in self.conversations.items()
-            if _stands(conversation.turns) and not self._rotated(conversation, clean)
+            if conversation.stands and not self._rotated(conversation, clean)
         ]
         rotations.sort()
         upload = [Task(Step.UPLOAD)] if self.packages and clean.isdisjoint(self.uploads) else []
@@ -327,17 +333,23 @@ class Removal:
     def rotated(
         self, group_id: GroupId, *, epoch: Epoch, leaf: bytes, derived_in: bytes, signature_key: bytes
     ) -> Removal:
-        """From that epoch on a conversation has a leaf of ours with this encryption key, whichever device made it.
+        """From that epoch on, and now, a conversation has a leaf of ours with this encryption key, whoever made it.
 
-        To be said of every new leaf, as the last one counts, and a sibling may have made it on a branch that lost. To
-        be said again if its commit lost and then won.
+        To be said of every new leaf, as the last one counts, and a sibling may have made it on a branch that lost; when
+        its commit lost and then won; and after each merge, of what one sees oneself. Whatever was said of this epoch or
+        later ones, and of another leaf, is taken for wrong.
         """
         conversation = self.conversations.get(group_id, Conversation())
         rotation = Rotation(epoch=epoch, derived_in=derived_in, signature_key=signature_key)
         known = conversation.rotations.get(leaf)
         if known is not None:
             rotation = replace(known.join(rotation), turns=_turned(known.turns, stands=True))
-        rotations = {**conversation.rotations, leaf: rotation}
+        others = {
+            name: each if each.epoch < epoch else replace(each, turns=_turned(each.turns, stands=False))
+            for name, each in conversation.rotations.items()
+            if name != leaf
+        }
+        rotations = {**_last(others, MAX_ROTATIONS - 1), leaf: rotation}
         return self._with_conversation(group_id, replace(conversation, rotations=rotations))
 
     def reverted(self, group_id: GroupId, leaf: bytes) -> Removal:
@@ -434,6 +446,11 @@ def _join(one: Mapping[K, T], other: Mapping[K, T], join: Callable[[T, T], T]) -
     for name, value in other.items():
         both[name] = join(both[name], value) if name in both else value
     return both
+
+
+def _last(rotations: dict[bytes, Rotation], most: int) -> dict[bytes, Rotation]:
+    """As many as are kept: nobody can fill the list with what never was. What one sees oneself is kept in any case."""
+    return dict(sorted(rotations.items(), key=lambda item: (item[1].epoch, item[0]))[-most:])
 
 
 def _stands(turns: int) -> bool:

@@ -177,8 +177,8 @@ def test_where_virtual_clients_begin_to_win() -> None:
 
 
 def test_times_are_won_clearly() -> None:
-    assert wins_from([row(2, 1.04), row(8, 1.04)]) == 2
-    assert wins_from([row(2, 1.04, unit="ms"), row(8, 1.04, unit="ms")]) is None
+    assert wins_from([row(2, 1.09), row(8, 1.09)]) == 2
+    assert wins_from([row(2, 1.09, unit="ms"), row(8, 1.09, unit="ms")]) is None
 
 
 def test_a_line_for_each_thing_and_a_column_for_each_number_of_devices() -> None:

@@ -20,7 +20,7 @@ application data. Trees are flat (just made), full (everybody committed) or chur
 * `home_commit_create`, `home_commit_process`, `home_commit_bytes`, `stored_at_home_bytes`,
   `stored_for_conversation_bytes`: what an emulation group costs, which ordinary members do not have.
 
-After the rows come crossovers: the number of people from which on virtual clients win, for times by 5 % at least.
+After the rows come crossovers: the number of people from which on virtual clients win, for times by 10 % at least.
 """
 
 from __future__ import annotations

@@ -49,19 +49,44 @@ PANELS = (
     Panel("Fresh keys for all of one: bytes *", "healed", "full", "bytes", 10),
 )
 
-STYLE = """
-svg { color-scheme: light dark; --ground: #ffffff; --ink: #1f2328; --faint: #59636e; --grid: #d8dee4; --won: #eef6f0;
-  --one: #0969da; --two: #bc4c00; --three: #7c3aad; }
-@media (prefers-color-scheme: dark) { svg { --ground: #0d1117; --ink: #e6edf3; --faint: #9198a1; --grid: #30363d;
-  --won: #12231b; --one: #58a6ff; --two: #f0883e; --three: #c297ff; } }
-text { font: 12px system-ui, sans-serif; fill: var(--ink); } .small { font-size: 11px; fill: var(--faint); }
-.title { font-weight: 600; } .head { font-size: 16px; font-weight: 600; }
-.ground { fill: var(--ground); } .won { fill: var(--won); } .grid { stroke: var(--grid); } .even { stroke: var(--ink); }
-.line { fill: none; stroke-width: 2; } .spread { stroke-width: 1; opacity: 0.6; }
-.d1 { stroke: var(--one); } .d2 { stroke: var(--two); } .d3 { stroke: var(--three); }
-.m1 { fill: var(--one); } .m2 { fill: var(--two); } .m3 { fill: var(--three); }
-.d2.line { stroke-dasharray: 7 3; } .d3.line { stroke-dasharray: 2 2; }
+LIGHT = {
+    "ground": "#ffffff",
+    "ink": "#1f2328",
+    "faint": "#59636e",
+    "grid": "#d8dee4",
+    "won": "#eef6f0",
+    "d1": "#0969da",
+    "d2": "#bc4c00",
+    "d3": "#7c3aad",
+}
+DARK = {
+    "ground": "#0d1117",
+    "ink": "#e6edf3",
+    "faint": "#9198a1",
+    "grid": "#30363d",
+    "won": "#12231b",
+    "d1": "#58a6ff",
+    "d2": "#f0883e",
+    "d3": "#c297ff",
+}
+SHAPES = """
+text { font: 12px system-ui, sans-serif; } .small { font-size: 11px; } .title { font-weight: 600; }
+.head { font-size: 16px; font-weight: 600; } .line { fill: none; stroke-width: 2; }
+.spread { stroke-width: 1; opacity: 0.6; } .d2.line { stroke-dasharray: 7 3; } .d3.line { stroke-dasharray: 2 2; }
 """
+
+
+def _colors(palette: dict[str, str]) -> str:
+    """Written out, as not everything that shows SVG knows CSS variables."""
+    rules = [f"text {{ fill: {palette['ink']}; }}", f".small {{ fill: {palette['faint']}; }}"]
+    rules += [f".{name} {{ fill: {palette[name]}; }}" for name in ("ground", "won")]
+    rules += [f".grid {{ stroke: {palette['grid']}; }}", f".even {{ stroke: {palette['ink']}; }}"]
+    for name in ("d1", "d2", "d3"):
+        rules += [f".{name} {{ stroke: {palette[name]}; }}", f".m{name[1:]} {{ fill: {palette[name]}; }}"]
+    return "\n".join(rules)
+
+
+STYLE = f"{SHAPES}{_colors(LIGHT)}\n@media (prefers-color-scheme: dark) {{\n{_colors(DARK)}\n}}\n"
 
 BELOW = (
     "Cost with a member per device, divided by the cost with virtual clients; shaded: virtual clients win. "

@@ -112,6 +112,20 @@ def test_a_withdrawal_that_overtakes_the_upload_holds() -> None:
 
 @pytest.mark.xfail(
     strict=True,
+    raises=DID_NOT_RAISE,
+    reason="an announcement is carried out by who hears it, and not by who makes it",
+)
+def test_who_withdraws_a_key_package_does_not_take_its_welcome_either() -> None:
+    home = Household(2)
+    (package,) = home.upload(FIRST).released(announced=True)
+    home.announce(SECOND, [Withdrawn((package.reference(home[FIRST].env.suite(1)),))])
+    for name in (FIRST, SECOND):
+        with pytest.raises(UnknownPackageError):
+            join(home, home[name], invited(home, package))
+
+
+@pytest.mark.xfail(
+    strict=True,
     raises=StaleError,
     reason="who uses one KeyPackage for two Welcomes splits devices that get them in different order, for good",
 )

@@ -12,15 +12,18 @@ from unittest import mock
 
 import pytest
 
-from mls.errors import CallerError
+from mls.codec import decode_exactly
+from mls.errors import CallerError, PeerError
 from mls.group import ApplicationMessage
 from mls.proposals import Remove
 from mls.state import Group
 from mls.virtual import client as vc, onboarding
 from mls.virtual.conversation import guard_of
+from mls.virtual.settings import Settings
 from tests.mls.virtual.household import Device, Household
 from tests.mls.virtual.test_onboarding import admitted
 
+DID_NOT_RAISE = pytest.fail.Exception
 FIRST, SECOND, THIRD, FOURTH = "device0", "device1", "device2", "device3"
 A = b"group"
 
@@ -146,3 +149,14 @@ def test_the_epochs_that_a_new_device_is_told_of_have_a_first_one() -> None:
     emulation = home[THIRD].emulation
     line = list(itertools.islice(emulation.lineage(emulation.head.newest), 1000))
     assert len(line) == len(set(line))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=DID_NOT_RAISE,
+    reason="the limits in the settings have no limits themselves, so a leaf may ask for 2^32 steps of a ratchet",
+)
+def test_the_limits_that_a_new_device_is_told_are_within_reason() -> None:
+    """They come with the Welcome. A leaf that names generation 2^32 - 1 then keeps the device busy for hours."""
+    with pytest.raises(PeerError):
+        decode_exactly(Settings(max_forward=(1 << 32) - 1).encode(), Settings.decode)

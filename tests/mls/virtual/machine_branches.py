@@ -58,6 +58,8 @@ class Forked:
     def __init__(self, count: int, settings: Settings = DERIVED) -> None:
         self.settings = settings
         self.devices: list[Device] = []
+        self.sent: dict[bytes, bytes] = {}
+        """What led to each epoch."""
         parameters = device_parameters(settings, FORKING)
         told: dict[str, Any] = {
             "capabilities": device_capabilities(SUITES),
@@ -99,8 +101,9 @@ class Forked:
         here = device.on(at)
         made = devices.commit(here, device.env, **options)
         device.heads[at] = Head(left(made.commit.before), here.head.newest)
-        after = devices.adopt(made.emulation, made)
-        return device.took(at, after), made.commit.message
+        new = device.took(at, devices.adopt(made.emulation, made))
+        self.sent[new] = made.commit.message
+        return new, made.commit.message
 
     def hear(self, number: int, at: bytes, message: bytes) -> bytes:
         """Where a device is after a message of that epoch."""

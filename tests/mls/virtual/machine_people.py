@@ -132,6 +132,8 @@ def carry_on(world: World, by: str, crash: Crash) -> None:
             world.deliver(by, group_id, len(world.topics[group_id].log))
             world.commit(by, group_id, crash, path=True, new_key=True)
             return
+    if not world.directory:
+        world.upload(by, [1], crash)
 
 
 # Rest
@@ -160,8 +162,6 @@ def settle(world: World) -> None:
         # Whoever rotates must have been there when the leaf was made, or say it unencrypted.
         world.commit(world.names[0], group_id, path=True, new_key=True)
         _hear_all(world)
-    for g in to_rotate(world):
-        t=world.topics[g]; print('TOROT',g,t.epoch,t.open_to.get(t.epoch),[ (a.name,a.knows_key(t.leaf.signature_key)) for a in world.removed], world.names, [ (d.state.groups[g].epoch, d.state.pending.get(g) is not None, d.state.emulation.newest.number, [a.knows(d.state.emulation.head.newest) for a in world.removed]) for d in world.devices.values()], [(e.by,e.kind) for e in t.log])
     assert to_rotate(world) == []
     check_agreement(world)
     for adversary in world.removed:

@@ -67,7 +67,7 @@ class World:
         self.mail: list[bytes] = []
         self.made = 0
         self.refused = 0
-        self._told: list[Tell] = []
+        self.told: list[Tell] = []
         self._speakers: dict[tuple[bytes, int], str] = {}
         self._found()
         for _ in range(1, count):
@@ -254,10 +254,10 @@ class World:
                 epoch=group.epoch,
                 kind=Kind.APPLICATION,
                 message=told.message,
-                again=any(item is each for each in self._told),
+                again=any(item is each for each in self.told),
             )
             assert self.topics[DEVICES].post(entry)
-            self._told.append(item)
+            self.told.append(item)
             return ()
         if isinstance(item, Post):
             return self._post(device, item)

@@ -1,7 +1,7 @@
 """Chi-square tests, and classifiers that try to tell two kinds of traces apart.
 
-A classifier is given examples as sets of statements (`tests.mls.virtual.traces.tokens`) with the kind of each, and then
-scores others. There are three, with different weaknesses: naive Bayes adds up what each statement says by itself,
+A classifier is given examples as lists of statements (`tests.mls.virtual.traces.tokens`) with the kind of each, and
+then scores others. There are three, with different weaknesses: naive Bayes adds up what each statement says by itself,
 logistic regression weighs statements against each other, and boosted stumps pick the few that tell most. `distinguish`
 lets them compete on the half that they may see: each learns two thirds of it, and whichever guesses the last third best
 learns the whole half and is judged on the other one; then the halves change places. The advantage of a guess that is
@@ -74,7 +74,7 @@ def independence(rows: Sequence[int], columns: Sequence[int]) -> float:
 
 # Classifiers
 
-Example = frozenset[int]
+Example = tuple[int, ...]
 """The numbers of the statements that hold."""
 
 
@@ -210,7 +210,7 @@ class Verdict:
         return f"{self.name}: {self.advantage:.2%} +- {self.error:.2%} ({', '.join(parts)}; {whole})"
 
 
-Trace = Sequence[tuple[str, frozenset[str]]]
+Trace = Sequence[tuple[str, tuple[str, ...]]]
 """What was seen of one client, each with the kind of sighting that it is."""
 
 Guess = tuple[Trace, bool]
@@ -261,7 +261,7 @@ def _numbered(traces: Sequence[Guess], numbers: dict[str, int]) -> tuple[list[Ex
     examples, kinds = [], []
     for trace, kind in traces:
         for _, words in trace:
-            examples.append(frozenset([numbers[word] for word in words if word in numbers]))
+            examples.append(tuple([numbers[word] for word in words if word in numbers]))
             kinds.append(kind)
     return examples, kinds
 

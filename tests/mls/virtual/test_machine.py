@@ -15,6 +15,7 @@ from __future__ import annotations
 
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings, strategies as st
@@ -22,12 +23,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from mls import group as front
 from mls.key_package import KeyPackage
+from mls.secret_tree import APPLICATION
 from mls.virtual import client as vc
+from mls.virtual.announcements import Uploaded
 from mls.virtual.errors import MissingKeyError, UnknownEpochError, UnknownPackageError
 from mls.virtual.settings import Settings
 from tests.mls.virtual import machine_people as people
 from tests.mls.virtual.household import DERIVED, SETTINGS
 from tests.mls.virtual.machine_delivery import DEVICES
+from tests.mls.virtual.machine_device import Post
 from tests.mls.virtual.machine_world import Crash, World
 
 MOST_DEVICES = 5
@@ -302,6 +306,56 @@ def test_who_lags_waits_and_reads_all_in_the_end() -> None:
         late.welcomed(late.state, world.mail[0])
     people.settle(world)
     assert other in late.state.groups
+
+
+def test_what_is_announced_while_a_device_is_being_added() -> None:
+    """Between the Add commit's making and its end of the epoch: the new device cannot read it and was not handed it."""
+    world, _ = begun()
+    world.add_device("device1", Crash.BEFORE_SENDING)
+    world.upload("device2", [1], Crash.NOT)
+    device = world.devices["device1"]
+    [post] = device.state.outbox
+    assert isinstance(post, Post)
+    device.state = replace(device.state, outbox=(replace(post, based_on=None),))  # as if nobody looked
+    world.flush(device)
+    *_, newest = world.names
+    [reference] = world.devices["device2"].state.emulation.stock
+    assert reference not in world.devices[newest].state.emulation.stock
+
+    # Nobody else can announce it in the maker's place, so the maker has to: and it may be heard twice.
+    upload = next(entry for entry in world.told if isinstance(entry.announcement, Uploaded))
+    maker = world.devices["device2"]
+    maker.state = maker.state.later(upload)
+    world.flush(maker)
+    people.settle(world)
+    assert reference in world.devices[newest].state.emulation.stock
+
+
+def test_signature_keys_that_were_replaced_are_dropped() -> None:
+    world, group_id = begun()
+    for _ in range(3):
+        world.commit("device1", group_id, new_key=True)
+        world.deliver("device1", group_id, 9)
+    people.settle(world)  # which prunes
+    people.settle(world)
+    for device in world.devices.values():
+        in_use = {device.state.groups[group_id].own_leaf_node.signature_key}
+        assert set(device.state.emulation.keys) == in_use
+
+
+def test_a_late_message_and_then_a_new_device() -> None:
+    """The first message of a sender's that comes after an epoch was retired brings no handshake keys back."""
+    world, group_id = begun()
+    world.say("device1", group_id, b"on its way", Crash.BEFORE_SENDING)
+    world.commit("device2", group_id, path=True, encrypt=False)
+    world.deliver("device2", group_id, 9)
+    world.flush(world.devices["device1"])
+    world.deliver("device2", group_id, 9)
+    [past] = [past for (_, epoch), past in world.devices["device2"].state.past.items() if epoch == 1]
+    assert past.keys.ratchets
+    assert {at % 2 for at in past.keys.ratchets} == {APPLICATION}
+    world.add_device("device2", Crash.NOT)
+    people.settle(world)
 
 
 @pytest.mark.parametrize("crash", list(Crash))

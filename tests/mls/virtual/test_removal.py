@@ -241,8 +241,35 @@ def test_the_last_leaf_counts() -> None:
         assert not worse.may_send(ONE)
         assert worse.reverted(ONE, b"leaf 2").may_send(ONE)
         assert rotated(worse, ONE, leaf=b"leaf 3", at=6).may_send(ONE)
-        assert not rotated(worse, ONE, leaf=b"leaf 3", at=5).may_send(ONE)  # nobody said which of the two it is
-    assert rotated(progress, ONE, b"rival", b"leaf 0", 3).may_send(ONE)
+        assert rotated(worse, ONE, leaf=b"leaf 3", at=5).may_send(ONE)  # so it was not the other
+        elsewhere = rotated(progress, ONE, leaf=b"leaf 3", at=5)
+        assert not merge(worse, elsewhere).may_send(ONE)  # nobody said which of the two it is
+        assert merge(worse, rotated(progress, ONE, leaf=b"leaf 3", at=6)).may_send(ONE)
+    assert not rotated(progress, ONE, b"rival", b"leaf 0", 3).may_send(ONE)
+
+
+def test_what_one_sees_oneself_counts() -> None:
+    """Whatever a sibling says of leaves that are not there, and however often."""
+    said = rotated(rotated(removed(), ONE, at=2**64 - 1, leaf=b"nowhere"), ONE, at=2**64 - 1, leaf=b"nowhere")
+    ours = rotated(merge(removed(), said), ONE, b"before", b"present", 7)
+    assert not ours.may_send(ONE)
+    assert not merge(ours, said).may_send(ONE)
+    lies = {u32(number): Rotation(epoch=Epoch(number), derived_in=E1, signature_key=OLD) for number in range(64)}
+    full = replace(removed(), conversations={ONE: Conversation(rotations=lies)})
+    both = merge(removed(), full)
+    assert not both.may_send(ONE)
+    seen = again(rotated(both, ONE, at=100))
+    assert seen.may_send(ONE)
+    assert len(seen.conversations[ONE].rotations) == MAX_ROTATIONS
+    assert merge(seen, full) == merge(full, seen)
+    assert merge(seen, full).may_send(ONE)
+
+
+def test_a_conversation_that_was_left_too_often_is_there() -> None:
+    progress = replace(removed().renewed(E1, b""), conversations={ONE: Conversation(turns=0xFFFF_FFFE)})
+    assert rotate(ONE) in progress.todo
+    assert rotate(ONE) in again(progress.left(ONE)).todo
+    assert again(progress.also(group_ids=[ONE])) == progress
 
 
 def test_an_unknown_conversation_may_be_left() -> None:

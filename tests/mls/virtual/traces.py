@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field, replace
+from sys import intern
 
 from mls.codec import Reader, opaque
 from mls.components.dictionary import dictionary_of, with_dictionary
@@ -312,9 +313,9 @@ _NAMES = {1: "message", 2: "proposal", 3: "commit"}
 # For a classifier
 
 
-def tokens(sightings: list[Sighting]) -> list[frozenset[str]]:
-    """Each sighting as a set of statements about it and about the two before it."""
-    found: list[frozenset[str]] = []
+def tokens(sightings: list[Sighting]) -> list[tuple[str, ...]]:
+    """Each sighting as statements about it and about the two before it."""
+    found: list[tuple[str, ...]] = []
     heads = ["start", "start"]
     for sighting in sightings:
         said = {f"{sighting.kind}: {name}={value!r}" for name, value in sighting.fields.items()}
@@ -324,8 +325,7 @@ def tokens(sightings: list[Sighting]) -> list[frozenset[str]]:
         head = f"{sighting.kind} of 2^{size.bit_length()}"
         said |= {sighting.kind, head, f"{sighting.kind}: size mod 8={size % 8}"}
         said |= {f"{heads[-1]}, {head}", f"{heads[-2]}, {heads[-1]}, {head}", f"after {heads[-1]}"}
-        step = sighting.fields.get("generations since")
-        said.add(f"generations since={step}")
+        said.add(f"generations since={sighting.fields.get('generations since')}")
         heads.append(head)
-        found.append(frozenset(said))
+        found.append(tuple([intern(each) for each in sorted(said)]))
     return found
