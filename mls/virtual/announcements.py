@@ -22,6 +22,7 @@ following of a group where the group is followed.
   sent to each of them by a targeted message; it is refused where all can read it, and nothing else comes that way.
 * Renewed and Progress belong to the removal of a device, which any of the others may take further: the credential and
   keys that leaves are to have from now on, and how far things are.
+* Wanted asks for a new leaf: who came late must not encrypt under one that was made before (§5.1).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from mls.credential import Credential, decode_credential
 from mls.errors import CallerError, PeerError
 from mls.hpke import UnreadableKeyError
 from mls.provider import Provider
-from mls.registries import Epoch, GroupId, KeyPackageRef
+from mls.psk import PreSharedKeyId, ResumptionPskId, decode_psk_id
+from mls.registries import Epoch, GroupId, KeyPackageRef, ResumptionUsage
 from mls.secrets import (
     EpochEncryptionKey,
     GenerationIdSecret,
@@ -153,13 +155,22 @@ class Created:
 
     group_info: bytes = field(repr=False)
     """An MLSMessage: the GroupInfo of epoch 0, with its tree."""
+    continues: PreSharedKeyId | None = None
+    """How it is going to be tied to another conversation, if it continues one (RFC 9420 §11.2, §11.3)."""
 
     def encode(self) -> bytes:
-        return opaque(self.group_info)
+        return opaque(self.group_info) + optional(None if self.continues is None else self.continues.encode())
 
     @classmethod
     def decode(cls, reader: Reader) -> Created:
-        return cls(reader.opaque())
+        return cls(reader.opaque(), reader.optional(_decode_continues))
+
+
+def _decode_continues(reader: Reader) -> PreSharedKeyId:
+    psk_id = decode_psk_id(reader)
+    if not isinstance(psk_id, ResumptionPskId) or psk_id.usage == ResumptionUsage.APPLICATION:
+        raise PeerError("VC-6.4-18")
+    return psk_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +339,8 @@ class LostEpoch:
 
     cipher_suite: int
     epoch_id: bytes
+    parent: bytes | None = None
+    """The derivation epoch before it, so that a leaf which moves from that one to this one does not seem to go back."""
     number: Epoch
     leaf_count: int
     encryption_key: EpochEncryptionKey
@@ -339,6 +352,7 @@ class LostEpoch:
             [
                 u16(self.cipher_suite),
                 opaque(self.epoch_id),
+                _optional_opaque(self.parent),
                 u64(self.number),
                 u32(self.leaf_count),
                 opaque(self.encryption_key.raw),
@@ -352,6 +366,7 @@ class LostEpoch:
         return cls(
             cipher_suite=reader.u16(),
             epoch_id=reader.opaque(),
+            parent=reader.optional(Reader.opaque),
             number=Epoch(reader.u64()),
             leaf_count=reader.u32(),
             encryption_key=EpochEncryptionKey(reader.opaque()),
@@ -376,6 +391,25 @@ class Progress:
         return cls(reader.opaque())
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Conversations in which this device cannot speak before another one has replaced the leaf (§5.1)."""
+
+    kind: ClassVar[int] = 14
+
+    group_ids: tuple[GroupId, ...]
+
+    def __post_init__(self) -> None:
+        _check_list(self.group_ids, _itself)
+
+    def encode(self) -> bytes:
+        return vector([opaque(each) for each in self.group_ids])
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Wanted:
+        return cls(_list(reader, lambda r: GroupId(r.opaque()), _itself))
+
+
 Announcement = (
     Uploaded
     | Keys
@@ -390,6 +424,7 @@ Announcement = (
     | Renewed
     | LostEpoch
     | Progress
+    | Wanted
 )
 
 _DECODERS: Mapping[int, Callable[[Reader], Announcement]] = {
@@ -405,6 +440,7 @@ _DECODERS: Mapping[int, Callable[[Reader], Announcement]] = {
     Renewed.kind: Renewed.decode,
     LostEpoch.kind: LostEpoch.decode,
     Progress.kind: Progress.decode,
+    Wanted.kind: Wanted.decode,
 }
 
 

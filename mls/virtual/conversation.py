@@ -147,6 +147,7 @@ def commit(
             error.consumed = drafts[0].emulation
         raise
     after = drafts[0].emulation if drafts else emulation
+    after = after.using(group.own_leaf_node.signature_key)
     return Acted(emulation=after, commit=made, claim=sending.claim)
 
 
@@ -279,6 +280,8 @@ def receive(
         author = _attributed(emulation, group, sealing)
     if ours and isinstance(event, ProposalMessage) and isinstance(event.proposal, Update):
         after, event = _expected(after, event)
+    if isinstance(event, CommitMessage):
+        after = after.using(group.own_leaf_node.signature_key)
     echo = author is not None and emulation.epoch(author.epoch_id).own_leaf == author.leaf
     return Received(emulation=after, event=event, ours=ours, author=author, echo=echo)
 

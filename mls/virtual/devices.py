@@ -270,11 +270,11 @@ def _with_lost_epoch(emulation: Emulation, env: Environment, told: LostEpoch) ->
     if told.epoch_id in emulation.epochs:
         return emulation
     if not is_leaf_count(told.leaf_count):
-        raise PeerError("VC-6.4-18", f"{told.leaf_count} leaves")
+        raise PeerError("VC-6.4-17", f"{told.leaf_count} leaves")
     try:
         suite = env.provider.suite(told.cipher_suite)
     except KeyError:
-        raise PeerError("VC-6.4-18", f"cipher suite {told.cipher_suite}") from None
+        raise PeerError("VC-6.4-17", f"cipher suite {told.cipher_suite}") from None
     if len(emulation.epochs) >= emulation.settings.max_epochs:
         raise LimitError("too many derivation epochs are kept already; prune what is not in use")
     epoch = DerivationEpoch(
@@ -288,4 +288,4 @@ def _with_lost_epoch(emulation: Emulation, env: Environment, told: LostEpoch) ->
         reuse_guard=told.reuse_guard,
         operations=OperationTree.gone(told.leaf_count),
     )
-    return replace(emulation, epochs=emulation.epochs.set(told.epoch_id, Known(epoch, None)))
+    return replace(emulation, epochs=emulation.epochs.set(told.epoch_id, Known(epoch, told.parent)))

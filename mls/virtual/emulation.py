@@ -151,7 +151,9 @@ class Emulation:
         group, epoch = DerivationEpoch.of(group, max_leaves=self.settings.max_leaves)
         told = self.epochs.find(epoch.epoch_id)
         if told is None:
-            self._check_room(len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use")
+            self._check_room(
+                len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use"
+            )
         elif not told.epoch.operations.is_gone:  # and if it is, siblings told of this epoch when it seemed to be lost
             raise CallerError("this emulation epoch was entered before", "go to its head with `on`")
         known = Known(epoch, self.head.newest)
@@ -227,6 +229,13 @@ class Emulation:
             return self
         self._check_room(len(self.keys), self.settings.max_keys, "signature keys", "prune what is not in use")
         return replace(self, keys=self.keys.set(public, RingKey(cipher_suite, private)))
+
+    def using(self, public: bytes) -> Emulation:
+        """After a leaf was seen to have that signature key, which may be replaced before anything is pruned."""
+        key = self.keys.find(public)
+        if key is None or key.used:
+            return self
+        return replace(self, keys=self.keys.set(public, replace(key, used=True)))
 
     def drawn_key(self, env: Environment, cipher_suite: int) -> tuple[Emulation, bytes]:
         """With a new signature key, by its public half; tell the others of it before it is used."""

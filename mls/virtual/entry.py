@@ -162,7 +162,7 @@ def continue_conversation(
             leaf_key=first.key,
             epoch_secret=group_creation_secret(suite, first.seed),
         )
-    told = Created(front.group_info(continuation.group, external_join=False, with_tree=True))
+    told = Created(front.group_info(continuation.group, external_join=False, with_tree=True), continuation.psk.psk)
     return Continued(emulation=first.emulation, continuation=continuation, announcements=(*first.told, told))
 
 
@@ -335,7 +335,8 @@ def join_externally(
     if prior is not None and prior.group_id == joined.group.group_id:
         joined = replace(joined, group=with_history(joined.group, prior))
     told = JoinedExternally(group_info=group_info, tree=tree, commit=joined.message)
-    return Entered(emulation=draft.emulation, joined=joined, announcements=(told,))
+    after = draft.emulation if prior is None else draft.emulation.using(prior.own_leaf_node.signature_key)
+    return Entered(emulation=after, joined=joined, announcements=(told,))
 
 
 def with_history(group: Group, prior: Group) -> Group:

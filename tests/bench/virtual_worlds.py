@@ -230,7 +230,10 @@ class PlainChurn:
         return group
 
     def happen(self, event: Event) -> None:
-        """An Add without a path, as most clients commit it, or a Remove with one, by the person's first device."""
+        """An Add or a Remove by the person's first device, with a path, as the virtual client's has one either way.
+
+        Whoever leaves the path of an Add away, as the protocol allows, has worse trees than these.
+        """
         env = self.world.env
         base = event.person * self.count
         leaves = self._leaves.setdefault(event.person, [LeafIndex(base + number) for number in range(self.count)])
@@ -239,7 +242,7 @@ class PlainChurn:
             proposal = Add(key_package(env, self.world.suite, b"another device").key_package)
         else:
             proposal = Remove(leaves.pop(event.gone))
-        sent = mls_group.commit(self.member(base), env, proposals=[proposal])
+        sent = mls_group.commit(self.member(base), env, proposals=[proposal], force_path=True)
         leaves += sent.added
         self._log.append(sent.message)
         self._members[base] = sent.group, len(self._log)

@@ -15,9 +15,10 @@ from unittest import mock
 
 import pytest
 
+from mls import group as front
 from mls.codec import decode_exactly
 from mls.errors import CallerError, MlsError, PeerError, StaleError
-from mls.proposals import Add, Remove
+from mls.proposals import Add
 from mls.registries import GroupId
 from mls.virtual import client as vc, devices, onboarding, stored
 from mls.virtual.companion import Companion
@@ -25,7 +26,7 @@ from mls.virtual.onboarding import Admission, Handed, Onboarded, admit, onboard
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import LIMITS, Settings
 from mls.virtual.transfer import NewEmulatorClientState
-from tests.mls.virtual.household import DERIVED, Device, Household, offer
+from tests.mls.virtual.household import DERIVED, Device, Household
 from tests.mls.virtual.test_onboarding import admitted
 
 DID_NOT_RAISE = pytest.fail.Exception
@@ -69,22 +70,18 @@ def secrets_of(home: Household) -> list[bytes]:
     return found
 
 
-def shown(value: object) -> bytes:
-    """What stands in a log that somebody wrote it to."""
-    return repr(value).encode("ascii", "backslashreplace")
-
-
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
     reason="the GroupInfo that the Welcome carries stands in the clear in `Committed`, and in the text of all around it",
 )
-@pytest.mark.parametrize("of", [lambda made: made, lambda made: made.made, lambda made: made.made.commit])
-def test_an_admission_shows_no_secret(of: Callable[[Admission], object]) -> None:
+@pytest.mark.parametrize("part", ["admission", "made", "commit"])
+def test_an_admission_shows_no_secret(part: str) -> None:
     """One line in a log, and the account is open to who reads it."""
     home = talking()
     admission, _ = admission_of(home)
-    text = repr(of(admission))
+    parts: dict[str, object] = {"admission": admission, "made": admission.made, "commit": admission.made.commit}
+    text = repr(parts[part])
     for secret in secrets_of(home):
         assert repr(secret)[2:-1] not in text
 
@@ -106,8 +103,6 @@ def test_what_is_kept_back_is_not_to_be_had_by_another_way(name: str) -> None:
 
 def test_what_travels_in_the_open_has_no_secret() -> None:
     """The commit, the trees, and a GroupInfo that is made for the public afterwards."""
-    from mls import group as front
-
     home = talking()
     admission, _ = admission_of(home)
     adopted = devices.adopt(admission.made.emulation, admission.made)
@@ -148,10 +143,11 @@ def test_who_waits_for_a_tree_does_not_begin_anew() -> None:
     admission, package = admission_of(home)
     first = taken(home, admission, package, trees={A: admission.trees[GroupId(A)]})
     assert first.waiting == (B,)
-    once, _ = first.emulation.take(OperationType.LEAF_NODE, A)[1], first
+    _, once = first.emulation.take(OperationType.LEAF_NODE, A)
     again = taken(home, admission, package)
     assert not again.waiting
-    assert again.emulation.take(OperationType.LEAF_NODE, A)[1].generation != once.generation
+    _, twice = again.emulation.take(OperationType.LEAF_NODE, A)
+    assert twice.generation != once.generation
 
 
 @pytest.mark.xfail(
@@ -187,14 +183,18 @@ def told(change: Callable[[NewEmulatorClientState, Companion], tuple[NewEmulator
     raises=DID_NOT_RAISE,
     reason="limits that a new device is told may be anything: billions of steps, or no room at all",
 )
-@pytest.mark.parametrize("value", [0, 0xFFFF_FFFF])
-@pytest.mark.parametrize("name", [name for name in LIMITS if name != "max_leaves"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_forward", 0xFFFF_FFFF),
+        ("keep", 0xFFFF_FFFF),
+        *((name, 0) for name in LIMITS if name not in ("max_leaves", "max_forward", "keep")),
+    ],
+)
 def test_limits_that_are_none_are_refused(name: str, value: int) -> None:
     """With `max_forward` of four billions, one announcement keeps a device busy for hours."""
-    if name == "keep" and value == 0:
-        pytest.xfail("none kept is strict, and works")
     limits: dict[str, Any] = {name: value}
-    with pytest.raises((PeerError, CallerError)):
+    with pytest.raises(PeerError):
         decode_exactly(replace(Settings(), **limits).encode(), Settings.decode)
 
 
@@ -204,19 +204,16 @@ def test_limits_that_are_none_are_refused(name: str, value: int) -> None:
     reason="the epoch that begins may be said to follow itself, and whoever looks for what is before it never ends",
 )
 def test_the_epoch_that_begins_does_not_follow_itself() -> None:
-    """The liar knows its name: it made the commit, with the same state and lies, or guesses nothing, as it can redo."""
+    """Who made the commit knows that epoch's name, and can make the Welcome's GroupInfo after it."""
     home = talking()
-    device = home[FIRST]
-    made, package = admission_of(home)
-    coming = devices.adopt(made.made.emulation, made.made).head.newest
-    state, companion = onboarding._told(device.emulation, [], [])
-    with pytest.raises((PeerError, AssertionError)):
-        emulation = onboarding._with_state(
-            taken(home, made, package).emulation, device.env, state, replace(companion, newest=coming)
-        )
-        line = list(itertools.islice(emulation.lineage(coming), 100))
-        assert len(line) == len(set(line))
-        raise PeerError("VC-5.1-41")
+    admission, package = admission_of(home)
+    coming = devices.adopt(admission.made.emulation, admission.made).head.newest
+    state, companion = onboarding._told(home[FIRST].emulation, [], [])
+    new = taken(home, admission, package).emulation
+    try:
+        emulation = onboarding._with_state(new, home.env, state, replace(companion, newest=coming))
+    except PeerError:
+        return
     line = list(itertools.islice(emulation.lineage(coming), 100))
     assert len(line) == len(set(line))
 
@@ -359,5 +356,34 @@ def test_an_add_that_loses_leaves_nothing_behind() -> None:
     home.agree()
     home.commit(FIRST, A, force_path=True)
     home.agree()
-    home.commit_devices(FIRST, proposals=[Remove(home[SECOND].emulation.group.own_leaf)]) if False else None
-    assert offer().cipher_suite == 1
+
+
+def test_a_stranger_s_welcome_leads_to_the_stranger() -> None:
+    """Whoever has a device's KeyPackage can add it to something. It sees among whom it is, and nothing else tells it."""
+    home = talking()
+    stranger = Household(1, seed="stranger")
+    package = home.package(NEW)
+    admission = admit(stranger[FIRST].emulation, stranger[FIRST].env, package.key_package)
+    new = taken(home, admission, package)
+    ours = {leaf.signature_key for _, leaf in home[FIRST].emulation.group.members}
+    theirs = {leaf.signature_key for _, leaf in new.emulation.group.members}
+    assert package.key_package.leaf_node.signature_key in theirs
+    assert new.emulation.head.newest not in home[FIRST].emulation.epochs
+    assert theirs - ours
+    assert not new.conversations
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a GroupInfo's extensions are shown wherever a GroupInfo or what came out of a Welcome is",
+)
+def test_what_join_gives_besides_shows_no_secret() -> None:
+    """The extensions of the GroupInfo come out with the group, for whoever asked for them."""
+    home = talking()
+    admission, package = admission_of(home)
+    own = home._device_parameters()
+    joined = front.join_informed(home._env(NEW), own, admission.welcome(final=True), [package])
+    text = repr(joined)
+    for secret in secrets_of(home):
+        assert repr(secret)[2:-1] not in text

@@ -158,6 +158,7 @@ def settle(world: World) -> None:
                 world.join_externally(name, group_id, Crash.NOT)
                 _hear_all(world)
     withdraw_rest(world, world.names[0])
+    _hear_all(world)
     for group_id in to_rotate(world):
         # Whoever rotates must have been there when the leaf was made, or say it unencrypted.
         world.commit(world.names[0], group_id, path=True, new_key=True)

@@ -13,7 +13,17 @@ from hypothesis import given, strategies as st
 from mls.codec import opaque, u8, u16, u32, u64, vector
 from mls.credential import BasicCredential
 from mls.errors import CallerError, PeerError
-from mls.registries import CipherSuite, Generation, GroupId, HybridSuite, KeyPackageRef, LeafIndex
+from mls.psk import ExternalPskId, ResumptionPskId
+from mls.registries import (
+    CipherSuite,
+    Epoch,
+    Generation,
+    GroupId,
+    HybridSuite,
+    KeyPackageRef,
+    LeafIndex,
+    ResumptionUsage,
+)
 from mls.secrets import (
     EpochEncryptionKey,
     GenerationIdSecret,
@@ -38,6 +48,7 @@ from mls.virtual.announcements import (
     Reserved,
     SignatureKey,
     Uploaded,
+    Wanted,
     Welcomed,
     Withdrawn,
     check_keys,
@@ -89,7 +100,19 @@ def uploaded(draw: st.DrawFn) -> Uploaded:
 KINDS: dict[type, st.SearchStrategy[Announcement]] = {
     Uploaded: uploaded(),
     Keys: st.builds(Keys, key_lists),
-    Created: st.builds(Created, some),
+    Created: st.builds(
+        Created,
+        some,
+        st.none()
+        | st.builds(
+            ResumptionPskId,
+            st.sampled_from([ResumptionUsage.REINIT, ResumptionUsage.BRANCH]),
+            some,
+            u64s,
+            some,
+        ),
+    ),
+    Wanted: st.builds(Wanted, names),
     JoinedExternally: st.builds(JoinedExternally, group_info=some, tree=st.none() | some, commit=some),
     Welcomed: st.builds(Welcomed, some, st.none() | some),
     ExternalJoin: st.builds(ExternalJoin, some),
@@ -104,6 +127,7 @@ KINDS: dict[type, st.SearchStrategy[Announcement]] = {
         LostEpoch,
         cipher_suite=u16s,
         epoch_id=some,
+        parent=st.none() | some,
         number=u64s,
         leaf_count=u32s,
         encryption_key=st.builds(EpochEncryptionKey, some),
@@ -140,7 +164,7 @@ def test_known_answers(case: dict[str, Any]) -> None:
 
 def test_every_kind_is_known() -> None:
     assert {type(each) for each in own.announcements().values()} == set(KINDS)
-    assert sorted(kind.kind for kind in KINDS) == [*range(1, 14)]  # type: ignore[attr-defined]  # all have one
+    assert sorted(kind.kind for kind in KINDS) == [*range(1, 15)]  # type: ignore[attr-defined]  # all have one
 
 
 def test_the_bytes() -> None:
@@ -154,7 +178,7 @@ def test_the_bytes() -> None:
         encode_announcement(Keys((key, replace(key, cipher_suite=3))))
         == b"\x01\x02\x22" + pair + b"\x00\x03" + pair[2:]
     )
-    assert encode_announcement(Created(b"info")) == b"\x01\x03\x04info"
+    assert encode_announcement(Created(b"info")) == b"\x01\x03\x04info\x00"
     joined = JoinedExternally(group_info=b"info", commit=b"commit")
     assert encode_announcement(joined) == b"\x01\x04\x04info\x00\x06commit"
     assert encode_announcement(replace(joined, tree=b"tree")) == b"\x01\x04\x04info\x01\x04tree\x06commit"
@@ -209,7 +233,7 @@ def test_another_version() -> None:
 
 @breaks("VC-6.4-11")
 def test_another_type() -> None:
-    for kind in (0, 14, 255):
+    for kind in (0, 15, 255):
         refused("VC-6.4-11", partial(read, u8(1) + u8(kind) + opaque(b"id")))
 
 
@@ -343,3 +367,11 @@ def test_no_secret_is_shown() -> None:
     shown = repr(own.announcements())
     assert all(str(secret)[2:-1] not in shown and secret.hex() not in shown for secret in secrets)
     assert str(own.secret("epoch id"))[2:-1] in shown
+
+
+@breaks("VC-6.4-18")
+def test_a_conversation_that_continues_nothing() -> None:
+    good = ResumptionPskId(ResumptionUsage.BRANCH, GroupId(b"group"), Epoch(3), bytes(32))
+    assert decode_announcement(encode_announcement(Created(b"info", good))) == Created(b"info", good)
+    for wrong in (replace(good, usage=ResumptionUsage.APPLICATION), ExternalPskId(b"psk", bytes(32))):
+        refused("VC-6.4-18", lambda wrong=wrong: decode_announcement(encode_announcement(Created(b"info", wrong))))

@@ -228,7 +228,7 @@ class Household(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_a_household() -> None:
-    run_state_machine_as_test(Household, settings=settings(max_examples=100, stateful_step_count=40))
+    run_state_machine_as_test(Household, settings=settings(max_examples=150, stateful_step_count=40))
 
 
 @pytest.mark.long

@@ -14,7 +14,8 @@ from mls import group as front
 from mls.components.dictionary import dictionary_extension
 from mls.components.numbers import LAST_RESORT_KEY_PACKAGE, ComponentId, Numbers
 from mls.credential import BasicCredential
-from mls.registries import Epoch, Generation, GroupId, KeyPackageRef, LeafIndex
+from mls.psk import ResumptionPskId
+from mls.registries import Epoch, Generation, GroupId, KeyPackageRef, LeafIndex, ResumptionUsage
 from mls.secrets import (
     EpochEncryptionKey,
     GenerationIdSecret,
@@ -40,6 +41,7 @@ from mls.virtual.announcements import (
     Reserved,
     SignatureKey,
     Uploaded,
+    Wanted,
     Welcomed,
     Withdrawn,
     encode_announcement,
@@ -114,6 +116,10 @@ def announcements() -> dict[str, Announcement]:
         "uploaded": Uploaded(upload=upload(False, True), keys=keys, not_after=(1_800_000_000, 0)),
         "keys": Keys(keys),
         "created": Created(b"an MLSMessage with a GroupInfo"),
+        "created, continuing": Created(
+            b"an MLSMessage with a GroupInfo",
+            ResumptionPskId(ResumptionUsage.REINIT, GroupId(b"a conversation"), Epoch(9), secret("nonce")),
+        ),
         "joined externally": JoinedExternally(group_info=b"a GroupInfo", tree=b"a tree", commit=b"a commit"),
         "joined externally, tree inside": JoinedExternally(group_info=b"a GroupInfo", commit=b"a commit"),
         "welcomed": Welcomed(b"a Welcome", b"a tree"),
@@ -132,6 +138,7 @@ def announcements() -> dict[str, Announcement]:
         "lost epoch": LostEpoch(
             cipher_suite=1,
             epoch_id=secret("epoch id"),
+            parent=secret("parent"),
             number=Epoch(77),
             leaf_count=8,
             encryption_key=EpochEncryptionKey(secret("encryption key")),
@@ -139,6 +146,7 @@ def announcements() -> dict[str, Announcement]:
             reuse_guard=ReuseGuardSecret(secret("reuse guard")),
         ),
         "progress": Progress(removal().encode()),
+        "wanted": Wanted((GroupId(b"a conversation"), GroupId(b"another one"))),
     }
 
 
