@@ -27,6 +27,7 @@ from mls.provider import Environment, PathSupply
 from mls.registries import LeafIndex, ProposalRef, ResumptionUsage, SenderType
 from mls.state import Group
 from mls.virtual.emulation import Emulation, consuming
+from mls.virtual.errors import OtherBranchError
 from mls.virtual.generation_id import GenerationId, PrivateMessageContext, generation_id
 from mls.virtual.guard import Guard
 from mls.virtual.leaves import Draft, Follower, active_epoch, drafted, listed
@@ -157,7 +158,7 @@ def _check_order(emulation: Emulation, group: Group) -> None:
     try:
         if active is not None:
             emulation.check_order(active, emulation.head.newest)
-    except PeerError:
+    except (PeerError, OtherBranchError):
         raise CallerError(
             "our leaf comes from a newer emulation epoch than the one that would make the next",
             "process the emulation group's commits first",

@@ -21,14 +21,14 @@ Branches of the emulation group are heads (`Emulation.on`). What was learned on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mls import group as front, targeted
 from mls.codec import decode_exactly
 from mls.commit import KEEP as KEEP_LEAF, Committed, NewLeaf
 from mls.components.aad import decode_items, encode_items
-from mls.errors import CallerError, LimitError, PeerError
+from mls.errors import CallerError, LimitError, MlsError, PeerError, StaleError
 from mls.group import ApplicationMessage, CommitMessage, Event, TargetedMessage
 from mls.leaf_node import Extensions
 from mls.proposals import Proposal
@@ -44,19 +44,16 @@ from mls.virtual.announcements import (
     Operations,
     Renewed,
     Reserved,
-    SignatureKey,
     Uploaded,
     Withdrawn,
-    check_keys,
     decode_announcement,
     encode_announcement,
 )
 from mls.virtual.emulation import Emulation, Known, begun
-from mls.virtual.epoch import DerivationEpoch
-from mls.virtual.guard import is_leaf_count
+from mls.virtual.epoch import DerivationEpoch, sound
 from mls.virtual.operations import OperationTree
 from mls.virtual.settings import Settings
-from mls.virtual.stock import take_in, take_in_reserved
+from mls.virtual.stock import take_in, take_in_reserved, with_known_keys
 
 APPLICATIONS = 0x80
 """First byte, at least, of what is no announcement."""
@@ -128,9 +125,13 @@ def commit(
         leaf=leaf,
         group_info_extensions=group_info_extensions,
     )
-    return DeviceCommit(
-        emulation=emulation.with_group(made.before), commit=made, derives=derive or _changes_devices(made.plan)
-    )
+    derives = derive or _changes_devices(made.plan)
+    leaves = made.group.public.tree.leaf_count
+    if derives and leaves > emulation.settings.max_leaves:
+        raise CallerError(
+            f"an emulation group with {leaves} leaves is too large", f"{emulation.settings.max_leaves} are allowed"
+        )
+    return DeviceCommit(emulation=emulation.with_group(made.before), commit=made, derives=derives)
 
 
 def adopt(emulation: Emulation, made: DeviceCommit) -> Emulation:
@@ -158,9 +159,12 @@ class Announced:
 
 
 def announce(emulation: Emulation, env: Environment, announcement: Announcement) -> Announced:
-    """To all devices."""
+    """To all devices. Who says that KeyPackages are withdrawn takes no Welcome to them either."""
     data = encode_announcement(announcement, emulation.settings.profile.form)
-    return _said(emulation, env, data)
+    told = _said(emulation, env, data)
+    if isinstance(announcement, Withdrawn):
+        return replace(told, emulation=told.emulation.without(announcement.references))
+    return told
 
 
 def say(emulation: Emulation, env: Environment, data: bytes) -> Announced:
@@ -193,7 +197,9 @@ class Heard:
     announcement: Announcement | None = None
     """What was announced. If it is of a conversation, `mls.virtual.client` follows it."""
     actions: CommitData | None = None
-    """What a commit announced; it was carried out."""
+    """What a commit announced; it was carried out, but for `refused`."""
+    refused: tuple[tuple[KeyPackageUpload, MlsError], ...] = ()
+    """Uploads in a commit that this device could not use. The commit stands all the same: others follow it."""
     derives: bool = False
     """Whether a commit began an epoch to derive in."""
 
@@ -219,12 +225,16 @@ def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: A
         raise PeerError("VC-5-1")
     actions = _actions(emulation, group, event)
     before = emulation.with_group(event.before)
+    refused: list[tuple[KeyPackageUpload, MlsError]] = []
     for upload in actions.uploads:
-        before = take_in(before, env, upload, sender=event.committer)
+        try:
+            before = take_in(before, env, upload, sender=event.committer)
+        except (PeerError, StaleError) as error:
+            refused.append((upload, error))
     derives = actions.new_derivation_epoch or _changes_devices(event.plan)
     after = _entered(before, event.group, derives=derives)
     event = replace(event, group=after.group)
-    return Heard(emulation=after, event=event, actions=actions, derives=derives)
+    return Heard(emulation=after, event=event, actions=actions, refused=tuple(refused), derives=derives)
 
 
 def _actions(emulation: Emulation, group: Group, event: CommitMessage) -> CommitData:
@@ -241,27 +251,15 @@ def _actions(emulation: Emulation, group: Group, event: CommitMessage) -> Commit
 def _carried_out(emulation: Emulation, env: Environment, told: Announcement, sender: LeafIndex) -> Emulation:
     """What an announcement changes in what this device knows."""
     if isinstance(told, Uploaded):
-        check_keys(told.keys, env.provider)
         return take_in(emulation, env, told.upload, sender=sender, keys=told.keys, not_after=told.not_after)
     if isinstance(told, Keys | Renewed):
-        return _with_keys(emulation, env, told.keys)
+        return with_known_keys(emulation, env, told.keys)
     if isinstance(told, Withdrawn):
         return emulation.without(told.references)
     if isinstance(told, Operations):
-        room = emulation.settings.max_operations - len(emulation.operations)
-        if len(told.operations) > room:
-            raise LimitError("too many operations are kept already; prune what is not in use")
-        return emulation.remembering(told.operations)
+        return emulation.told(told.operations)
     if isinstance(told, LostEpoch):
         return _with_lost_epoch(emulation, env, told)
-    return emulation
-
-
-def _with_keys(emulation: Emulation, env: Environment, keys: Iterable[SignatureKey]) -> Emulation:
-    known = list(keys)
-    check_keys(known, env.provider)
-    for key in known:
-        emulation = emulation.with_key(key.cipher_suite, key.public, key.private)
     return emulation
 
 
@@ -269,8 +267,6 @@ def _with_lost_epoch(emulation: Emulation, env: Environment, told: LostEpoch) ->
     """Enough of an epoch of another branch to read what its leaves say, and nothing to derive with."""
     if told.epoch_id in emulation.epochs:
         return emulation
-    if not is_leaf_count(told.leaf_count):
-        raise PeerError("VC-6.4-17", f"{told.leaf_count} leaves")
     try:
         suite = env.provider.suite(told.cipher_suite)
     except KeyError:
@@ -288,4 +284,6 @@ def _with_lost_epoch(emulation: Emulation, env: Environment, told: LostEpoch) ->
         reuse_guard=told.reuse_guard,
         operations=OperationTree.gone(told.leaf_count),
     )
+    if not sound(epoch):
+        raise PeerError("VC-6.4-17", f"{told.leaf_count} leaves")
     return replace(emulation, epochs=emulation.epochs.set(told.epoch_id, Known(epoch, told.parent)))

@@ -10,8 +10,9 @@ the leaf, so each value of a conversation, of whatever epoch and branch, says it
   back to the value of a fork's parent would otherwise derive an operation twice.
 * `epochs` are the derivation epochs still in use, each with the one before it on its branch, so that of any two it is
   known whether one is an ancestor of the other. That is what forbids a leaf to go back (`check_order`).
-* `operations` are secrets of operations whose leaves are in use, `seeds` those of KeyPackages that were used, if they
-  are kept at all; `stock` are the KeyPackages that wait for a Welcome, and `keys` the signature keys, by public key.
+* `operations` are secrets of operations whose leaves are in use; `stock` are the KeyPackages that a Welcome may be for,
+  `withdrawn` the names of those that none is taken for any more, `seeds` what is kept of them if anything is; `keys`
+  are the signature keys, by public key.
 
 An operation is consumed when it is taken. A call that fails after it took one says so: the exception's `consumed` is
 the value to store in the place of the old one. What is derived because a message said so is consumed only in the value
@@ -34,7 +35,7 @@ from mls.secrets import KeyPackageSeed, SignaturePrivateKey
 from mls.state import Group
 from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
 from mls.virtual.epoch import DerivationEpoch
-from mls.virtual.errors import UnknownEpochError
+from mls.virtual.errors import OtherBranchError, UnknownEpochError
 from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import Settings
 
@@ -75,6 +76,8 @@ class Material:
     """In seconds since 1970; 0 if whoever made it did not say."""
     signature_key: bytes = b""
     """The leaf's, if it is known before the leaf is seen."""
+    used: bool = False
+    """Whether a Welcome was taken up. It may come again, on another branch or after another one to the same package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class Emulation:
     epochs: PMap[bytes, Known]
     operations: PMap[OperationKey, Operation]
     stock: PMap[KeyPackageRef, Material]
+    withdrawn: PMap[KeyPackageRef, int]
+    """In order; the oldest are forgotten when there are too many."""
     seeds: PMap[Origin, Material]
     keys: PMap[bytes, RingKey]
 
@@ -164,24 +169,29 @@ class Emulation:
     def lineage(self, epoch_id: bytes) -> Iterator[bytes]:
         """A derivation epoch and those before it on its branch, as far back as they are kept."""
         at: bytes | None = epoch_id
-        while at is not None:
+        passed: set[bytes] = set()
+        while at is not None and at not in passed:  # a sibling may have told of a circle
             known = self.epochs.find(at)
             if known is None:
                 return
             yield at
+            passed.add(at)
             at = known.parent
 
     def check_order(self, active: bytes, new: bytes) -> None:
         """A leaf derived in `new` may take the place of one derived in `active`: it does not go back.
 
         On one branch the newer epoch may follow the older. Across branches, whatever is on ours may follow what is not,
-        and not the other way round; of two that are both elsewhere we are no judges.
+        and not the other way round (`OtherBranchError`: unless that branch wins); of two that are both elsewhere we are
+        no judges.
         """
         if new == active or active not in self.epochs or active in self.lineage(new):
             return
-        present = set(self.lineage(self.head.newest))
-        if new in self.lineage(active) or (active in present and new not in present):
+        if new in self.lineage(active):
             raise PeerError("VC-6.2-3")
+        present = set(self.lineage(self.head.newest))
+        if active in present and new not in present:
+            raise OtherBranchError(new)
 
     # Operations
 
@@ -194,10 +204,6 @@ class Emulation:
         self, epoch_id: bytes, leaf: LeafIndex, kind: OperationType, generation: Generation, context: bytes = b""
     ) -> tuple[Emulation, Operation]:
         """An operation that was heard of. Adopt what is returned once the message held that told of it."""
-        key = OperationKey(epoch_id, kind, leaf, generation, context)
-        kept = self.operations.find(key)
-        if kept is not None:
-            return self, kept
         epoch = self.epoch(epoch_id)
         settings = self.settings
         try:
@@ -205,6 +211,9 @@ class Emulation:
                 leaf, kind, generation, context, max_forward=settings.max_forward, keep=settings.keep
             )
         except ReplayError:
+            kept = self.operations.find(OperationKey(epoch_id, kind, leaf, generation, context))
+            if kept is not None:
+                return self, kept
             if leaf == epoch.own_leaf:
                 raise OwnMessageError("this is of our own making, and what made it is not kept") from None
             raise
@@ -217,9 +226,21 @@ class Emulation:
         return self.remembering([operation])
 
     def remembering(self, operations: Iterable[Operation]) -> Emulation:
-        """With operations that a sibling passed on, as their ratchets cannot give them here (design decision 10)."""
+        """With operations that are kept by themselves; what is kept already stays as it is."""
         found = {operation_key(operation): operation for operation in operations}
-        return replace(self, operations=self.operations.update(found))
+        new = {key: operation for key, operation in found.items() if key not in self.operations}
+        return replace(self, operations=self.operations.update(new))
+
+    def told(self, operations: Iterable[Operation]) -> Emulation:
+        """With operations that a sibling passed on (design decision 10), where no ratchet of ours can give them."""
+        wanted = []
+        for operation in operations:
+            known = self.epochs.find(operation.epoch_id)
+            if operation.type is OperationType.LEAF_NODE and (known is None or known.epoch.operations.is_gone):
+                wanted.append(operation)
+        if len(self.operations) + len(wanted) > self.settings.max_operations:
+            raise LimitError("too many operations are kept already; prune what is not in use")
+        return self.remembering(wanted)
 
     # Signature keys
 
@@ -246,11 +267,37 @@ class Emulation:
     # What is not in use any more
 
     def without(self, references: Iterable[KeyPackageRef]) -> Emulation:
-        """Without KeyPackages that were used, revoked or expired; what was sealed to them cannot be read again."""
-        gone = [reference for reference in references if reference in self.stock]
-        keys = [self.stock[reference].signature_key for reference in gone]
-        unused = [key for key in keys if key in self.keys and not self.keys[key].used]
-        return replace(self, stock=self.stock.changed(gone, {}), keys=self.keys.changed(unused, {}))
+        """Without KeyPackages that were used, revoked or expired: no Welcome to them is taken again.
+
+        Also not if they are only heard of later. Signature keys go with them, unless something else may need them.
+        """
+        named = dict.fromkeys(references)
+        gone = [self.stock[reference] for reference in named if reference in self.stock]
+        stock = self.stock.changed([each.reference for each in gone], {})
+        after = replace(self, stock=stock, withdrawn=self._noted(named))
+        if self.settings.retain_seeds:
+            kept = {each.origin: each for each in gone if each.used and each.origin is not None}
+            after = replace(after, seeds=after.seeds.update(kept))
+        needed = {each.signature_key for _, each in stock.items()}
+        if b"" in needed:
+            return after
+        unused = {each.signature_key for each in gone if not each.used} - needed
+        return after.without_keys([key for key in unused if key in self.keys and not self.keys[key].used])
+
+    def _noted(self, references: Iterable[KeyPackageRef]) -> PMap[KeyPackageRef, int]:
+        """With these among what was withdrawn, and without the oldest if they are too many."""
+        start = max([0, *(number for _, number in self.withdrawn.items())]) + 1
+        new = [reference for reference in references if reference not in self.withdrawn]
+        whole = self.withdrawn.update({reference: start + number for number, reference in enumerate(new)})
+        excess = len(whole) - self.settings.max_packages
+        if excess <= 0:
+            return whole
+        oldest = sorted(whole.items(), key=lambda item: item[1])[:excess]
+        return whole.changed([reference for reference, _ in oldest], {})
+
+    def without_keys(self, public: Iterable[bytes]) -> Emulation:
+        """Without signature keys that no leaf has, and none is to have."""
+        return replace(self, keys=self.keys.changed([key for key in public if key in self.keys], {}))
 
     def expired(self, now: int) -> tuple[KeyPackageRef, ...]:
         """KeyPackages that nobody should use after `now`, in milliseconds since 1970."""
@@ -275,10 +322,12 @@ class Emulation:
                     makers.add(maker)
                     epochs.add(maker.epoch_id)
         epochs.update(each.origin.epoch_id for _, each in self.stock.items() if each.origin is not None)
+        in_stock = {each.signature_key for _, each in self.stock.items()}
+        in_use |= in_stock
         keys = {
-            public: replace(key, used=key.used or public in in_use)
+            public: replace(key, used=key.used or (public in in_use and public not in in_stock))
             for public, key in self.keys.items()
-            if public in in_use or not key.used
+            if public in in_use or not key.used or b"" in in_stock
         }
         return replace(
             self,
@@ -337,6 +386,7 @@ def begun(settings: Settings, group: Group) -> Emulation:
         epochs=PMap({epoch.epoch_id: Known(epoch, None)}),
         operations=PMap(),
         stock=PMap(),
+        withdrawn=PMap(),
         seeds=PMap(),
         keys=PMap(),
     )

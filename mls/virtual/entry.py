@@ -32,7 +32,7 @@ from mls.virtual.conversation import Author
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import KeyPair, derived_signature_key, group_creation_secret, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation, consuming
-from mls.virtual.leaves import Follower, drafted, listed, owned, sealed_into
+from mls.virtual.leaves import Follower, check_owned, drafted, listed, sealed_into
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import SignaturePolicy
 from mls.virtual.stock import Offer
@@ -46,6 +46,24 @@ class Made:
     emulation: Emulation
     group: Group
     announcements: tuple[Announcement, ...]
+
+
+class _Taken:
+    """Names of groups that no conversation may have: those that we are in, and that of the devices' own."""
+
+    __slots__ = ("_known", "_own")
+
+    def __init__(self, emulation: Emulation, known: Container[bytes]) -> None:
+        self._own = emulation.group.group_id
+        self._known = known
+
+    def __contains__(self, group_id: object) -> bool:
+        return group_id == self._own or group_id in self._known
+
+
+def _check_name(emulation: Emulation, group_id: bytes) -> None:
+    if group_id == emulation.group.group_id:
+        raise CallerError("a conversation cannot have the name of the emulation group", "choose another group id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +91,7 @@ def _first_leaf(emulation: Emulation, env: Environment, suite: Suite, offer: Off
             private, _ = derived_signature_key(suite, seed)
         elif offer.signature_private is not None:
             private = offer.signature_private
-            owned(after, suite, private)
+            check_owned(after, suite, private)
         else:
             after, public = after.drawn_key(env, suite.cipher_suite)
             private = after.keys[public].private
@@ -95,6 +113,7 @@ def create(
     extensions: Extensions = (),
 ) -> Made:
     """A conversation. `offer` is what our leaf says, and of what suite the group is."""
+    _check_name(emulation, group_id)
     suite = env.suite(offer.cipher_suite)
     first = _first_leaf(emulation, env, suite, offer, parameters.components)
     with consuming(first.emulation):
@@ -188,7 +207,12 @@ def follow_creation(
     info = decode_group_info(told.group_info)
     follower = Follower(emulation, env.suite(info.context.cipher_suite))
     group = sharing.follow_creation(
-        env, emulation.settings.shared(parameters), told.group_info, follower, tree=tree, known_groups=known_groups
+        env,
+        emulation.settings.shared(parameters),
+        told.group_info,
+        follower,
+        tree=tree,
+        known_groups=_Taken(emulation, known_groups),
     )
     return _followed(follower, group)
 
@@ -213,7 +237,7 @@ def follow_external(
         follower,
         tree=told.tree,
         self_removes=self_removes,
-        known_groups=known_groups,
+        known_groups=_Taken(emulation, known_groups),
     )
     return _followed(follower, group)
 
@@ -235,6 +259,8 @@ class Joined:
     extensions: Extensions
     """Of the GroupInfo."""
     reference: KeyPackageRef
+    again: bool
+    """Whether the KeyPackage had been used: by this Welcome on another branch, or by somebody who sent two."""
     announcements: tuple[Announcement, ...]
     """The Welcome itself, for siblings that it was not sent to."""
 
@@ -249,7 +275,11 @@ def join(
     known_groups: Container[bytes] = (),
     prior: Group | None = None,
 ) -> Joined:
-    """Become a member by a Welcome to a KeyPackage that any of our devices made."""
+    """Become a member by a Welcome to a KeyPackage that any of our devices made.
+
+    The KeyPackage can be used until it is withdrawn; so name the groups that we are in already (`known_groups`), or a
+    Welcome that comes again would lead back to its epoch.
+    """
     material, secrets = stock.secrets_for(emulation, env, decode_welcome(welcome))
     joined = front.join_informed(
         env,
@@ -257,7 +287,7 @@ def join(
         welcome,
         [secrets],
         tree=tree,
-        known_groups=known_groups,
+        known_groups=_Taken(emulation, known_groups),
         prior=prior,
     )
     return Joined(
@@ -265,13 +295,14 @@ def join(
         group=joined.group,
         extensions=joined.extensions,
         reference=material.reference,
+        again=material.used,
         announcements=(Welcomed(welcome, tree),),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entered:
-    """An external commit of ours. Adopt `joined.group` once it is accepted."""
+    """An external commit of ours. Adopt `joined.group` once it is accepted; store `emulation` in any case."""
 
     emulation: Emulation
     joined: ExternallyJoined
@@ -304,6 +335,7 @@ def join_externally(
     is the conversation as this device knows it, if it does: its resumption PSKs go on, as they do on other devices.
     """
     info = decode_group_info(group_info)
+    _check_name(emulation, info.context.group_id)
     suite = env.suite(info.context.cipher_suite)
     if signature_private is None and emulation.settings.signatures is not SignaturePolicy.DERIVED:
         raise CallerError("the leaf needs a signature key", "draw one with `Emulation.drawn_key` and announce it")

@@ -130,7 +130,7 @@ class DerivationEpoch:
             raise CallerError("the stored emulation epoch has a cipher suite that this provider lacks") from None
         except PeerError:
             raise _damaged() from None
-        if not _sound(epoch):
+        if not sound(epoch):
             raise _damaged()
         return epoch
 
@@ -153,7 +153,7 @@ def derivation_epoch(
     )
 
 
-def _sound(epoch: DerivationEpoch) -> bool:
+def sound(epoch: DerivationEpoch) -> bool:
     size, leaves = epoch.suite.hash_size, epoch.leaf_count
     secrets = (epoch.epoch_id, epoch.encryption_key.raw, epoch.generation_id.raw, epoch.reuse_guard.raw)
     return (

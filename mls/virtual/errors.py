@@ -17,6 +17,14 @@ class UnknownEpochError(StaleError):
         super().__init__("the emulation epoch that a leaf of ours was derived in is not here; `epoch_id` names it")
 
 
+class OtherBranchError(StaleError):
+    """A leaf of ours comes from another branch of the emulation group than ours; it may follow if that branch wins."""
+
+    def __init__(self, epoch_id: bytes) -> None:
+        self.epoch_id = epoch_id
+        super().__init__("a leaf of ours was derived on another branch of the emulation group; `epoch_id` names where")
+
+
 class MissingKeyError(StaleError):
     """A leaf of ours has a signature key that no sibling told us of yet."""
 

@@ -110,6 +110,12 @@ def drafted(
     if callable(new.extensions):
         raise CallerError("extensions of a virtual client's leaf are chosen beforehand", "give a tuple")
     base = extensions if new.extensions is None else new.extensions
+    private = new.signature_private
+    derives = emulation.settings.signatures is SignaturePolicy.DERIVED
+    if private is not None:
+        if derives:
+            raise CallerError("this virtual client derives its signature keys", "give none")
+        check_owned(emulation, target, private)
     after, operation = emulation.take(OperationType.LEAF_NODE, group_id)
     epoch = after.newest
     imported = target_operation_secret(target, operation.secret, group_id)
@@ -123,27 +129,20 @@ def drafted(
             derivation = CommitDerivation(operation.leaf, operation.generation, external_init)
         return sealed_into(after, epoch, base, encryption_key, derivation)
 
-    private = new.signature_private
-    if emulation.settings.signatures is SignaturePolicy.DERIVED:
-        if private is not None:
-            raise CallerError("this virtual client derives its signature keys", "give none")
+    if derives:
         private, _ = derived_signature_key(target, imported)
-    elif private is not None:
-        after = owned(after, target, private)
     leaf = NewLeaf(
         credential=new.credential, signature_private=private, capabilities=new.capabilities, extensions=with_info
     )
     return Draft(emulation=after, supply=supply, leaf=leaf, signature_private=private)
 
 
-def owned(emulation: Emulation, target: Suite, private: SignaturePrivateKey) -> Emulation:
-    """A signature key that the others were told of, or will be with what is made now."""
-    public = target.scheme.public_key(private)
-    if public not in emulation.keys:
+def check_owned(emulation: Emulation, target: Suite, private: SignaturePrivateKey) -> None:
+    """Whether a signature key is one that the others were told of, or will be with what is made now."""
+    if target.scheme.public_key(private) not in emulation.keys:
         raise CallerError(
             "the others do not know this signature key", "draw it with `Emulation.drawn_key` and announce it first"
         )
-    return emulation
 
 
 class Follower:
@@ -160,6 +159,14 @@ class Follower:
         self._conversation = conversation
 
     def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
+        try:
+            return self._own_path(leaf_node, group_id, external=external)
+        except PeerError:
+            if external:
+                return None  # somebody else's leaf in the place of ours, with what one of ours once said
+            raise
+
+    def _own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
         found = self._derivation(leaf_node)
         if found is None:
             return None
@@ -168,7 +175,9 @@ class Follower:
             raise BugError("the leaf of a path is of another source")
         init = external_init_of(derivation, self._target, external=external)
         imported = self._imported(epoch, derivation, group_id)
-        private, _ = leaf_key(self._target, imported)
+        private, public = leaf_key(self._target, imported)
+        if external and public != leaf_node.encryption_key:
+            return None
         return OwnPath(
             leaf_private=private,
             path_secret=path_secret(self._target, imported),
@@ -243,7 +252,7 @@ def signer_of(
     """The private half of a leaf's signature key: told by a sibling, or derived if that is the policy."""
     public = leaf_node.signature_key
     known = emulation.keys.find(public)
-    if known is not None:
+    if known is not None and known.cipher_suite == target.cipher_suite:
         return known.private
     if emulation.settings.signatures is SignaturePolicy.DERIVED and imported is not None:
         private, derived = derived_signature_key(target, imported)

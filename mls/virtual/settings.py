@@ -129,9 +129,12 @@ class Settings:
         )
 
     def shared(self, parameters: Parameters) -> Parameters:
-        """Parameters for the conversations of a virtual client: what siblings may use at once stays readable."""
+        """Parameters for the conversations of a virtual client: what siblings may use at once stays readable.
+
+        Two devices of somebody else's virtual client may use one handshake key as well. Where commits race, whoever
+        follows them sets `keep_handshake_keys`.
+        """
         return replace(
             parameters,
             own_keys=max(parameters.own_keys, parameters.out_of_order, 1),
-            keep_handshake_keys=True,
         )

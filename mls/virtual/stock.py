@@ -9,8 +9,10 @@ A sibling never has the KeyPackages themselves. It has their seeds by reference,
 the tree of a Welcome by its key (`take_up`). What the leaf says there of the operation that made it must be what the
 upload said.
 
-A KeyPackage leaves the stock when its Welcome was taken up, unless it is a last resort, and its seed with it: the seed
-gives the init key again, and with it the Welcome. Only `Settings.retain_seeds` keeps seeds.
+A KeyPackage stays in the stock when its Welcome was taken up, and is marked as used. The Welcome may be needed again,
+on another branch of the conversation; and if somebody sends two to one KeyPackage, devices that hear them in different
+orders must be able to take up both. When it is certain which it is, the caller ends that (`Emulation.without`, and
+`Withdrawn` for the others): the seed gives the init key, and with it all Welcomes that were sealed to it.
 
 `make_reserved` is for KeyPackages that only some devices can open (draft-kohbrok-mls-virtual-clients-04 §4.1): the seed
 is random and sent to those devices, each by a targeted message, and all its keys follow from it. Somebody outside may
@@ -20,28 +22,27 @@ a leaf names an emulation epoch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls.components.last_resort import is_last_resort
 from mls.components.logic import COMPONENTS, Components
 from mls.credential import Credential
-from mls.errors import CallerError, LimitError, PeerError
+from mls.errors import CallerError, LimitError, OwnMessageError, PeerError, ReplayError
 from mls.key_package import JoinSecrets, KeyPackage, KeyPackageSecrets, create_key_package
 from mls.leaf_node import Capabilities, Extensions, LeafNode, Lifetime
-from mls.persistent import PMap
 from mls.provider import Environment
 from mls.registries import KeyPackageRef, LeafIndex
 from mls.secrets import KeyPackageSeed, SignaturePrivateKey
 from mls.suite import Suite
 from mls.virtual.actions import KeyPackageInfo, KeyPackageUpload
-from mls.virtual.announcements import Reserved, SignatureKey, Uploaded
+from mls.virtual.announcements import Reserved, SignatureKey, Uploaded, check_keys
 from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
 from mls.virtual.derive import derived_signature_key, init_key, key_package_seed, leaf_key
-from mls.virtual.emulation import Emulation, Material, Origin
+from mls.virtual.emulation import Emulation, Material, Origin, consuming
 from mls.virtual.errors import UnknownPackageError
-from mls.virtual.leaves import listed, owned, sealed_into, signer_of
-from mls.virtual.operations import OperationType
+from mls.virtual.leaves import check_owned, listed, sealed_into, signer_of
+from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import SignaturePolicy
 from mls.welcome import Welcome
 
@@ -84,6 +85,12 @@ def make_batch(emulation: Emulation, env: Environment, offers: Sequence[Offer]) 
         raise CallerError("a batch of no KeyPackages", "say what they are to offer")
     _check_room(emulation, len(offers))
     after, operation = emulation.take(OperationType.KEY_PACKAGE)
+    with consuming(after):
+        return _made(after, env, offers, operation)
+
+
+def _made(emulation: Emulation, env: Environment, offers: Sequence[Offer], operation: Operation) -> Batch:
+    after = emulation
     made: list[KeyPackageSecrets] = []
     infos: list[KeyPackageInfo] = []
     materials: dict[KeyPackageRef, Material] = {}
@@ -139,20 +146,30 @@ def take_in(
     if upload.leaf != sender:
         raise PeerError("VC-6.4.1-4", f"leaf {upload.leaf} by leaf {sender}")
     infos = upload.key_packages
-    known = [emulation.stock.find(info.reference) for info in infos]
     origins = [Origin(upload.epoch_id, upload.leaf, upload.generation, info.index) for info in infos]
-    if infos and all(each is not None and each.origin == origin for each, origin in zip(known, origins, strict=True)):
-        return emulation  # told again
-    if any(each is not None for each in known):
+    known = {info.reference: emulation.stock.find(info.reference) for info in infos}
+    told_again = any(
+        each is not None and each.origin == origin for each, origin in zip(known.values(), origins, strict=True)
+    )
+    claimed = [reference for reference, each in known.items() if each is not None]
+    if not told_again and infos and len(claimed) == len(infos):
         raise PeerError("VC-6.4.1-5")
-    _check_room(emulation, len(infos))
-    after, operation = emulation.follow(upload.epoch_id, upload.leaf, OperationType.KEY_PACKAGE, upload.generation)
-    for key in keys:
-        after = after.with_key(key.cipher_suite, key.public, key.private)
+    for info in infos:
+        is_last_resort(info.extensions, emulation.settings.numbers)  # refuses what is none, before a Welcome meets it
+    _check_room(emulation, len(infos) - len(claimed))
+    try:
+        after, operation = emulation.follow(upload.epoch_id, upload.leaf, OperationType.KEY_PACKAGE, upload.generation)
+    except (ReplayError, OwnMessageError):
+        if told_again or any(info.reference in emulation.withdrawn for info in infos):
+            return emulation
+        raise
+    after = with_known_keys(after, env, keys)
     parallel = [key.public for key in keys] if len(keys) == len(infos) else [b""] * len(infos)
     times = not_after or [0] * len(infos)
     materials: dict[KeyPackageRef, Material] = {}
     for info, origin, signature_key, expiry in zip(infos, origins, parallel, times, strict=True):
+        if info.reference in after.stock or info.reference in after.withdrawn:
+            continue  # the name is taken, or means nothing any more
         try:
             suite = env.provider.suite(info.cipher_suite)
         except KeyError:
@@ -193,7 +210,7 @@ def make_reserved(emulation: Emulation, env: Environment, offer: Offer) -> Reser
 
 def take_in_reserved(emulation: Emulation, told: Reserved) -> Emulation:
     """What a sibling told this device and perhaps not all."""
-    if told.reference in emulation.stock:
+    if told.reference in emulation.stock or told.reference in emulation.withdrawn:
         return emulation
     _check_room(emulation, 1)
     material = Material(
@@ -220,7 +237,8 @@ def _signature_key(
             raise CallerError("this virtual client derives its signature keys", "give none")
         return emulation, derived_signature_key(suite, seed)[0], []
     if given is not None:
-        return owned(emulation, suite, given), given, []
+        check_owned(emulation, suite, given)
+        return emulation, given, []
     emulation, public = emulation.drawn_key(env, suite.cipher_suite)
     private = emulation.keys[public].private
     return emulation, private, [SignatureKey(cipher_suite=suite.cipher_suite, public=public, private=private)]
@@ -294,10 +312,20 @@ def _join_secrets(emulation: Emulation, env: Environment, material: Material) ->
 
 
 def used(emulation: Emulation, material: Material) -> Emulation:
-    """After a Welcome to this KeyPackage was taken up."""
-    if is_last_resort(material.extensions, emulation.settings.numbers):
+    """After a Welcome to this KeyPackage was taken up; `Emulation.without` ends that others are."""
+    return replace(emulation, stock=emulation.stock.set(material.reference, replace(material, used=True)))
+
+
+def with_known_keys(emulation: Emulation, env: Environment, keys: Iterable[SignatureKey]) -> Emulation:
+    """With signature keys that a sibling told, after it was seen that they are what they say."""
+    known = list(keys)
+    check_keys(known, env.provider)
+    if emulation.settings.signatures is SignaturePolicy.DERIVED:
         return emulation
-    seeds: PMap[Origin, Material] = emulation.seeds
-    if emulation.settings.retain_seeds and material.origin is not None:
-        seeds = seeds.set(material.origin, material)
-    return replace(emulation, stock=emulation.stock.discard(material.reference), seeds=seeds)
+    for key in known:
+        try:
+            env.provider.suite(key.cipher_suite)
+        except KeyError:
+            continue  # nothing of ours can be signed with it, and nobody here can judge it
+        emulation = emulation.with_key(key.cipher_suite, key.public, key.private)
+    return emulation

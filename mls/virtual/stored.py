@@ -44,6 +44,7 @@ def encode(emulation: Emulation) -> StoredEmulation:
                 vector([_epoch(epochs[each]) for each in sorted(epochs)]),
                 vector([encode_operation(operations[each]) for each in sorted(operations)]),
                 vector([_material(emulation.stock[each]) for each in sorted(emulation.stock)]),
+                vector([opaque(each) for each, _ in sorted(emulation.withdrawn.items(), key=lambda item: item[1])]),
                 vector([_material(emulation.seeds[each]) for each in sorted(emulation.seeds)]),
                 vector([opaque(each) + _key(keys[each]) for each in sorted(keys)]),
             ]
@@ -64,6 +65,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulati
         epochs = reader.vector(lambda r: (DerivationEpoch.decode(r, provider), r.optional(Reader.opaque)))
         operations = reader.vector(decode_operation)
         stock = reader.vector(_read_material)
+        withdrawn = reader.vector(Reader.opaque)
         seeds = reader.vector(_read_material)
         keys = reader.vector(lambda r: (r.opaque(), _read_key(r)))
         reader.finish()
@@ -78,6 +80,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulati
         epochs=known,
         operations=PMap({operation_key(operation): operation for operation in operations}),
         stock=PMap({material.reference: material for material in stock}),
+        withdrawn=PMap({KeyPackageRef(each): number for number, each in enumerate(withdrawn, 1)}),
         seeds=PMap({material.origin: material for material in seeds if material.origin is not None}),
         keys=PMap(keys),
     )

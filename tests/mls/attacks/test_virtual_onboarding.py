@@ -21,12 +21,14 @@ from mls.errors import CallerError, MlsError, PeerError, StaleError
 from mls.proposals import Add
 from mls.registries import GroupId
 from mls.virtual import client as vc, devices, onboarding, stored
+from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.companion import Companion
 from mls.virtual.onboarding import Admission, Handed, Onboarded, admit, onboard
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import LIMITS, Settings
+from mls.virtual.stock import make_reserved
 from mls.virtual.transfer import NewEmulatorClientState
-from tests.mls.virtual.household import DERIVED, Device, Household
+from tests.mls.virtual.household import DERIVED, Device, Household, offer
 from tests.mls.virtual.test_onboarding import admitted
 
 DID_NOT_RAISE = pytest.fail.Exception
@@ -73,7 +75,7 @@ def secrets_of(home: Household) -> list[bytes]:
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="the GroupInfo that the Welcome carries stands in the clear in `Committed`, and in the text of all around it",
+    reason="the GroupInfo that the Welcome carries stands in the clear in `Committed`, and in the text of what has it",
 )
 @pytest.mark.parametrize("part", ["admission", "made", "commit"])
 def test_an_admission_shows_no_secret(part: str) -> None:
@@ -127,6 +129,34 @@ def test_errors_show_no_secret() -> None:
             taken(home, admission, package, trees=trees)
         for secret in secrets_of(home):
             assert repr(secret)[2:-1] not in repr(failed.value) + str(failed.value)
+
+
+def test_what_is_handed_over_shows_no_secret() -> None:
+    home = talking()
+    first = home[FIRST]
+    home.upload(SECOND)
+    handed = [onboarding._hand_over(first.emulation, Handed(group)) for group in first.groups.values()]
+    state, companion = onboarding._told(onboarding._with_their_keys(first.emulation, []), handed, [])
+    text = repr(state) + repr(companion) + repr(handed)
+    for secret in secrets_of(home):
+        assert repr(secret)[2:-1] not in text
+
+
+@pytest.mark.parametrize("how", ["to all", "to one"])
+def test_what_was_heard_shows_no_secret(how: str) -> None:
+    home = talking()
+    first, second = home[FIRST], home[SECOND]
+    first.emulation, public = first.emulation.drawn_key(first.env, 1)
+    private = first.emulation.keys[public].private
+    if how == "to all":
+        told = Keys((SignatureKey(cipher_suite=1, public=public, private=private),))
+        message, secret = devices.announce(first.emulation, first.env, told).message, private.raw
+    else:
+        reserved = make_reserved(first.emulation, first.env, offer())
+        to = second.emulation.group.own_leaf
+        message, secret = devices.tell(first.emulation, first.env, to, reserved.told), reserved.told.seed.raw
+    heard = devices.receive(second.emulation, second.env, message)
+    assert repr(secret)[2:-1] not in repr(heard)
 
 
 # Coming in twice
@@ -251,6 +281,26 @@ def test_signature_keys_in_a_state_belong_together() -> None:
         admitted(home, FIRST, NEW)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=DID_NOT_RAISE,
+    reason="without a companion no epoch follows another, though the state has them in order, and leaves may go back",
+)
+def test_epochs_of_a_bare_state_have_an_order() -> None:
+    """As another implementation hands it over. Those who were there refuse what this device follows."""
+    home = talking()
+    first = home[FIRST]
+    home.commit_devices(FIRST, derive=True)
+    newer, older = itertools.islice(first.emulation.lineage(first.emulation.head.newest), 2)
+    admission, package = admission_of(home)
+    state, _ = onboarding._told(first.emulation, [], [])
+    fresh = front.join_informed(home._env(NEW), home._device_parameters(), admission.welcome(final=True), [package])
+    new = onboarding._with_state(devices.start(home.settings, fresh.group), home.env, state, None)
+    for emulation in (first.emulation, new):
+        with pytest.raises(PeerError, match=r"VC-6\.2-3"):
+            emulation.check_order(newer, older)
+
+
 def test_a_state_of_more_than_there_is_room_for_still_leaves_a_way_on() -> None:
     """A device at its limit hands over what it has; the new one prunes like any other."""
     home = talking(settings=Settings(max_epochs=4))
@@ -359,7 +409,7 @@ def test_an_add_that_loses_leaves_nothing_behind() -> None:
 
 
 def test_a_stranger_s_welcome_leads_to_the_stranger() -> None:
-    """Whoever has a device's KeyPackage can add it to something. It sees among whom it is, and nothing else tells it."""
+    """Whoever has a device's KeyPackage can add it to something. It sees among whom it is; no more."""
     home = talking()
     stranger = Household(1, seed="stranger")
     package = home.package(NEW)

@@ -1,8 +1,8 @@
-"""Attacks on a virtual client by branches of its emulation group: who returns to what was, and what it forgot meanwhile.
+"""Attacks on a virtual client by branches of its emulation group: who returns to what was, and what was forgotten.
 
-No device is a liar here. Two commit at once among the devices, one of the two loses, perhaps wins again, and messages
-of the time between come late. Whoever keeps the rules of docs/virtual.md must neither do anything twice nor refuse for
-good what another one did in good faith.
+Hardly any device lies here. Two commit at once among the devices, one of the two loses, perhaps wins again, and
+messages of the time between come late. Whoever keeps the rules of docs/virtual.md must neither do anything twice nor
+refuse for good what another one did in good faith.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from mls import group as front
 from mls.commit import NewLeaf
-from mls.errors import CallerError, MlsError, PeerError
+from mls.errors import CallerError, LimitError, MlsError, PeerError
 from mls.proposals import Add
 from mls.registries import GroupId
 from mls.virtual import client as vc, devices
@@ -24,6 +24,7 @@ from mls.virtual.devices import DeviceCommit
 from mls.virtual.emulation import Emulation, Head
 from mls.virtual.errors import MissingKeyError, UnknownEpochError
 from mls.virtual.operations import OperationType
+from mls.virtual.settings import Settings
 from mls.virtual.stock import make_batch
 from tests.mls.virtual.household import DERIVED, Device, Household, offer
 
@@ -108,7 +109,7 @@ def test_a_commit_that_wins_after_all_has_the_ancestors_that_it_was_made_on() ->
 @pytest.mark.xfail(
     strict=True,
     raises=UnknownEpochError,
-    reason="a commit without an epoch of its own, adopted after a rival, leaves one branch's group with another's epoch",
+    reason="a commit without an epoch of its own, adopted after a rival, derives in the rival's branch from then on",
 )
 def test_a_commit_that_wins_after_all_derives_in_its_own_branch() -> None:
     """What the device makes from then on, nobody on its branch can follow."""
@@ -293,6 +294,23 @@ def test_a_key_is_kept_that_another_device_just_used_again() -> None:
     prune(home, FIRST)  # and that it is not any more
     (created,) = [each for each in made.announcements if isinstance(each, Created)]
     vc.follow_creation(first.emulation, first.env, home.parameters, created)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=LimitError,
+    reason="KeyPackages keep their epochs, so one device can fill the table and nothing that is pruned makes room",
+)
+def test_a_device_is_removed_though_it_filled_the_table_of_epochs() -> None:
+    """An epoch and an upload, again and again. The Remove begins an epoch, for which there is no room."""
+    home = talking(settings=Settings(max_epochs=6))
+    while len(home[FIRST].emulation.epochs) < 6:
+        home.commit_devices(THIRD, derive=True)
+        home.upload(THIRD)
+        for name in home.names:
+            prune(home, name)
+    home.remove_device(THIRD, by=FIRST)
+    home.agree()
 
 
 # Epochs that lost

@@ -171,5 +171,3 @@ class Forked:
         device.took(at, got.emulation)
         device.groups[b"group"] = got.event.group
         return got
-
-

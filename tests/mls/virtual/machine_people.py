@@ -113,9 +113,7 @@ def withdraw_rest(world: World, by: str) -> None:
             late.append(reference)
     if late:
         suites = device.env.provider.suite
-        world.directory[:] = [
-            each for each in world.directory if each.reference(suites(each.cipher_suite)) not in late
-        ]
+        world.directory[:] = [each for each in world.directory if each.reference(suites(each.cipher_suite)) not in late]
         emulation = device.state.emulation.without(late)
         told = Tell(Withdrawn(tuple(late)))
         world.done(device, replace(device.state, emulation=emulation).later(told), Crash.NOT, world.recorder.mark())

@@ -450,15 +450,14 @@ class World:
         leaf = None if removing is None else leaf_of(group, removing)
         if leaf is not None:
             proposals.append(Remove(leaf))
-        emulation, new, first = device.state.emulation, KEEP, ()
+        emulation, new = device.state.emulation, KEEP
+        first: tuple[Item, ...] = ()
         if new_key:
             emulation, private, first = self.new_key(device, suite)
             new = NewLeaf(credential=HOUSEHOLD, signature_private=private)
         if not self.may_encrypt(device, group):
             encrypt, path = False, True
-        acted = vc.commit(
-            emulation, group, device.env, proposals=proposals, force_path=path, encrypt=encrypt, new=new
-        )
+        acted = vc.commit(emulation, group, device.env, proposals=proposals, force_path=path, encrypt=encrypt, new=new)
         made = acted.commit
         changed = made.group.own_leaf_node.encoded != group.own_leaf_node.encoded
         author = None

@@ -16,7 +16,7 @@ from mls.proposals import Add, Remove
 from mls.registries import GroupId
 from mls.secrets import SignaturePrivateKey
 from mls.virtual import client as vc
-from mls.virtual.announcements import ExternalJoin, Keys, SignatureKey, Welcomed
+from mls.virtual.announcements import ExternalJoin, Keys, SignatureKey, Welcomed, Withdrawn
 from mls.virtual.settings import Settings
 from mls.virtual.stock import make_reserved, take_in_reserved
 from tests.mls.clients import DEFAULT
@@ -114,8 +114,14 @@ def test_a_welcome_to_any_outstanding_key_package(settings: Settings) -> None:
         house.commit("device0", group_id, force_path=True)
         house.say("device1", group_id)
     for device in house.devices.values():
+        assert all(each.used for _, each in device.emulation.stock.items())
+    used = list(house["device0"].emulation.stock)
+    house.announce("device1", [Withdrawn(tuple(used))])
+    for device in house.devices.values():
         assert not device.emulation.stock
         assert not device.emulation.seeds
+        device.emulation = device.emulation.pruned(device.groups.values())
+        assert len(device.emulation.keys) == (0 if settings is DERIVED else 2)
 
 
 def test_a_last_resort_is_used_again() -> None:

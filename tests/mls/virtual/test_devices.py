@@ -223,12 +223,11 @@ def test_tables_are_bounded() -> None:
     with pytest.raises(LimitError, match="KeyPackages"):
         make_reserved(device.emulation, device.env, offer())
     emulation, first = device.emulation.take(OperationType.LEAF_NODE, b"a")
-    emulation, second = emulation.take(OperationType.LEAF_NODE, b"b")
+    emulation, _ = emulation.take(OperationType.LEAF_NODE, b"b")
     with pytest.raises(LimitError, match="operations"):
         emulation.take(OperationType.LEAF_NODE, b"c")
-    _, third = device.emulation.take(OperationType.LEAF_NODE, b"d")
     with pytest.raises(LimitError, match="operations"):
-        house.announce("device0", [Operations((replace(first, epoch_id=b"x"), second, replace(third, epoch_id=b"y")))])
+        house.announce("device0", [Operations(tuple([replace(first, epoch_id=each) for each in (b"x", b"y", b"z")]))])
     emulation, _ = device.emulation.drawn_key(device.env, 1)
     with pytest.raises(LimitError, match="signature keys"):
         emulation.drawn_key(device.env, 1)

@@ -16,7 +16,7 @@ from mls.persistent import PMap
 from mls.proposals import Add
 from mls.registries import Generation, GroupId, KeyPackageRef, LeafIndex
 from mls.virtual import client as vc, devices
-from mls.virtual.announcements import Created, Keys, LostEpoch, SignatureKey, Welcomed
+from mls.virtual.announcements import Created, Keys, LostEpoch, SignatureKey, Welcomed, Withdrawn
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import group_creation_secret, init_key, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation
@@ -32,6 +32,9 @@ from tests.mls.clients import client, environment
 from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SUITES, Household, offer
 from tests.validation import breaks
+
+
+ELSEWHERE = bytes(32)
 
 
 def talking(count: int = 2, **options: Any) -> Household:
@@ -138,13 +141,15 @@ def test_a_signature_key_that_does_not_follow() -> None:
 
 
 @breaks("VC-6.4-17")
-@pytest.mark.parametrize("wrong", [{"leaf_count": 3}, {"leaf_count": 512}, {"cipher_suite": 0x5A5A}])
+@pytest.mark.parametrize(
+    "wrong", [{"leaf_count": 3}, {"leaf_count": 512}, {"cipher_suite": 0x5A5A}, {"epoch_id": b"short"}]
+)
 def test_a_lost_epoch_of_an_impossible_kind(wrong: dict[str, Any]) -> None:
     house = Household(2)
     epoch = house["device0"].emulation.newest
     good = LostEpoch(
         cipher_suite=1,
-        epoch_id=b"elsewhere",
+        epoch_id=ELSEWHERE,
         number=epoch.number,
         leaf_count=2,
         encryption_key=epoch.encryption_key,
@@ -154,7 +159,7 @@ def test_a_lost_epoch_of_an_impossible_kind(wrong: dict[str, Any]) -> None:
     refused("VC-6.4-17", lambda: house.announce("device0", [replace(good, **wrong)]))
     house = Household(2)
     house.announce("device0", [good])
-    lost = house["device1"].emulation.epoch(b"elsewhere")
+    lost = house["device1"].emulation.epoch(ELSEWHERE)
     assert lost.operations == OperationTree.gone(2)
     with pytest.raises(StaleError):
         lost.operation_at(LeafIndex(0), OperationType.LEAF_NODE, Generation(0), b"group")
@@ -331,8 +336,19 @@ def test_a_welcome_before_its_upload() -> None:
     house.announce("device0", [batch.announcement])
     house.follow("device1", Welcomed(sent.welcome))
     house.follow("device0", Welcomed(sent.welcome))
-    with pytest.raises(UnknownPackageError):  # it was used
-        house.follow("device1", Welcomed(sent.welcome))
+    device1 = house["device1"]
+    again = vc.join(device1.emulation, device1.env, house.parameters, sent.welcome)
+    assert again.again
+    refused(
+        "VAL-12.4.3.1-7",
+        lambda: vc.join(device1.emulation, device1.env, house.parameters, sent.welcome, known_groups=device1.groups),
+    )
+    house.announce("device0", [Withdrawn((again.reference,))])
+    for name in house.names:
+        with pytest.raises(UnknownPackageError):
+            house.follow(name, Welcomed(sent.welcome))
+    house.announce("device0", [batch.announcement])
+    assert not house["device1"].emulation.stock
 
 
 def test_what_a_failed_act_used_up() -> None:

