@@ -234,6 +234,8 @@ CHECKS: dict[str, Check] = _table(
         "VC-5.1-28": "an earlier epoch of the conversation does not hold together",
         "VC-5.1-40": "a KeyPackage is handed over without its seed",
         "VC-5.1-41": "the present emulation epoch is handed over as a past one",
+        "VC-5.1-42": "an emulation epoch is not newer than the one before it",
+        "VC-5.1-43": "an emulation epoch of which nothing can be derived does not hold together",
         "VC-5.1.2-1": "the path of a retained subtree is longer than those of the tree",
         "VC-5.1.2-2": "the path of a retained subtree has not the bytes that its length in bits needs",
         "VC-5.1.2-3": "the unused bits after the path of a retained subtree are not zero",

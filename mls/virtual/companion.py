@@ -5,9 +5,11 @@ for, what waits, and what is public but has to be known. This blob of ours trave
 the application data of the same Welcome's GroupInfo, and no less secret. A device that finds only the state works with
 what it has; one that finds only the companion has nothing. docs/spec-notes.md lists the holes that this fills:
 
-* for the virtual client: its settings, the derivation epoch that the one which begins follows, when KeyPackages expire
-  and which signature keys they have, and emulation epochs of rival branches, of which the state holds one a number;
-* for each of its epochs: the one before it, the cipher suite, and operations that were passed over;
+* for the virtual client: its settings, the derivation epoch that the one which begins follows, when KeyPackages expire,
+  which signature keys they have, whether they were used and which were withdrawn;
+* for each of its epochs: the one before it, the cipher suite, and operations that were passed over; and epochs that have
+  no place in the state at all. Of rivals with one number it holds one, and of one of which nothing can be derived any
+  more (a sibling told what reads its leaves, `announcements.LostEpoch`) it would have to hold a secret tree;
 * for each conversation: GroupContext and confirmation tag, the epoch's id, message keys that were passed over, trees of
   secrets and labeled secrets beyond RFC 9420's, resumption PSKs of earlier epochs, proposals that wait and the keys of
   our Updates among them, commits from outside that were followed, a ReInit that ended it, the key of a leaf that was
@@ -23,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mls.codec import Reader, opaque, optional, u8, u16, u64, vector
+from mls.codec import Reader, opaque, optional, u8, u16, u32, u64, vector
 from mls.errors import CallerError, PeerError
 from mls.framing import decode_sender
 from mls.proposals import ReInit, decode_proposal, encode_proposal
@@ -31,14 +33,24 @@ from mls.provider import PendingUpdate, Provider
 from mls.puncture import Puncturable
 from mls.registries import Epoch, KeyPackageRef, ProposalRef
 from mls.schedule import GroupContext
-from mls.secrets import EpochSecret, HpkePrivateKey, ResumptionPsk, SignaturePrivateKey
+from mls.secrets import (
+    EpochEncryptionKey,
+    EpochSecret,
+    GenerationIdSecret,
+    HpkePrivateKey,
+    ResumptionPsk,
+    ReuseGuardSecret,
+    SignaturePrivateKey,
+)
 from mls.snapshot import Delta
 from mls.suite import Suite
 from mls.validation import Proposed
-from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.epoch import DerivationEpoch, sound
+from mls.virtual.operations import OperationTree
 from mls.virtual.secret_state import (
     Skipped,
     check_distinct,
+    flag,
     several,
     skipped_operations,
     with_skipped_operations,
@@ -62,13 +74,20 @@ class PackagePart:
     """In seconds since 1970; 0 if it is not known."""
     signature_key: bytes
     """The leaf's; empty if it is not known."""
+    used: bool = False
+    """Whether a Welcome was taken up."""
 
     def encode(self) -> bytes:
-        return opaque(self.reference) + u64(self.not_after) + opaque(self.signature_key)
+        return opaque(self.reference) + u64(self.not_after) + opaque(self.signature_key) + u8(self.used)
 
     @classmethod
     def decode(cls, reader: Reader) -> PackagePart:
-        return cls(reference=KeyPackageRef(reader.opaque()), not_after=reader.u64(), signature_key=reader.opaque())
+        return cls(
+            reference=KeyPackageRef(reader.opaque()),
+            not_after=reader.u64(),
+            signature_key=reader.opaque(),
+            used=flag(reader),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +112,68 @@ class EpochPart:
             parent=reader.optional(Reader.opaque),
             cipher_suite=reader.u16(),
             skipped=reader.vector(Skipped.decode),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostPart:
+    """An emulation epoch of which nothing can be derived: what reads its leaves, and tells who sent under them."""
+
+    epoch_id: bytes
+    parent: bytes | None
+    cipher_suite: int
+    number: Epoch
+    leaf_count: int
+    encryption_key: EpochEncryptionKey
+    generation_id: GenerationIdSecret
+    reuse_guard: ReuseGuardSecret
+
+    @classmethod
+    def of(cls, epoch: DerivationEpoch, parent: bytes | None) -> LostPart:
+        return cls(
+            epoch_id=epoch.epoch_id,
+            parent=parent,
+            cipher_suite=epoch.suite.cipher_suite,
+            number=epoch.number,
+            leaf_count=epoch.leaf_count,
+            encryption_key=epoch.encryption_key,
+            generation_id=epoch.generation_id,
+            reuse_guard=epoch.reuse_guard,
+        )
+
+    def derivation_epoch(self, suite: Suite) -> DerivationEpoch:
+        epoch = DerivationEpoch(
+            suite=suite,
+            epoch_id=self.epoch_id,
+            number=self.number,
+            leaf_count=self.leaf_count,
+            own_leaf=None,
+            encryption_key=self.encryption_key,
+            generation_id=self.generation_id,
+            reuse_guard=self.reuse_guard,
+            operations=OperationTree.gone(self.leaf_count),
+        )
+        if not sound(epoch):
+            raise PeerError("VC-5.1-43")
+        return epoch
+
+    def encode(self) -> bytes:
+        parent = optional(None if self.parent is None else opaque(self.parent))
+        named = opaque(self.epoch_id) + parent + u16(self.cipher_suite) + u64(self.number) + u32(self.leaf_count)
+        secrets = (self.encryption_key, self.generation_id, self.reuse_guard)
+        return named + b"".join([opaque(secret.raw) for secret in secrets])
+
+    @classmethod
+    def decode(cls, reader: Reader) -> LostPart:
+        return cls(
+            epoch_id=reader.opaque(),
+            parent=reader.optional(Reader.opaque),
+            cipher_suite=reader.u16(),
+            number=Epoch(reader.u64()),
+            leaf_count=reader.u32(),
+            encryption_key=EpochEncryptionKey(reader.opaque()),
+            generation_id=GenerationIdSecret(reader.opaque()),
+            reuse_guard=ReuseGuardSecret(reader.opaque()),
         )
 
 
@@ -219,7 +300,10 @@ class Companion:
     epochs: tuple[EpochPart, ...] = ()
     rivals: tuple[RetainedVcEpoch, ...] = ()
     """Emulation epochs of other branches that have the number of one in the state."""
+    lost: tuple[LostPart, ...] = ()
     packages: tuple[PackagePart, ...] = ()
+    withdrawn: tuple[KeyPackageRef, ...] = ()
+    """KeyPackages that no Welcome is taken for, also if their upload is heard of late; the oldest first."""
     conversations: tuple[ConversationPart, ...] = ()
     _by_group: Mapping[bytes, ConversationPart] = field(init=False, repr=False, compare=False)
 
@@ -234,7 +318,9 @@ class Companion:
                 optional(None if self.newest is None else opaque(self.newest)),
                 vector([part.encode() for part in self.epochs]),
                 vector([epoch.encode() for epoch in self.rivals]),
+                vector([part.encode() for part in self.lost]),
                 vector([part.encode() for part in self.packages]),
+                vector([opaque(reference) for reference in self.withdrawn]),
                 vector([part.encode() for part in self.conversations]),
             ]
         )
@@ -248,12 +334,16 @@ class Companion:
             newest=reader.optional(Reader.opaque),
             epochs=several(reader, EpochPart.decode, MAX_EPOCHS),
             rivals=several(reader, RetainedVcEpoch.decode, MAX_EPOCHS),
+            lost=several(reader, LostPart.decode, MAX_EPOCHS),
             packages=several(reader, PackagePart.decode, MAX_ENTRIES),
+            withdrawn=several(reader, lambda r: KeyPackageRef(r.opaque()), MAX_ENTRIES),
             conversations=several(reader, ConversationPart.decode, MAX_ENTRIES),
         )
         check_distinct(part.epoch_id for part in made.epochs)
         check_distinct(epoch.epoch_id for epoch in made.rivals)
+        check_distinct(part.epoch_id for part in made.lost)
         check_distinct(part.reference for part in made.packages)
+        check_distinct(made.withdrawn)
         check_distinct(part.context.group_id for part in made.conversations)
         return made
 
@@ -271,15 +361,27 @@ class HandedEpochs:
 
     state: tuple[RetainedVcEpoch, ...]
     rivals: tuple[RetainedVcEpoch, ...]
+    lost: tuple[LostPart, ...]
     parts: tuple[EpochPart, ...]
 
 
-def hand_over_epochs(epochs: Sequence[tuple[DerivationEpoch, bytes | None]]) -> HandedEpochs:
-    """Emulation epochs, each with the one before it. Of several with one number the first given goes into the state."""
+Placed = tuple[DerivationEpoch, bytes | None]
+"""An emulation epoch, and the one before it if that is known."""
+
+
+def hand_over_epochs(epochs: Sequence[Placed]) -> HandedEpochs:
+    """Emulation epochs. Of several with one number the first given goes into the state.
+
+    A parent that cannot be one is left out: a sibling may have told of it, and nobody would take it from us.
+    """
+    numbers = {epoch.epoch_id: epoch.number for epoch, _ in epochs}
     state: dict[int, RetainedVcEpoch] = {}
-    rivals = []
-    parts = []
-    for epoch, parent in epochs:
+    rivals, lost, parts = [], [], []
+    for epoch, said in epochs:
+        parent = None if said is None or numbers.get(said, -1) >= epoch.number else said
+        if epoch.operations.is_gone:
+            lost.append(LostPart.of(epoch, parent))
+            continue
         retained = RetainedVcEpoch.of(epoch)
         if state.setdefault(epoch.number, retained) is not retained:
             rivals.append(retained)
@@ -292,32 +394,48 @@ def hand_over_epochs(epochs: Sequence[tuple[DerivationEpoch, bytes | None]]) -> 
             )
         )
     ordered = tuple([state[number] for number in sorted(state)])
-    return HandedEpochs(state=ordered, rivals=tuple(rivals), parts=tuple(parts))
+    return HandedEpochs(state=ordered, rivals=tuple(rivals), lost=tuple(lost), parts=tuple(parts))
 
 
 def take_over_epochs(
     state: NewEmulatorClientState, companion: Companion | None, suite: Suite, provider: Provider
-) -> tuple[tuple[DerivationEpoch, bytes | None], ...]:
-    """Past emulation epochs for a device that was no member in them, each with the one before it if that is known.
+) -> tuple[Placed, ...]:
+    """Past emulation epochs for a device that was no member in them.
 
-    `suite` is the emulation group's, for those of which the companion does not say more.
+    `suite` is the emulation group's, for those of which the companion does not say more. A lost one in a suite that we
+    lack is passed over: whoever has that suite may have been told anything of it.
     """
     parts = {} if companion is None else {part.epoch_id: part for part in companion.epochs}
     retained = (*state.epochs, *(() if companion is None else companion.rivals))
-    check_distinct(epoch.epoch_id for epoch in retained)
-    found: list[tuple[DerivationEpoch, bytes | None]] = []
+    lost = () if companion is None else companion.lost
+    check_distinct([*(epoch.epoch_id for epoch in retained), *(part.epoch_id for part in lost)])
+    found: list[Placed] = []
     for each in retained:
-        part = parts.pop(each.epoch_id, None)
-        if part is None:
+        beside = parts.pop(each.epoch_id, None)
+        if beside is None:
             found.append((each.derivation_epoch(suite), None))
             continue
-        own = suite_of(provider, part.cipher_suite)
+        own = suite_of(provider, beside.cipher_suite)
         epoch = each.derivation_epoch(own)
-        operations = with_skipped_operations(own, epoch.operations, part.skipped)
-        found.append((replace(epoch, operations=operations), part.parent))
+        operations = with_skipped_operations(own, epoch.operations, beside.skipped)
+        found.append((replace(epoch, operations=operations), beside.parent))
     if parts:
         raise PeerError("VC-5.1-12")
+    for part in lost:
+        try:
+            own = provider.suite(part.cipher_suite)
+        except KeyError:
+            continue
+        found.append((part.derivation_epoch(own), part.parent))
     return tuple(found)
+
+
+def check_ancestry(epochs: Sequence[Placed]) -> None:
+    """Whether each epoch is newer than the one before it, so that whoever follows them back comes to a first one."""
+    numbers = {epoch.epoch_id: epoch.number for epoch, _ in epochs}
+    for epoch, parent in epochs:
+        if parent is not None and numbers.get(parent, -1) >= epoch.number:
+            raise PeerError("VC-5.1-42", f"epoch {epoch.number}")
 
 
 def suite_of(provider: Provider, cipher_suite: int) -> Suite:

@@ -154,6 +154,7 @@ def derivation_epoch(
 
 
 def sound(epoch: DerivationEpoch) -> bool:
+    """Whether an epoch that was stored, or told of, has parts that go together."""
     size, leaves = epoch.suite.hash_size, epoch.leaf_count
     secrets = (epoch.epoch_id, epoch.encryption_key.raw, epoch.generation_id.raw, epoch.reuse_guard.raw)
     return (

@@ -159,12 +159,17 @@ class Follower:
         self._conversation = conversation
 
     def own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
+        before = self.emulation
+        found = None
         try:
-            return self._own_path(leaf_node, group_id, external=external)
+            found = self._own_path(leaf_node, group_id, external=external)
         except PeerError:
-            if external:
-                return None  # somebody else's leaf in the place of ours, with what one of ours once said
-            raise
+            if not external:
+                raise
+        if found is None:
+            # Somebody else's leaf, maybe with what one of ours once said. That we are out is then true, and adopted.
+            self.emulation, self.device = before, None
+        return found
 
     def _own_path(self, leaf_node: LeafNode, group_id: bytes, *, external: bool) -> OwnPath | None:
         found = self._derivation(leaf_node)

@@ -13,8 +13,9 @@ any is given out only once the commit is final (`Admission.welcome`), which the 
 admits with nothing but names (design decision 8). With one device, every commit is final at once.
 
 What is handed over is of the moment of the commit. Whatever happens until the new device reads its Welcome it reads
-like any other device that was away. KeyPackages that only some devices can open are not handed over. It must not
-encrypt in a conversation before a device that was there earlier has replaced the leaf (`mls.virtual.conversation`).
+like any other device that was away. KeyPackages that only some devices can open are not handed over. What it is told is
+judged like what siblings announce, since a device that lies is a device all the same: signature keys belong together,
+and epochs go back to a first one. It must not encrypt in a conversation before a device that was there earlier has replaced the leaf (`mls.virtual.conversation`).
 """
 
 from __future__ import annotations
@@ -32,19 +33,28 @@ from mls.leaf_node import LeafNode
 from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.proposals import Add, Proposal
-from mls.provider import Environment
+from mls.provider import Environment, Provider
 from mls.registries import GroupId, KeyPackageRef
-from mls.secrets import HpkePrivateKey, SignaturePrivateKey
+from mls.secrets import HpkePrivateKey, KeyPackageSeed, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
-from mls.virtual.companion import Companion, PackagePart, hand_over_epochs, suite_of, take_over_epochs
+from mls.virtual.announcements import SignatureKey, check_keys
+from mls.virtual.companion import (
+    Companion,
+    PackagePart,
+    check_ancestry,
+    hand_over_epochs,
+    suite_of,
+    take_over_epochs,
+)
 from mls.virtual.derive import leaf_key, target_operation_secret
 from mls.virtual.devices import DeviceCommit, commit
 from mls.virtual.emulation import Emulation, Known, Material, Origin, RingKey, begun, operation_key
 from mls.virtual.handover import Handover, hand_over, take_over, take_over_bare
 from mls.virtual.leaves import signer_of
 from mls.virtual.settings import Settings
+from mls.virtual.stored import in_order_of_withdrawal, withdrawn_in_order
 from mls.virtual.transfer import (
     ExternalGroup,
     KeyPackageDerivationInfo,
@@ -123,11 +133,23 @@ def admit(
 
 
 def _hand_over(emulation: Emulation, each: Handed) -> Handover:
-    """With the key of our leaf, unless the new device can derive it from what is kept."""
+    """With the key of our leaf, unless the new device can derive it from what the state has."""
     maker = emulation.maker(each.group.own_leaf_node, each.group.group_id)
-    kept = emulation.seeds if isinstance(maker, Origin) else emulation.operations
-    derivable = maker is not None and maker in kept
+    if maker is None or emulation.epoch(maker.epoch_id).operations.is_gone:
+        derivable = False  # what reads such a leaf stands in the companion too
+    elif isinstance(maker, Origin):
+        derivable = _seed(emulation, maker) is not None
+    else:
+        derivable = maker in emulation.operations
     return hand_over(each.group, each.past, carry_leaf_key=not derivable)
+
+
+def _seed(emulation: Emulation, origin: Origin) -> KeyPackageSeed | None:
+    """Of a KeyPackage that was used, whether a Welcome to it may still come or not."""
+    spent = emulation.seeds.find(origin)
+    if spent is not None:
+        return spent.seed
+    return next((each.seed for _, each in emulation.stock.items() if each.origin == origin), None)
 
 
 def _with_their_keys(emulation: Emulation, conversations: Sequence[Handed]) -> Emulation:
@@ -172,12 +194,19 @@ def _told(
         newest=emulation.head.newest,
         epochs=epochs.parts,
         rivals=epochs.rivals,
+        lost=epochs.lost,
         packages=tuple(
             [
-                PackagePart(reference=each.reference, not_after=each.not_after, signature_key=each.signature_key)
+                PackagePart(
+                    reference=each.reference,
+                    not_after=each.not_after,
+                    signature_key=each.signature_key,
+                    used=each.used,
+                )
                 for each, _ in derived
             ]
         ),
+        withdrawn=in_order_of_withdrawal(emulation.withdrawn),
         conversations=tuple([each.part for each in handed if each.part is not None]),
     )
     return state, companion
@@ -293,8 +322,11 @@ def _with_state(
             raise PeerError("VC-5.1-41")
         epochs[epoch.epoch_id] = Known(epoch, parent)
     newest = None if companion is None else companion.newest
-    if newest is not None and newest in epochs:
+    if newest is not None:
+        if newest not in epochs:
+            raise PeerError("VC-5.1-12")
         epochs[present] = Known(epochs[present].epoch, newest)
+    check_ancestry([(known.epoch, known.parent) for known in epochs.values()])
     seeds = {Origin(each.epoch_id, each.leaf, each.generation, each.index): each for each in state.key_package_material}
     parts = {} if companion is None else {each.reference: each for each in companion.packages}
     stock: dict[KeyPackageRef, Material] = {}
@@ -312,6 +344,7 @@ def _with_state(
             extensions=each.extensions,
             not_after=0 if part is None else part.not_after,
             signature_key=b"" if part is None else part.signature_key,
+            used=part is not None and part.used,
         )
     spent = {
         origin: Material(reference=KeyPackageRef(b""), cipher_suite=each.cipher_suite, seed=each.seed, origin=origin)
@@ -322,9 +355,24 @@ def _with_state(
         epochs=PMap(epochs),
         operations=PMap({operation_key(each): each for each in state.operations}),
         stock=PMap(stock),
+        withdrawn=withdrawn_in_order(() if companion is None else companion.withdrawn),
         seeds=PMap(spent),
-        keys=PMap({each.public: RingKey(each.cipher_suite, each.private, each.used) for each in state.signing_keys}),
+        keys=_ring(state.signing_keys, provider),
     )
+
+
+def _ring(told: Sequence[SigningKey], provider: Provider) -> PMap[bytes, RingKey]:
+    """Signature keys that are what they say. Of a suite that we lack we can neither tell that nor use them."""
+    ring: dict[bytes, RingKey] = {}
+    for each in told:
+        try:
+            provider.suite(each.cipher_suite)
+        except KeyError:
+            continue
+        key = SignatureKey(cipher_suite=each.cipher_suite, public=each.public, private=each.private)
+        check_keys([key], provider)
+        ring[each.public] = RingKey(each.cipher_suite, each.private, each.used)
+    return PMap(ring)
 
 
 def _taken_over(
@@ -386,8 +434,8 @@ def _derived(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: Group
     except PeerError:
         return None  # somebody else's leaf with a copy of what ours once said
     if isinstance(maker, Origin):
-        spent = emulation.seeds.find(maker)
-        return None if spent is None else leaf_key(suite, spent.seed)[0]
+        seed = _seed(emulation, maker)
+        return None if seed is None else leaf_key(suite, seed)[0]
     operation = None if maker is None else emulation.operations.find(maker)
     if operation is None:
         return None
@@ -401,7 +449,5 @@ def _signer(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: GroupI
         if operation is not None:
             return signer_of(emulation, suite, leaf, target_operation_secret(suite, operation.secret, group_id))
     if isinstance(maker, Origin):
-        spent = emulation.seeds.find(maker)
-        if spent is not None:
-            return signer_of(emulation, suite, leaf, spent.seed)
+        return signer_of(emulation, suite, leaf, _seed(emulation, maker))
     return signer_of(emulation, suite, leaf, None)

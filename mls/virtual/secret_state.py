@@ -32,6 +32,11 @@ T = TypeVar("T")
 E = TypeVar("E", bound=IntEnum)
 
 
+class Flag(IntEnum):
+    NO = 0
+    YES = 1
+
+
 class RatchetType(IntEnum):
     """SecretTreeRatchetType."""
 
@@ -46,6 +51,11 @@ def known(kind: type[E], value: int) -> E:
         return kind(value)
     except ValueError:
         raise PeerError("VC-5.1-1", f"{kind.__name__} {value}") from None
+
+
+def flag(reader: Reader) -> bool:
+    """A byte that says yes or no."""
+    return known(Flag, reader.u8()) is Flag.YES
 
 
 def several(reader: Reader, decode: Callable[[Reader], T], most: int) -> tuple[T, ...]:

@@ -9,12 +9,13 @@ which belongs to the virtual client and is handed to each new device with its st
   by each device from the operation that makes the leaf. The first is the default, as RFC 9750 §8.4.3.1 advises a key
   for each conversation that is replaced at times of our own choosing; the second needs no telling, and changes the key
   with every leaf.
-* What is kept, and how much, is bounded here too.
+* What is kept, and how much, is bounded here too. The bounds have bounds themselves (`LIMITS`), since a new device is
+  told them: whoever may ask for 2^32 steps of a ratchet keeps a device busy for hours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import TypeVar
@@ -27,6 +28,7 @@ from mls.virtual.actions import Form
 from mls.virtual.ff1 import BitOrder
 from mls.virtual.guard import MAX_LEAVES, is_leaf_count
 from mls.virtual.operations import KEEP, MAX_FORWARD
+from mls.virtual.transfer import MAX_ENTRIES, MAX_EPOCHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,18 @@ FORMS = tuple(Form)
 BIT_ORDERS = tuple(BitOrder)
 POLICIES = tuple(SignaturePolicy)
 _FLAGS = (False, True)
-LIMITS = ("max_leaves", "max_forward", "keep", "max_epochs", "max_packages", "max_operations", "max_keys")
+MAX_STEPS = 1 << 14
+"""Of a ratchet at once, which take less than a second."""
+LIMITS: Mapping[str, int] = {
+    "max_leaves": MAX_LEAVES,
+    "max_forward": MAX_STEPS,
+    "keep": MAX_STEPS,
+    "max_epochs": MAX_EPOCHS,
+    "max_packages": MAX_ENTRIES,
+    "max_operations": MAX_ENTRIES,
+    "max_keys": MAX_ENTRIES,
+}
+"""How high each limit may be set; the lowest is 1. Of more than the last four, no new device could be told."""
 
 T = TypeVar("T")
 
@@ -91,6 +104,13 @@ class Settings:
     max_keys: int = 8192
     """Signature keys that are kept."""
 
+    def __post_init__(self) -> None:
+        for name, most in LIMITS.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise CallerError(f"`{name}` is out of reason", f"set it to something from 1 to {most}")
+        if not is_leaf_count(self.max_leaves):
+            raise CallerError(f"no tree has {self.max_leaves} leaves", "set `max_leaves` to a power of two")
+
     def encode(self) -> bytes:
         """For a new device, and for our own storage: `uint16 version; uint8 form, bit order, signatures, retain,
         retain_seeds; uint32 limits<V>; uint16 numbers<V>`, limits and numbers in the order of their fields.
@@ -113,20 +133,18 @@ class Settings:
         if len(limits) != len(LIMITS) or len(numbers) != len(fields(Numbers)):
             raise PeerError("VC-5-3")
         try:
-            named = Numbers(**{each.name: ComponentId(n) for each, n in zip(fields(Numbers), numbers, strict=True)})
+            return cls(
+                profile=profile,
+                numbers=Numbers(
+                    **{each.name: ComponentId(n) for each, n in zip(fields(Numbers), numbers, strict=True)}
+                ),
+                signatures=policy,
+                retain=retain,
+                retain_seeds=retain_seeds,
+                **dict(zip(LIMITS, limits, strict=True)),
+            )
         except CallerError:
             raise PeerError("VC-5-3") from None
-        bounds = dict(zip(LIMITS, limits, strict=True))
-        if not is_leaf_count(bounds["max_leaves"]):
-            raise PeerError("VC-5-3")
-        return cls(
-            profile=profile,
-            numbers=named,
-            signatures=policy,
-            retain=retain,
-            retain_seeds=retain_seeds,
-            **bounds,
-        )
 
     def shared(self, parameters: Parameters) -> Parameters:
         """Parameters for the conversations of a virtual client: what siblings may use at once stays readable.

@@ -50,7 +50,7 @@ from mls.suite import Suite
 from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.guard import is_leaf_count
 from mls.virtual.operations import Operation, OperationType
-from mls.virtual.secret_state import SecretTreeState, check_distinct, check_size, known, several
+from mls.virtual.secret_state import SecretTreeState, check_distinct, check_size, flag, known, several
 
 MAX_ENTRIES = 1 << 16
 """Of each kind of which a virtual client has many: KeyPackages, operations, signature keys, conversations."""
@@ -303,11 +303,6 @@ def decode_group_state(reader: Reader) -> HigherLevelGroupState:
 _KEYS_VERSION = 1
 
 
-class _Use(IntEnum):
-    NOT_SEEN = 0
-    USED = 1
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
     """A signature key of the virtual client's."""
@@ -327,7 +322,7 @@ class SigningKey:
             cipher_suite=reader.u16(),
             public=reader.opaque(),
             private=SignaturePrivateKey(reader.opaque()),
-            used=known(_Use, reader.u8()) is _Use.USED,
+            used=flag(reader),
         )
 
 

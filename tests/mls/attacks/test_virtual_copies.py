@@ -105,9 +105,11 @@ def test_a_copy_in_a_commit_from_outside_takes_nothing(place: bytes, settings: S
     forged = resync(home, place, leaf)
     device = home[SECOND]
     before = device.emulation
-    with pytest.raises(PeerError, match=r"VC-6\.3-3"):
-        vc.receive(device.emulation, device.groups[place], device.env, forged.message)
-    assert device.emulation is before
+    got = vc.receive(device.emulation, device.groups[place], device.env, forged.message)
+    assert got.event.group.ended is Ended.REMOVED  # as anybody sees it whose authentication service lets it pass
+    assert got.author is None
+    assert got.emulation.epochs == before.epochs
+    device.emulation = got.emulation
     unharmed(home, acted)
 
 
@@ -129,8 +131,9 @@ def test_a_copy_of_a_commit_from_outside_takes_nothing() -> None:
     second = home[SECOND]
     for place in (B, A):
         forged = resync(home, place, leaf)
-        with pytest.raises(PeerError, match=r"VC-6\.3-6"):
-            vc.receive(second.emulation, second.groups[place], second.env, forged.message)
+        got = vc.receive(second.emulation, second.groups[place], second.env, forged.message)
+        assert got.event.group.ended is Ended.REMOVED
+        assert got.emulation.epochs == second.emulation.epochs
     got = vc.receive(second.emulation, second.groups[A], second.env, entered.joined.message)
     assert got.event.group.authenticator == entered.joined.group.authenticator
 
@@ -155,11 +158,6 @@ def test_a_copy_in_somebody_else_s_leaf_is_never_opened(how: str) -> None:
     unharmed(home, acted)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=PeerError,
-    reason="a commit that puts somebody else in our place is refused, not noticed, if there is a copied info in it",
-)
 @pytest.mark.parametrize("copied", [True, False])
 def test_who_takes_our_place_cannot_keep_it_from_us(copied: bool) -> None:
     """Everybody else follows it, if the authentication service does; our devices stay behind and talk to nobody."""
@@ -222,11 +220,6 @@ def test_a_welcome_to_a_copy_of_our_leaf_is_not_taken(settings: Settings) -> Non
     assert vc.join(device.emulation, device.env, home.parameters, good.welcome).group.epoch == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="a conversation may have the id of the emulation group, and who finds groups by id would exchange the two",
-)
 def test_a_conversation_does_not_have_the_name_of_the_emulation_group() -> None:
     home = Household(2)
     (package,) = home.upload(FIRST).released(announced=True)
@@ -274,11 +267,6 @@ def test_a_member_can_seal_what_we_said_anew() -> None:
     assert 0 < echoes < 16
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=PeerError,
-    reason="a member can push the shared handshake ratchet to where siblings refuse all that we encrypt after it",
-)
 def test_a_member_cannot_keep_us_from_following_each_other() -> None:
     """One proposal of ours, sealed anew as far ahead as is read. Everybody but our own devices follows what is next."""
     home = met()

@@ -129,11 +129,6 @@ def test_guards_of_one_key_show_no_class_to_who_knows_the_key() -> None:
 # A device that is lied to when it comes
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the parents of epochs that are handed over may go in a circle, and whoever follows them never ends",
-)
 def test_the_epochs_that_a_new_device_is_told_of_have_a_first_one() -> None:
     home = talking(2)
     home.commit_devices(FIRST, derive=True)

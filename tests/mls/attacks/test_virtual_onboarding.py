@@ -20,6 +20,7 @@ from mls.codec import decode_exactly
 from mls.errors import CallerError, MlsError, PeerError, StaleError
 from mls.proposals import Add
 from mls.registries import GroupId
+from mls.state import Group
 from mls.virtual import client as vc, devices, onboarding, stored
 from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.companion import Companion
@@ -228,11 +229,6 @@ def test_limits_that_are_none_are_refused(name: str, value: int) -> None:
         decode_exactly(replace(Settings(), **limits).encode(), Settings.decode)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the epoch that begins may be said to follow itself, and whoever looks for what is before it never ends",
-)
 def test_the_epoch_that_begins_does_not_follow_itself() -> None:
     """Who made the commit knows that epoch's name, and can make the Welcome's GroupInfo after it."""
     home = talking()
@@ -327,7 +323,7 @@ def test_two_newcomers_in_one_commit() -> None:
     home._to_devices(FIRST, admission.made.commit.message)
     for name, secrets in ((NEW, package), (LATER, other)):
         new = taken(home, admission, secrets, name)
-        groups = {each.group.group_id: each.group for each in new.conversations}
+        groups: dict[bytes, Group] = {each.group.group_id: each.group for each in new.conversations}
         home.devices[name] = Device(name, home._env(name), new.emulation, groups)
     home.agree()
     for name in (NEW, LATER):

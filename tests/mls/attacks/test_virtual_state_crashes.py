@@ -14,7 +14,7 @@ import pytest
 from mls import group as front, snapshot
 from mls.commit import NewLeaf
 from mls.errors import CallerError, MlsError, PeerError, ReplayError, StaleError
-from mls.proposals import Add
+from mls.proposals import Add, Update
 from mls.registries import GroupId
 from mls.virtual import client as vc, devices, stored
 from mls.virtual.announcements import Keys, SignatureKey, Welcomed, Withdrawn
@@ -66,7 +66,8 @@ def committing(home: Household, device: Device) -> tuple[Emulation, bytes, bytes
 def updating(home: Household, device: Device) -> tuple[Emulation, bytes, bytes]:
     proposed = vc.propose_update(device.emulation, device.groups[A], device.env)
     (item,) = proposed.group.proposals.values()
-    return _leaf(home, proposed.emulation, item.proposal.leaf_node)  # type: ignore[union-attr]
+    assert isinstance(item.proposal, Update)
+    return _leaf(home, proposed.emulation, item.proposal.leaf_node)
 
 
 def creating(home: Household, device: Device) -> tuple[Emulation, bytes, bytes]:
@@ -209,8 +210,9 @@ def test_a_sibling_that_did_much_is_not_taken_for_a_liar() -> None:
     """`PeerError` means never. With the operations between it could be followed, and they may be on their way."""
     home = talking(settings=Settings(max_forward=4))
     first, second = home[FIRST], home[SECOND]
-    for _ in range(6):
-        first.emulation, operation = first.emulation.take(OperationType.LEAF_NODE, A)
+    for _ in range(5):
+        first.emulation, _ = first.emulation.take(OperationType.LEAF_NODE, A)
+    first.emulation, operation = first.emulation.take(OperationType.LEAF_NODE, A)
     with pytest.raises(StaleError):
         second.emulation.follow(
             operation.epoch_id, operation.leaf, OperationType.LEAF_NODE, operation.generation, operation.context

@@ -11,6 +11,7 @@ from mls.registries import GroupId
 from mls.state import Group
 from mls.virtual.announcements import Withdrawn
 from mls.virtual.emulation import Emulation
+from mls.welcome import decode_welcome
 from tests.mls.clients import check_private_keys, client, snapshot
 from tests.mls.virtual.household import ABLE
 from tests.mls.virtual.machine_delivery import Entry, Kind, Topic, leaf_of, virtual_leaf
@@ -204,7 +205,10 @@ def check_agreement(world: World) -> None:
                 if entry.kind is Kind.APPLICATION and entry.epoch >= state.since[group_id]:
                     assert (group_id, at) in state.read
         # Nothing is on its way, so nothing old is needed any more.
-        emulation = state.emulation.pruned(state.groups.values())
+        used = [reference for reference, each in state.emulation.stock.items() if each.used]
+        emulation = state.emulation.without(sorted(used)).pruned(state.groups.values())
+        taken = {sealed.new_member for welcome in state.welcomes for sealed in decode_welcome(welcome).secrets}
+        assert taken.isdisjoint(emulation.stock)
         device.state = replace(state, past={}, emulation=emulation)
     first, *others = world.devices.values()
     for other in others:
