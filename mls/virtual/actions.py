@@ -97,14 +97,19 @@ class KeyPackageUpload:
     def decode(cls, reader: Reader, form: Form = Form.DRAFT) -> KeyPackageUpload:
         epoch_id = reader.opaque()
         leaf, generation = LeafIndex(reader.u32()), Generation(reader.u32())
-        infos = reader.vector(lambda r: KeyPackageInfo.decode(r, form))
-        if len(infos) > MAX_KEY_PACKAGES:
-            raise PeerError("VC-6.4.1-1", f"{len(infos)} KeyPackages")
+        infos: list[KeyPackageInfo] = []
+
+        def one(each: Reader) -> None:
+            if len(infos) == MAX_KEY_PACKAGES:  # before the rest is read
+                raise PeerError("VC-6.4.1-1")
+            infos.append(KeyPackageInfo.decode(each, form))
+
+        reader.vector(one)
         if _repeats(info.index for info in infos):
             raise PeerError("VC-6.4.1-2")
         if _repeats(info.reference for info in infos):
             raise PeerError("VC-6.4.1-3")
-        return cls(epoch_id=epoch_id, leaf=leaf, generation=generation, key_packages=infos)
+        return cls(epoch_id=epoch_id, leaf=leaf, generation=generation, key_packages=tuple(infos))
 
 
 def _repeats(values: Iterable[object]) -> bool:

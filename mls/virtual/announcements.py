@@ -471,9 +471,16 @@ def decode_announcement(data: bytes, form: Form = Form.DRAFT, *, targeted: bool 
 
 
 def _list(reader: Reader, decode: Callable[[Reader], T], identity: Callable[[T], Hashable]) -> tuple[T, ...]:
-    entries = reader.vector(decode)
-    if len(entries) > MAX_ENTRIES:
-        raise PeerError("VC-6.4-12", f"{len(entries)} entries")
+    count = 0
+
+    def counted(each: Reader) -> T:
+        nonlocal count
+        count += 1
+        if count > MAX_ENTRIES:  # before the rest is read
+            raise PeerError("VC-6.4-12")
+        return decode(each)
+
+    entries = reader.vector(counted)
     if _repeats(entries, identity):
         raise PeerError("VC-6.4-13")
     return entries

@@ -6,10 +6,10 @@ the application data of the same Welcome's GroupInfo, and no less secret. A devi
 what it has; one that finds only the companion has nothing. docs/spec-notes.md lists the holes that this fills:
 
 * for the virtual client: its settings, the derivation epoch that the one which begins follows, when KeyPackages expire,
-  which signature keys they have, whether they were used and which were withdrawn;
-* for each of its epochs: the one before it, the cipher suite, and operations that were passed over; and epochs that have
-  no place in the state at all. Of rivals with one number it holds one, and of one of which nothing can be derived any
-  more (a sibling told what reads its leaves, `announcements.LostEpoch`) it would have to hold a secret tree;
+  which signature keys they have, which of them were used and which were withdrawn;
+* for each of its epochs: the one before it, the cipher suite, and operations that were passed over;
+* emulation epochs for which the state has no room: it holds one of each number, and wants a tree of secrets for each,
+  but of an epoch that lost (`announcements.LostEpoch`) a device may know what reads its leaves and nothing else;
 * for each conversation: GroupContext and confirmation tag, the epoch's id, message keys that were passed over, trees of
   secrets and labeled secrets beyond RFC 9420's, resumption PSKs of earlier epochs, proposals that wait and the keys of
   our Updates among them, commits from outside that were followed, a ReInit that ended it, the key of a leaf that was

@@ -27,6 +27,7 @@ from mls.provider import Environment, PathSupply
 from mls.registries import LeafIndex, ProposalRef, ResumptionUsage, SenderType
 from mls.state import Group
 from mls.virtual.emulation import Emulation, consuming
+from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.errors import OtherBranchError
 from mls.virtual.generation_id import GenerationId, PrivateMessageContext, generation_id
 from mls.virtual.guard import Guard
@@ -46,10 +47,17 @@ class Author:
 
 def guard_of(emulation: Emulation, group: Group) -> Guard | None:
     """The reuse guards of a conversation's epoch; None if our leaf in it comes from no emulation epoch."""
+    epoch = bound_epoch(emulation, group)
+    return None if epoch is None else _guard(emulation, epoch)
+
+
+def bound_epoch(emulation: Emulation, group: Group) -> DerivationEpoch | None:
+    """The emulation epoch that our leaf binds a conversation's epoch to; None if it comes from none."""
     epoch_id = active_epoch(emulation, group.own_leaf_node)
-    if epoch_id is None:
-        return None
-    epoch = emulation.epoch(epoch_id)
+    return None if epoch_id is None else emulation.epoch(epoch_id)
+
+
+def _guard(emulation: Emulation, epoch: DerivationEpoch) -> Guard:
     return Guard(
         suite=epoch.suite,
         secret=epoch.reuse_guard,
@@ -72,24 +80,21 @@ class _Sending:
 
     def __call__(self, nonce: bytes, generation: int, ratchet: int) -> bytes:
         emulation, group = self._emulation, self._group
-        guard = guard_of(emulation, group)
-        if guard is None:
+        epoch = bound_epoch(emulation, group)
+        if epoch is None:
             raise CallerError(
                 "our leaf in this conversation comes from no emulation epoch", "commit a path first, unencrypted"
             )
-        drawn = guard.sender(self._env.provider)(nonce, generation, ratchet)
+        drawn = _guard(emulation, epoch).sender(self._env.provider)(nonce, generation, ratchet)
         context = PrivateMessageContext.of(group.group_id, group.epoch, generation, ratchet)
-        self.claim = claimed(emulation, group, context)
+        self.claim = generation_id(epoch.suite, epoch.generation_id, context)
         return drawn
 
 
 def claimed(emulation: Emulation, group: Group, context: PrivateMessageContext) -> GenerationId | None:
     """The name of a generation of ours in this epoch of a conversation; None where our leaf has no emulation epoch."""
-    epoch_id = active_epoch(emulation, group.own_leaf_node)
-    if epoch_id is None:
-        return None
-    epoch = emulation.epoch(epoch_id)
-    return generation_id(epoch.suite, epoch.generation_id, context)
+    epoch = bound_epoch(emulation, group)
+    return None if epoch is None else generation_id(epoch.suite, epoch.generation_id, context)
 
 
 # Acting
@@ -155,9 +160,14 @@ def commit(
 def _check_order(emulation: Emulation, group: Group) -> None:
     """§6.2 forbids to go back, so who knows no better stands still."""
     active = active_epoch(emulation, group.own_leaf_node)
+    if active is not None:
+        check_newest(emulation, active)
+
+
+def check_newest(emulation: Emulation, active: bytes) -> None:
+    """Whether what is derived now may follow a leaf of that epoch."""
     try:
-        if active is not None:
-            emulation.check_order(active, emulation.head.newest)
+        emulation.check_order(active, emulation.head.newest)
     except (PeerError, OtherBranchError):
         raise CallerError(
             "our leaf comes from a newer emulation epoch than the one that would make the next",
@@ -257,9 +267,12 @@ class Received:
     ours: bool
     """Whether our own leaf said it."""
     author: Author | None
-    """Which device said it, if it was our leaf and that shows. It shows in whatever is encrypted or has a path."""
+    """Which device said it, if it was our leaf and that shows. It shows in whatever is encrypted or has a path.
+
+    A hint, among those who follow the rules: any member of the conversation can seal what we said anew, and then chance
+    tells which device that seems to come from."""
     echo: bool
-    """Whether that was this device."""
+    """Whether that was this device, by the same hint. Know your own messages by what you sent, before dropping any."""
 
 
 def receive(

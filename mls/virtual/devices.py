@@ -16,7 +16,8 @@ It is an ordinary MLS group, with three rules of its own.
 * Who joins from outside takes over the virtual client. Nobody may, unless `admits` says so
   (`mls.virtual.recovery` has who should).
 
-Branches of the emulation group are heads (`Emulation.on`). What was learned on one stays known on all.
+Branches of the emulation group are heads (`Emulation.on`, `receive_on`). What was learned on one stays known on all.
+Neither does the group end in another one: a ReInit is refused, as no device could go on after it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from mls.virtual.announcements import (
     decode_announcement,
     encode_announcement,
 )
-from mls.virtual.emulation import Emulation, Known, begun
+from mls.virtual.emulation import Emulation, Head, Known, begun
 from mls.virtual.epoch import DerivationEpoch, sound
 from mls.virtual.operations import OperationTree
 from mls.virtual.settings import Settings
@@ -82,6 +83,8 @@ class DeviceCommit:
     commit: Committed
     derives: bool
     """Whether it begins an epoch to derive in."""
+    newest: bytes
+    """The derivation epoch in which it was made."""
 
 
 def commit(
@@ -131,12 +134,21 @@ def commit(
         raise CallerError(
             f"an emulation group with {leaves} leaves is too large", f"{emulation.settings.max_leaves} are allowed"
         )
-    return DeviceCommit(emulation=emulation.with_group(made.before), commit=made, derives=derives)
+    if made.plan.reinit is not None:
+        raise CallerError("the emulation group does not continue in another one", "let the ReInit wait")
+    return DeviceCommit(
+        emulation=emulation.with_group(made.before), commit=made, derives=derives, newest=emulation.head.newest
+    )
 
 
 def adopt(emulation: Emulation, made: DeviceCommit) -> Emulation:
-    """After our own commit was accepted. `emulation` is the present value, whatever it used up in the meantime."""
-    return _entered(emulation, made.commit.group, derives=made.derives)
+    """After our own commit was accepted. `emulation` is the present value, whatever it used up in the meantime.
+
+    It may be on a branch that the commit did not follow; afterwards it is on the commit's own.
+    """
+    group = made.commit.group
+    after = emulation.adopting(group.epoch_id).on(Head(group, made.newest))
+    return _entered(after, group, derives=made.derives)
 
 
 def _entered(emulation: Emulation, group: Group, *, derives: bool) -> Emulation:
@@ -203,6 +215,24 @@ class Heard:
     derives: bool = False
     """Whether a commit began an epoch to derive in."""
 
+    @property
+    def head(self) -> Head:
+        """Where the branch stands that it was said on."""
+        return self._head or self.emulation.head
+
+    _head: Head | None = None
+
+
+def receive_on(
+    emulation: Emulation, head: Head, env: Environment, message: bytes, *, admits: Admits | None = None
+) -> Heard:
+    """Whatever arrived late for an earlier epoch or another branch: keep `Heard.head` in the place of `head`.
+
+    The device stays where it is (`Emulation.head`), and keeps what it learned.
+    """
+    heard = receive(emulation.on(head), env, message, admits=admits)
+    return replace(heard, emulation=heard.emulation.on(emulation.head), _head=heard.emulation.head)
+
 
 def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: Admits | None = None) -> Heard:
     """Whatever arrived for the emulation group's present epoch, on this branch."""
@@ -221,6 +251,8 @@ def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: A
         return Heard(emulation=after, event=event, announcement=told)
     if not isinstance(event, CommitMessage):
         return Heard(emulation=after, event=event)
+    if event.plan.reinit is not None:
+        raise PeerError("VC-5-4")
     if event.external and (admits is None or not admits(group, event)):
         raise PeerError("VC-5-1")
     actions = _actions(emulation, group, event)

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from mls.codec import decode_exactly
 from mls.errors import CallerError, LimitError, MlsError, OwnMessageError, PeerError, ReplayError
@@ -36,8 +37,10 @@ from mls.state import Group
 from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
 from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.errors import OtherBranchError, UnknownEpochError
-from mls.virtual.operations import Operation, OperationType
+from mls.virtual.operations import Operation, OperationTree, OperationType
 from mls.virtual.settings import Settings
+
+K = TypeVar("K", bytes, KeyPackageRef)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,6 +123,9 @@ class Emulation:
     """In order; the oldest are forgotten when there are too many."""
     seeds: PMap[Origin, Material]
     keys: PMap[bytes, RingKey]
+    past: PMap[bytes, int] = field(default_factory=PMap)
+    """Epochs that were entered and must not be again, in order: derivation epochs that were dropped, and epochs of the
+    emulation group that a commit of our own began. The oldest are forgotten when there are too many."""
 
     @property
     def group(self) -> Group:
@@ -143,6 +149,12 @@ class Emulation:
             raise CallerError("this branch's derivation epoch is not kept any more", "join the emulation group again")
         return replace(self, head=head)
 
+    def adopting(self, epoch_id: bytes) -> Emulation:
+        """With an epoch of the emulation group that a commit of our own begins, which is adopted once."""
+        if epoch_id in self.past:
+            raise CallerError("this commit was adopted before", "go to its head with `on`")
+        return replace(self, past=_noted(self.past, [epoch_id], MAX_PAST))
+
     def with_group(self, group: Group) -> Emulation:
         """After the emulation group used up something within its epoch."""
         return replace(self, head=Head(group, self.head.newest))
@@ -152,14 +164,16 @@ class Emulation:
         return replace(self, epochs=self.epochs.set(epoch.epoch_id, Known(epoch, known.parent)))
 
     def entered(self, group: Group) -> Emulation:
-        """With the derivation epoch that the emulation group's present epoch is, as the newest of this branch."""
+        """With the derivation epoch that the emulation group's present epoch is, as the newest of this branch.
+
+        There is no limit to these: who could not enter an epoch could not follow the removal of whoever filled the
+        table. One that was dropped before is entered without its operations, as nobody knows any more which were used.
+        """
         group, epoch = DerivationEpoch.of(group, max_leaves=self.settings.max_leaves)
         told = self.epochs.find(epoch.epoch_id)
-        if told is None:
-            self._check_room(
-                len(self.epochs), self.settings.max_epochs, "derivation epochs", "prune what is not in use"
-            )
-        elif not told.epoch.operations.is_gone:  # and if it is, siblings told of this epoch when it seemed to be lost
+        if epoch.epoch_id in self.past:
+            epoch = replace(epoch, own_leaf=None, operations=OperationTree.gone(epoch.leaf_count))
+        elif told is not None and not told.epoch.operations.is_gone:  # if it is, siblings told of it as of a lost one
             raise CallerError("this emulation epoch was entered before", "go to its head with `on`")
         known = Known(epoch, self.head.newest)
         return replace(self, head=Head(group, epoch.epoch_id), epochs=self.epochs.set(epoch.epoch_id, known))
@@ -210,6 +224,10 @@ class Emulation:
             operation, epoch = epoch.operation_at(
                 leaf, kind, generation, context, max_forward=settings.max_forward, keep=settings.keep
             )
+        except PeerError as error:
+            if error.check == "VC-6.2-2":
+                raise LimitError("a sibling's operation is too far ahead of those that were heard of") from None
+            raise
         except ReplayError:
             kept = self.operations.find(OperationKey(epoch_id, kind, leaf, generation, context))
             if kept is not None:
@@ -236,7 +254,7 @@ class Emulation:
         wanted = []
         for operation in operations:
             known = self.epochs.find(operation.epoch_id)
-            if operation.type is OperationType.LEAF_NODE and (known is None or known.epoch.operations.is_gone):
+            if known is None or known.epoch.operations.is_gone:
                 wanted.append(operation)
         if len(self.operations) + len(wanted) > self.settings.max_operations:
             raise LimitError("too many operations are kept already; prune what is not in use")
@@ -274,26 +292,15 @@ class Emulation:
         named = dict.fromkeys(references)
         gone = [self.stock[reference] for reference in named if reference in self.stock]
         stock = self.stock.changed([each.reference for each in gone], {})
-        after = replace(self, stock=stock, withdrawn=self._noted(named))
+        after = replace(self, stock=stock, withdrawn=_noted(self.withdrawn, named, self.settings.max_packages))
         if self.settings.retain_seeds:
             kept = {each.origin: each for each in gone if each.used and each.origin is not None}
             after = replace(after, seeds=after.seeds.update(kept))
-        needed = {each.signature_key for _, each in stock.items()}
+        needed = {each.signature_key for _, each in stock.items() if each.origin is not None}
         if b"" in needed:
             return after
         unused = {each.signature_key for each in gone if not each.used} - needed
         return after.without_keys([key for key in unused if key in self.keys and not self.keys[key].used])
-
-    def _noted(self, references: Iterable[KeyPackageRef]) -> PMap[KeyPackageRef, int]:
-        """With these among what was withdrawn, and without the oldest if they are too many."""
-        start = max([0, *(number for _, number in self.withdrawn.items())]) + 1
-        new = [reference for reference in references if reference not in self.withdrawn]
-        whole = self.withdrawn.update({reference: start + number for number, reference in enumerate(new)})
-        excess = len(whole) - self.settings.max_packages
-        if excess <= 0:
-            return whole
-        oldest = sorted(whole.items(), key=lambda item: item[1])[:excess]
-        return whole.changed([reference for reference, _ in oldest], {})
 
     def without_keys(self, public: Iterable[bytes]) -> Emulation:
         """Without signature keys that no leaf has, and none is to have."""
@@ -303,15 +310,22 @@ class Emulation:
         """KeyPackages that nobody should use after `now`, in milliseconds since 1970."""
         return tuple(sorted([ref for ref, each in self.stock.items() if 0 < each.not_after < now // 1000]))
 
-    def pruned(self, conversations: Iterable[Group], *, keep: Iterable[bytes] = ()) -> Emulation:
+    def pruned(
+        self, conversations: Iterable[Group], *, since: bytes, keep: Iterable[bytes] = (), drop: Iterable[bytes] = ()
+    ) -> Emulation:
         """Without what nothing refers to any more.
 
         `conversations` are all values of conversations that are still held: the present ones, those that wait to be
-        adopted, rivals, and old ones for as long as late messages are read. `keep` names derivation epochs that stay
-        whatever refers to them, as those that are not final yet do. A signature key is dropped once it was in use and
-        is not any more.
+        adopted, rivals, and old ones for as long as late messages are read. `since` is the oldest derivation epoch of
+        this branch in which a device may still have acted: each that is left was heard to be in it, or in a later one.
+        Epochs of other branches, and what was told of them, stay until `drop` names them. `keep` names others that
+        stay. A signature key is dropped once it was in use and is not any more.
         """
-        epochs = {self.head.newest, *keep}
+        present = list(self.lineage(self.head.newest))
+        if since not in present:
+            raise CallerError("this is no derivation epoch of our branch", "name one that is kept")
+        dropped = set(drop) - {self.head.newest}
+        epochs = {*present[: present.index(since) + 1], *keep, *(set(self.epochs) - set(present) - dropped)}
         makers: set[OperationKey | Origin] = set()
         in_use: set[bytes] = set()
         for group in conversations:
@@ -322,17 +336,25 @@ class Emulation:
                     makers.add(maker)
                     epochs.add(maker.epoch_id)
         epochs.update(each.origin.epoch_id for _, each in self.stock.items() if each.origin is not None)
-        in_stock = {each.signature_key for _, each in self.stock.items()}
+        in_stock = {each.signature_key for _, each in self.stock.items() if each.origin is not None}
         in_use |= in_stock
         keys = {
             public: replace(key, used=key.used or (public in in_use and public not in in_stock))
             for public, key in self.keys.items()
             if public in in_use or not key.used or b"" in in_stock
         }
+        elsewhere = set(present)
         return replace(
             self,
             epochs=self._kept_epochs(epochs),
-            operations=PMap({key: each for key, each in self.operations.items() if key in makers}),
+            past=_noted(self.past, sorted(set(self.epochs) - epochs), MAX_PAST),
+            operations=PMap(
+                {
+                    key: each
+                    for key, each in self.operations.items()
+                    if key in makers or (key.epoch_id not in elsewhere and key.epoch_id not in dropped)
+                }
+            ),
             seeds=PMap({key: each for key, each in self.seeds.items() if key in makers}),
             keys=PMap(keys),
         )
@@ -362,6 +384,21 @@ class Emulation:
     def _check_room(self, have: int, limit: int, what: str, hint: str) -> None:
         if have >= limit:
             raise LimitError(f"{limit} {what} are kept already; {hint}")
+
+
+MAX_PAST = 4096
+
+
+def _noted(table: PMap[K, int], names: Iterable[K], most: int) -> PMap[K, int]:
+    """With these names, and without the oldest if there are too many."""
+    start = max([0, *(number for _, number in table.items())]) + 1
+    new = [name for name in names if name not in table]
+    whole = table.update({name: start + number for number, name in enumerate(new)})
+    excess = len(whole) - most
+    if excess <= 0:
+        return whole
+    oldest = sorted(whole.items(), key=lambda item: item[1])[:excess]
+    return whole.changed([name for name, _ in oldest], {})
 
 
 def operation_key(operation: Operation) -> OperationKey:

@@ -17,26 +17,28 @@ from mls.credential import Credential
 from mls.errors import CallerError
 from mls.founding import Continuation
 from mls.group import ExternallyJoined
-from mls.leaf_node import Capabilities, Extensions
+from mls.leaf_node import Capabilities, Extensions, find_extension
 from mls.parameters import Parameters
 from mls.proposals import AppDataUpdate, AppEphemeral
 from mls.provider import Environment
 from mls.psk import PreSharedKeyId
-from mls.registries import GroupId, KeyPackageRef, LeafIndex
+from mls.registries import ExtensionType, GroupId, KeyPackageRef, LeafIndex
 from mls.secrets import KeyPackageSeed, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
+from mls.tree.ratchet_tree import RatchetTree
 from mls.virtual import stock
 from mls.virtual.announcements import Announcement, Created, JoinedExternally, Keys, SignatureKey, Welcomed
-from mls.virtual.conversation import Author
+from mls.virtual.conversation import Author, check_newest
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import KeyPair, derived_signature_key, group_creation_secret, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation, consuming
-from mls.virtual.leaves import Follower, check_owned, drafted, listed, sealed_into
+from mls.virtual.errors import UnknownEpochError
+from mls.virtual.leaves import Follower, active_epoch, check_owned, drafted, listed, sealed_into
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import SignaturePolicy
 from mls.virtual.stock import Offer
-from mls.welcome import decode_group_info, decode_welcome
+from mls.welcome import GroupInfo, decode_group_info, decode_welcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +342,8 @@ def join_externally(
     if signature_private is None and emulation.settings.signatures is not SignaturePolicy.DERIVED:
         raise CallerError("the leaf needs a signature key", "draw one with `Emulation.drawn_key` and announce it")
     new = NewLeaf(credential=credential, signature_private=signature_private, capabilities=capabilities)
+    if remove is not None:
+        _check_replaced(emulation, suite, info, tree, remove, known=prior is not None)
     base = listed(emulation, leaf_extensions, parameters.components)
     draft = drafted(emulation, suite, info.context.group_id, base, new)
     with consuming(draft.emulation):
@@ -369,6 +373,23 @@ def join_externally(
     told = JoinedExternally(group_info=group_info, tree=tree, commit=joined.message)
     after = draft.emulation if prior is None else draft.emulation.using(prior.own_leaf_node.signature_key)
     return Entered(emulation=after, joined=joined, announcements=(told,))
+
+
+def _check_replaced(
+    emulation: Emulation, suite: Suite, info: GroupInfo, tree: bytes | None, remove: LeafIndex, *, known: bool
+) -> None:
+    """Our new leaf does not go back behind the one that it takes the place of, as far as we know where that was made.
+
+    Who was in the conversation knows all emulation epochs that its leaf can come from, or will hear of them.
+    """
+    encoded = find_extension(info.extensions, ExtensionType.RATCHET_TREE) or tree
+    old = None if encoded is None else RatchetTree.decode(suite, encoded).leaf(remove)
+    active = None if old is None else active_epoch(emulation, old)
+    if active is None:
+        return
+    if known and active not in emulation.epochs:
+        raise UnknownEpochError(active)
+    check_newest(emulation, active)
 
 
 def with_history(group: Group, prior: Group) -> Group:

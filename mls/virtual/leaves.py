@@ -163,8 +163,8 @@ class Follower:
         found = None
         try:
             found = self._own_path(leaf_node, group_id, external=external)
-        except PeerError:
-            if not external:
+        except PeerError as error:
+            if not external or error.check == "VC-6.2-3":  # it is ours then, and should not be
                 raise
         if found is None:
             # Somebody else's leaf, maybe with what one of ours once said. That we are out is then true, and adopted.
@@ -183,6 +183,7 @@ class Follower:
         private, public = leaf_key(self._target, imported)
         if external and public != leaf_node.encryption_key:
             return None
+        self._check_order(epoch)
         return OwnPath(
             leaf_private=private,
             path_secret=path_secret(self._target, imported),
@@ -197,6 +198,7 @@ class Follower:
         epoch, derivation = found
         if not isinstance(derivation, UpdateDerivation):
             raise BugError("the leaf of an Update is of another source")
+        self._check_order(epoch)
         imported = self._imported(epoch, derivation, group_id)
         private, _ = leaf_key(self._target, imported)
         return PendingUpdate(private, self._signer(leaf_node, imported))
@@ -230,10 +232,13 @@ class Follower:
         if info is None:
             return None
         epoch = emulation.epoch(info.epoch_id)
+        return epoch, open_sealed(epoch, info, leaf_node)
+
+    def _check_order(self, epoch: DerivationEpoch) -> None:
+        emulation = self.emulation
         active = None if self._conversation is None else active_epoch(emulation, self._conversation.own_leaf_node)
         if active is not None:
-            emulation.check_order(active, info.epoch_id)
-        return epoch, open_sealed(epoch, info, leaf_node)
+            emulation.check_order(active, epoch.epoch_id)
 
     def _imported(
         self, epoch: DerivationEpoch, derivation: CommitDerivation | UpdateDerivation, group_id: bytes

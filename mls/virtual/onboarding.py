@@ -13,9 +13,11 @@ any is given out only once the commit is final (`Admission.welcome`), which the 
 admits with nothing but names (design decision 8). With one device, every commit is final at once.
 
 What is handed over is of the moment of the commit. Whatever happens until the new device reads its Welcome it reads
-like any other device that was away. KeyPackages that only some devices can open are not handed over. What it is told is
-judged like what siblings announce, since a device that lies is a device all the same: signature keys belong together,
-and epochs go back to a first one. It must not encrypt in a conversation before a device that was there earlier has replaced the leaf (`mls.virtual.conversation`).
+like any other device that was away. KeyPackages that only some devices can open are not handed over. It must not
+encrypt in a conversation before a device that was there earlier has replaced the leaf (`mls.virtual.conversation`).
+
+The new device judges what it is told like what siblings announce, since a device may lie. Signature keys belong
+together, and each epoch is newer than the one before it.
 """
 
 from __future__ import annotations
@@ -54,7 +56,6 @@ from mls.virtual.emulation import Emulation, Known, Material, Origin, RingKey, b
 from mls.virtual.handover import Handover, hand_over, take_over, take_over_bare
 from mls.virtual.leaves import signer_of
 from mls.virtual.settings import Settings
-from mls.virtual.stored import in_order_of_withdrawal, withdrawn_in_order
 from mls.virtual.transfer import (
     ExternalGroup,
     KeyPackageDerivationInfo,
@@ -206,7 +207,7 @@ def _told(
                 for each, _ in derived
             ]
         ),
-        withdrawn=in_order_of_withdrawal(emulation.withdrawn),
+        withdrawn=tuple(sorted(emulation.withdrawn, key=emulation.withdrawn.__getitem__)),
         conversations=tuple([each.part for each in handed if each.part is not None]),
     )
     return state, companion
@@ -346,6 +347,7 @@ def _with_state(
             signature_key=b"" if part is None else part.signature_key,
             used=part is not None and part.used,
         )
+    withdrawn = () if companion is None else companion.withdrawn
     spent = {
         origin: Material(reference=KeyPackageRef(b""), cipher_suite=each.cipher_suite, seed=each.seed, origin=origin)
         for origin, each in seeds.items()
@@ -355,7 +357,7 @@ def _with_state(
         epochs=PMap(epochs),
         operations=PMap({operation_key(each): each for each in state.operations}),
         stock=PMap(stock),
-        withdrawn=withdrawn_in_order(() if companion is None else companion.withdrawn),
+        withdrawn=PMap({reference: number for number, reference in enumerate(withdrawn)}),
         seeds=PMap(spent),
         keys=_ring(state.signing_keys, provider),
     )

@@ -27,7 +27,7 @@ from mls.parameters import Parameters
 from mls.virtual.actions import Form
 from mls.virtual.ff1 import BitOrder
 from mls.virtual.guard import MAX_LEAVES, is_leaf_count
-from mls.virtual.operations import KEEP, MAX_FORWARD
+from mls.virtual.operations import MAX_FORWARD
 from mls.virtual.transfer import MAX_ENTRIES, MAX_EPOCHS
 
 
@@ -94,7 +94,9 @@ class Settings:
     other way to be handed a leaf's key need it; it also gives back the init key, and with that the Welcome."""
     max_leaves: int = MAX_LEAVES
     max_forward: int = MAX_FORWARD
-    keep: int = KEEP
+    keep: int = MAX_FORWARD
+    """Operations that were passed over, for each ratchet. A device that gives all conversations new leaves is followed
+    in any order of conversations."""
     max_epochs: int = 256
     """Derivation epochs that are kept at once."""
     max_packages: int = 4096

@@ -6,9 +6,16 @@ same act changed. Every secret stands in it in the clear: sealing it is the vaul
 
 The form is versioned, and docs/snapshots.md spells it out. What does not fit together is damage of our own storage, so
 it is a `CallerError`.
+
+A storage that is older than what the device did last shows no damage, and who goes on from it takes operations and
+message keys again that it took before. The next commit from outside would seal another init secret under the same key
+and nonce, for all to see. No value can tell its age, so whoever knows that the storage is an old one has to say it
+(`decode` with `restored`, `listening`).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from mls.codec import Reader, opaque, optional, u8, u16, u32, u64, vector
 from mls.errors import CallerError, PeerError
@@ -20,6 +27,7 @@ from mls.secrets import KeyPackageSeed, Secret, SignaturePrivateKey
 from mls.state import Group
 from mls.virtual.emulation import Emulation, Head, Known, Material, Origin, RingKey, operation_key
 from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.secret_state import flag
 from mls.virtual.settings import Settings
 from mls.virtual.transfer import decode_operation, encode_operation
 
@@ -52,8 +60,11 @@ def encode(emulation: Emulation) -> StoredEmulation:
     )
 
 
-def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulation:
-    """What `encode` made, with the emulation group that was stored beside it."""
+def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restored: bool = False) -> Emulation:
+    """What `encode` made, with the emulation group that was stored beside it.
+
+    `restored` says that the device may have gone on after this was stored. It is then one that only listens.
+    """
     try:
         reader = Reader(stored.raw)
         if reader.u16() != VERSION:
@@ -74,7 +85,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulati
     known = PMap({epoch.epoch_id: Known(epoch, parent) for epoch, parent in epochs})
     if newest not in known:
         raise _damaged()
-    return Emulation(
+    emulation = Emulation(
         settings=settings,
         head=Head(group, newest),
         epochs=known,
@@ -84,6 +95,28 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group) -> Emulati
         seeds=PMap({material.origin: material for material in seeds if material.origin is not None}),
         keys=PMap(keys),
     )
+    return listening(emulation) if restored else emulation
+
+
+def listening(emulation: Emulation) -> Emulation:
+    """The same device as one that was no member in any derivation epoch that it knows.
+
+    It follows what others do and knows who did it. It takes no operation and encrypts in no conversation, but raises
+    CallerError, until a derivation epoch begins that it is a member of, and the leaf was made in that one. What this
+    does not cover:
+
+    * Epochs that begin while it catches up count as new, and it may have acted in them before. So whoever comes back
+      catches up first, then calls this again, and then begins an epoch by a commit of its own.
+    * In the emulation group nothing holds it back, and there its keys were used before, with 32 random bits to keep the
+      nonces apart. That commit is to be unencrypted, and nothing is said before it.
+    * What it learned since is gone. KeyPackages that were withdrawn are in the stock again, so it takes up no Welcome
+      before siblings have said what they withdrew; signature keys may be missing until siblings tell of them.
+    * Somebody else who has the old storage has all that it opens. If that may be, the device is to be removed.
+    """
+    epochs = {
+        name: replace(known, epoch=replace(known.epoch, own_leaf=None)) for name, known in emulation.epochs.items()
+    }
+    return replace(emulation, epochs=PMap(epochs))
 
 
 def _epoch(known: Known) -> bytes:
@@ -104,6 +137,7 @@ def _material(material: Material) -> bytes:
             encode_extensions(material.extensions),
             u64(material.not_after),
             opaque(material.signature_key),
+            u8(material.used),
         ]
     )
 
@@ -119,6 +153,7 @@ def _read_material(reader: Reader) -> Material:
         extensions=decode_extensions(reader),
         not_after=reader.u64(),
         signature_key=reader.opaque(),
+        used=flag(reader),
     )
 
 
@@ -127,7 +162,7 @@ def _key(key: RingKey) -> bytes:
 
 
 def _read_key(reader: Reader) -> RingKey:
-    return RingKey(reader.u16(), SignaturePrivateKey(reader.opaque()), bool(reader.u8()))
+    return RingKey(reader.u16(), SignaturePrivateKey(reader.opaque()), flag(reader))
 
 
 def _damaged() -> CallerError:

@@ -158,11 +158,14 @@ def test_a_false_epoch_does_not_keep_out_the_true_one() -> None:
 
 
 def test_a_device_can_be_added_after_an_epoch_was_lost() -> None:
-    """Nobody need lie: any LostEpoch does it."""
+    """It has no tree of operations left, and the draft's state wants one. A lie is handed on like the truth."""
     home = house()
     lie(home, lost(home))
     admitted(home, HONEST, "device3")
     home.agree()
+    late, honest = home["device3"].emulation, home[HONEST].emulation
+    assert {*late.epochs} == {*honest.epochs}
+    assert late.epochs[b"e" * 32].epoch.encode() == honest.epochs[b"e" * 32].epoch.encode()
 
 
 def test_a_device_too_many_is_refused_before_anybody_is_told() -> None:

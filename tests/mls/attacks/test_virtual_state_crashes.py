@@ -14,8 +14,8 @@ import pytest
 from mls import group as front, snapshot
 from mls.commit import NewLeaf
 from mls.errors import CallerError, MlsError, PeerError, ReplayError, StaleError
-from mls.proposals import Add, Update
-from mls.registries import GroupId
+from mls.proposals import Add, ReInit, Update
+from mls.registries import MLS10, GroupId, KeyPackageRef
 from mls.virtual import client as vc, devices, stored
 from mls.virtual.announcements import Keys, SignatureKey, Welcomed, Withdrawn
 from mls.virtual.derivation_info import derivation_info_of
@@ -23,7 +23,7 @@ from mls.virtual.emulation import Emulation
 from mls.virtual.errors import MissingKeyError, UnknownPackageError
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import Settings
-from mls.virtual.stock import make_batch
+from mls.virtual.stock import make_batch, make_reserved
 from tests.mls.virtual.household import DERIVED, Device, Household, offer
 
 DID_NOT_RAISE = pytest.fail.Exception
@@ -294,3 +294,61 @@ def test_a_conversation_s_groups_and_the_emulation_are_restored_together() -> No
     home.other_commit("anna", A)
     home.commit(SECOND, A, force_path=True)
     home.agree()
+
+
+# What comes again
+
+
+def test_a_welcome_that_comes_again_says_so() -> None:
+    """A server can send it as often as it likes, and it leads to the conversation's first epoch with all keys unused.
+
+    Whoever names the groups that the device is in is safe (`known_groups`), and who does not is told (`again`).
+    """
+    home = talking()
+    batch = home.upload(FIRST)
+    anna = home.person("anna")
+    sent = front.commit(anna.create(home.env, b"x"), home.env, proposals=[Add(batch.released(announced=True)[0])])
+    assert sent.welcome is not None
+    first = home[FIRST]
+    joined = vc.join(first.emulation, first.env, home.parameters, sent.welcome)
+    assert not joined.again
+    with pytest.raises(PeerError, match=r"VAL-12\.4\.3\.1-7"):
+        vc.join(joined.emulation, first.env, home.parameters, sent.welcome, known_groups={b"x"})
+    assert vc.join(joined.emulation, first.env, home.parameters, sent.welcome).again
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="one device can say of so many KeyPackages that they are withdrawn that those which are get forgotten",
+)
+def test_what_was_withdrawn_is_not_forgotten_for_names_that_nobody_knows() -> None:
+    """Then a targeted message that comes again brings a KeyPackage back, and its Welcome opens."""
+    home = talking(settings=Settings(max_packages=4))
+    first, second = home[FIRST], home[SECOND]
+    made = make_reserved(first.emulation, first.env, offer())
+    message = devices.tell(first.emulation, first.env, second.emulation.group.own_leaf, made.told)
+    second.emulation = devices.receive(second.emulation, second.env, message).emulation
+    second.emulation = second.emulation.without([made.told.reference])
+    home.announce(FIRST, [Withdrawn(tuple([KeyPackageRef(bytes([number]) * 32) for number in range(4)]))])
+    second.emulation = devices.receive(second.emulation, second.env, message).emulation
+    assert made.told.reference not in second.emulation.stock
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="any device can re-initialize the emulation group, and nothing leads a virtual client into the next one",
+)
+def test_the_emulation_group_does_not_end() -> None:
+    """After the ReInit no device can be added or removed, and none can say anything. Conversations have no way on."""
+    home = talking()
+    group = home[SECOND].emulation.group
+    reinit = ReInit(GroupId(b"next"), MLS10, 1, group.public.context.extensions)
+    second, first = home[SECOND], home[FIRST]
+    made = devices.commit(second.emulation, second.env, proposals=[reinit])
+    try:
+        first.emulation = devices.receive(first.emulation, first.env, made.commit.message).emulation
+    except MlsError:
+        return
+    assert first.emulation.group.ended is None

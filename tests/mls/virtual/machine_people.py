@@ -10,12 +10,11 @@ from mls.proposals import Add, Remove
 from mls.registries import GroupId
 from mls.state import Group
 from mls.virtual.announcements import Withdrawn
-from mls.virtual.emulation import Emulation
 from mls.welcome import decode_welcome
 from tests.mls.clients import check_private_keys, client, snapshot
 from tests.mls.virtual.household import ABLE
 from tests.mls.virtual.machine_delivery import Entry, Kind, Topic, leaf_of, virtual_leaf
-from tests.mls.virtual.machine_device import Tell
+from tests.mls.virtual.machine_device import Stored, Tell
 from tests.mls.virtual.machine_world import Crash, World
 
 UNLIKE = ("nodes", "ratchets", "parameters", "resumption", "proposals", "updates")
@@ -212,7 +211,7 @@ def check_agreement(world: World) -> None:
         device.state = replace(state, past={}, emulation=emulation)
     first, *others = world.devices.values()
     for other in others:
-        _same(known(first.state.emulation), known(other.state.emulation))
+        _same(known(first.state), known(other.state))
         for group_id, group in first.state.groups.items():
             _same(content(group), content(other.state.groups[group_id]))
 
@@ -227,12 +226,17 @@ def content(group: Group) -> dict[str, object]:
     whole = snapshot(group)
     kept = {part: value for part, value in whole.items() if part not in UNLIKE}
     proposals = {reference: replace(item, checked=True, shelved=False) for reference, item in group.proposals.items()}
-    return {**kept, "proposals": proposals, "updates": set(group.updates)}
+    return {**kept, "proposals": proposals}
 
 
-def known(emulation: Emulation) -> dict[str, object]:
-    """What all devices hold alike beside the conversations."""
+def known(state: Stored) -> dict[str, object]:
+    """What all devices hold alike beside the conversations.
+
+    Operations of Updates that wait are another thing: who could not derive one when it came does it with the commit.
+    """
+    emulation = state.emulation
     group = emulation.group
+    made = {emulation.maker(each.own_leaf_node, group_id) for group_id, each in state.groups.items()}
     return {
         "authenticator": group.authenticator,
         "tree": group.public.tree.hash,
@@ -241,7 +245,7 @@ def known(emulation: Emulation) -> dict[str, object]:
             epoch_id: (each.parent, each.epoch.number, each.epoch.leaf_count, each.epoch.reuse_guard.raw)
             for epoch_id, each in emulation.epochs.items()
         },
-        "operations": {key: operation.secret.raw for key, operation in emulation.operations.items()},
+        "operations": {key: operation.secret.raw for key, operation in emulation.operations.items() if key in made},
         "stock": {
             reference: (material.seed.raw, material.origin, material.extensions, material.not_after)
             for reference, material in emulation.stock.items()

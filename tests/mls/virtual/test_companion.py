@@ -14,7 +14,14 @@ from mls.errors import PeerError
 from mls.proposals import ReInit, Remove, encode_proposal
 from mls.puncture import Puncturable
 from mls.registries import Epoch, Generation, GroupId, KeyPackageRef, LeafIndex
-from mls.secrets import EpochSecret, HpkePrivateKey, ResumptionPsk
+from mls.secrets import (
+    EpochEncryptionKey,
+    EpochSecret,
+    GenerationIdSecret,
+    HpkePrivateKey,
+    ResumptionPsk,
+    ReuseGuardSecret,
+)
 from mls.snapshot import Delta
 from mls.suite import Suite
 from mls.virtual.companion import (
@@ -22,7 +29,9 @@ from mls.virtual.companion import (
     Companion,
     ConversationPart,
     EpochPart,
+    LostPart,
     PackagePart,
+    check_ancestry,
     hand_over_epochs,
     take_over_epochs,
 )
@@ -58,7 +67,22 @@ epoch_parts = st.builds(
     skipped=st.lists(skipped, max_size=3).map(tuple),
 )
 package_parts = st.builds(
-    PackagePart, reference=SHORT.map(KeyPackageRef), not_after=st.integers(0, 2**64 - 1), signature_key=SHORT
+    PackagePart,
+    reference=SHORT.map(KeyPackageRef),
+    not_after=st.integers(0, 2**64 - 1),
+    signature_key=SHORT,
+    used=st.booleans(),
+)
+lost_parts = st.builds(
+    LostPart,
+    epoch_id=SHORT,
+    parent=st.none() | SHORT,
+    cipher_suite=st.integers(0, 0xFFFF),
+    number=st.integers(0, 2**64 - 1).map(Epoch),
+    leaf_count=WORD,
+    encryption_key=SHORT.map(EpochEncryptionKey),
+    generation_id=SHORT.map(GenerationIdSecret),
+    reuse_guard=SHORT.map(ReuseGuardSecret),
 )
 
 
@@ -97,6 +121,11 @@ def test_parts_of_emulation_epochs(value: EpochPart) -> None:
     assert decode_exactly(value.encode(), EpochPart.decode) == value
 
 
+@given(value=lost_parts)
+def test_parts_of_emulation_epochs_that_lost(value: LostPart) -> None:
+    assert decode_exactly(value.encode(), LostPart.decode) == value
+
+
 @given(value=package_parts)
 def test_parts_of_key_packages(value: PackagePart) -> None:
     assert decode_exactly(value.encode(), PackagePart.decode) == value
@@ -118,6 +147,8 @@ def test_parts_of_conversations(value: ConversationPart) -> None:
     epochs=st.lists(epoch_parts, max_size=3, unique_by=lambda part: part.epoch_id).map(tuple),
     packages=st.lists(package_parts, max_size=3, unique_by=lambda part: part.reference).map(tuple),
     rivals=st.sampled_from([(), WHOLE.rivals]),
+    lost=st.lists(lost_parts, max_size=3, unique_by=lambda part: part.epoch_id).map(tuple),
+    withdrawn=st.lists(SHORT.map(KeyPackageRef), max_size=3, unique=True).map(tuple),
     conversations=st.sampled_from([(), (PART,)]),
 )
 def test_whole_companions(**fields: Any) -> None:
@@ -146,9 +177,10 @@ def test_hostile_bytes(data: st.DataObject) -> None:
 def test_nothing_secret_is_shown() -> None:
     shown = repr(replace(WHOLE, conversations=(replace(PART, leaf_private=HpkePrivateKey(b"a private key")),)))
     secrets = [secret for each in (*PART.skipped, *WHOLE.epochs[0].skipped) for _, secret in each.secrets]
+    secrets += [each.raw for part in WHOLE.lost for each in (part.encryption_key, part.generation_id, part.reuse_guard)]
     secrets += [psk.raw for _, psk in PART.resumption] + [delta.raw for delta in PART.past]
     secrets += [key.raw for _, update in PART.updates for key in (update.leaf_private, update.signature_private)]
-    assert len(secrets) >= 7
+    assert len(secrets) >= 10
     for secret in [*secrets, b"a private key"]:
         assert repr(secret)[2:-1] not in shown
 
@@ -168,7 +200,7 @@ def test_too_many_earlier_epochs() -> None:
 
 
 @breaks("VC-5.1-3")
-@pytest.mark.parametrize("name", ["epochs", "rivals", "packages", "conversations"])
+@pytest.mark.parametrize("name", ["epochs", "rivals", "lost", "packages", "withdrawn", "conversations"])
 def test_one_thing_twice(name: str) -> None:
     one = getattr(WHOLE, name)[:1]
     assert one
@@ -234,11 +266,44 @@ def test_emulation_epochs_there_and_back(cipher_suite: int) -> None:
     assert [epoch.number for epoch in handed.state] == [77, 78]
     assert [epoch.epoch_id for epoch in handed.rivals] == [made[2][0].epoch_id]
     state = NewEmulatorClientState(epochs=handed.state)
+    assert not handed.lost
     companion = Companion(epochs=handed.parts, rivals=handed.rivals)
     suite, provider = Suite(cipher_suite), SeededProvider()
     again = take_over_epochs(state, companion, suite, provider)
     expected = [(replace(epoch, own_leaf=None).encode(), parent) for epoch, parent in made]
     assert [(epoch.encode(), parent) for epoch, parent in again] == expected
+
+
+@pytest.mark.parametrize("cipher_suite", own.SUITES)
+def test_an_emulation_epoch_that_lost_there_and_back(cipher_suite: int) -> None:
+    """The state has no place for it, and the companion says all there is to say."""
+    ((first, _, _), *_), epoch = own.emulation(cipher_suite), own.lost(cipher_suite)
+    handed = hand_over_epochs([(first, None), (epoch, first.epoch_id)])
+    assert [each.epoch_id for each in handed.state] == [first.epoch_id]
+    assert [each.epoch_id for each in handed.parts] == [first.epoch_id]
+    state, companion = NewEmulatorClientState(epochs=handed.state), Companion(epochs=handed.parts, lost=handed.lost)
+    _, (again, parent) = take_over_epochs(state, companion, SUITE, SeededProvider())
+    assert again.encode() == epoch.encode()
+    assert again.suite.cipher_suite == cipher_suite
+    assert parent == first.epoch_id
+
+
+def test_an_emulation_epoch_that_lost_in_a_suite_that_we_lack() -> None:
+    """Whoever told of it may have said anything, and who added us had to believe it."""
+    taken = take_over_epochs(
+        STATE, replace(WHOLE, lost=(replace(WHOLE.lost[0], cipher_suite=0x0A0A),)), SUITE, SeededProvider()
+    )
+    assert [epoch.epoch_id for epoch, _ in taken] == [part.epoch_id for part in WHOLE.epochs]
+
+
+def test_what_cannot_be_before_an_epoch_is_not_handed_on() -> None:
+    """A sibling may have told of epochs in a circle. Who adds a device must not tell it so."""
+    one = own.lost(1)
+    other = replace(own.emulation(1)[1][0], number=one.number)
+    circle = [(one, other.epoch_id), (other, one.epoch_id), (own.emulation(1)[0][0], b"of a time before")]
+    handed = hand_over_epochs(circle)
+    assert {each.parent for each in handed.lost} == {None}
+    assert {each.parent for each in handed.parts} == {None, b"of a time before"}
 
 
 def test_emulation_epochs_of_a_group_that_changed_its_suite() -> None:
@@ -273,7 +338,42 @@ def take(**changes: Any) -> object:
 @breaks("VC-5.1-3")
 def test_an_emulation_epoch_in_both() -> None:
     refused("VC-5.1-3", lambda: take(rivals=STATE.epochs[:1]))
+    refused("VC-5.1-3", lambda: take(lost=(replace(WHOLE.lost[0], epoch_id=STATE.epochs[0].epoch_id),)))
     take()
+
+
+@breaks("VC-5.1-42")
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_emulation_epoch_that_is_not_newer_than_the_one_before_it(ahead: int) -> None:
+    older, newer = [epoch for epoch, _, _ in own.emulation(1)[:2]]
+    good = [(newer, older.epoch_id), (older, b"one that is not known")]
+    bad = [(newer, older.epoch_id), (replace(older, number=Epoch(newer.number + ahead)), None)]
+    refused("VC-5.1-42", lambda: check_ancestry(bad))
+    check_ancestry(good)
+
+
+@breaks("VC-5.1-43")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch_id": b"short"},
+        {"leaf_count": 0},
+        {"leaf_count": 3},
+        {"leaf_count": 512},
+        {"encryption_key": EpochEncryptionKey(b"short")},
+        {"generation_id": GenerationIdSecret(bytes(33))},
+        {"reuse_guard": ReuseGuardSecret(b"")},
+    ],
+)
+def test_an_emulation_epoch_that_lost_and_does_not_hold_together(changes: dict[str, Any]) -> None:
+    refused("VC-5.1-43", lambda: take(lost=(replace(WHOLE.lost[0], **changes),)))
+    take()
+
+
+@breaks("VC-5.1-1")
+def test_a_key_package_that_is_neither_used_nor_not() -> None:
+    good = WHOLE.packages[0].encode()
+    refuses("VC-5.1-1", PackagePart.decode, good[:-1] + b"\2", good)
 
 
 @breaks("VC-5.1-12")
@@ -297,8 +397,9 @@ def test_known_answers(case: dict[str, Any]) -> None:
     assert companion.encode().hex() == case["companion"]
     assert companion.epochs[1].encode().hex() == case["epoch_part"]
     assert companion.conversations[0].encode().hex() == case["conversation_part"]
-    assert companion.packages[1].encode()[-9:] == u64(1_800_000_001) + b"\x00"
+    assert companion.lost[0].encode().hex() == case["lost_part"]
+    assert companion.packages[1].encode()[-10:] == u64(1_800_000_001) + b"\x00\x01"
     state = decode_exactly(bytes.fromhex(case["new_emulator_client_state"]), NewEmulatorClientState.decode)
     suite = Suite(case["cipher_suite"])
     assert [len(suite.hash(b"")) == len(each.epoch_id) for each in companion.epochs] == [True] * 3
-    assert len(take_over_epochs(state, companion, suite, SeededProvider())) == 3
+    assert len(take_over_epochs(state, companion, suite, SeededProvider())) == 4

@@ -34,7 +34,7 @@ from tests.mls.virtual.machine_device import Post
 from tests.mls.virtual.machine_world import Crash, World
 
 MOST_DEVICES = 5
-MOST_CONVERSATIONS = 4
+MOST_CONVERSATIONS = 5
 NAMES = ("anna", "ben", "carl")
 
 POLICIES = (SETTINGS, DERIVED, replace(SETTINGS, profile=OPENMLS), replace(DERIVED, retain_seeds=True))
@@ -170,6 +170,20 @@ class Household(RuleBasedStateMachine):
     @rule(by=whom, suites=st.lists(suites, min_size=1, max_size=3), crash=crashes)
     def upload(self, by: int, suites: list[int], crash: Crash) -> None:
         self.world.upload(self.device(by), suites, crash)
+
+    @rule(by=whom, who=whom, where=whom, suite=suites)
+    def somebody_invites_us(self, by: int, who: int, where: int, suite: int) -> None:
+        """Into a conversation of theirs, with whatever KeyPackage is out; one is uploaded if none is."""
+        world = self.world
+        theirs = [each for each in world.conversations if world.topics[each].leaf is None]
+        if not theirs and len(world.conversations) < MOST_CONVERSATIONS:
+            theirs = [people.found(world, NAMES[who % len(NAMES)], suite)]
+        if theirs:
+            topic = world.topics[theirs[where % len(theirs)]]
+            name, group = next(iter(topic.people.items()))
+            if not any(each.cipher_suite == group.suite.cipher_suite for each in world.directory):
+                world.upload(self.device(by), [group.suite.cipher_suite] * 2, Crash.NOT)
+            people.commit(world, topic.group_id, name, household=True)
 
     @precondition(lambda self: self.world.mail)
     @rule(by=whom, which=whom, crash=crashes)

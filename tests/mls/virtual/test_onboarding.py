@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -12,15 +14,17 @@ from mls.components.dictionary import dictionary_extension
 from mls.errors import CallerError
 from mls.proposals import Add
 from mls.registries import GroupId
-from mls.secrets import HpkePrivateKey
-from mls.virtual import client as vc, devices
-from mls.virtual.announcements import Keys, SignatureKey, Welcomed
+from mls.secrets import HpkePrivateKey, SignaturePrivateKey
+from mls.virtual import client as vc, devices, onboarding
+from mls.virtual.announcements import Keys, SignatureKey, Welcomed, Withdrawn
 from mls.virtual.companion import Companion
 from mls.virtual.errors import MissingKeyError
 from mls.virtual.handover import hand_over
+from mls.virtual.leaves import active_epoch
 from mls.virtual.onboarding import Admission, Handed, Onboarded, admit, onboard
+from mls.virtual.operations import OperationTree
 from mls.virtual.settings import Settings, SignaturePolicy
-from mls.virtual.transfer import NewEmulatorClientState
+from mls.virtual.transfer import NewEmulatorClientState, SigningKey
 from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SETTINGS, Device, Household, offer
 from tests.validation import breaks
@@ -232,3 +236,113 @@ def test_a_carried_key_that_belongs_to_no_leaf(key: bytes | None) -> None:
             taken({group.group_id: handover.tree})
     else:
         refused("VC-5.1-18", lambda: taken({group.group_id: handover.tree}))
+
+
+# What is told beside the conversations
+
+
+def test_what_is_known_of_key_packages() -> None:
+    """Which were used, and their Welcomes may come again; which were withdrawn, and none is taken any more."""
+    house = settled()
+    batch = house.upload("device0", offer(), offer(), offer())
+    references = [info.reference for info in batch.announcement.upload.key_packages]
+    house.announce("device1", [Withdrawn((references[2],)), Withdrawn((references[0],))])
+    _, new = admitted(house, "device0", "device2")
+    old = house["device0"].emulation
+    assert dict(new.emulation.stock.items()) == dict(old.stock.items())
+    assert [each.used for _, each in sorted(new.emulation.stock.items())].count(True) == 1
+    assert sorted(new.emulation.withdrawn, key=new.emulation.withdrawn.__getitem__) == [references[2], references[0]]
+    house.announce("device0", [batch.announcement])
+    assert set(house["device2"].emulation.stock) == set(old.stock)
+
+
+def heard_of(device: Device) -> set[bytes]:
+    """A device that has the epochs that leaves come from by a sibling's word alone; their ids."""
+    lost = set()
+    for group in device.groups.values():
+        epoch_id = active_epoch(device.emulation, group.own_leaf_node)
+        assert epoch_id is not None
+        epoch = device.emulation.epoch(epoch_id)
+        gone = replace(epoch, own_leaf=None, operations=OperationTree.gone(epoch.leaf_count))
+        device.emulation = device.emulation.with_epoch(gone)
+        lost.add(epoch_id)
+    return lost
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DERIVED, SEEDS, FORGETFUL, DERIVED_FORGETFUL])
+def test_conversations_whose_leaves_come_from_an_epoch_that_lost(settings: Settings) -> None:
+    """The draft's state has no place for the epoch. Whoever reads the companion knows who speaks all the same."""
+    house = settled(settings)
+    house.commit_devices("device1", derive=True)
+    device = house["device0"]
+    lost = heard_of(device)
+    for group in device.groups.values():
+        part = onboarding._hand_over(device.emulation, Handed(group)).part
+        assert part is not None
+        assert part.leaf_private == group.private[2 * group.own_leaf]
+    _, new = admitted(house, "device0", "device2")
+    assert set(new.emulation.epochs) == {*device.emulation.epochs}
+    assert {name for name, known in new.emulation.epochs.items() if known.epoch.operations.is_gone} == lost
+    house.agree()
+    for group_id in device.groups:
+        author = house.say("device1", group_id)["device2"].author
+        assert author is not None
+        assert author.leaf == house["device1"].emulation.group.own_leaf
+        house.commit("device1", group_id, force_path=True)
+        house.say("device2", group_id)
+        house.agree()
+
+
+Told = Callable[[NewEmulatorClientState, Companion], tuple[NewEmulatorClientState, Companion]]
+
+
+def lied_to(change: Told) -> Onboarded:
+    """What a new device makes of another state than the true one."""
+    house = settled()
+    honest = onboarding._told
+
+    def told(*arguments: Any) -> tuple[NewEmulatorClientState, Companion]:
+        state, companion = change(*honest(*arguments))
+        return replace(state, groups=()), replace(companion, conversations=())
+
+    with mock.patch.object(onboarding, "_told", told):
+        return admitted(house, "device0", "device2")[1]
+
+
+@breaks("VC-5.1-12")
+def test_a_newest_epoch_that_nobody_was_told_of() -> None:
+    refused("VC-5.1-12", lambda: lied_to(lambda state, companion: (state, replace(companion, newest=bytes(32)))))
+    assert lied_to(lambda *told: told).emulation.epochs
+
+
+@breaks("VC-5.1-42")
+def test_epochs_that_go_in_a_circle() -> None:
+    def circle(state: NewEmulatorClientState, companion: Companion) -> tuple[NewEmulatorClientState, Companion]:
+        first, *others = companion.epochs
+        return state, replace(companion, epochs=(replace(first, parent=first.epoch_id), *others))
+
+    refused("VC-5.1-42", lambda: lied_to(circle))
+
+
+@breaks("VC-6.4-15")
+@pytest.mark.parametrize("private", [b"", bytes(31), b"\1" * 32, b"\1" * 33])
+def test_signature_keys_that_do_not_belong_together(private: bytes) -> None:
+    def other(state: NewEmulatorClientState, companion: Companion) -> tuple[NewEmulatorClientState, Companion]:
+        first, *others = state.signing_keys
+        wrong = replace(first, private=SignaturePrivateKey(private))
+        return replace(state, signing_keys=(wrong, *others)), companion
+
+    refused("VC-6.4-15", lambda: lied_to(other))
+
+
+def test_signature_keys_of_a_suite_that_we_lack() -> None:
+    """Nobody here can judge them, so that they must not be found by their public halves either."""
+    public = b"as somebody's leaf will have it"
+
+    def more(state: NewEmulatorClientState, companion: Companion) -> tuple[NewEmulatorClientState, Companion]:
+        key = SigningKey(cipher_suite=0x7777, public=public, private=SignaturePrivateKey(b"false"), used=False)
+        return replace(state, signing_keys=(*state.signing_keys, key)), companion
+
+    found = lied_to(more).emulation.keys
+    assert public not in found
+    assert set(found) == set(lied_to(lambda *told: told).emulation.keys)

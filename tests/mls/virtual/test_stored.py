@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from mls import snapshot as groups
-from mls.codec import Reader, decode_exactly, u16
+from mls.codec import Reader, decode_exactly, u16, u32
 from mls.errors import CallerError, PeerError
-from mls.virtual import client as vc
+from mls.virtual import client as vc, devices
 from mls.virtual.emulation import Emulation
-from mls.virtual.settings import DRAFT, OPENMLS, Settings, SignaturePolicy
-from mls.virtual.stored import StoredEmulation, decode, encode
+from mls.virtual.settings import DRAFT, LIMITS, OPENMLS, Settings, SignaturePolicy
+from mls.virtual.stock import make_batch
+from mls.virtual.stored import StoredEmulation, decode, encode, listening
 from tests.mls.virtual.household import SETTINGS, Device, Household, offer
 from tests.validation import breaks
 
@@ -127,11 +129,39 @@ def test_settings_that_there_are_not(at: int) -> None:
         Settings.decode(Reader(good[:at] + b"\7" + good[at + 1 :]))
 
 
+def limited(name: str, value: int) -> bytes:
+    """Settings with a limit that nobody could set."""
+    good = SETTINGS.encode()
+    at = 8 + 4 * list(LIMITS).index(name)
+    assert good[at : at + 4] == u32(getattr(SETTINGS, name))
+    return good[:at] + u32(value) + good[at + 4 :]
+
+
+def unreasonable() -> list[tuple[str, int]]:
+    ends = [(name, wrong) for name, most in LIMITS.items() for wrong in (0, most + 1, (1 << 32) - 1)]
+    return [*ends, ("max_leaves", 3)]
+
+
 @breaks("VC-5-3")
-def test_settings_without_a_limit_or_with_impossible_ones() -> None:
-    for wrong in (replace(SETTINGS, max_leaves=3), replace(SETTINGS, max_leaves=512)):
-        with pytest.raises(PeerError, match="VC-5-3"):
-            Settings.decode(Reader(wrong.encode()))
+@pytest.mark.parametrize(("name", "value"), unreasonable())
+def test_limits_out_of_reason(name: str, value: int) -> None:
+    """Here and with us: what could not be read again, or told to a new device, is not begun with."""
+    limits: dict[str, Any] = {name: value}
+    with pytest.raises(CallerError):
+        replace(SETTINGS, **limits)
+    with pytest.raises(PeerError, match="VC-5-3"):
+        decode_exactly(limited(name, value), Settings.decode)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_within_reason(name: str) -> None:
+    for value in (1, LIMITS[name]):
+        limits: dict[str, Any] = {name: value}
+        assert decode_exactly(limited(name, value), Settings.decode) == replace(SETTINGS, **limits)
+
+
+@breaks("VC-5-3")
+def test_settings_without_a_limit_or_with_impossible_numbers() -> None:
     good = SETTINGS.encode()
     numbers = good.index(u16(SETTINGS.numbers.app_components) + u16(SETTINGS.numbers.safe_aad))
     twice = good[:numbers] + good[numbers : numbers + 2] * 2 + good[numbers + 4 :]
@@ -139,3 +169,60 @@ def test_settings_without_a_limit_or_with_impossible_ones() -> None:
         Settings.decode(Reader(twice))
     with pytest.raises(PeerError, match="VC-5-3"):
         Settings.decode(Reader(good[:7] + b"\0" + good[numbers - 1 :]))
+
+
+# An old storage
+
+
+def test_a_device_from_an_old_storage_listens_until_it_begins_an_epoch_itself() -> None:
+    house = busy()
+    device = house["device0"]
+    provider, parameters = device.env.provider, device.emulation.group.parameters
+    disk = encode(device.emulation), groups.encode(device.emulation.group)
+    old = device.groups[b"group"]
+    ours = [house.commit("device0", force_path=True).commit]
+    began = house.commit_devices("device1", derive=True).commit.message
+    ours.append(house.commit("device0", force_path=True).commit)
+    keys = {each.group.own_leaf_node.encryption_key for each in ours}
+
+    def silent() -> None:
+        for act in (vc.commit, vc.propose_update):
+            with pytest.raises(CallerError, match="was no member"):
+                act(device.emulation, device.groups[b"group"], device.env)
+        with pytest.raises(CallerError, match="was no member"):
+            vc.seal(device.emulation, device.groups[b"group"], device.env, b"again")
+        with pytest.raises(CallerError, match="was no member"):
+            make_batch(device.emulation, device.env, [offer()])
+
+    device.emulation = decode(disk[0], provider, groups.decode(provider, parameters, disk[1]), restored=True)
+    device.groups[b"group"] = old
+    silent()
+    for message in (ours[0].message, began, ours[1].message):
+        if message is began:
+            device.emulation = devices.receive(device.emulation, device.env, message).emulation
+            continue
+        got = vc.receive(device.emulation, device.groups[b"group"], device.env, message)
+        assert got.ours
+        device.emulation, device.groups[b"group"] = got.emulation, got.event.group
+    house.agree()
+    device.emulation = listening(device.emulation)
+    silent()
+    house.commit_devices("device0", derive=True, encrypt=False)
+    house.commit("device1", force_path=True)
+    acted = house.commit("device0", force_path=True)
+    assert acted.commit.group.own_leaf_node.encryption_key not in keys
+    house.say("device0")
+    house.agree()
+
+
+def test_what_is_stored_of_key_packages_that_were_used_and_withdrawn() -> None:
+    house = busy()
+    device = house["device0"]
+    first, second, third = sorted(device.emulation.stock)
+    emulation = device.emulation.without([third]).without([first])
+    stock = emulation.stock.set(second, replace(emulation.stock[second], used=True))
+    device.emulation = replace(emulation, stock=stock)
+    found = again(device)
+    assert found.stock[second].used
+    assert sorted(found.withdrawn, key=found.withdrawn.__getitem__) == [third, first]
+    assert encode(found) == encode(device.emulation)

@@ -8,7 +8,7 @@ of the one before, a proposal that waits, and an Update of our own leaf whose ke
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mls.virtual import derive
 from mls.virtual.companion import Companion, HandedEpochs, PackagePart, hand_over_epochs
 from mls.virtual.epoch import DerivationEpoch, derivation_epoch
 from mls.virtual.handover import Handover, hand_over
-from mls.virtual.operations import Operation, OperationType
+from mls.virtual.operations import Operation, OperationTree, OperationType
 from mls.virtual.secret_state import SecretTreeState
 from mls.virtual.transfer import (
     KeyPackageDerivationInfo,
@@ -59,6 +59,14 @@ def emulation(cipher_suite: int) -> list[tuple[DerivationEpoch, bytes | None, li
         leaf, epoch = epoch.operation_at(LeafIndex(0), OperationType.LEAF_NODE, Generation(1), b"group")
         made.append((epoch, made[0][0].epoch_id if made else None, [batch, leaf]))
     return made
+
+
+def lost(cipher_suite: int) -> DerivationEpoch:
+    """An emulation epoch of yet another branch, of which a sibling told what reads its leaves."""
+    provider = SeededProvider(f"transfer, suite {cipher_suite}, lost")
+    suite = provider.suite(cipher_suite)
+    epoch = derivation_epoch(suite, ExportedSecret(provider.random(suite.hash_size)), Epoch(78), 2, None)
+    return replace(epoch, operations=OperationTree.gone(2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,8 @@ class Whole:
 
 def whole(cipher_suite: int, talk: Conversation) -> Whole:
     made = emulation(cipher_suite)
-    epochs = hand_over_epochs([(epoch, parent) for epoch, parent, _ in made])
+    told = (lost(cipher_suite), made[0][0].epoch_id)
+    epochs = hand_over_epochs([*((epoch, parent) for epoch, parent, _ in made), told])
     handover = hand_over(talk.group, [talk.past])
     assert handover.part is not None
     batch = made[1][2][0]
@@ -126,7 +135,9 @@ def whole(cipher_suite: int, talk: Conversation) -> Whole:
         reference = KeyPackageRef(SeededProvider(f"reference {index}").random(suite.hash_size))
         packages.append(KeyPackageDerivationInfo(reference=reference, extensions=extensions, **place))
         material.append(RetainedKeyPackageMaterial(seed=seed, **place))
-        parts.append(PackagePart(reference=reference, not_after=1_800_000_000 + index, signature_key=b""))
+        parts.append(
+            PackagePart(reference=reference, not_after=1_800_000_000 + index, signature_key=b"", used=index == 1)
+        )
     leaf = talk.group.own_leaf_node
     key = SigningKey(cipher_suite=cipher_suite, public=leaf.signature_key, private=talk.group.signature_key, used=True)
     state = NewEmulatorClientState(
@@ -142,7 +153,9 @@ def whole(cipher_suite: int, talk: Conversation) -> Whole:
         newest=made[1][0].epoch_id,
         epochs=epochs.parts,
         rivals=epochs.rivals,
+        lost=epochs.lost,
         packages=tuple(parts),
+        withdrawn=(KeyPackageRef(SeededProvider("withdrawn").random(talk.group.suite.hash_size)),),
         conversations=(handover.part,),
     )
     return Whole(state=state, companion=companion, handover=handover, epochs=epochs)
@@ -252,6 +265,7 @@ def _case(cipher_suite: int) -> dict[str, Any]:
         "signing_key_material": encode_signing_keys(state.signing_keys).hex(),
         "new_emulator_client_state": state.encode().hex(),
         "epoch_part": everything.epochs.parts[1].encode().hex(),
+        "lost_part": everything.epochs.lost[0].encode().hex(),
         "conversation_part": part.encode().hex(),
         "companion": everything.companion.encode().hex(),
         "conversation": {
