@@ -179,11 +179,14 @@ class Follower:
         if not isinstance(derivation, CommitDerivation):
             raise BugError("the leaf of a path is of another source")
         init = external_init_of(derivation, self._target, external=external)
+        if not external:
+            self._check_order(epoch)
         imported = self._imported(epoch, derivation, group_id)
         private, public = leaf_key(self._target, imported)
-        if external and public != leaf_node.encryption_key:
-            return None
-        self._check_order(epoch)
+        if external:
+            if public != leaf_node.encryption_key:
+                return None
+            self._check_order(epoch)  # now that it is known to be ours
         return OwnPath(
             leaf_private=private,
             path_secret=path_secret(self._target, imported),

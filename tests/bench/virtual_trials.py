@@ -338,8 +338,8 @@ class Trial:
             len(snapshot.encode(plain.member(0)).raw),
             len(snapshot.encode(virtual.member(0)).raw),
         )
-        bare = stored.encode(at_home.pruned([])).raw
-        whole = stored.encode(own.pruned([virtual.member(0)])).raw
+        bare = stored.encode(at_home.pruned([], since=at_home.head.newest)).raw
+        whole = stored.encode(own.pruned([virtual.member(0)], since=own.head.newest)).raw
         yield self.sized("stored_at_home_bytes", "full", None, len(snapshot.encode(own.group).raw) + len(bare))
         yield self.sized("stored_for_conversation_bytes", "full", None, len(whole) - len(bare))
 

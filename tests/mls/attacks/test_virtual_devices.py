@@ -129,7 +129,7 @@ def test_epochs_that_lost_are_many_until_somebody_prunes() -> None:
     made = devices.commit(honest.emulation, honest.env, proposals=[Remove(home[LIAR].emulation.group.own_leaf)])
     with pytest.raises(LimitError):
         devices.adopt(made.emulation, made)
-    honest.emulation = devices.adopt(made.emulation.pruned([]), made)
+    honest.emulation = devices.adopt(made.emulation.pruned([], since=made.emulation.head.newest), made)
     assert honest.emulation.newest.number == made.commit.group.epoch
 
 
@@ -243,7 +243,9 @@ def test_operations_fill_their_table_and_no_more() -> None:
     with pytest.raises(LimitError):
         vc.commit(honest.emulation, honest.groups[b"group"], honest.env, force_path=True)
     for name in home.names:
-        home[name].emulation = home[name].emulation.pruned(home[name].groups.values())
+        home[name].emulation = home[name].emulation.pruned(
+            home[name].groups.values(), since=home[name].emulation.head.newest
+        )
     home.commit(HONEST, force_path=True)
     home.agree()
 

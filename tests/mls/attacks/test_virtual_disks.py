@@ -177,7 +177,9 @@ def welcomed(home: Household, package: Any, group_id: bytes, name: str) -> None:
 
 def prune(home: Household) -> None:
     for name in home.names:
-        home[name].emulation = home[name].emulation.pruned(home[name].groups.values())
+        home[name].emulation = home[name].emulation.pruned(
+            home[name].groups.values(), since=home[name].emulation.head.newest
+        )
 
 
 def new_key(home: Household, by: str) -> Any:

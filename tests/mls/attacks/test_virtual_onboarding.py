@@ -292,7 +292,9 @@ def test_a_state_of_more_than_there_is_room_for_still_leaves_a_way_on() -> None:
     admitted(home, FIRST, NEW)
     assert len(home[NEW].emulation.epochs) == 4
     for name in home.names:
-        home[name].emulation = home[name].emulation.pruned(home[name].groups.values())
+        home[name].emulation = home[name].emulation.pruned(
+            home[name].groups.values(), since=home[name].emulation.head.newest
+        )
     home.commit_devices(SECOND, derive=True)
     home.commit(SECOND, A, force_path=True)
     home.agree()

@@ -205,7 +205,9 @@ def check_agreement(world: World) -> None:
                     assert (group_id, at) in state.read
         # Nothing is on its way, so nothing old is needed any more.
         used = [reference for reference, each in state.emulation.stock.items() if each.used]
-        emulation = state.emulation.without(sorted(used)).pruned(state.groups.values())
+        emulation = state.emulation.without(sorted(used)).pruned(
+            state.groups.values(), since=state.emulation.head.newest
+        )
         taken = {sealed.new_member for welcome in state.welcomes for sealed in decode_welcome(welcome).secrets}
         assert taken.isdisjoint(emulation.stock)
         device.state = replace(state, past={}, emulation=emulation)

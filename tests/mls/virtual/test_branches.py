@@ -7,6 +7,7 @@ repeat, on no branch and not across branches. A leaf never goes back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,12 @@ from mls.virtual.stock import make_batch
 from tests.mls.virtual.household import SETTINGS, offer
 from tests.mls.virtual.machine_branches import Forked
 from tests.mls.virtual.machine_people import content
+
+
+def settled(emulation: Emulation, groups: Iterable[Group]) -> Emulation:
+    """Pruned when all devices are in the newest epoch and no other branch can win any more."""
+    present = set(emulation.lineage(emulation.head.newest))
+    return emulation.pruned(groups, since=emulation.head.newest, drop=set(emulation.epochs) - present)
 
 
 def lost(emulation: Emulation, epoch_id: bytes) -> LostEpoch:
@@ -122,7 +129,7 @@ def test_a_leaf_of_the_other_branch_is_followed_by_who_was_on_both() -> None:
     for number in (0, 2):
         world.follow(number, other, message)
     for device in world.devices:
-        kept = device.on(other).pruned(device.groups.values())
+        kept = settled(device.on(other), device.groups.values())
         assert set(kept.epochs) == {world.newest(other)}
         assert {operation.epoch_id for _, operation in kept.operations.items()} == {world.newest(other)}
 
@@ -183,7 +190,7 @@ def test_an_epoch_that_lost_is_passed_on(apart: tuple[Forked, bytes, bytes, byte
     for number in (0, 1):
         world.follow(number, won, sealed.message)
     for device in world.devices:
-        assert set(device.on(won).pruned(device.groups.values()).epochs) == {world.newest(won)}
+        assert set(settled(device.on(won), device.groups.values()).epochs) == {world.newest(won)}
 
 
 def test_an_epoch_that_was_told_of_may_still_be_entered(apart: tuple[Forked, bytes, bytes, bytes]) -> None:
@@ -211,7 +218,7 @@ def test_epochs_that_are_told_to_go_in_circles(apart: tuple[Forked, bytes, bytes
     assert list(emulation.lineage(names[0])) == names
     with pytest.raises(OtherBranchError):
         world.follow(2, won, message)
-    assert set(emulation.pruned([], keep=names).epochs) == {emulation.head.newest, *names}
+    assert set(emulation.pruned([], since=emulation.head.newest, keep=names).epochs) == {emulation.head.newest, *names}
 
 
 # A leaf never goes back
@@ -329,7 +336,7 @@ def test_a_branch_without_its_epoch() -> None:
     world = Forked(2, SETTINGS)
     one, other = world.rivals(0, 1)
     device = world[0]
-    device.emulation = device.on(other).pruned([])
+    device.emulation = settled(device.on(other), [])
     with pytest.raises(CallerError, match="not kept any more"):
         device.on(one)
     assert devices.announce(device.on(other), device.env, Operations(())).message

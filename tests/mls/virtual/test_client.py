@@ -120,7 +120,7 @@ def test_a_welcome_to_any_outstanding_key_package(settings: Settings) -> None:
     for device in house.devices.values():
         assert not device.emulation.stock
         assert not device.emulation.seeds
-        device.emulation = device.emulation.pruned(device.groups.values())
+        device.emulation = device.emulation.pruned(device.groups.values(), since=device.emulation.head.newest)
         assert len(device.emulation.keys) == (0 if settings is DERIVED else 2)
 
 
@@ -387,14 +387,16 @@ def test_pruning_keeps_what_is_in_use_and_nothing_else() -> None:
         house.commit("device0", force_path=True)
     device = house["device1"]
     held = device.groups[b"group"]
-    pruned = device.emulation.pruned([held])
+    pruned = device.emulation.pruned([held], since=device.emulation.head.newest)
     assert len(pruned.epochs) == 1
     assert len(pruned.operations) == 1
     assert len(pruned.keys) == 1
     device.emulation = pruned
-    house["device0"].emulation = house["device0"].emulation.pruned([house["device0"].groups[b"group"]])
+    house["device0"].emulation = house["device0"].emulation.pruned(
+        [house["device0"].groups[b"group"]], since=device.emulation.head.newest
+    )
     house.commit_devices("device0", derive=True)
-    kept = device.emulation.pruned([held])
+    kept = device.emulation.pruned([held], since=device.emulation.head.newest)
     assert len(kept.epochs) == 2
     assert [*kept.lineage(kept.head.newest)] == [kept.head.newest, pruned.head.newest]
     house.commit("device1", force_path=True)

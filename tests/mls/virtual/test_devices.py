@@ -15,7 +15,7 @@ from mls.proposals import Remove
 from mls.registries import GroupId
 from mls.virtual import client as vc, devices
 from mls.virtual.actions import CommitData
-from mls.virtual.announcements import Claims, Created, Operations, Reserved, Uploaded, Welcomed, Withdrawn
+from mls.virtual.announcements import Claims, Created, LostEpoch, Operations, Reserved, Uploaded, Welcomed, Withdrawn
 from mls.virtual.membership import device_capabilities, device_parameters
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import OPENMLS, Settings
@@ -133,7 +133,7 @@ def test_an_epoch_is_entered_once() -> None:
     device = house["device0"]
     made = devices.commit(device.emulation, device.env, derive=True)
     device.emulation = devices.adopt(made.emulation, made)
-    with pytest.raises(CallerError, match="entered before"):
+    with pytest.raises(CallerError, match="adopted before"):
         devices.adopt(device.emulation.on(made.emulation.head), made)
     gone = replace(device.emulation, epochs=device.emulation.epochs.discard(made.emulation.head.newest))
     with pytest.raises(CallerError, match="not kept any more"):
@@ -231,10 +231,20 @@ def test_tables_are_bounded() -> None:
     emulation, _ = device.emulation.drawn_key(device.env, 1)
     with pytest.raises(LimitError, match="signature keys"):
         emulation.drawn_key(device.env, 1)
+    for _ in range(3):  # what the devices' own commits begin has no limit, or nobody could remove who did too much
+        house.commit_devices("device0", derive=True)
+    epoch = device.emulation.newest
+    lost = LostEpoch(
+        cipher_suite=1,
+        epoch_id=bytes(32),
+        number=epoch.number,
+        leaf_count=2,
+        encryption_key=epoch.encryption_key,
+        generation_id=epoch.generation_id,
+        reuse_guard=epoch.reuse_guard,
+    )
     with pytest.raises(LimitError, match="derivation epochs"):
-        for _ in range(3):
-            made = devices.commit(device.emulation, device.env, derive=True)
-            device.emulation = devices.adopt(made.emulation, made)
+        house.announce("device0", [lost])
 
 
 def test_an_upload_for_a_suite_that_this_device_lacks() -> None:
