@@ -61,7 +61,7 @@ class Committed:
 
     message: bytes
     welcome: bytes | None
-    group_info: GroupInfo | None
+    group_info: GroupInfo | None = field(repr=False)
     """What the Welcome carries; `mls.group.group_info` makes one to publish."""
     before: Group
     """This epoch, without the keys that made the commit."""

@@ -59,7 +59,8 @@ class GroupInfo:
     """A signed description of an epoch, for those who are not in it yet."""
 
     context: GroupContext
-    extensions: Extensions
+    extensions: Extensions = field(repr=False)
+    """They may hold secrets, in one that is sealed in a Welcome."""
     confirmation_tag: bytes
     signer: LeafIndex
     signature: bytes
@@ -280,7 +281,7 @@ class Welcomed(Generic[Joinable]):
     group: Group
     package: Joinable
     """The one of those given that it was for."""
-    extensions: Extensions
+    extensions: Extensions = field(repr=False)
     """Of the GroupInfo; signed by the member who sent the Welcome."""
 
 

@@ -403,12 +403,17 @@ def take_over_epochs(
     """Past emulation epochs for a device that was no member in them.
 
     `suite` is the emulation group's, for those of which the companion does not say more. A lost one in a suite that we
-    lack is passed over: whoever has that suite may have been told anything of it.
+    lack is passed over: whoever has that suite may have been told anything of it. Without a companion there is one
+    branch, on which each epoch follows the one before it in the state.
     """
-    parts = {} if companion is None else {part.epoch_id: part for part in companion.epochs}
-    retained = (*state.epochs, *(() if companion is None else companion.rivals))
-    lost = () if companion is None else companion.lost
-    check_distinct([*(epoch.epoch_id for epoch in retained), *(part.epoch_id for part in lost)])
+    if companion is None:
+        before = [None, *(each.epoch_id for each in state.epochs)]
+        return tuple(
+            [(each.derivation_epoch(suite), parent) for each, parent in zip(state.epochs, before, strict=False)]
+        )
+    parts = {part.epoch_id: part for part in companion.epochs}
+    retained = (*state.epochs, *companion.rivals)
+    check_distinct([*(epoch.epoch_id for epoch in retained), *(part.epoch_id for part in companion.lost)])
     found: list[Placed] = []
     for each in retained:
         beside = parts.pop(each.epoch_id, None)
@@ -421,7 +426,7 @@ def take_over_epochs(
         found.append((replace(epoch, operations=operations), beside.parent))
     if parts:
         raise PeerError("VC-5.1-12")
-    for part in lost:
+    for part in companion.lost:
         try:
             own = provider.suite(part.cipher_suite)
         except KeyError:

@@ -256,8 +256,12 @@ class Emulation:
             known = self.epochs.find(operation.epoch_id)
             if known is None or known.epoch.operations.is_gone:
                 wanted.append(operation)
-        if len(self.operations) + len(wanted) > self.settings.max_operations:
-            raise LimitError("too many operations are kept already; prune what is not in use")
+        present = set(self.lineage(self.head.newest))
+        told = sum(key.epoch_id not in present for key, _ in self.operations.items())
+        if told + len(wanted) > self.settings.max_operations // 2:  # the other half is for what we derive
+            raise LimitError(
+                "too many operations were told already; prune, and drop epochs that do not matter any more"
+            )
         return self.remembering(wanted)
 
     # Signature keys

@@ -8,7 +8,7 @@ external commit with what it stood on. Each then holds the same group, down to i
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mls import group as front, sharing
 from mls.commit import NewLeaf
@@ -258,7 +258,7 @@ class Joined:
 
     emulation: Emulation
     group: Group
-    extensions: Extensions
+    extensions: Extensions = field(repr=False)
     """Of the GroupInfo."""
     reference: KeyPackageRef
     again: bool

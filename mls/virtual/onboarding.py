@@ -322,7 +322,8 @@ def _with_state(
         if epoch.epoch_id == present:
             raise PeerError("VC-5.1-41")
         epochs[epoch.epoch_id] = Known(epoch, parent)
-    newest = None if companion is None else companion.newest
+    before = state.epochs[-1].epoch_id if state.epochs else None
+    newest = before if companion is None else companion.newest
     if newest is not None:
         if newest not in epochs:
             raise PeerError("VC-5.1-12")

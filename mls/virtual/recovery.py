@@ -17,8 +17,11 @@ the KeyPackages that are out. A device seals it to the recovery key whenever it 
   taken (`newest`), so this takes all of them. Then one comes back to an old epoch of the emulation group, of which
   devices that were removed since are members: compare its members with the account's list of devices, and remove whom
   it does not name, before anything else is derived.
+* A device can write whatever it likes into a roll, and the last number there is on it. Nothing inside tells a lie: an
+  epoch can be invented as well, and of two branches the one with fewer epochs may be right. So what is opened names its
+  writer, and writers who are on no list of devices, or not believed, are left out (`newest`).
 * A GroupInfo that was made for a Welcome to a new device contains all secrets of the virtual client. It is recognized
-  by its component and not taken into a roll.
+  by its components and not taken into a roll.
 
 *The grant* is the recovery key's signature that a certain leaf may join a certain epoch of the emulation group. A
 commit from outside gives its maker all that the virtual client has: it takes over the account. So devices accept none
@@ -29,7 +32,7 @@ the same number) and for the new leaf's key and credential. A grant is of no use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -104,7 +107,7 @@ class Roll:
     """What somebody needs to know of a virtual client who has nothing but its recovery keys."""
 
     sequence: int
-    """Higher than that of every roll its writer knows of."""
+    """Higher than that of every roll its writer knows of, and believes."""
     emulation: Entry
     conversations: tuple[Entry, ...]
     references: tuple[KeyPackageRef, ...]
@@ -150,6 +153,15 @@ class Writer:
     signature_private: SignaturePrivateKey
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A roll, and the device that wrote it."""
+
+    roll: Roll
+    credential: Credential
+    signature_key: bytes
+
+
 def seal_roll(
     roll: Roll,
     env: Environment,
@@ -183,7 +195,7 @@ def open_roll(
     recovery_private: HpkePrivateKey,
     recovery_key: bytes,
     component: ComponentId,
-) -> Roll:
+) -> Opened:
     """A roll that was left for us, by a device that the authentication service accepts."""
     outer = Reader(data)
     version = outer.u8()
@@ -201,16 +213,18 @@ def open_roll(
     if not safe_verify(suite, signature_key, component, _WRITTEN, signed, signature):
         raise PeerError("VC-5.2-3")
     env.authentication.validate(credential, signature_key, env.now)
-    return decode_exactly(written, Roll.decode)
+    return Opened(roll=decode_exactly(written, Roll.decode), credential=credential, signature_key=signature_key)
 
 
-def newest(rolls: Sequence[Roll]) -> Roll:
-    """What several mailboxes had, as one roll.
+def newest(found: Iterable[Opened], *, discarding: Iterable[bytes] = ()) -> Roll:
+    """What several mailboxes had, as one roll. Writers with a signature key of `discarding` are not believed.
 
     Two devices may have written at once, each without the other's news; rolls of one number are joined, and of a group
     that both have, the later epoch is taken. Should they name different emulation groups, it is always the same one
     that is taken.
     """
+    discarded = frozenset(discarding)
+    rolls = [each.roll for each in found if each.signature_key not in discarded]
     if not rolls:
         raise CallerError("there is no roll to choose", "ask other mailboxes")
     last = max(roll.sequence for roll in rolls)
@@ -245,7 +259,8 @@ def _check_sendable(roll: Roll, numbers: Numbers) -> None:
     named, packages = {info.context.group_id for info in infos}, set(roll.references)
     if len(named) != len(infos) or len(packages) != len(roll.references):
         raise CallerError("the roll names one group or KeyPackage twice", "name each once")
-    if any(dictionary_of(info.extensions).find(numbers.virtual_clients) is not None for info in infos):
+    secret = (numbers.virtual_clients, numbers.virtual_companion)
+    if any(dictionary_of(info.extensions).find(number) is not None for info in infos for number in secret):
         raise CallerError(
             "this GroupInfo holds the secrets of the virtual client", "make one for the public, without them"
         )

@@ -21,8 +21,8 @@ user first (ASK): those of Welcomes, or all. A conversation goes through the sta
 cannot happen.
 
 Everything after the second step rests on the external commit. If that loses to what another device did meanwhile, all
-of it is due again, except for what was withdrawn and decided. Nobody else need be online for anything here, and so
-nothing waits for finality.
+of it is due again, except for what was decided, and what is not published any more: that a KeyPackage is withdrawn was
+announced where others never were. Nobody else need be online for anything here, and so nothing waits for finality.
 """
 
 from __future__ import annotations
@@ -248,7 +248,8 @@ class Rejoin:
             group_id: replace(each, state=TRANSITIONS.get((each.state, Input.LOSE), each.state))
             for group_id, each in self.conversations.items()
         }
-        return replace(self, entering=Entering.OUTSIDE, uploaded=False, conversations=again)
+        packages = {reference: how & Withdrawal.UNPUBLISHED for reference, how in self.packages.items()}
+        return replace(self, entering=Entering.OUTSIDE, packages=packages, uploaded=False, conversations=again)
 
     def left_behind(self, group_id: GroupId) -> Rejoin:
         """Our commit to that conversation lost to another one."""

@@ -52,9 +52,10 @@ def encode(emulation: Emulation) -> StoredEmulation:
                 vector([_epoch(epochs[each]) for each in sorted(epochs)]),
                 vector([encode_operation(operations[each]) for each in sorted(operations)]),
                 vector([_material(emulation.stock[each]) for each in sorted(emulation.stock)]),
-                vector([opaque(each) for each, _ in sorted(emulation.withdrawn.items(), key=lambda item: item[1])]),
+                vector([opaque(each) for each in sorted(emulation.withdrawn, key=emulation.withdrawn.__getitem__)]),
                 vector([_material(emulation.seeds[each]) for each in sorted(emulation.seeds)]),
                 vector([opaque(each) + _key(keys[each]) for each in sorted(keys)]),
+                vector([opaque(each) for each in sorted(emulation.past, key=emulation.past.__getitem__)]),
             ]
         )
     )
@@ -79,6 +80,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restore
         withdrawn = reader.vector(Reader.opaque)
         seeds = reader.vector(_read_material)
         keys = reader.vector(lambda r: (r.opaque(), _read_key(r)))
+        past = reader.vector(Reader.opaque)
         reader.finish()
     except PeerError:
         raise _damaged() from None
@@ -94,6 +96,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restore
         withdrawn=PMap({KeyPackageRef(each): number for number, each in enumerate(withdrawn, 1)}),
         seeds=PMap({material.origin: material for material in seeds if material.origin is not None}),
         keys=PMap(keys),
+        past=PMap({each: number for number, each in enumerate(past, 1)}),
     )
     return listening(emulation) if restored else emulation
 

@@ -27,7 +27,6 @@ from mls.virtual.errors import UnknownPackageError
 from mls.virtual.stock import make_batch
 from tests.mls.virtual.household import DERIVED, Device, Household, offer
 
-DID_NOT_RAISE = pytest.fail.Exception
 FIRST, SECOND, THIRD = "device0", "device1", "device2"
 A, B = b"group", b"other"
 

@@ -146,7 +146,6 @@ def test_the_epochs_that_a_new_device_is_told_of_have_a_first_one() -> None:
 def test_the_limits_that_a_new_device_is_told_are_within_reason() -> None:
     """They come with the Welcome. A leaf that names generation 2^32 - 1 would keep the device busy for hours."""
     said = Settings().encode()
-    forward = u32(Settings().max_forward)
-    assert said.count(forward) == 1
+    at = said.index(u32(Settings().max_forward))
     with pytest.raises(PeerError, match="VC-5-3"):
-        decode_exactly(said.replace(forward, b"\xff" * 4), Settings.decode)
+        decode_exactly(said[:at] + b"\xff" * 4 + said[at + 4 :], Settings.decode)

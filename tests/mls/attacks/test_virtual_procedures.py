@@ -32,8 +32,8 @@ def heard(ours: Removal, lie: Removal) -> Removal:
 
 def removed(ours: Removal) -> Removal:
     """With all that comes before the rotations."""
-    ours = ours.withdrawn(PACKAGE, Withdrawal.BOTH).adopted(CLEAN, removes=[GONE])
-    return ours.renewed(CLEAN, b"identity")
+    ours = ours.withdrawn(PACKAGE, Withdrawal.BOTH, epoch_id=b"epoch").adopted(CLEAN, removes=[GONE])
+    return ours.renewed(CLEAN, NEW)
 
 
 def test_honest_progress_needs_the_conversation() -> None:
@@ -89,7 +89,7 @@ def test_rotations_far_ahead_do_not_keep_the_removal_from_its_end() -> None:
 
 def test_a_lie_about_withdrawals_hides_them() -> None:
     """A sibling's word is taken for it: nobody can look whether all devices heard of it."""
-    lie = begun().withdrawn(PACKAGE, Withdrawal.BOTH)
+    lie = begun().withdrawn(PACKAGE, Withdrawal.BOTH, epoch_id=b"epoch")
     assert Task(Step.WITHDRAW, PACKAGE) not in heard(begun(), lie).todo
 
 

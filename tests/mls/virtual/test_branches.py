@@ -218,7 +218,8 @@ def test_epochs_that_are_told_to_go_in_circles(apart: tuple[Forked, bytes, bytes
     assert list(emulation.lineage(names[0])) == names
     with pytest.raises(OtherBranchError):
         world.follow(2, won, message)
-    assert set(emulation.pruned([], since=emulation.head.newest, keep=names).epochs) == {emulation.head.newest, *names}
+    dropped = emulation.pruned([], since=emulation.head.newest, drop=names[:2])
+    assert set(dropped.epochs) == {emulation.head.newest, told.epoch_id, names[2]}
 
 
 # A leaf never goes back

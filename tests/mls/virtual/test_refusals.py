@@ -33,7 +33,6 @@ from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SUITES, Household, offer
 from tests.validation import breaks
 
-
 ELSEWHERE = bytes(32)
 
 

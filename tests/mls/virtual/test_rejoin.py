@@ -155,7 +155,10 @@ def test_commits_that_lose() -> None:
     refuses(lambda: progress.left_behind(SECOND))
     lost = again(progress.lost())
     assert lost.todo == (CREDENTIAL,)
-    assert lost.granted().entered().todo == (withdraw(Q), UPLOAD, join(FIRST))
+    assert lost.packages == {P: Withdrawal.UNPUBLISHED, Q: Withdrawal.NOTHING}
+    assert lost.granted().entered().todo == (*sorted([withdraw(P), withdraw(Q)]), UPLOAD, join(FIRST))
+    told = lost.granted().entered().withdrawn(P, Withdrawal.ANNOUNCED)
+    assert told.todo == (withdraw(Q), UPLOAD, join(FIRST))
     refuses(lost.lost)
     refuses(begin(ROLL, approval=Approval.NONE).granted().lost)
 
@@ -286,6 +289,7 @@ class Rejoining(RuleBasedStateMachine):
     def lose(self) -> None:
         self.progress = self.progress.lost()
         self.credential = self.inside = self.uploaded = False
+        self.withdrawn = {reference: how & Withdrawal.UNPUBLISHED for reference, how in self.withdrawn.items()}
         self.joined.clear()
 
     @precondition(lambda self: self.joined)

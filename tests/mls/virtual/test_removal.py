@@ -21,6 +21,7 @@ from mls.virtual.removal import (
     Branch,
     Conversation,
     Fingerprint,
+    Package,
     Removal,
     Rotation,
     Step,
@@ -38,17 +39,23 @@ from tests.vectors.own import announcements as own
 PHONE, TABLET = Fingerprint(b"phone"), Fingerprint(b"tablet")
 P, Q = KeyPackageRef(b"package p"), KeyPackageRef(b"package q")
 ONE, TWO = GroupId(b"one"), GroupId(b"two")
-OLD = b"old key"
+OLD, NEW = b"old key", b"new key"
 REMOVE, RENEW, UPLOAD = Task(Step.REMOVE), Task(Step.RENEW), Task(Step.UPLOAD)
-E1, E2, E3 = b"epoch 1", b"epoch 2", b"epoch 3"
+E0, E1, E2, E3 = b"epoch 0", b"epoch 1", b"epoch 2", b"epoch 3"
 
 
 def start() -> Removal:
     return begin([PHONE], references=[Q, P], group_ids=[TWO, ONE], old_keys=[OLD])
 
 
+def withdraw(progress: Removal, *references: KeyPackageRef, epoch: bytes = E0) -> Removal:
+    for reference in references:
+        progress = progress.withdrawn(reference, Withdrawal.BOTH, epoch_id=epoch)
+    return progress
+
+
 def withdrawn() -> Removal:
-    return start().withdrawn(P, Withdrawal.BOTH).withdrawn(Q, Withdrawal.BOTH)
+    return withdraw(start(), P, Q)
 
 
 def removed() -> Removal:
@@ -56,13 +63,13 @@ def removed() -> Removal:
 
 
 def rotated(
-    progress: Removal, group_id: GroupId, epoch: bytes = E1, leaf: bytes = b"leaf", at: int = 1, key: bytes = b"new key"
+    progress: Removal, group_id: GroupId, epoch: bytes = E1, leaf: bytes = b"leaf", at: int = 1, key: bytes = NEW
 ) -> Removal:
     return progress.rotated(group_id, epoch=Epoch(at), leaf=leaf, derived_in=epoch, signature_key=key)
 
 
 def done() -> Removal:
-    progress = removed().renewed(E1, b"credential").uploaded(E1)
+    progress = removed().renewed(E1, NEW).uploaded(E1)
     return rotated(rotated(progress, ONE), TWO)
 
 
@@ -88,13 +95,13 @@ def test_the_order() -> None:
     assert progress.todo == (Task(Step.WITHDRAW, P), Task(Step.WITHDRAW, Q))
     progress = again(progress.withdrawn(P, Withdrawal.UNPUBLISHED))
     assert progress.todo == (Task(Step.WITHDRAW, P), Task(Step.WITHDRAW, Q))
-    progress = again(progress.withdrawn(P, Withdrawal.ANNOUNCED))
+    progress = again(progress.withdrawn(P, Withdrawal.ANNOUNCED, epoch_id=E0))
     assert progress.todo == (Task(Step.WITHDRAW, Q),)
-    progress = again(progress.withdrawn(Q, Withdrawal.BOTH))
+    progress = again(withdraw(progress, Q))
     assert progress.todo == (REMOVE,)
     progress = again(progress.adopted(E1, removes=[PHONE]))
     assert progress.todo == (RENEW,)
-    progress = again(progress.renewed(E1, b"credential"))
+    progress = again(progress.renewed(E1, b"credential").renewed(E1, NEW))
     assert progress.todo == (rotate(ONE), rotate(TWO), UPLOAD)
     progress = again(progress.uploaded(E1))
     assert progress.todo == (rotate(ONE), rotate(TWO))
@@ -113,7 +120,7 @@ def test_the_order() -> None:
 def test_who_had_no_key_packages_uploads_none() -> None:
     progress = begin([PHONE], references=[], group_ids=[], old_keys=[])
     assert progress.todo == (REMOVE,)
-    progress = progress.adopted(E1, removes=[PHONE]).renewed(E1, b"credential").final(E1)
+    progress = progress.adopted(E1, removes=[PHONE]).renewed(E1, NEW).final(E1)
     assert progress.complete
     assert not progress.may_send(ONE)
 
@@ -126,16 +133,16 @@ def test_somebody_has_to_be_removed() -> None:
 def test_later_epochs_are_as_good() -> None:
     """Each rests on the one before it, back to the Remove, however deep."""
     progress = removed().adopted(E2, parent=E1).adopted(E3, parent=E2)
-    progress = progress.renewed(E2, b"credential").uploaded(E3)
+    progress = progress.renewed(E2, NEW).uploaded(E3)
     progress = rotated(rotated(progress, ONE, E3), TWO, E1)
     assert progress.todo == ()
     assert progress.final(E2).complete
     other = removed().adopted(E2)  # nobody said what was before it
-    assert other.renewed(E2, b"credential").todo == (RENEW,)
+    assert other.renewed(E2, NEW).todo == (RENEW,)
 
 
 def test_what_is_noticed_late_holds_nothing_up() -> None:
-    progress = removed().renewed(E1, b"credential").also(references=[KeyPackageRef(b"late")], group_ids=[GroupId(b"x")])
+    progress = removed().renewed(E1, NEW).also(references=[KeyPackageRef(b"late")], group_ids=[GroupId(b"x")])
     late = (Task(Step.WITHDRAW, b"late"), rotate(ONE), rotate(TWO), rotate(GroupId(b"x")), UPLOAD)
     assert progress.todo == late
     finished = done().final(E1)
@@ -153,7 +160,7 @@ def test_a_remove_that_loses() -> None:
     assert again(progress.lost(E1)) == progress
     progress = progress.adopted(E2, removes=[PHONE])
     assert progress.todo == (RENEW,)
-    progress = progress.renewed(E2, b"credential")
+    progress = progress.renewed(E2, NEW)
     assert progress.todo == (rotate(ONE), rotate(TWO), UPLOAD)
     back = again(progress.lost(E2).adopted(E1))  # it won after all
     assert back.todo == ()
@@ -162,12 +169,12 @@ def test_a_remove_that_loses() -> None:
 
 
 def test_what_stands_on_an_epoch_that_loses() -> None:
-    progress = removed().adopted(E2, parent=E1).renewed(E2, b"credential").uploaded(E2)
+    progress = removed().adopted(E2, parent=E1).renewed(E2, NEW).uploaded(E2)
     progress = rotated(rotated(progress, ONE, E2), TWO, E2)
     assert progress.todo == ()
     assert progress.lost(E1).todo == (REMOVE,)
     assert progress.lost(E2).todo == (RENEW,)
-    assert progress.final(E2).lost(b"never heard of") == progress.final(E2)
+    assert progress.final(E2).lost(b"never heard of").complete
     assert progress.lost(E1).final(E2).complete  # final is for what it stands on too
     with pytest.raises(CallerError, match="cannot lose"):
         progress.final(E2).lost(E2)
@@ -184,14 +191,14 @@ def test_another_device() -> None:
     """What was done is due again, as the other device had a part in it."""
     progress = done().final(E1)
     fresh = KeyPackageRef(b"fresh")
-    progress = again(progress.also([TABLET], references=[fresh], old_keys=[b"new key"]))
+    progress = again(progress.also([TABLET], references=[fresh], old_keys=[NEW]))
     assert progress.todo == (Task(Step.WITHDRAW, fresh),)
     assert not progress.may_send(ONE)
-    progress = progress.withdrawn(fresh, Withdrawal.BOTH)
+    progress = withdraw(progress, fresh)
     assert progress.todo == (REMOVE,)
     progress = progress.adopted(E2, parent=E1, removes=[TABLET])
     assert progress.todo == (RENEW,)
-    progress = progress.renewed(E2, b"another").uploaded(E2)
+    progress = progress.renewed(E2, b"third key").uploaded(E2)
     assert progress.todo == (rotate(ONE), rotate(TWO))
     for group_id in (ONE, TWO):
         progress = rotated(progress, group_id, E2, leaf=b"leaf 2", at=2, key=b"third key")
@@ -202,14 +209,14 @@ def test_another_device() -> None:
 
 def test_two_devices_each_on_a_branch_of_its_own() -> None:
     """Out is who is out on one branch: that each is out somewhere is not enough."""
-    both = start().also([TABLET]).withdrawn(P, Withdrawal.BOTH).withdrawn(Q, Withdrawal.BOTH)
+    both = withdraw(start().also([TABLET]), P, Q)
     progress = both.adopted(E1, removes=[PHONE]).adopted(E2, removes=[TABLET])
     assert progress.todo == (REMOVE,)
     assert progress.adopted(E3, parent=E2, removes=[PHONE]).todo == (RENEW,)
 
 
 def test_rotations() -> None:
-    progress = removed().renewed(E1, b"credential").uploaded(E1)
+    progress = removed().renewed(E1, NEW).uploaded(E1)
     assert rotated(progress, ONE, key=OLD).todo == progress.todo
     assert rotated(progress, ONE, E2).todo == progress.todo
     progress = rotated(rotated(progress, ONE), TWO)
@@ -228,12 +235,12 @@ def test_rotations() -> None:
     late = rotated(progress, GroupId(b"x"))
     assert late.todo == ()
     assert late.may_send(GroupId(b"x"))
-    assert progress.also(old_keys=[b"new key"]).todo == (rotate(ONE), rotate(TWO))
+    assert progress.also(old_keys=[NEW]).todo == (rotate(ONE), rotate(TWO))
 
 
 def test_the_last_leaf_counts() -> None:
     """A sibling on a branch that lost gave a conversation a leaf after ours, and the removed device derives it too."""
-    progress = removed().renewed(E1, b"credential").uploaded(E1).left(TWO)
+    progress = removed().renewed(E1, NEW).uploaded(E1).left(TWO)
     progress = rotated(progress, ONE, at=4)
     assert progress.may_send(ONE)
     for worse in (rotated(progress, ONE, b"rival", b"leaf 2", 5), rotated(progress, ONE, E1, b"leaf 2", 5, OLD)):
@@ -248,15 +255,49 @@ def test_the_last_leaf_counts() -> None:
     assert not rotated(progress, ONE, b"rival", b"leaf 0", 3).may_send(ONE)
 
 
+def test_a_key_is_new_if_it_was_announced_after_the_remove() -> None:
+    """Nobody needs to have heard of all others: what is not known to be new is not."""
+    unheard = b"a key that a sibling drew in good time"
+    progress = removed().renewed(E1, b"credential").uploaded(E1).left(TWO)
+    assert not rotated(progress, ONE, key=unheard).may_send(ONE)
+    assert rotated(progress, ONE, key=b"").may_send(ONE)  # derived with the leaf
+    assert not rotated(progress, ONE, E2, key=b"").may_send(ONE)
+    assert not rotated(progress, ONE).may_send(ONE)
+    late = rotated(progress, ONE).renewed(E1, NEW)
+    assert late.may_send(ONE)
+    assert not rotated(progress.renewed(E1, OLD), ONE, key=OLD).may_send(ONE)
+    rival = rotated(progress.adopted(E2).renewed(E2, NEW), ONE)
+    assert not rival.may_send(ONE)  # announced where the phone is a member
+    assert not late.also([TABLET]).adopted(E3, parent=E1, removes=[TABLET]).may_send(ONE)
+
+
+def test_a_withdrawal_that_others_never_heard_of() -> None:
+    """It was announced in an epoch that lost, before the Remove or after it."""
+    tasks = tuple(Task(Step.WITHDRAW, each) for each in (P, Q))
+    progress = again(withdrawn().lost(E0))
+    assert progress.todo == tasks
+    assert again(withdraw(progress, P, epoch=b"rival")).todo == tasks[1:]
+    assert merge(withdrawn(), start().lost(E0)).todo == tasks
+    known = withdrawn().adopted(E0, parent=b"before")
+    assert known.todo == (REMOVE,)
+    assert known.lost(b"before").todo == tasks
+    assert known.lost(b"before").adopted(b"before").todo == (REMOVE,)  # it won after all
+    late = KeyPackageRef(b"late")
+    told = withdraw(done().also(references=[late]), late, epoch=E1)
+    assert told.final(E1).complete
+    assert told.lost(E1).todo == (Task(Step.WITHDRAW, late),)
+    assert withdraw(told, late, epoch=E0).lost(E1).todo == (REMOVE,)
+
+
 def test_what_one_sees_oneself_counts() -> None:
     """Whatever a sibling says of leaves that are not there, and however often."""
     said = rotated(rotated(removed(), ONE, at=2**64 - 1, leaf=b"nowhere"), ONE, at=2**64 - 1, leaf=b"nowhere")
-    ours = rotated(merge(removed(), said), ONE, b"before", b"present", 7)
+    ours = rotated(merge(removed().renewed(E1, NEW), said), ONE, b"before", b"present", 7)
     assert not ours.may_send(ONE)
     assert not merge(ours, said).may_send(ONE)
     lies = {u32(number): Rotation(epoch=Epoch(number), derived_in=E1, signature_key=OLD) for number in range(64)}
     full = replace(removed(), conversations={ONE: Conversation(rotations=lies)})
-    both = merge(removed(), full)
+    both = merge(removed().renewed(E1, NEW), full)
     assert not both.may_send(ONE)
     seen = again(rotated(both, ONE, at=100))
     assert seen.may_send(ONE)
@@ -278,7 +319,10 @@ def test_an_unknown_conversation_may_be_left() -> None:
 
 def test_what_is_not_known_cannot_be_done() -> None:
     with pytest.raises(CallerError, match="not among"):
-        start().withdrawn(KeyPackageRef(b"another"), Withdrawal.BOTH)
+        withdraw(start(), KeyPackageRef(b"another"))
+    for how, epoch in ((Withdrawal.BOTH, b""), (Withdrawal.ANNOUNCED, b""), (Withdrawal.UNPUBLISHED, E0)):
+        with pytest.raises(CallerError, match="in an epoch"):
+            start().withdrawn(P, how, epoch_id=epoch)
     for act in (Removal.final, Removal.uploaded, lambda progress, epoch: progress.renewed(epoch, b"")):
         with pytest.raises(CallerError, match="none that was adopted"):
             act(start(), E1)
@@ -311,8 +355,12 @@ LIMITS: dict[str, tuple[int, Callable[[Removal, list[bytes]], Removal]]] = {
     "packages": (
         MAX_ENTRIES,
         lambda progress, names: replace(
-            progress, packages=dict.fromkeys(map(KeyPackageRef, sorted(names)), Withdrawal.BOTH)
+            progress, packages=dict.fromkeys(map(KeyPackageRef, sorted(names)), Package(unpublished=True))
         ),
+    ),
+    "announced": (
+        MAX_EPOCHS,
+        lambda progress, names: replace(progress, packages={P: Package(announced_in=frozenset(names))}),
     ),
     "epochs": (MAX_EPOCHS, lambda progress, names: replace(progress, epochs=dict.fromkeys(sorted(names), Branch()))),
     "removed": (
@@ -332,9 +380,7 @@ LIMITS: dict[str, tuple[int, Callable[[Removal, list[bytes]], Removal]]] = {
             progress,
             conversations={
                 ONE: Conversation(
-                    rotations=dict.fromkeys(
-                        sorted(names), Rotation(epoch=Epoch(1), derived_in=E1, signature_key=b"new key")
-                    )
+                    rotations=dict.fromkeys(sorted(names), Rotation(epoch=Epoch(1), derived_in=E1, signature_key=NEW))
                 )
             },
         ),
@@ -374,13 +420,16 @@ names = st.sampled_from([b"a", b"b", b"c"])
 few = st.frozensets(names, max_size=3)
 turns = st.integers(0, 4)
 branches = st.builds(Branch, parent=names | st.just(b""), removes=few, turns=turns, final=st.booleans())
-rotations = st.builds(Rotation, epoch=st.integers(0, 3), derived_in=names, signature_key=names, turns=turns)
+rotations = st.builds(
+    Rotation, epoch=st.integers(0, 3), derived_in=names, signature_key=names | st.just(b""), turns=turns
+)
+packages = st.builds(Package, unpublished=st.booleans(), announced_in=few)
 conversations = st.builds(Conversation, turns=turns, rotations=st.dictionaries(names, rotations, max_size=2))
 removals = st.builds(
     Removal,
     devices=st.frozensets(names, min_size=1),
     old_keys=few,
-    packages=st.dictionaries(names, st.sampled_from([Withdrawal(flags) for flags in range(4)])),
+    packages=st.dictionaries(names, packages),
     conversations=st.dictionaries(names, conversations),
     epochs=st.dictionaries(names, branches),
     renewals=st.frozensets(st.tuples(names, names), max_size=3),
@@ -412,7 +461,7 @@ def test_whatever_was_said_there_is_one_order(progress: Removal) -> None:
         assert not (progress.may_send(group_id) and rotate(group_id) in todo)
     if progress.complete:
         assert not todo
-        assert all(how is Withdrawal.BOTH for how in progress.packages.values())
+        assert all(each.unpublished and each.announced_in for each in progress.packages.values())
 
 
 # What is read
@@ -459,14 +508,16 @@ def test_the_bytes() -> None:
     assert Removal.decode(raw()) == begin([PHONE], references=[], group_ids=[], old_keys=[])
     full = raw(
         keys=vector([opaque(OLD)]),
-        packages=vector([opaque(P) + u8(1)]),
+        packages=vector([opaque(P) + u8(1) + NOTHING, opaque(Q) + u8(0) + vector([opaque(E0), opaque(E1)])]),
         epochs=vector([branch(removes=vector([opaque(PHONE)]), final=1)]),
         renewals=vector([opaque(E1) + opaque(b"credential")]),
         conversations=vector([conversation(rotations=vector([rotation(turns=2)]))]),
         uploads=vector([opaque(E1)]),
         tries=vector([u8(4) + opaque(ONE) + u32(7)]),
     )
-    progress = begin([PHONE], references=[P], group_ids=[ONE], old_keys=[OLD]).withdrawn(P, Withdrawal.UNPUBLISHED)
+    progress = begin([PHONE], references=[Q, P], group_ids=[ONE], old_keys=[OLD]).withdrawn(P, Withdrawal.UNPUBLISHED)
+    for epoch in (E1, E0):
+        progress = progress.withdrawn(Q, Withdrawal.ANNOUNCED, epoch_id=epoch)
     progress = progress.adopted(E1, removes=[PHONE]).final(E1).renewed(E1, b"credential").uploaded(E1)
     progress = rotated(progress, ONE, at=9, key=b"key").reverted(ONE, b"leaf")
     for _ in range(7):
@@ -485,7 +536,7 @@ def test_another_version() -> None:
 TWICE: dict[str, Callable[[bytes], bytes]] = {
     "devices": opaque,
     "keys": opaque,
-    "packages": lambda name: opaque(name) + u8(0),
+    "packages": lambda name: opaque(name) + u8(0) + NOTHING,
     "epochs": branch,
     "renewals": lambda name: opaque(name) + opaque(b"credential"),
     "conversations": conversation,
@@ -493,6 +544,7 @@ TWICE: dict[str, Callable[[bytes], bytes]] = {
     "tries": lambda name: u8(4) + opaque(name) + u32(1),
 }
 INSIDE: dict[str, Callable[[bytes], bytes]] = {
+    "packages": lambda announced: vector([opaque(P) + u8(1) + announced]),
     "epochs": lambda removes: vector([branch(removes=removes)]),
     "conversations": lambda rotations: vector([conversation(rotations=rotations)]),
 }
@@ -505,7 +557,7 @@ def test_lists_out_of_order() -> None:
             refused("VC-5.3-3", partial(Removal.decode, raw(**{name: vector(entries)})))
         Removal.decode(raw(**{name: vector([entry(b"a"), entry(b"b")])}))
     for name, inside in INSIDE.items():
-        one: Callable[[bytes], bytes] = opaque if name == "epochs" else rotation
+        one: Callable[[bytes], bytes] = rotation if name == "conversations" else opaque
         for entries in ([one(b"b"), one(b"a")], [one(b"a"), one(b"a")]):
             refused("VC-5.3-3", partial(Removal.decode, raw(**{name: inside(vector(entries))})))
         Removal.decode(raw(**{name: inside(vector([one(b"a"), one(b"b")]))}))
@@ -513,11 +565,10 @@ def test_lists_out_of_order() -> None:
 
 @breaks("VC-5.3-4")
 def test_marks_that_there_are_not() -> None:
-    for mark in (4, 255):
-        refused("VC-5.3-4", partial(Removal.decode, raw(packages=vector([opaque(P) + u8(mark)]))))
     for mark in (2, 255):
+        refused("VC-5.3-4", partial(Removal.decode, raw(packages=vector([opaque(P) + u8(mark) + NOTHING]))))
         refused("VC-5.3-4", partial(Removal.decode, raw(epochs=vector([branch(final=mark)]))))
-    Removal.decode(raw(packages=vector([opaque(P) + u8(3)]), epochs=vector([branch(final=1)])))
+    Removal.decode(raw(packages=vector([opaque(P) + u8(1) + NOTHING]), epochs=vector([branch(final=1)])))
 
 
 @breaks("VC-5.3-5")

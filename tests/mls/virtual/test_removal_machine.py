@@ -46,7 +46,9 @@ class World:
     epochs: dict[bytes, Epoch] = field(default_factory=dict)
     head: bytes = b"epoch 0"
     leaves: dict[GroupId, list[Leaf]] = field(default_factory=dict)
-    published: dict[KeyPackageRef, Withdrawal] = field(default_factory=dict)
+    published: dict[KeyPackageRef, bool] = field(default_factory=dict)
+    announced: set[tuple[KeyPackageRef, bytes]] = field(default_factory=set)
+    """In which epoch devices heard that a KeyPackage is withdrawn."""
     key: bytes = b"key 0"
     known: dict[Fingerprint, set[bytes]] = field(default_factory=dict)
     """Signature keys that a device knows which is to be removed."""
@@ -61,6 +63,10 @@ class World:
     def leaf(self, group_id: GroupId) -> Leaf:
         """The one that stands now."""
         return [leaf for leaf in self.leaves[group_id] if not leaf.lost][-1]
+
+    def withdrawn(self, reference: KeyPackageRef) -> bool:
+        heard = any(each == reference and self.stands(epoch_id) for each, epoch_id in self.announced)
+        return heard and not self.published[reference]
 
     def shut_out(self, group_id: GroupId, devices: frozenset[Fingerprint]) -> bool:
         leaf = self.leaf(group_id)
@@ -79,7 +85,7 @@ class Removing(RuleBasedStateMachine):
         world.known = {PHONE: {world.key}}
         for name in (b"one", b"two"):
             world.leaves[GroupId(name)] = [Leaf(b"first", world.head, world.key)]
-            world.published[KeyPackageRef(name)] = Withdrawal.NOTHING
+            world.published[KeyPackageRef(name)] = True
         first = begin([PHONE], references=world.published, group_ids=world.leaves, old_keys=[world.key])
         self.devices: dict[Fingerprint, Removal] = dict.fromkeys(STAYING, first)
 
@@ -171,23 +177,35 @@ class Removing(RuleBasedStateMachine):
         match task.step:
             case Step.WITHDRAW:
                 reference, how = KeyPackageRef(task.name), Withdrawal(pick % 4 or 3)
-                world.published[reference] |= how
-                self.devices[device] = progress.withdrawn(reference, how)
+                if how & Withdrawal.UNPUBLISHED:
+                    world.published[reference] = False
+                if how & Withdrawal.ANNOUNCED:
+                    world.announced.add((reference, head))
+                told = head if how & Withdrawal.ANNOUNCED else b""
+                self.devices[device] = progress.withdrawn(reference, how, epoch_id=told)
             case Step.REMOVE:
                 self.new_epoch(head, world.epochs[head].members - progress.devices)
             case Step.RENEW:
-                world.key = b"key %d" % next(self.numbers)
-                for other in world.epochs[head].members & world.known.keys():
-                    world.known[other].add(world.key)
-                self.devices[device] = progress.renewed(head, world.key)
-                for name, each in self.devices.items():
-                    if each.devices & world.epochs[head].members:
-                        self.devices[name] = each.also(old_keys=[world.key])
+                self.new_key(device)
             case Step.ROTATE:
-                key = world.key if world.key not in progress.old_keys else b"spare %d" % next(self.numbers)
-                self.give_leaf(GroupId(task.name), key)
+                known = {key for epoch_id, key in progress.renewals if epoch_id in progress.clean}
+                new = sorted(known - progress.old_keys) or [self.new_key(device)]
+                self.give_leaf(GroupId(task.name), new[pick % len(new)])
             case Step.UPLOAD:
                 self.devices[device] = progress.uploaded(head)
+
+    def new_key(self, device: Fingerprint) -> bytes:
+        self.draw()
+        self.devices[device] = self.devices[device].renewed(self.world.head, self.world.key)
+        return self.world.key
+
+    @rule()
+    def draw(self) -> None:
+        """A key that all hear of who are in the present epoch, with no regard to the removal."""
+        world = self.world
+        world.key = b"key %d" % next(self.numbers)
+        for other in world.epochs[world.head].members & world.known.keys():
+            world.known[other].add(world.key)
 
     def give_leaf(self, group_id: GroupId, key: bytes, epoch_id: bytes | None = None) -> None:
         """The conversation's next leaf, which all see."""
@@ -229,7 +247,7 @@ class Removing(RuleBasedStateMachine):
         keys = {world.key, b"key 0", *[leaf.key for leaves in world.leaves.values() for leaf in leaves]}
         world.known[TABLET] = keys
         fresh = KeyPackageRef(b"fresh %d" % next(self.numbers))
-        world.published[fresh] = Withdrawal.NOTHING
+        world.published[fresh] = True
         known = self.devices[device]
         self.devices[device] = known.also([TABLET], references=[fresh], old_keys=keys, group_ids=world.leaves)
 
@@ -251,7 +269,7 @@ class Removing(RuleBasedStateMachine):
             steps = {task.step for task in progress.todo}
             out = not progress.devices & self.world.epochs[self.world.head].members
             if Step.REMOVE in steps:
-                assert all(how is Withdrawal.BOTH for how in progress.packages.values())
+                assert all(self.world.withdrawn(reference) for reference in progress.packages)
             if steps & {Step.RENEW, Step.ROTATE, Step.UPLOAD}:
                 assert out
             if steps & {Step.ROTATE, Step.UPLOAD}:
@@ -269,7 +287,7 @@ class Removing(RuleBasedStateMachine):
         for progress in self.devices.values():
             if progress.complete:
                 assert all(self.world.shut_out(each, progress.devices) for each in progress.conversations)
-                assert all(self.world.published[each] is Withdrawal.BOTH for each in progress.packages)
+                assert all(self.world.withdrawn(each) for each in progress.packages)
                 assert any(epoch.final and not progress.devices & epoch.members for epoch in self.world.epochs.values())
 
     def teardown(self) -> None:

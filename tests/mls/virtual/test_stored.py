@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from mls import snapshot as groups
 from mls.codec import Reader, decode_exactly, u16, u32
 from mls.errors import CallerError, PeerError
+from mls.persistent import PMap
 from mls.virtual import client as vc, devices
 from mls.virtual.emulation import Emulation
 from mls.virtual.settings import DRAFT, LIMITS, OPENMLS, Settings, SignaturePolicy
@@ -215,14 +216,17 @@ def test_a_device_from_an_old_storage_listens_until_it_begins_an_epoch_itself() 
     house.agree()
 
 
-def test_what_is_stored_of_key_packages_that_were_used_and_withdrawn() -> None:
+def test_what_is_stored_of_what_must_not_come_again() -> None:
+    """KeyPackages that were used and withdrawn, and epochs that were left."""
     house = busy()
     device = house["device0"]
     first, second, third = sorted(device.emulation.stock)
     emulation = device.emulation.without([third]).without([first])
     stock = emulation.stock.set(second, replace(emulation.stock[second], used=True))
-    device.emulation = replace(emulation, stock=stock)
+    past = PMap({b"b": 1, b"a": 2})
+    device.emulation = replace(emulation, stock=stock, past=past)
     found = again(device)
+    assert dict(found.past.items()) == dict(past.items())
     assert found.stock[second].used
     assert sorted(found.withdrawn, key=found.withdrawn.__getitem__) == [third, first]
     assert encode(found) == encode(device.emulation)

@@ -164,10 +164,11 @@ def removal() -> Removal:
     one, two = GroupId(b"one"), GroupId(b"two")
     packages = [KeyPackageRef(b"package 1"), KeyPackageRef(b"package 0")]
     progress = begin([Fingerprint(b"lost phone")], references=packages, group_ids=[two, one], old_keys=[b"old key"])
-    progress = progress.withdrawn(packages[0], Withdrawal.BOTH).withdrawn(packages[1], Withdrawal.ANNOUNCED)
+    progress = progress.withdrawn(packages[0], Withdrawal.BOTH, epoch_id=b"epoch 0")
+    progress = progress.withdrawn(packages[1], Withdrawal.ANNOUNCED, epoch_id=b"epoch 1")
     progress = progress.adopted(b"epoch 1", removes=[Fingerprint(b"lost phone")])
     progress = progress.adopted(b"epoch 2", parent=b"epoch 1").final(b"epoch 1")
-    progress = progress.renewed(b"epoch 2", b"new credential").uploaded(b"epoch 2")
+    progress = progress.renewed(b"epoch 2", b"new credential").renewed(b"epoch 2", b"new key").uploaded(b"epoch 2")
     progress = progress.rotated(one, epoch=Epoch(9), leaf=b"leaf", derived_in=b"epoch 2", signature_key=b"new key")
     progress = progress.rotated(two, epoch=Epoch(5), leaf=b"leaf", derived_in=b"epoch 1", signature_key=b"new key")
     return progress.reverted(two, b"leaf").failed(Task(Step.ROTATE, two))
