@@ -2,6 +2,7 @@
 
     admission = admit(emulation, env, key_package, conversations=...)   a commit, and a Welcome that is kept back
     new = onboard(env, device, parameters, welcome, packages, trees=...)   new.emulation and new.conversations
+    handed = take_up(new.emulation, env, parameters, waiting, tree)   a conversation whose tree came later
 
 The device that adds another one commits its Add, and puts the virtual client's secrets into the Welcome's GroupInfo:
 there and nowhere else may they stand. Conversations go in one of two ways, each as the caller likes: with their secrets
@@ -26,7 +27,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls import group as front
-from mls.codec import decode_exactly
+from mls.codec import Reader, decode_exactly, optional
 from mls.components.dictionary import dictionary_extension, dictionary_of
 from mls.errors import CallerError, PeerError
 from mls.hpke import CryptoError
@@ -37,6 +38,7 @@ from mls.persistent import PMap
 from mls.proposals import Add, Proposal
 from mls.provider import Environment, Provider
 from mls.registries import GroupId, KeyPackageRef
+from mls.schedule import GroupContext
 from mls.secrets import HpkePrivateKey, KeyPackageSeed, SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
@@ -44,6 +46,7 @@ from mls.tree.ratchet_tree import RatchetTree
 from mls.virtual.announcements import SignatureKey, check_keys
 from mls.virtual.companion import (
     Companion,
+    ConversationPart,
     PackagePart,
     check_ancestry,
     hand_over_epochs,
@@ -63,6 +66,7 @@ from mls.virtual.transfer import (
     RetainedKeyPackageMaterial,
     SigningKey,
     TransferredGroup,
+    decode_group_state,
 )
 from mls.welcome import decode_group_info
 
@@ -125,8 +129,10 @@ def admit(
     welcome = made.commit.welcome
     if welcome is None:
         raise CallerError("the commit adds nobody")
+    # The Welcome is had from the Admission alone, and what it was made of not at all.
+    bare = replace(made, commit=replace(made.commit, welcome=None, group_info=None))
     return Admission(
-        made=made,
+        made=bare,
         trees={each.group.group_id: handover.tree for each, handover in zip(conversations, handed, strict=True)},
         holds_secrets=with_state,
         _welcome=welcome,
@@ -246,6 +252,36 @@ def _material(material: Material, origin: Origin) -> RetainedKeyPackageMaterial:
 # The new device
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A conversation that was handed over, without the tree that it has. It is secret, and to be stored until then.
+
+    What its leaf was made by must not be pruned before.
+    """
+
+    state: TransferredGroup
+    part: ConversationPart | None
+
+    @property
+    def group_id(self) -> GroupId:
+        return self.state.group_id
+
+    def encode(self) -> bytes:
+        return self.state.encode() + optional(None if self.part is None else self.part.encode())
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Waiting:
+        """What `encode` made; from our own storage."""
+        try:
+            state = decode_group_state(reader)
+            part = reader.optional(ConversationPart.decode)
+        except PeerError:
+            state, part = None, None
+        if not isinstance(state, TransferredGroup):
+            raise CallerError("the stored conversation is damaged", "join it from outside")
+        return cls(state, part)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarded:
     """A new device."""
@@ -254,8 +290,8 @@ class Onboarded:
     conversations: tuple[Handed, ...]
     external: tuple[GroupId, ...]
     """To be joined from outside, in the place of the virtual client's leaf (`mls.virtual.client.join_externally`)."""
-    waiting: tuple[GroupId, ...]
-    """Handed over, and their tree or GroupInfo is missing: call again when it is there."""
+    waiting: tuple[Waiting, ...]
+    """Handed over, and their tree is missing, or is another one: `take_up` each when it is there."""
 
 
 def onboard(
@@ -293,18 +329,17 @@ def onboard(
     emulation = _with_state(emulation, env, state, companion)
     conversations: list[Handed] = []
     external: list[GroupId] = []
-    waiting: list[GroupId] = []
+    waiting: list[Waiting] = []
     for each in state.groups:
         if isinstance(each, ExternalGroup):
             external.append(each.group_id)
             continue
+        handed = Waiting(each, None if companion is None else companion.conversation(each.group_id))
         public = (trees or {}).get(each.group_id)
         info = (infos or {}).get(each.group_id)
-        taken = None
-        if public is not None:
-            taken = _taken_over(emulation, env, parameters, each, companion, public, info)
+        taken = None if public is None else take_up(emulation, env, parameters, handed, public, info=info)
         if taken is None:
-            waiting.append(each.group_id)
+            waiting.append(handed)
         else:
             conversations.append(taken)
     return Onboarded(
@@ -378,17 +413,20 @@ def _ring(told: Sequence[SigningKey], provider: Provider) -> PMap[bytes, RingKey
     return PMap(ring)
 
 
-def _taken_over(
+def take_up(
     emulation: Emulation,
     env: Environment,
     parameters: Parameters,
-    state: TransferredGroup,
-    companion: Companion | None,
+    waiting: Waiting,
     tree: bytes,
-    info: bytes | None,
+    *,
+    info: bytes | None = None,
 ) -> Handed | None:
-    shared = emulation.settings.shared(parameters)
-    part = None if companion is None else companion.conversation(state.group_id)
+    """The conversation, if this is its tree; trees come from anywhere, so another one is nobody's offense.
+
+    `info` is its current GroupInfo, for what another implementation handed over.
+    """
+    part = waiting.part
     if part is not None:
         context, tag = part.context, part.confirmation_tag
     elif info is not None:
@@ -397,8 +435,12 @@ def _taken_over(
     else:
         return None
     suite = suite_of(env.provider, context.cipher_suite)
-    leaf, private = _own_leaf(emulation, suite, state.group_id, tree, None if part is None else part.leaf_private)
-    signer = _signer(emulation, suite, leaf, state.group_id)
+    if not _is_tree(suite, context, tree):
+        return None
+    state, group_id = waiting.state, waiting.group_id
+    shared = emulation.settings.shared(parameters)
+    leaf, private = _own_leaf(emulation, suite, group_id, tree, None if part is None else part.leaf_private)
+    signer = _signer(emulation, suite, leaf, group_id)
     if part is None:
         group = take_over_bare(
             state, context, tag, tree, shared, env.provider, leaf_private=private, signature_private=signer
@@ -406,6 +448,13 @@ def _taken_over(
         return Handed(group)
     group, past = take_over(state, part, tree, shared, env.provider, leaf_private=private, signature_private=signer)
     return Handed(group, past)
+
+
+def _is_tree(suite: Suite, context: GroupContext, encoded: bytes) -> bool:
+    try:
+        return RatchetTree.decode(suite, encoded).hash == context.tree_hash
+    except PeerError:
+        return False
 
 
 def _own_leaf(

@@ -49,6 +49,7 @@ def encode(emulation: Emulation) -> StoredEmulation:
                 u16(VERSION),
                 opaque(emulation.settings.encode()),
                 opaque(emulation.head.newest),
+                opaque(emulation.group.epoch_id),
                 vector([_epoch(epochs[each]) for each in sorted(epochs)]),
                 vector([encode_operation(operations[each]) for each in sorted(operations)]),
                 vector([_material(emulation.stock[each]) for each in sorted(emulation.stock)]),
@@ -74,6 +75,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restore
         settings = Settings.decode(settings_reader)
         settings_reader.finish()
         newest = reader.opaque()
+        group_epoch = reader.opaque()
         epochs = reader.vector(lambda r: (DerivationEpoch.decode(r, provider), r.optional(Reader.opaque)))
         operations = reader.vector(decode_operation)
         stock = reader.vector(_read_material)
@@ -85,7 +87,7 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restore
     except PeerError:
         raise _damaged() from None
     known = PMap({epoch.epoch_id: Known(epoch, parent) for epoch, parent in epochs})
-    if newest not in known:
+    if newest not in known or group_epoch != group.epoch_id:
         raise _damaged()
     emulation = Emulation(
         settings=settings,

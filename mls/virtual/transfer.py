@@ -332,7 +332,7 @@ def encode_signing_keys(keys: Sequence[SigningKey]) -> bytes:
 
 
 def decode_signing_keys(data: bytes) -> tuple[SigningKey, ...]:
-    """signing_key_material, which the draft leaves to the application. Whether keys fit is judged by whoever has suites."""
+    """signing_key_material, which the draft leaves to the application. Whoever has the suites judges if keys fit."""
     if not data:
         return ()
     reader = Reader(data)

@@ -151,11 +151,6 @@ def test_a_crash_after_adopting_and_before_storing_is_no_harm() -> None:
     assert stored.encode(one) == stored.encode(other)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DID_NOT_RAISE,
-    reason="an emulation group of another time than the rest is not noticed when both are read from storage",
-)
 @pytest.mark.parametrize("which", ["group", "rest"])
 def test_storage_that_was_written_half_is_noticed(which: str) -> None:
     """One is of before a commit among the devices, the other of after it. What is derived then, nobody can follow."""

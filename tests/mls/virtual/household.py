@@ -127,7 +127,7 @@ class Household:
         made = self.commit_devices(by or self.names[0], proposals=[Add(package.key_package)])
         assert made.commit.welcome is not None
         group, _ = front.join(self._env(name), self._device_parameters(), made.commit.welcome, [package])
-        self.devices[name] = Device(name, self._env(name), devices.start(self.settings, group))
+        self.devices[name] = Device(name, self._env(f"{name}, acting"), devices.start(self.settings, group))
         self.agree()
 
     def remove_device(self, name: str, *, by: str) -> Device:

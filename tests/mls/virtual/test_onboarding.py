@@ -51,7 +51,7 @@ def admitted(
     )
     device.emulation = devices.adopt(admission.made.emulation, admission.made)
     house._to_devices(by, admission.made.commit.message)
-    env = house._env(name)
+    env = house._env(f"{name}, acting")
     new = onboard(
         env,
         house._device_parameters(),
@@ -198,7 +198,7 @@ def test_a_tree_that_is_still_to_come() -> None:
         [package],
         trees=trees,
     )
-    assert new.waiting == (b"added",)
+    assert [each.group_id for each in new.waiting] == [b"added"]
     assert len(new.conversations) == 2
 
 

@@ -30,6 +30,7 @@ from mls.virtual.recovery import (
     Claim,
     Entry,
     Grant,
+    Opened,
     RecoveryAuthority,
     Roll,
     Writer,
@@ -79,7 +80,16 @@ def sealed(roll: Roll = ROLL, writer: Writer = WRITER) -> bytes:
 
 
 def opened(data: bytes) -> Roll:
-    return open_roll(data, ENV, SUITE, PRIVATE, PUBLIC, COMPONENT)
+    return open_roll(data, ENV, SUITE, PRIVATE, PUBLIC, COMPONENT).roll
+
+
+def by(key: bytes, *rolls: Roll) -> list[Opened]:
+    """Rolls that a device with that key wrote."""
+    return [Opened(roll=roll, credential=WRITER.credential, signature_key=key) for roll in rolls]
+
+
+def newest_of(rolls: list[Roll]) -> Roll:
+    return newest(by(b"laptop", *rolls))
 
 
 def content_of(data: bytes) -> bytes:
@@ -109,10 +119,12 @@ def test_known_answers(case: dict[str, Any]) -> None:
         known["recovery_signature_pub"],
     )
     component = ComponentId(case["component_id"])
-    found = open_roll(known["sealed_roll"], environment(), suite, HpkePrivateKey(private.raw), public, component)
+    read = open_roll(known["sealed_roll"], environment(), suite, HpkePrivateKey(private.raw), public, component)
+    found = read.roll
+    writer = own.writer(case["cipher_suite"])
     assert found == own.roll(case["cipher_suite"])
     assert found.encode() == known["roll"]
-    writer = own.writer(case["cipher_suite"])
+    assert (read.credential, read.signature_key) == (writer.credential, known["writer_signature_pub"])
     claim = Claim.from_group_info(found.emulation.group_info, known["writer_signature_pub"], writer.credential)
     assert claim.encode() == known["claim"]
     authority = RecoveryAuthority(suite=suite, public_key=verifying, component=component)
@@ -156,14 +168,16 @@ def test_little_is_seen_from_outside() -> None:
 
 
 def test_what_may_not_be_in_a_roll() -> None:
-    """A GroupInfo for a new device has everything in it that there is."""
-    secret = dictionary_extension({NUMBERS.virtual_clients: b"all secrets"})
-    leaking = Entry(group_info=own.group_info(b"x", extensions=(secret,)), own_leaf=LeafIndex(0))
-    for roll in (replace(ROLL, conversations=(leaking,)), replace(ROLL, emulation=leaking)):
-        with pytest.raises(CallerError, match="holds the secrets"):
-            sealed(roll)
+    """A GroupInfo for a new device has everything in it that there is, in two components that may come apart."""
+    for number in (NUMBERS.virtual_clients, NUMBERS.virtual_companion):
+        secret = dictionary_extension({number: b"all secrets"})
+        leaking = Entry(group_info=own.group_info(b"x", extensions=(secret,)), own_leaf=LeafIndex(0))
+        for roll in (replace(ROLL, conversations=(leaking,)), replace(ROLL, emulation=leaking)):
+            with pytest.raises(CallerError, match="holds the secrets"):
+                sealed(roll)
     harmless = dictionary_extension({NUMBERS.app_ack: b"something"})
-    sealed(replace(ROLL, conversations=(replace(leaking, group_info=own.group_info(b"x", extensions=(harmless,))),)))
+    plain = Entry(group_info=own.group_info(b"x", extensions=(harmless,)), own_leaf=LeafIndex(0))
+    sealed(replace(ROLL, conversations=(plain,)))
 
 
 def test_what_no_device_writes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +249,7 @@ def test_a_suite_s_other_devices_may_have_any_kind_of_key() -> None:
         suite, private, public, _, _ = own.recovery_keys(cipher_suite)
         env = environment("any")
         data = seal_roll(ROLL, env, suite, public, own.writer(cipher_suite), NUMBERS, COMPONENT)
-        assert open_roll(data, env, suite, private, public, COMPONENT) == ROLL
+        assert open_roll(data, env, suite, private, public, COMPONENT).roll == ROLL
 
 
 def read(data: bytes) -> Roll:
@@ -309,10 +323,21 @@ def later(group_id: bytes, epochs: int) -> Entry:
 
 def test_the_newest_is_taken() -> None:
     older, newer = replace(ROLL, sequence=3), replace(ROLL, sequence=4, conversations=())
-    assert newest([older, newer]) == newest([newer, older]) == newer
-    assert newest([ROLL]) == ROLL
+    assert newest_of([older, newer]) == newest_of([newer, older]) == newer
+    assert newest_of([ROLL]) == ROLL
     with pytest.raises(CallerError, match="no roll"):
         newest([])
+
+
+def test_who_is_not_believed() -> None:
+    """The last number that there is leaves nobody room for a newer roll, but for whoever does without its writer."""
+    last = replace(ROLL, sequence=2**64 - 1, conversations=())
+    honest = replace(ROLL, sequence=3)
+    rolls = [*by(b"lost phone", last, replace(ROLL, sequence=4)), *by(b"laptop", honest)]
+    assert newest(rolls) == last
+    assert newest(rolls, discarding=[b"lost phone"]) == newest(reversed(rolls), discarding=[b"lost phone"]) == honest
+    with pytest.raises(CallerError, match="no roll"):
+        newest(rolls, discarding=[b"lost phone", b"laptop"])
 
 
 def test_two_of_one_number_are_joined() -> None:
@@ -328,13 +353,13 @@ def test_two_of_one_number_are_joined() -> None:
         conversations=(later(b"yours", 0), later(b"both", 1)),
         references=(KeyPackageRef(b"b"), KeyPackageRef(b"c")),
     )
-    both = newest([mine, yours, replace(ROLL, sequence=3)])
-    assert both == newest([yours, mine])
+    both = newest_of([mine, yours, replace(ROLL, sequence=3)])
+    assert both == newest_of([yours, mine])
     assert both.emulation == yours.emulation
     assert {entry.group_id: entry.epoch for entry in both.conversations} == {b"both": 1, b"mine": 0, b"yours": 0}
     assert sorted(both.references) == [b"a", b"b", b"c"]
     stray = replace(mine, emulation=later(b"another emulation", 5))
-    assert newest([stray, mine]) == newest([mine, stray])
+    assert newest_of([stray, mine]) == newest_of([mine, stray])
 
 
 # Grants
