@@ -50,6 +50,7 @@ class World:
     announced: set[tuple[KeyPackageRef, bytes]] = field(default_factory=set)
     """In which epoch devices heard that a KeyPackage is withdrawn."""
     key: bytes = b"key 0"
+    keys: list[bytes] = field(default_factory=lambda: [b"key 0"])
     known: dict[Fingerprint, set[bytes]] = field(default_factory=dict)
     """Signature keys that a device knows which is to be removed."""
 
@@ -86,7 +87,7 @@ class Removing(RuleBasedStateMachine):
         for name in (b"one", b"two"):
             world.leaves[GroupId(name)] = [Leaf(b"first", world.head, world.key)]
             world.published[KeyPackageRef(name)] = True
-        first = begin([PHONE], references=world.published, group_ids=world.leaves, old_keys=[world.key])
+        first = begin([PHONE], references=world.published, group_ids=world.leaves, old_keys=[])
         self.devices: dict[Fingerprint, Removal] = dict.fromkeys(STAYING, first)
 
     # What all see, as it is a commit
@@ -186,24 +187,20 @@ class Removing(RuleBasedStateMachine):
             case Step.REMOVE:
                 self.new_epoch(head, world.epochs[head].members - progress.devices)
             case Step.RENEW:
-                self.new_key(device)
+                self.draw()
+                self.devices[device] = progress.renewed(head, world.key)
             case Step.ROTATE:
                 known = {key for epoch_id, key in progress.renewals if epoch_id in progress.clean}
-                new = sorted(known - progress.old_keys) or [self.new_key(device)]
-                self.give_leaf(GroupId(task.name), new[pick % len(new)])
+                self.give_leaf(GroupId(task.name), sorted(known)[pick % len(known)])
             case Step.UPLOAD:
                 self.devices[device] = progress.uploaded(head)
-
-    def new_key(self, device: Fingerprint) -> bytes:
-        self.draw()
-        self.devices[device] = self.devices[device].renewed(self.world.head, self.world.key)
-        return self.world.key
 
     @rule()
     def draw(self) -> None:
         """A key that all hear of who are in the present epoch, with no regard to the removal."""
         world = self.world
         world.key = b"key %d" % next(self.numbers)
+        world.keys.append(world.key)
         for other in world.epochs[world.head].members & world.known.keys():
             world.known[other].add(world.key)
 
@@ -215,12 +212,12 @@ class Removing(RuleBasedStateMachine):
         at = Number(sum(not leaf.lost for leaf in leaves))
         self.all_see(lambda each: each.rotated(group_id, epoch=at, leaf=name, derived_in=derived_in, signature_key=key))
 
-    @rule(pick=picks, where=picks, old=st.booleans())
-    def rotate_elsewhere(self, pick: int, where: int, old: bool) -> None:
-        """A device that knows nothing of all this gives a conversation a leaf, from whatever epoch it is in."""
-        groups, epochs = sorted(self.world.leaves), sorted(self.world.epochs)
-        key = b"key 0" if old else self.world.key
-        self.give_leaf(groups[pick % len(groups)], key, epochs[where % len(epochs)])
+    @rule(pick=picks, where=st.none() | picks, which=picks)
+    def rotate_elsewhere(self, pick: int, where: int | None, which: int) -> None:
+        """A device that knows nothing of all this gives a conversation a leaf, with any key, in any epoch."""
+        groups, epochs, keys = sorted(self.world.leaves), sorted(self.world.epochs), self.world.keys
+        epoch_id = None if where is None else epochs[where % len(epochs)]
+        self.give_leaf(groups[pick % len(groups)], keys[which % len(keys)], epoch_id)
 
     @rule(device=st.sampled_from(STAYING), pick=picks)
     def fail(self, device: Fingerprint, pick: int) -> None:
@@ -245,11 +242,11 @@ class Removing(RuleBasedStateMachine):
     def remove_another(self, device: Fingerprint) -> None:
         world = self.world
         keys = {world.key, b"key 0", *[leaf.key for leaves in world.leaves.values() for leaf in leaves]}
-        world.known[TABLET] = keys
+        world.known[TABLET] = keys  # which nobody lists: none of them was announced after it was removed
         fresh = KeyPackageRef(b"fresh %d" % next(self.numbers))
         world.published[fresh] = True
         known = self.devices[device]
-        self.devices[device] = known.also([TABLET], references=[fresh], old_keys=keys, group_ids=world.leaves)
+        self.devices[device] = known.also([TABLET], references=[fresh], group_ids=world.leaves)
 
     @rule(device=st.sampled_from(STAYING), other=st.sampled_from(STAYING))
     def hear(self, device: Fingerprint, other: Fingerprint) -> None:
