@@ -28,7 +28,7 @@ from mls.provider import Creation, OwnPath, PathSupply, PendingUpdate
 from mls.registries import LeafIndex
 from mls.secrets import InitSecret, SignaturePrivateKey, TargetOperationSecret
 from mls.state import Group
-from mls.suite import Suite
+from mls.suite import SUITES, Suite
 from mls.virtual.derivation_info import (
     CommitDerivation,
     Derivation,
@@ -265,7 +265,7 @@ def signer_of(
     """The private half of a leaf's signature key: told by a sibling, or derived if that is the policy."""
     public = leaf_node.signature_key
     known = emulation.keys.find(public)
-    if known is not None and known.cipher_suite == target.cipher_suite:
+    if known is not None and SUITES[known.cipher_suite].signature == SUITES[target.cipher_suite].signature:
         return known.private
     if emulation.settings.signatures is SignaturePolicy.DERIVED and imported is not None:
         private, derived = derived_signature_key(target, imported)

@@ -164,7 +164,7 @@ def test_a_last_resort_of_a_sibling(openmls: OpenMls) -> None:
 
 
 def test_a_last_resort_of_theirs(openmls: OpenMls) -> None:
-    """Without extensions in the upload our device does not know either."""
+    """Without extensions in the upload our device does not know either, and keeps each until it is withdrawn."""
     account = Account(openmls)
     device = account.theirs[THEIRS]
     batch = device.batch(last_resort=[0])
@@ -173,8 +173,9 @@ def test_a_last_resort_of_theirs(openmls: OpenMls) -> None:
     pair = Pair(openmls, (1, 1))
     first, second = [invited(pair, batch.messages[0], name) for name in (b"first", b"second")]
     joined = virtual.join(emulation, account.env, SHARED, first)
+    assert virtual.join(joined.emulation, account.env, SHARED, second).again
     with pytest.raises(UnknownPackageError):
-        virtual.join(joined.emulation, account.env, SHARED, second)
+        virtual.join(joined.emulation.without([joined.reference]), account.env, SHARED, second)
 
 
 def test_a_welcome_that_does_not_open(openmls: OpenMls) -> None:

@@ -374,4 +374,4 @@ def test_a_conversation_that_continues_nothing() -> None:
     good = ResumptionPskId(ResumptionUsage.BRANCH, GroupId(b"group"), Epoch(3), bytes(32))
     assert decode_announcement(encode_announcement(Created(b"info", good))) == Created(b"info", good)
     for wrong in (replace(good, usage=ResumptionUsage.APPLICATION), ExternalPskId(b"psk", bytes(32))):
-        refused("VC-6.4-18", lambda wrong=wrong: decode_announcement(encode_announcement(Created(b"info", wrong))))
+        refused("VC-6.4-18", partial(decode_announcement, encode_announcement(Created(b"info", wrong))))

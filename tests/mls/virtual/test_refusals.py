@@ -336,11 +336,12 @@ def test_a_welcome_before_its_upload() -> None:
     house.follow("device1", Welcomed(sent.welcome))
     house.follow("device0", Welcomed(sent.welcome))
     device1 = house["device1"]
-    again = vc.join(device1.emulation, device1.env, house.parameters, sent.welcome)
+    welcome = sent.welcome
+    again = vc.join(device1.emulation, device1.env, house.parameters, welcome)
     assert again.again
     refused(
         "VAL-12.4.3.1-7",
-        lambda: vc.join(device1.emulation, device1.env, house.parameters, sent.welcome, known_groups=device1.groups),
+        lambda: vc.join(device1.emulation, device1.env, house.parameters, welcome, known_groups=device1.groups),
     )
     house.announce("device0", [Withdrawn((again.reference,))])
     for name in house.names:
