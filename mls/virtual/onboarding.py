@@ -473,11 +473,11 @@ def _own_leaf(
     raise PeerError("VC-5.1-18")
 
 
-def _public(suite: Suite, private: HpkePrivateKey) -> bytes:
+def _public(suite: Suite, private: HpkePrivateKey) -> bytes | None:
     try:
         return suite.hpke.public_key(private)
     except CryptoError:
-        raise PeerError("VC-5.1-18") from None
+        return None
 
 
 def _derived(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: GroupId) -> HpkePrivateKey | None:

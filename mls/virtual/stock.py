@@ -288,18 +288,10 @@ def _join_secrets(emulation: Emulation, env: Environment, material: Material) ->
     suite = env.suite(material.cipher_suite)
 
     def signer(leaf_node: LeafNode) -> SignaturePrivateKey:
-        info = derivation_info_of(leaf_node.extensions, emulation.settings.numbers)
-        origin = material.origin
-        if origin is None:
-            private, public = derived_signature_key(suite, material.seed)
-            if info is not None or public != leaf_node.signature_key:
-                raise PeerError("VC-6.4.1-6")
-            return private
-        if info is None or info.epoch_id != origin.epoch_id:
+        if not _made_like(emulation, suite, material, leaf_node):
             raise PeerError("VC-6.4.1-6")
-        derivation = open_sealed(emulation.epoch(info.epoch_id), info, leaf_node)
-        if derivation != KeyPackageDerivation(origin.leaf, origin.generation, origin.index):
-            raise PeerError("VC-6.4.1-6")
+        if material.origin is None:
+            return derived_signature_key(suite, material.seed)[0]
         return signer_of(emulation, suite, leaf_node, material.seed)
 
     return JoinSecrets(
@@ -309,6 +301,18 @@ def _join_secrets(emulation: Emulation, env: Environment, material: Material) ->
         leaf_private=leaf_key(suite, material.seed)[0],
         signer=signer,
     )
+
+
+def _made_like(emulation: Emulation, suite: Suite, material: Material, leaf_node: LeafNode) -> bool:
+    """Whether a leaf with our key says of its making what the upload said, or nothing if it came of a seed alone."""
+    info = derivation_info_of(leaf_node.extensions, emulation.settings.numbers)
+    origin = material.origin
+    if origin is None:
+        return info is None and derived_signature_key(suite, material.seed)[1] == leaf_node.signature_key
+    if info is None or info.epoch_id != origin.epoch_id:
+        return False
+    derivation = open_sealed(emulation.epoch(info.epoch_id), info, leaf_node)
+    return derivation == KeyPackageDerivation(origin.leaf, origin.generation, origin.index)
 
 
 def used(emulation: Emulation, material: Material) -> Emulation:

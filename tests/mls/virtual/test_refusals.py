@@ -15,10 +15,12 @@ from mls.key_package import create_key_package
 from mls.persistent import PMap
 from mls.proposals import Add
 from mls.registries import Generation, GroupId, KeyPackageRef, LeafIndex
+from mls.secrets import KeyPackageSeed, SignaturePrivateKey
+from mls.suite import Suite
 from mls.virtual import client as vc, devices
-from mls.virtual.announcements import Created, Keys, LostEpoch, SignatureKey, Welcomed, Withdrawn
+from mls.virtual.announcements import Created, Keys, LostEpoch, Reserved, SignatureKey, Welcomed, Withdrawn
 from mls.virtual.derivation_info import KeyPackageDerivation
-from mls.virtual.derive import group_creation_secret, init_key, key_package_seed, leaf_key
+from mls.virtual.derive import derived_signature_key, group_creation_secret, init_key, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import MissingKeyError, UnknownEpochError, UnknownPackageError
 from mls.virtual.leaves import sealed_into
@@ -26,7 +28,7 @@ from mls.virtual.membership import device_capabilities, device_extensions
 from mls.virtual.onboarding import Onboarded, onboard
 from mls.virtual.operations import OperationTree, OperationType
 from mls.virtual.settings import Settings, SignaturePolicy
-from mls.virtual.stock import make_batch
+from mls.virtual.stock import make_batch, take_in_reserved
 from mls.virtual.transfer import KeyPackageDerivationInfo, NewEmulatorClientState, RetainedVcEpoch
 from tests.mls.clients import client, environment
 from tests.mls.refusals import refused
@@ -190,9 +192,12 @@ def test_an_upload_of_what_was_uploaded() -> None:
     refused("VC-6.4.1-5", lambda: house.announce("device0", [replace(second.announcement, upload=upload)]))
 
 
-def welcomed(house: Household, *, index: int) -> bytes:
-    """A Welcome to the first KeyPackage of a batch, whose leaf says that it is another one."""
+def welcomed(house: Household, *, index: int = 0, info: str = "its own") -> bytes:
+    """A Welcome to the first KeyPackage of a batch, whose leaf says that it is another one, or something else."""
     device = house["device0"]
+    elsewhere = device.emulation.newest
+    if info == "another epoch's":
+        house.commit_devices("device0", derive=True)
     emulation, operation = device.emulation.take(OperationType.KEY_PACKAGE)
     suite = emulation.group.suite
     seed = key_package_seed(suite, operation.secret, 0)
@@ -206,7 +211,11 @@ def welcomed(house: Household, *, index: int) -> bytes:
         signature_private=house["device0"].groups[b"group"].signature_key,
         capabilities=wanted.capabilities,
         lifetime=wanted.lifetime,
-        leaf_extensions=sealed_into(emulation, emulation.newest, (), pair[1], derivation),
+        leaf_extensions={
+            "its own": lambda: sealed_into(emulation, emulation.newest, (), pair[1], derivation),
+            "another epoch's": lambda: sealed_into(emulation, elsewhere, (), pair[1], derivation),
+            "none": tuple,
+        }[info](),
         init_key=init_key(suite, seed),
         leaf_key=pair,
     )
@@ -227,8 +236,54 @@ def test_a_leaf_that_was_not_made_like_its_key_package() -> None:
     house = talking()
     refused("VC-6.4.1-6", lambda: house.follow("device1", Welcomed(welcomed(house, index=1))))
     house = talking()
-    house.follow("device1", Welcomed(welcomed(house, index=0)))
+    house.follow("device1", Welcomed(welcomed(house)))
     assert b"other" in house["device1"].groups
+
+
+@breaks("VC-6.4.1-6")
+@pytest.mark.parametrize("info", ["none", "another epoch's"])
+def test_a_leaf_that_says_nothing_of_its_key_package(info: str) -> None:
+    house = talking()
+    refused("VC-6.4.1-6", lambda: house.follow("device1", Welcomed(welcomed(house, info=info))))
+
+
+@breaks("VC-6.4.1-6")
+@pytest.mark.parametrize("wrong", ["an info", "another signature key", None])
+def test_a_leaf_that_did_not_come_of_the_reserved_seed(wrong: str | None) -> None:
+    house = talking()
+    device = house["device1"]
+    suite = device.env.suite(1)
+    seed = KeyPackageSeed(b"s" * 32)
+    pair = leaf_key(suite, seed)
+    wanted = offer()
+    derivation = KeyPackageDerivation(LeafIndex(0), Generation(0), 0)
+    package = create_key_package(
+        device.env,
+        1,
+        credential=wanted.credential,
+        signature_private=client("other").signer if wrong == "another signature key" else signer_of_seed(suite, seed),
+        capabilities=wanted.capabilities,
+        lifetime=wanted.lifetime,
+        leaf_extensions=()
+        if wrong != "an info"
+        else sealed_into(device.emulation, device.emulation.newest, (), pair[1], derivation),
+        init_key=init_key(suite, seed),
+        leaf_key=pair,
+    )
+    told = Reserved(reference=package.key_package.reference(suite), cipher_suite=1, seed=seed, not_after=0)
+    device.emulation = take_in_reserved(device.emulation, told)
+    anna = house.person("anna")
+    sent = front.commit(anna.create(house.env, b"other"), house.env, proposals=[Add(package.key_package)])
+    assert sent.welcome is not None
+    welcome = Welcomed(sent.welcome)
+    if wrong is None:
+        house.follow("device1", welcome)
+    else:
+        refused("VC-6.4.1-6", lambda: house.follow("device1", welcome))
+
+
+def signer_of_seed(suite: Suite, seed: KeyPackageSeed) -> SignaturePrivateKey:
+    return derived_signature_key(suite, seed)[0]
 
 
 def told(house: Household, state: NewEmulatorClientState) -> Onboarded:
