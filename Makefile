@@ -44,6 +44,9 @@ bench: setup ## the speed table; BENCH_ARGS="--quick" for under a minute
 bench-mesh: setup ## the mesh's table, beside the libraries by themselves; BENCH_ARGS="--quick" for two minutes
 	@$(BIN)/python -m tests.bench.mesh --json $(BENCH_ARGS)
 
+bench-virtual: setup ## virtual clients against a member per device; BENCH_ARGS="--quick" for some seconds
+	@$(BIN)/python -m tests.bench.virtual --json $(BENCH_ARGS)
+
 vectors: ## fetch the MLS working group's test vectors (FROM=FOLDER to copy them)
 	@FROM="$(FROM)" bash .ci/vectors
 
@@ -62,4 +65,4 @@ clean: ## remove .venv, caches and build output
 		.coverage .coverage.* htmlcov
 	find mls transport vcd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test check format test-long coverage bench vectors lock clean
+.PHONY: help setup run test check format test-long coverage bench bench-mesh bench-virtual vectors lock clean

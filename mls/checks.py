@@ -205,6 +205,7 @@ CHECKS: dict[str, Check] = _table(
         "VC-5-2": "the settings of the virtual client are of another version",
         "VC-5-3": "the settings of the virtual client are none that there are",
         "VC-5-4": "the emulation group is to be continued by another group",
+        "VC-5-5": "the emulation group has more leaves than its devices work with",
         "VC-5.1-1": "a type in the state of a virtual client is unknown",
         "VC-5.1-2": "the state of a virtual client has too many entries of one kind",
         "VC-5.1-3": "the state of a virtual client names one thing twice",

@@ -91,7 +91,7 @@ class UnderivedError(StaleError):
 
 
 class LimitError(StaleError):
-    """Too much of this was taken in already: proposals that wait, or commits on one epoch.
+    """Too much of this was taken in already: proposals that wait, commits on one epoch, or what siblings told.
 
     Nothing was kept. A proposal can be asked for again if a commit turns out to need it.
     """

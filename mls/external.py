@@ -75,16 +75,21 @@ def external_pub_extension(suite: Suite, external: ExternalSecret) -> Extension:
     return Extension(ExtensionType.EXTERNAL_PUB, opaque(public))
 
 
+def suite_of(env: Environment, info: GroupInfo) -> Suite:
+    """The suite of the group that a GroupInfo describes."""
+    try:
+        return env.provider.suite(info.context.cipher_suite)
+    except KeyError:
+        raise PeerError("VAL-12.4.3.1-8") from None
+
+
 def public_state(
     env: Environment, info: GroupInfo, tree: bytes | None, parameters: Parameters | None = None
 ) -> PublicState:
     """The public state that a GroupInfo describes, with its tree fully checked."""
     if parameters is None:
         parameters = Parameters(check_received_lifetimes=False)
-    try:
-        suite = env.provider.suite(info.context.cipher_suite)
-    except KeyError:
-        raise PeerError("VAL-12.4.3.1-8") from None
+    suite = suite_of(env, info)
     ratchet_tree = checked_tree(env, parameters, suite, info, tree)
     interim = interim_hash(suite, info.context.confirmed_transcript_hash, info.confirmation_tag)
     return PublicState(suite, info.context, ratchet_tree, interim, info.confirmation_tag)

@@ -315,10 +315,8 @@ def _said(group: Group, event: Event, follower: Follower) -> tuple[bool, Sealing
 
 def _attributed(emulation: Emulation, group: Group, sealing: Sealing) -> Author | None:
     epoch_id = active_epoch(emulation, group.own_leaf_node)
-    if epoch_id is None or epoch_id not in emulation.epochs:
-        return None
-    guard = guard_of(emulation, group)
-    return None if guard is None else Author(epoch_id, guard.attribute(sealing))
+    known = None if epoch_id is None else emulation.epochs.find(epoch_id)
+    return None if known is None else Author(known.epoch.epoch_id, _guard(emulation, known.epoch).attribute(sealing))
 
 
 def _expected(emulation: Emulation, event: ProposalMessage) -> tuple[Emulation, ProposalMessage]:
@@ -334,7 +332,7 @@ def _expected(emulation: Emulation, event: ProposalMessage) -> tuple[Emulation, 
         update = follower.own_update(proposal.leaf_node, group.group_id)
     except (PeerError, StaleError):
         update = None
-    if update is None:
+    if update is None or group.suite.hpke.public_key(update.leaf_private) != proposal.leaf_node.encryption_key:
         return emulation, event
     updates = {**group.updates, proposal.leaf_node.encoded: update}
     return follower.emulation, replace(event, group=replace(group, updates=updates))

@@ -264,9 +264,17 @@ def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: A
         except (PeerError, StaleError) as error:
             refused.append((upload, error))
     derives = actions.new_derivation_epoch or _changes_devices(event.plan)
+    check_size(emulation.settings, event.group)
     after = _entered(before, event.group, derives=derives)
     event = replace(event, group=after.group)
     return Heard(emulation=after, event=event, actions=actions, refused=tuple(refused), derives=derives)
+
+
+def check_size(settings: Settings, group: Group) -> None:
+    """Whether the emulation group is one that can be derived in."""
+    leaves = group.public.tree.leaf_count
+    if leaves > settings.max_leaves:
+        raise PeerError("VC-5-5", f"{leaves} leaves")
 
 
 def _actions(emulation: Emulation, group: Group, event: CommitMessage) -> CommitData:

@@ -11,8 +11,8 @@ the leaf, so each value of a conversation, of whatever epoch and branch, says it
 * `epochs` are the derivation epochs still in use, each with the one before it on its branch, so that of any two it is
   known whether one is an ancestor of the other. That is what forbids a leaf to go back (`check_order`).
 * `operations` are secrets of operations whose leaves are in use; `stock` are the KeyPackages that a Welcome may be for,
-  `withdrawn` the names of those that none is taken for any more, `seeds` what is kept of them if anything is; `keys`
-  are the signature keys, by public key.
+  `withdrawn` the names of those that none is taken for any more, `seeds` what is kept of them, and of first leaves
+  of groups, if anything is; `keys` are the signature keys, by public key.
 
 An operation is consumed when it is taken. A call that fails after it took one says so: the exception's `consumed` is
 the value to store in the place of the old one. What is derived because a message said so is consumed only in the value
@@ -41,6 +41,9 @@ from mls.virtual.operations import Operation, OperationTree, OperationType
 from mls.virtual.settings import Settings
 
 K = TypeVar("K", bytes, KeyPackageRef)
+
+NO_PACKAGE = KeyPackageRef(b"")
+"""In the place of a reference where there is none, or it means nothing any more."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -240,7 +243,7 @@ class Emulation:
     def retaining(self, operation: Operation) -> Emulation:
         if not self.settings.retain or operation.type is not OperationType.LEAF_NODE:
             return self
-        self._check_room(len(self.operations), self.settings.max_operations, "operations", "prune what is not in use")
+        _check_room(len(self.operations), self.settings.max_operations, "operations")
         return self.remembering([operation])
 
     def remembering(self, operations: Iterable[Operation]) -> Emulation:
@@ -248,6 +251,13 @@ class Emulation:
         found = {operation_key(operation): operation for operation in operations}
         new = {key: operation for key, operation in found.items() if key not in self.operations}
         return replace(self, operations=self.operations.update(new))
+
+    def keeping(self, cipher_suite: int, seed: KeyPackageSeed, origin: Origin) -> Emulation:
+        """With the seed of a leaf that no KeyPackage had, if seeds are kept."""
+        if not self.settings.retain_seeds:
+            return self
+        material = Material(reference=NO_PACKAGE, cipher_suite=cipher_suite, seed=seed, origin=origin)
+        return replace(self, seeds=self.seeds.set(origin, material))
 
     def told(self, operations: Iterable[Operation]) -> Emulation:
         """With operations that a sibling passed on (design decision 10), where no ratchet of ours can give them."""
@@ -270,7 +280,7 @@ class Emulation:
         """With a signature key, which the caller has checked."""
         if public in self.keys:
             return self
-        self._check_room(len(self.keys), self.settings.max_keys, "signature keys", "prune what is not in use")
+        _check_room(len(self.keys), self.settings.max_keys, "signature keys")
         return replace(self, keys=self.keys.set(public, RingKey(cipher_suite, private)))
 
     def using(self, public: bytes) -> Emulation:
@@ -304,7 +314,7 @@ class Emulation:
         if b"" in needed:
             return after
         unused = {each.signature_key for each in gone if not each.used} - needed
-        return after.without_keys([key for key in unused if key in self.keys and not self.keys[key].used])
+        return after.without_keys([key for key in sorted(unused) if key in self.keys and not self.keys[key].used])
 
     def without_keys(self, public: Iterable[bytes]) -> Emulation:
         """Without signature keys that no leaf has, and none is to have."""
@@ -314,22 +324,21 @@ class Emulation:
         """KeyPackages that nobody should use after `now`, in milliseconds since 1970."""
         return tuple(sorted([ref for ref, each in self.stock.items() if 0 < each.not_after < now // 1000]))
 
-    def pruned(
-        self, conversations: Iterable[Group], *, since: bytes, keep: Iterable[bytes] = (), drop: Iterable[bytes] = ()
-    ) -> Emulation:
+    def pruned(self, conversations: Iterable[Group], *, since: bytes, drop: Iterable[bytes] = ()) -> Emulation:
         """Without what nothing refers to any more.
 
         `conversations` are all values of conversations that are still held: the present ones, those that wait to be
         adopted, rivals, and old ones for as long as late messages are read. `since` is the oldest derivation epoch of
         this branch in which a device may still have acted: each that is left was heard to be in it, or in a later one.
-        Epochs of other branches, and what was told of them, stay until `drop` names them. `keep` names others that
-        stay. A signature key is dropped once it was in use and is not any more.
+        Epochs of other branches, and what was told of them, stay until `drop` names them. A signature key is
+        dropped once it was in use and is not any more.
         """
         present = list(self.lineage(self.head.newest))
         if since not in present:
             raise CallerError("this is no derivation epoch of our branch", "name one that is kept")
+        ours = set(present)
         dropped = set(drop) - {self.head.newest}
-        epochs = {*present[: present.index(since) + 1], *keep, *(set(self.epochs) - set(present) - dropped)}
+        epochs = {*present[: present.index(since) + 1], *(set(self.epochs) - ours - dropped)}
         makers: set[OperationKey | Origin] = set()
         in_use: set[bytes] = set()
         for group in conversations:
@@ -347,7 +356,6 @@ class Emulation:
             for public, key in self.keys.items()
             if public in in_use or not key.used or b"" in in_stock
         }
-        elsewhere = set(present)
         return replace(
             self,
             epochs=self._kept_epochs(epochs),
@@ -356,7 +364,7 @@ class Emulation:
                 {
                     key: each
                     for key, each in self.operations.items()
-                    if key in makers or (key.epoch_id not in elsewhere and key.epoch_id not in dropped)
+                    if key in makers or (key.epoch_id not in ours and key.epoch_id not in dropped)
                 }
             ),
             seeds=PMap({key: each for key, each in self.seeds.items() if key in makers}),
@@ -377,7 +385,7 @@ class Emulation:
     def _kept_epochs(self, wanted: set[bytes]) -> PMap[bytes, Known]:
         """These epochs, each with the nearest kept one before it."""
         kept = {}
-        for epoch_id in wanted:
+        for epoch_id in sorted(wanted):
             known = self.epochs.find(epoch_id)
             if known is None:
                 continue
@@ -385,12 +393,13 @@ class Emulation:
             kept[epoch_id] = Known(known.epoch, next(before, None))
         return PMap(kept)
 
-    def _check_room(self, have: int, limit: int, what: str, hint: str) -> None:
-        if have >= limit:
-            raise LimitError(f"{limit} {what} are kept already; {hint}")
-
 
 MAX_PAST = 4096
+
+
+def _check_room(have: int, limit: int, what: str) -> None:
+    if have >= limit:
+        raise LimitError(f"{limit} {what} are kept already; prune what is not in use")
 
 
 def _noted(table: PMap[K, int], names: Iterable[K], most: int) -> PMap[K, int]:

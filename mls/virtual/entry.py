@@ -14,7 +14,8 @@ from mls import group as front, sharing
 from mls.commit import NewLeaf
 from mls.components.logic import Components
 from mls.credential import Credential
-from mls.errors import CallerError
+from mls.errors import BugError, CallerError
+from mls.external import suite_of
 from mls.founding import Continuation
 from mls.group import ExternallyJoined
 from mls.leaf_node import Capabilities, Extensions, find_extension
@@ -32,7 +33,7 @@ from mls.virtual.announcements import Announcement, Created, JoinedExternally, K
 from mls.virtual.conversation import Author, check_newest
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import KeyPair, derived_signature_key, group_creation_secret, key_package_seed, leaf_key
-from mls.virtual.emulation import Emulation, consuming
+from mls.virtual.emulation import Emulation, Origin, consuming
 from mls.virtual.errors import UnknownEpochError
 from mls.virtual.leaves import Follower, active_epoch, check_owned, drafted, listed, sealed_into
 from mls.virtual.operations import OperationType
@@ -86,6 +87,8 @@ def _first_leaf(emulation: Emulation, env: Environment, suite: Suite, offer: Off
     after, operation = emulation.take(OperationType.KEY_PACKAGE)
     with consuming(after):
         seed = key_package_seed(suite, operation.secret, 0)
+        origin = Origin(operation.epoch_id, operation.leaf, operation.generation, 0)
+        after = after.keeping(suite.cipher_suite, seed, origin)
         told: tuple[Announcement, ...] = ()
         if emulation.settings.signatures is SignaturePolicy.DERIVED:
             if offer.signature_private is not None:
@@ -162,7 +165,11 @@ def continue_conversation(
     parameters: Parameters | None = None,
 ) -> Continued:
     """Make the group that a ReInit announced (RFC 9420 §11.2), or with `branch` a subgroup of that id (§11.3)."""
-    wanted = group.suite.cipher_suite if branch is not None or group.reinit is None else group.reinit.cipher_suite
+    reinit = None if branch is not None else group.reinit
+    wanted = group.suite.cipher_suite if reinit is None else reinit.cipher_suite
+    name = branch if reinit is None else reinit.group_id
+    if name is not None:
+        _check_name(emulation, name)
     if offer.cipher_suite != wanted:
         raise CallerError(f"the group that continues this one has cipher suite {wanted}", "offer a leaf of that suite")
     suite = env.suite(wanted)
@@ -206,8 +213,7 @@ def follow_creation(
     known_groups: Container[bytes] = (),
 ) -> Followed:
     """A conversation that a sibling created, as it was in its first epoch."""
-    info = decode_group_info(told.group_info)
-    follower = Follower(emulation, env.suite(info.context.cipher_suite))
+    follower = Follower(emulation, suite_of(env, decode_group_info(told.group_info)))
     group = sharing.follow_creation(
         env,
         emulation.settings.shared(parameters),
@@ -229,8 +235,7 @@ def follow_external(
     known_groups: Container[bytes] = (),
 ) -> Followed:
     """A conversation that a sibling brought us into by an external commit. If we are in it, `receive` is enough."""
-    info = decode_group_info(told.group_info)
-    follower = Follower(emulation, env.suite(info.context.cipher_suite))
+    follower = Follower(emulation, suite_of(env, decode_group_info(told.group_info)))
     group = sharing.follow_external(
         env,
         emulation.settings.shared(parameters),
@@ -338,7 +343,7 @@ def join_externally(
     """
     info = decode_group_info(group_info)
     _check_name(emulation, info.context.group_id)
-    suite = env.suite(info.context.cipher_suite)
+    suite = suite_of(env, info)
     if signature_private is None and emulation.settings.signatures is not SignaturePolicy.DERIVED:
         raise CallerError("the leaf needs a signature key", "draw one with `Emulation.drawn_key` and announce it")
     new = NewLeaf(credential=credential, signature_private=signature_private, capabilities=capabilities)
@@ -347,10 +352,9 @@ def join_externally(
     base = listed(emulation, leaf_extensions, parameters.components)
     draft = drafted(emulation, suite, info.context.group_id, base, new)
     with consuming(draft.emulation):
-        private = draft.signature_private
-        hook = draft.leaf.extensions
+        private, hook = draft.leaf.signature_private, draft.leaf.extensions
         if private is None or hook is None:
-            raise CallerError("the leaf needs a signature key", "give one")
+            raise BugError("a leaf of ours was drafted without its key, or without what it says to siblings")
         joined = front.join_externally(
             env,
             emulation.settings.shared(parameters),

@@ -69,7 +69,8 @@ class DerivationEpoch:
         """Our leaf, where only a member of that epoch may go on."""
         if self.own_leaf is None:
             raise CallerError(
-                "this device was no member of the emulation epoch", "have the leaf rotated by a device that was (§5.1)"
+                "this device was no member of the emulation epoch",
+                "begin an epoch to derive in that it is a member of, or let a device act that was (§5.1)",
             )
         return self.own_leaf
 

@@ -16,13 +16,13 @@ supported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from mls.commit import NewLeaf
 from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.components.lists import ComponentsList, components_of
 from mls.components.logic import Components
-from mls.errors import BugError, CallerError, PeerError
+from mls.errors import BugError, CallerError, OwnMessageError, PeerError, ReplayError
 from mls.leaf_node import Extensions, LeafNode
 from mls.provider import Creation, OwnPath, PathSupply, PendingUpdate
 from mls.registries import LeafIndex
@@ -50,7 +50,7 @@ from mls.virtual.derive import (
     path_supply,
     target_operation_secret,
 )
-from mls.virtual.emulation import Emulation
+from mls.virtual.emulation import Emulation, OperationKey, Origin
 from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.errors import MissingKeyError
 from mls.virtual.operations import OperationType
@@ -90,8 +90,7 @@ class Draft:
     """Without the operation."""
     supply: PathSupply
     leaf: NewLeaf
-    signature_private: SignaturePrivateKey | None = field(repr=False)
-    """None if the leaf keeps the key that it has."""
+    """Without a signature key if it keeps the one that it has."""
 
 
 def drafted(
@@ -134,7 +133,7 @@ def drafted(
     leaf = NewLeaf(
         credential=new.credential, signature_private=private, capabilities=new.capabilities, extensions=with_info
     )
-    return Draft(emulation=after, supply=supply, leaf=leaf, signature_private=private)
+    return Draft(emulation=after, supply=supply, leaf=leaf)
 
 
 def check_owned(emulation: Emulation, target: Suite, private: SignaturePrivateKey) -> None:
@@ -166,6 +165,9 @@ class Follower:
         except PeerError as error:
             if not external or error.check == "VC-6.2-3":  # it is ours then, and should not be
                 raise
+        except (ReplayError, OwnMessageError):
+            if not external or not self._is_copied(leaf_node, group_id):
+                raise
         if found is None:
             # Somebody else's leaf, maybe with what one of ours once said. That we are out is then true, and adopted.
             self.emulation, self.device = before, None
@@ -193,6 +195,13 @@ class Follower:
             external_init=init,
             signature_private=self._signer(leaf_node, imported),
         )
+
+    def _is_copied(self, leaf_node: LeafNode, group_id: bytes) -> bool:
+        """Whether the operation that a leaf names, and that is not kept, is known to have been for another group."""
+        maker = self.emulation.maker(leaf_node, group_id)
+        if not isinstance(maker, OperationKey):
+            return False
+        return any(replace(key, context=group_id) == maker for key, _ in self.emulation.operations.items())
 
     def own_update(self, leaf_node: LeafNode, group_id: bytes) -> PendingUpdate | None:
         found = self._derivation(leaf_node)
@@ -222,6 +231,8 @@ class Follower:
         )
         self.device = (epoch.epoch_id, derivation.leaf)
         seed = key_package_seed(self._target, operation.secret, derivation.index)
+        origin = Origin(epoch.epoch_id, derivation.leaf, derivation.generation, derivation.index)
+        self.emulation = self.emulation.keeping(cipher_suite, seed, origin)
         private, _ = leaf_key(self._target, seed)
         return Creation(
             leaf_private=private,

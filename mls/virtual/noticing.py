@@ -30,7 +30,7 @@ def noticed(removal: Removal, emulation: Emulation, conversations: Iterable[Grou
     `conversations` are those that the virtual client is in, as this device sees them. An epoch of the emulation group
     has to be `adopted` in the removal before, else what was made in it seems to be old.
     """
-    groups = list(conversations)
+    groups = [group for group in conversations if group.ended is None]  # what ended has no leaf to renew
     clean = removal.clean
     old_keys: set[bytes] = set()
     if not clean:

@@ -39,7 +39,7 @@ from mls.proposals import Add, Proposal
 from mls.provider import Environment, Provider
 from mls.registries import GroupId, KeyPackageRef
 from mls.schedule import GroupContext
-from mls.secrets import HpkePrivateKey, KeyPackageSeed, SignaturePrivateKey
+from mls.secrets import HpkePrivateKey, KeyPackageSeed
 from mls.state import Group
 from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
@@ -53,9 +53,9 @@ from mls.virtual.companion import (
     suite_of,
     take_over_epochs,
 )
-from mls.virtual.derive import leaf_key, target_operation_secret
-from mls.virtual.devices import DeviceCommit, commit
-from mls.virtual.emulation import Emulation, Known, Material, Origin, RingKey, begun, operation_key
+from mls.virtual.derive import Imported, leaf_key, target_operation_secret
+from mls.virtual.devices import DeviceCommit, check_size, commit
+from mls.virtual.emulation import NO_PACKAGE, Emulation, Known, Material, Origin, RingKey, begun, operation_key
 from mls.virtual.handover import Handover, hand_over, take_over, take_over_bare
 from mls.virtual.leaves import signer_of
 from mls.virtual.settings import Settings
@@ -322,6 +322,7 @@ def onboard(
         settings = decode_exactly(companion.settings, Settings.decode)
     if settings is None:
         raise CallerError("the Welcome does not tell the virtual client's settings", "give them")
+    check_size(settings, group)
     emulation = begun(settings, group)
     if told is None:
         return Onboarded(emulation=emulation, conversations=(), external=(), waiting=())
@@ -385,7 +386,7 @@ def _with_state(
         )
     withdrawn = () if companion is None else companion.withdrawn
     spent = {
-        origin: Material(reference=KeyPackageRef(b""), cipher_suite=each.cipher_suite, seed=each.seed, origin=origin)
+        origin: Material(reference=NO_PACKAGE, cipher_suite=each.cipher_suite, seed=each.seed, origin=origin)
         for origin, each in seeds.items()
     }
     return replace(
@@ -440,7 +441,7 @@ def take_up(
     state, group_id = waiting.state, waiting.group_id
     shared = emulation.settings.shared(parameters)
     leaf, private = _own_leaf(emulation, suite, group_id, tree, None if part is None else part.leaf_private)
-    signer = _signer(emulation, suite, leaf, group_id)
+    signer = signer_of(emulation, suite, leaf, _imported(emulation, suite, leaf, group_id))
     if part is None:
         group = take_over_bare(
             state, context, tag, tree, shared, env.provider, leaf_private=private, signature_private=signer
@@ -482,24 +483,16 @@ def _public(suite: Suite, private: HpkePrivateKey) -> bytes | None:
 
 def _derived(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: GroupId) -> HpkePrivateKey | None:
     try:
-        maker = emulation.maker(leaf, group_id)
+        imported = _imported(emulation, suite, leaf, group_id)
     except PeerError:
         return None  # somebody else's leaf with a copy of what ours once said
-    if isinstance(maker, Origin):
-        seed = _seed(emulation, maker)
-        return None if seed is None else leaf_key(suite, seed)[0]
-    operation = None if maker is None else emulation.operations.find(maker)
-    if operation is None:
-        return None
-    return leaf_key(suite, target_operation_secret(suite, operation.secret, group_id))[0]
+    return None if imported is None else leaf_key(suite, imported)[0]
 
 
-def _signer(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: GroupId) -> SignaturePrivateKey:
+def _imported(emulation: Emulation, suite: Suite, leaf: LeafNode, group_id: GroupId) -> Imported | None:
+    """What a leaf's keys were derived from, if that is kept."""
     maker = emulation.maker(leaf, group_id)
-    if maker is not None and not isinstance(maker, Origin):
-        operation = emulation.operations.find(maker)
-        if operation is not None:
-            return signer_of(emulation, suite, leaf, target_operation_secret(suite, operation.secret, group_id))
     if isinstance(maker, Origin):
-        return signer_of(emulation, suite, leaf, _seed(emulation, maker))
-    return signer_of(emulation, suite, leaf, None)
+        return _seed(emulation, maker)
+    operation = None if maker is None else emulation.operations.find(maker)
+    return None if operation is None else target_operation_secret(suite, operation.secret, group_id)

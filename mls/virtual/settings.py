@@ -90,17 +90,19 @@ class Settings:
     """Whether the secrets of operations are kept while a leaf made by them is in use. With them, a commit of our own
     can be followed again on another branch, and a new device is given what the draft's own structs carry."""
     retain_seeds: bool = False
-    """Whether the seed of a KeyPackage outlives its Welcome, until the leaf is replaced. Only new devices that know no
-    other way to be handed a leaf's key need it; it also gives back the init key, and with that the Welcome."""
+    """Whether the seed of a KeyPackage that was used outlives its withdrawal, and that of a group's first leaf its
+    making, until the leaf is replaced. Only new devices that know no other way to be handed a leaf's key need it; it
+    also gives back the init key, and with that the Welcome, or the group's first epoch."""
     max_leaves: int = MAX_LEAVES
     max_forward: int = MAX_FORWARD
     keep: int = MAX_FORWARD
     """Operations that were passed over, for each ratchet. A device that gives all conversations new leaves is followed
     in any order of conversations."""
     max_epochs: int = 256
-    """Derivation epochs that are kept at once."""
+    """Derivation epochs that are kept at once, before no more are taken in that were lost on another branch. What our
+    own branch enters has no limit."""
     max_packages: int = 4096
-    """KeyPackages that wait for a Welcome."""
+    """KeyPackages that a Welcome is taken for: those that were not used, and those that were and are not withdrawn."""
     max_operations: int = 4096
     """Operations whose secrets are kept."""
     max_keys: int = 8192

@@ -279,14 +279,17 @@ def secrets_for(emulation: Emulation, env: Environment, welcome: Welcome) -> tup
     """The KeyPackage of ours that a Welcome is for, as far as it takes to take it up."""
     for sealed in welcome.secrets:
         material = emulation.stock.find(sealed.new_member)
-        if material is not None and material.cipher_suite == welcome.cipher_suite:
-            return material, _join_secrets(emulation, env, material)
+        if material is None or material.cipher_suite != welcome.cipher_suite:
+            continue
+        try:
+            suite = env.provider.suite(welcome.cipher_suite)
+        except KeyError:
+            continue  # it is for devices that have the suite
+        return material, _join_secrets(emulation, suite, material)
     raise UnknownPackageError
 
 
-def _join_secrets(emulation: Emulation, env: Environment, material: Material) -> JoinSecrets:
-    suite = env.suite(material.cipher_suite)
-
+def _join_secrets(emulation: Emulation, suite: Suite, material: Material) -> JoinSecrets:
     def signer(leaf_node: LeafNode) -> SignaturePrivateKey:
         if not _made_like(emulation, suite, material, leaf_node):
             raise PeerError("VC-6.4.1-6")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mls.codec import Reader, opaque, optional, u8, u16, u32, u64, vector
+from mls.codec import Reader, decode_exactly, opaque, optional, u8, u16, u32, u64, vector
 from mls.errors import CallerError, PeerError
 from mls.leaf_node import decode_extensions, encode_extensions
 from mls.persistent import PMap
@@ -70,10 +70,8 @@ def decode(stored: StoredEmulation, provider: Provider, group: Group, *, restore
     try:
         reader = Reader(stored.raw)
         if reader.u16() != VERSION:
-            raise CallerError("what is stored of the virtual client is of another version", "use the version that did")
-        settings_reader = Reader(reader.opaque())
-        settings = Settings.decode(settings_reader)
-        settings_reader.finish()
+            raise CallerError("what is stored of the virtual client is of another version", "use the one that wrote it")
+        settings = decode_exactly(reader.opaque(), Settings.decode)
         newest = reader.opaque()
         group_epoch = reader.opaque()
         epochs = reader.vector(lambda r: (DerivationEpoch.decode(r, provider), r.optional(Reader.opaque)))

@@ -138,6 +138,31 @@ def test_a_copy_of_a_commit_from_outside_takes_nothing() -> None:
     assert got.event.group.authenticator == entered.joined.group.authenticator
 
 
+def test_a_copy_of_a_commit_from_outside_that_was_followed_is_known_for_one() -> None:
+    """What it was made of is used up, and was for the other group; so no sibling made it that is heard too late."""
+    home = met(settings=DERIVED)
+    first, second = home[FIRST], home[SECOND]
+    entered = vc.join_externally(
+        first.emulation,
+        first.env,
+        home.parameters,
+        front.group_info(insider(home, A)),
+        credential=offer().credential,
+        capabilities=offer().capabilities,
+        remove=first.groups[A].own_leaf,
+    )
+    first.emulation = entered.emulation
+    got = vc.receive(second.emulation, second.groups[A], second.env, entered.joined.message)
+    second.emulation = got.emulation
+    forged = resync(home, B, entered.joined.group.own_leaf_node)
+    for device in (first, second):
+        got = vc.receive(device.emulation, device.groups[B], device.env, forged.message)
+        assert got.event.group.ended is Ended.REMOVED
+        assert not got.ours
+        again = vc.receive(device.emulation, device.groups[A], device.env, entered.joined.message)
+        assert again.event.group.authenticator == entered.joined.group.authenticator
+
+
 @pytest.mark.parametrize("how", ["update", "add"])
 def test_a_copy_in_somebody_else_s_leaf_is_never_opened(how: str) -> None:
     home = met()

@@ -27,14 +27,19 @@ from mls.secrets import (
 from mls.virtual import client as vc, devices, stored
 from mls.virtual.actions import KeyPackageInfo, KeyPackageUpload
 from mls.virtual.announcements import Keys, LostEpoch, Operations, Reserved, SignatureKey, Uploaded, Withdrawn
+from mls.virtual.derivation_info import UpdateDerivation
 from mls.virtual.derive import derived_signature_key, target_operation_secret
 from mls.virtual.emulation import Emulation
 from mls.virtual.epoch import DerivationEpoch
+from mls.virtual.leaves import sealed_into
+from mls.virtual.onboarding import onboard
 from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import Settings
 from mls.virtual.stock import make_batch
+from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, Household, offer
 from tests.mls.virtual.test_onboarding import admitted
+from tests.validation import breaks
 
 DID_NOT_RAISE = pytest.fail.Exception
 HONEST, LIAR, VICTIM = "device0", "device1", "device2"
@@ -177,6 +182,22 @@ def test_a_device_too_many_is_refused_before_anybody_is_told() -> None:
     devices.adopt(made.emulation, made)
 
 
+@breaks("VC-5-5")
+def test_a_device_too_many_is_refused_by_those_who_hear_of_it() -> None:
+    """Whoever made the commit had other settings, or none."""
+    home = Household(2, settings=Settings(max_leaves=2))
+    first, second = home[HONEST], home[LIAR]
+    package = home.package("device2")
+    made = front.commit(second.emulation.group, second.env, proposals=[Add(package.key_package)])
+    refused("VC-5-5", lambda: devices.receive(first.emulation, first.env, made.message))
+    assert made.welcome is not None
+    welcome = made.welcome
+    own, plain = home._device_parameters(), home.parameters
+    refused("VC-5-5", lambda: onboard(first.env, own, plain, welcome, [package], settings=home.settings))
+    home.commit_devices(LIAR, derive=True)
+    home.agree()
+
+
 # Operations
 
 
@@ -206,6 +227,29 @@ def test_the_seeds_of_an_honest_batch_cannot_be_exchanged() -> None:
     victim = home[VICTIM]
     assert sent.welcome is not None
     assert vc.join(victim.emulation, victim.env, home.parameters, sent.welcome).group.epoch == 1
+
+
+def test_an_update_that_does_not_follow_from_what_it_names_takes_nothing() -> None:
+    """Its leaf has another key than the operation gives, which the liar says was an honest device's next."""
+    home = house()
+    for group_id in (b"group", b"other"):
+        home.create(HONEST, group_id)
+        home.invite(HONEST, group_id, "anna")
+    liar, victim = home[LIAR], home[VICTIM]
+    epoch, group = liar.emulation.newest, liar.groups[b"group"]
+    genuine, _ = home[HONEST].emulation.newest.next_operation(OperationType.LEAF_NODE, b"group")
+    pair = group.suite.generate_key_pair(liar.env.provider.random)
+    derivation = UpdateDerivation(genuine.leaf, genuine.generation)
+    extensions = sealed_into(liar.emulation, epoch, group.own_leaf_node.extensions, pair[1], derivation)
+    _, message, _ = front.propose_update(
+        group, liar.env, leaf=front.NewLeaf(extensions=extensions), leaf_key=pair, encrypt=False
+    )
+    got = vc.receive(victim.emulation, victim.groups[b"group"], victim.env, message)
+    assert got.ours
+    assert got.emulation is victim.emulation
+    home.spread(b"group", message, by=LIAR)
+    acted = home.commit(HONEST, b"other", force_path=True)
+    assert victim.groups[b"other"].authenticator == acted.commit.group.authenticator
 
 
 def test_an_operation_that_is_kept_is_not_replaced() -> None:

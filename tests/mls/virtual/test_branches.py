@@ -1,4 +1,4 @@
-"""The emulation group forks: two devices commit in it at once, and both commits are followed (design decision 10).
+"""The emulation group forks: two devices commit in it at once, and both commits are followed.
 
 What is made on a branch may be in use when the branch loses. Each branch has a derivation epoch of its own, whoever was
 on it follows what is made there wherever it stands now, and whoever was not is told what it takes. Operations never

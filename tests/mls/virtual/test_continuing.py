@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mls import group as front
+from mls.errors import CallerError
 from mls.proposals import Add, ReInit
 from mls.registries import MLS10, GroupId, ResumptionUsage
 from mls.virtual import client as vc
@@ -61,3 +62,20 @@ def test_a_conversation_goes_on_as_another_group(settings: Settings, usage: Resu
     house.say("device1", b"next")
     house.commit("device0", b"next", force_path=True)
     house.other_commit("anna", b"next")
+
+
+@pytest.mark.parametrize("usage", [ResumptionUsage.REINIT, ResumptionUsage.BRANCH])
+def test_no_conversation_goes_on_under_the_name_of_the_emulation_group(usage: ResumptionUsage) -> None:
+    """No sibling would follow it; so no operation is taken for it either."""
+    house = Household(2)
+    house.create("device0")
+    house.invite("device0", b"group", "anna")
+    device = house["device0"]
+    name, branch = device.emulation.group.group_id, None
+    if usage is ResumptionUsage.REINIT:
+        house.other_commit("anna", proposals=[ReInit(name, MLS10, 1, ())])
+    else:
+        branch = name
+    with pytest.raises(CallerError, match="name of the emulation group") as caught:
+        vc.continue_conversation(device.emulation, device.groups[b"group"], device.env, offer(), branch=branch)
+    assert caught.value.consumed is None

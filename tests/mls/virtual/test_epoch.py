@@ -148,7 +148,7 @@ def test_who_was_no_member_follows_and_does_not_lead() -> None:
     epoch = small(own_leaf=None)
     with pytest.raises(CallerError, match="no member"):
         epoch.next_operation(OperationType.KEY_PACKAGE)
-    with pytest.raises(CallerError, match="rotated"):
+    with pytest.raises(CallerError, match="begin an epoch"):
         _ = epoch.member_leaf
     made, _ = small().next_operation(OperationType.KEY_PACKAGE)
     followed, after = epoch.operation_at(made.leaf, made.type, made.generation, made.context)

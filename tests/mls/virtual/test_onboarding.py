@@ -293,6 +293,26 @@ def test_conversations_whose_leaves_come_from_an_epoch_that_lost(settings: Setti
         house.agree()
 
 
+def test_what_the_draft_s_own_state_needs_is_kept_if_it_is_to_be() -> None:
+    """Who does not read the companion derives the key of each leaf, however it came into the conversation."""
+    house = settled(SEEDS)
+    house.announce("device0", [Withdrawn(tuple(house["device0"].emulation.stock))])
+    for name in house.names:
+        device = house[name]
+        device.emulation = device.emulation.pruned(device.groups.values(), since=device.emulation.head.newest)
+        assert len(device.emulation.seeds) == 2
+        for group_id, group in device.groups.items():
+            part = onboarding._hand_over(device.emulation, Handed(group)).part
+            assert part is not None
+            assert part.leaf_private is None, group_id
+    for group_id in house["device0"].groups:
+        house.commit("device1", group_id, force_path=True)
+    for name in house.names:
+        device = house[name]
+        emulation = device.emulation.pruned(device.groups.values(), since=device.emulation.head.newest)
+        assert not emulation.seeds
+
+
 Told = Callable[[NewEmulatorClientState, Companion], tuple[NewEmulatorClientState, Companion]]
 
 

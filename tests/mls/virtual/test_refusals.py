@@ -18,7 +18,16 @@ from mls.registries import Generation, GroupId, KeyPackageRef, LeafIndex
 from mls.secrets import KeyPackageSeed, SignaturePrivateKey
 from mls.suite import Suite
 from mls.virtual import client as vc, devices
-from mls.virtual.announcements import Created, Keys, LostEpoch, Reserved, SignatureKey, Welcomed, Withdrawn
+from mls.virtual.announcements import (
+    Created,
+    JoinedExternally,
+    Keys,
+    LostEpoch,
+    Reserved,
+    SignatureKey,
+    Welcomed,
+    Withdrawn,
+)
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import derived_signature_key, group_creation_secret, init_key, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation
@@ -30,6 +39,7 @@ from mls.virtual.operations import OperationTree, OperationType
 from mls.virtual.settings import Settings, SignaturePolicy
 from mls.virtual.stock import make_batch, take_in_reserved
 from mls.virtual.transfer import KeyPackageDerivationInfo, NewEmulatorClientState, RetainedVcEpoch
+from mls.welcome import decode_welcome
 from tests.mls.clients import client, environment
 from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SUITES, Household, offer
@@ -203,6 +213,7 @@ def welcomed(house: Household, *, index: int = 0, info: str = "its own") -> byte
     seed = key_package_seed(suite, operation.secret, 0)
     derivation = KeyPackageDerivation(operation.leaf, operation.generation, index)
     pair = leaf_key(suite, seed)
+    epoch = elsewhere if info == "another epoch's" else emulation.newest
     wanted = offer()
     package = create_key_package(
         device.env,
@@ -211,17 +222,13 @@ def welcomed(house: Household, *, index: int = 0, info: str = "its own") -> byte
         signature_private=house["device0"].groups[b"group"].signature_key,
         capabilities=wanted.capabilities,
         lifetime=wanted.lifetime,
-        leaf_extensions={
-            "its own": lambda: sealed_into(emulation, emulation.newest, (), pair[1], derivation),
-            "another epoch's": lambda: sealed_into(emulation, elsewhere, (), pair[1], derivation),
-            "none": tuple,
-        }[info](),
+        leaf_extensions=() if info == "none" else sealed_into(emulation, epoch, (), pair[1], derivation),
         init_key=init_key(suite, seed),
         leaf_key=pair,
     )
     batch = make_batch(device.emulation, device.env, [offer()])
-    info = replace(batch.announcement.upload.key_packages[0], reference=package.key_package.reference(suite))
-    upload = replace(batch.announcement.upload, key_packages=(info,))
+    named = replace(batch.announcement.upload.key_packages[0], reference=package.key_package.reference(suite))
+    upload = replace(batch.announcement.upload, key_packages=(named,))
     device.emulation = emulation
     house.announce("device0", [replace(batch.announcement, upload=upload, keys=())])
     anna = house.person("anna")
@@ -427,3 +434,46 @@ def test_what_a_failed_act_used_up() -> None:
     with pytest.raises(CallerError) as early:
         vc.commit(before, group, device.env, references=[b"none such"])  # type: ignore[list-item]
     assert early.value.consumed is None
+
+
+UNSUPPORTED = 0x5A5A
+
+
+def test_conversations_and_key_packages_of_a_suite_that_we_lack() -> None:
+    """A sibling may have it. Whatever comes of that is no fault of the local program."""
+    house = talking()
+    device = house["device0"]
+    info = front.group_info(device.groups[b"group"])
+    version_and_suite = b"\x00\x01\x00\x01\x05group"
+    assert info.count(version_and_suite) == 1
+    other = info.replace(version_and_suite, b"\x00\x01\x5a\x5a\x05group")
+    drawn, public = device.emulation.drawn_key(device.env, 1)
+    told = JoinedExternally(group_info=other, commit=b"")
+    refused("VAL-12.4.3.1-8", lambda: vc.follow_creation(drawn, device.env, house.parameters, Created(other)))
+    refused("VAL-12.4.3.1-8", lambda: vc.follow_external(drawn, device.env, house.parameters, told))
+    refused(
+        "VAL-12.4.3.1-8",
+        lambda: vc.join_externally(
+            drawn,
+            device.env,
+            house.parameters,
+            other,
+            credential=offer().credential,
+            capabilities=offer().capabilities,
+            signature_private=drawn.keys[public].private,
+        ),
+    )
+    sent = front.commit(
+        house.person("ben").create(house.env),
+        house.env,
+        proposals=[Add(house.person("carl").package(house.env).key_package)],
+    )
+    assert sent.welcome is not None
+    (entry,) = decode_welcome(sent.welcome).secrets
+    reserved = Reserved(
+        reference=KeyPackageRef(entry.new_member), cipher_suite=UNSUPPORTED, seed=KeyPackageSeed(bytes(32)), not_after=0
+    )
+    welcome = sent.welcome[:4] + UNSUPPORTED.to_bytes(2, "big") + sent.welcome[6:]
+    knowing = take_in_reserved(device.emulation, reserved)
+    with pytest.raises(UnknownPackageError):
+        vc.join(knowing, device.env, house.parameters, welcome)
