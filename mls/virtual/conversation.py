@@ -284,7 +284,16 @@ def receive(
     admit: Container[bytes] = frozenset(),
     founding: tuple[ResumptionUsage, Group] | None = None,
 ) -> Received:
-    """Whatever arrived for this epoch of a conversation, from our own leaf too."""
+    """Whatever arrived for this epoch of a conversation, from our own leaf too.
+
+    `founding` is for the first commit of a conversation that a sibling continued another one in: how, and our value of
+    the other one (`mls.virtual.entry.continue_conversation`; `Created.continues` names it).
+    """
+    if not group.parameters.own_keys:
+        raise CallerError(
+            "with these parameters, messages that two devices sent at once are lost",
+            "read stored conversations with `Settings.shared` of your parameters",
+        )
     follower = Follower(emulation, group.suite, group)
     event = front.receive(group, env, message, own=follower, admit=admit, founding=founding)
     after = follower.emulation

@@ -207,7 +207,8 @@ class Heard:
     emulation: Emulation
     event: Event
     announcement: Announcement | None = None
-    """What was announced. If it is of a conversation, `mls.virtual.client` follows it."""
+    """What was announced. Created, JoinedExternally and Welcomed are for `follow_creation`, `follow_external` and
+    `join` of `mls.virtual.client`; Progress is for `mls.virtual.removal.merge`. What concerns keys was carried out."""
     actions: CommitData | None = None
     """What a commit announced; it was carried out, but for `refused`."""
     refused: tuple[tuple[KeyPackageUpload, MlsError], ...] = ()

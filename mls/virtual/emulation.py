@@ -260,7 +260,7 @@ class Emulation:
         return replace(self, seeds=self.seeds.set(origin, material))
 
     def told(self, operations: Iterable[Operation]) -> Emulation:
-        """With operations that a sibling passed on (design decision 10), where no ratchet of ours can give them."""
+        """With operations that a sibling passed on from a branch that lost, where no ratchet of ours can give them."""
         wanted = []
         for operation in operations:
             known = self.epochs.find(operation.epoch_id)

@@ -35,7 +35,7 @@ from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import KeyPair, derived_signature_key, group_creation_secret, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation, Origin, consuming
 from mls.virtual.errors import UnknownEpochError
-from mls.virtual.leaves import Follower, active_epoch, check_owned, drafted, listed, sealed_into
+from mls.virtual.leaves import Follower, active_epoch, check_capable, check_owned, drafted, listed, sealed_into
 from mls.virtual.operations import OperationType
 from mls.virtual.settings import SignaturePolicy
 from mls.virtual.stock import Offer
@@ -84,6 +84,7 @@ class _First:
 
 def _first_leaf(emulation: Emulation, env: Environment, suite: Suite, offer: Offer, components: Components) -> _First:
     """§6.2: keys of a KeyPackage operation of its own, at the first place of its batch."""
+    check_capable(offer.capabilities)
     after, operation = emulation.take(OperationType.KEY_PACKAGE)
     with consuming(after):
         seed = key_package_seed(suite, operation.secret, 0)
@@ -338,7 +339,8 @@ def join_externally(
 ) -> Entered:
     """Bring the virtual client into a conversation, or back into it in the place of its old leaf (`remove`).
 
-    Tell the others before you do (`mls.virtual.announcements.ExternalJoin`), so that they do not try as well. `prior`
+    Tell the others before you do (`mls.virtual.announcements.ExternalJoin`), so that they do not try as well. The leaf
+    needs a signature key that they know (`Emulation.drawn_key`, `Keys`), unless keys are derived. `prior`
     is the conversation as this device knows it, if it does: its resumption PSKs go on, as they do on other devices.
     """
     info = decode_group_info(group_info)

@@ -36,5 +36,13 @@ class MissingKeyError(StaleError):
 class UnknownPackageError(StaleError):
     """A Welcome is for no KeyPackage of ours that we heard of."""
 
+    said = "the Welcome is for no KeyPackage that is known here; its upload may still come"
+
     def __init__(self) -> None:
-        super().__init__("the Welcome is for no KeyPackage that is known here; its upload may still come")
+        super().__init__(self.said)
+
+
+class WithdrawnPackageError(UnknownPackageError):
+    """A Welcome is for a KeyPackage that was withdrawn: it will not be taken, and whoever sent it has to be told."""
+
+    said = "the Welcome is for a KeyPackage that was withdrawn"

@@ -23,9 +23,9 @@ from mls.components.dictionary import dictionary_of, with_dictionary
 from mls.components.lists import ComponentsList, components_of
 from mls.components.logic import Components
 from mls.errors import BugError, CallerError, OwnMessageError, PeerError, ReplayError
-from mls.leaf_node import Extensions, LeafNode
+from mls.leaf_node import Capabilities, Extensions, LeafNode
 from mls.provider import Creation, OwnPath, PathSupply, PendingUpdate
-from mls.registries import LeafIndex
+from mls.registries import ExtensionType, LeafIndex
 from mls.secrets import InitSecret, SignaturePrivateKey, TargetOperationSecret
 from mls.state import Group
 from mls.suite import SUITES, Suite
@@ -109,6 +109,8 @@ def drafted(
     if callable(new.extensions):
         raise CallerError("extensions of a virtual client's leaf are chosen beforehand", "give a tuple")
     base = extensions if new.extensions is None else new.extensions
+    if new.capabilities is not None:
+        check_capable(new.capabilities)
     private = new.signature_private
     derives = emulation.settings.signatures is SignaturePolicy.DERIVED
     if private is not None:
@@ -134,6 +136,15 @@ def drafted(
         credential=new.credential, signature_private=private, capabilities=new.capabilities, extensions=with_info
     )
     return Draft(emulation=after, supply=supply, leaf=leaf)
+
+
+def check_capable(capabilities: Capabilities) -> None:
+    """Whether a leaf with these may have application data, and so say how it was made."""
+    if ExtensionType.APP_DATA_DICTIONARY not in capabilities.extensions:
+        raise CallerError(
+            "the capabilities do not list application data, so nobody would take the leaf",
+            "start from `mls.virtual.membership.client_capabilities`",
+        )
 
 
 def check_owned(emulation: Emulation, target: Suite, private: SignaturePrivateKey) -> None:

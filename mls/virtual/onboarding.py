@@ -11,7 +11,7 @@ place of the virtual client's leaf, which everybody sees. The trees of conversat
 
 An Add can lose to a rival commit, and then the secrets would be with somebody who is no device. So a Welcome that holds
 any is given out only once the commit is final (`Admission.welcome`), which the caller alone can know. Who will not wait
-admits with nothing but names (design decision 8). With one device, every commit is final at once.
+admits with nothing but names. With one device, every commit is final at once.
 
 What is handed over is of the moment of the commit. Whatever happens until the new device reads its Welcome it reads
 like any other device that was away. KeyPackages that only some devices can open are not handed over. It must not

@@ -40,8 +40,8 @@ from mls.virtual.announcements import Reserved, SignatureKey, Uploaded, check_ke
 from mls.virtual.derivation_info import KeyPackageDerivation, derivation_info_of, open_sealed
 from mls.virtual.derive import derived_signature_key, init_key, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation, Material, Origin, consuming
-from mls.virtual.errors import UnknownPackageError
-from mls.virtual.leaves import check_owned, listed, sealed_into, signer_of
+from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
+from mls.virtual.leaves import check_capable, check_owned, listed, sealed_into, signer_of
 from mls.virtual.operations import Operation, OperationType
 from mls.virtual.settings import SignaturePolicy
 from mls.welcome import Welcome
@@ -256,6 +256,7 @@ def _package(
     pair = leaf_key(suite, seed)
     extensions = offer.leaf_extensions
     if derivation is not None:
+        check_capable(offer.capabilities)
         extensions = listed(emulation, extensions, offer.components)
         extensions = sealed_into(emulation, emulation.newest, extensions, pair[1], derivation)
     return create_key_package(
@@ -286,6 +287,8 @@ def secrets_for(emulation: Emulation, env: Environment, welcome: Welcome) -> tup
         except KeyError:
             continue  # it is for devices that have the suite
         return material, _join_secrets(emulation, suite, material)
+    if any(sealed.new_member in emulation.withdrawn for sealed in welcome.secrets):
+        raise WithdrawnPackageError
     raise UnknownPackageError
 
 

@@ -169,4 +169,6 @@ def _read_key(reader: Reader) -> RingKey:
 
 
 def _damaged() -> CallerError:
-    return CallerError("what is stored of the virtual client is damaged", "restore a backup or join again")
+    return CallerError(
+        "what is stored of the virtual client is damaged", "join as a new device, or decode an older copy as `restored`"
+    )

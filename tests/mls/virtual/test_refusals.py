@@ -12,6 +12,7 @@ from mls.components.dictionary import dictionary_extension
 from mls.credential import BasicCredential
 from mls.errors import CallerError, PeerError, StaleError
 from mls.key_package import create_key_package
+from mls.leaf_node import default_capabilities
 from mls.persistent import PMap
 from mls.proposals import Add
 from mls.registries import Generation, GroupId, KeyPackageRef, LeafIndex
@@ -31,7 +32,7 @@ from mls.virtual.announcements import (
 from mls.virtual.derivation_info import KeyPackageDerivation
 from mls.virtual.derive import derived_signature_key, group_creation_secret, init_key, key_package_seed, leaf_key
 from mls.virtual.emulation import Emulation
-from mls.virtual.errors import MissingKeyError, UnknownEpochError, UnknownPackageError
+from mls.virtual.errors import MissingKeyError, UnknownEpochError, UnknownPackageError, WithdrawnPackageError
 from mls.virtual.leaves import sealed_into
 from mls.virtual.membership import device_capabilities, device_extensions
 from mls.virtual.onboarding import Onboarded, onboard
@@ -40,7 +41,7 @@ from mls.virtual.settings import Settings, SignaturePolicy
 from mls.virtual.stock import make_batch, take_in_reserved
 from mls.virtual.transfer import KeyPackageDerivationInfo, NewEmulatorClientState, RetainedVcEpoch
 from mls.welcome import decode_welcome
-from tests.mls.clients import client, environment
+from tests.mls.clients import DEFAULT, client, environment
 from tests.mls.refusals import refused
 from tests.mls.virtual.household import DERIVED, SUITES, Household, offer
 from tests.validation import breaks
@@ -477,3 +478,25 @@ def test_conversations_and_key_packages_of_a_suite_that_we_lack() -> None:
     knowing = take_in_reserved(device.emulation, reserved)
     with pytest.raises(UnknownPackageError):
         vc.join(knowing, device.env, house.parameters, welcome)
+
+
+def test_what_would_only_be_noticed_by_others() -> None:
+    """A leaf without room for what it has to say, and parameters that lose siblings' messages."""
+    house = talking()
+    device = house["device0"]
+    poor = offer(capabilities=default_capabilities())
+    with pytest.raises(CallerError, match="client_capabilities"):
+        make_batch(device.emulation, device.env, [poor])
+    with pytest.raises(CallerError, match="client_capabilities"):
+        vc.create(device.emulation, device.env, house.parameters, GroupId(b"poor"), poor)
+    group = device.groups[b"group"]
+    new = front.NewLeaf(capabilities=default_capabilities())
+    with pytest.raises(CallerError, match="client_capabilities"):
+        vc.commit(device.emulation, group, device.env, new=new)
+    with pytest.raises(CallerError, match=r"Settings\.shared"):
+        vc.receive(device.emulation, replace(group, parameters=DEFAULT), device.env, b"")
+    withdrawn = welcomed(house)
+    second = house["device1"]
+    second.emulation = second.emulation.without(second.emulation.stock)
+    with pytest.raises(WithdrawnPackageError):
+        house.follow("device1", Welcomed(withdrawn))
