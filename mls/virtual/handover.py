@@ -84,11 +84,13 @@ def hand_over(group: Group, past: Sequence[Group] = (), *, carry_leaf_key: bool 
     """A conversation's present epoch, and earlier or rival ones that are kept beside it.
 
     `carry_leaf_key` puts the leaf's private key into the companion; if nothing is said, only that of a leaf without
-    DerivationInfo. What cannot be handed over raises CallerError: the new device can still join from outside.
+    DerivationInfo. What cannot be handed over raises CallerError: the new device can still join from outside. An epoch
+    that is given twice goes once, the head before others.
     """
     if isinstance(group.ended, Ended) or not group.secrets.confirmation.raw:
         raise CallerError("this epoch was left, or is over for us", "hand over the head; this one as an earlier epoch")
     _check_past(group, past)
+    past = _each_once(group, past)
     if carry_leaf_key is None:
         numbers = group.parameters.components.numbers
         carry_leaf_key = derivation_info_of(group.own_leaf_node.extensions, numbers) is None
@@ -138,6 +140,14 @@ def _check_past(group: Group, past: Sequence[Group]) -> None:
             raise CallerError("an epoch of another group, or one that reads nothing, is no earlier epoch")
     if sum(earlier.public.tree.leaf_count for earlier in past) > MAX_PAST_LEAVES:
         raise CallerError("the trees of earlier epochs are too large together", "hand over fewer of them")
+
+
+def _each_once(group: Group, past: Sequence[Group]) -> Sequence[Group]:
+    found: dict[bytes, Group] = {}
+    for earlier in past:
+        if earlier.epoch_id != group.epoch_id:
+            found.setdefault(earlier.epoch_id, earlier)
+    return tuple(found.values())
 
 
 def _path_keys(group: Group) -> tuple[HpkePrivateKey, ...]:

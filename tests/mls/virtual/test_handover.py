@@ -466,3 +466,23 @@ def test_known_answers(case: dict[str, Any]) -> None:
         event = front.receive(value, ours.env, bytes.fromhex(about[name]))
         assert isinstance(event, ApplicationMessage)
         assert event.data.hex() == about[f"{name}_data"]
+
+
+def test_an_epoch_that_is_kept_twice_goes_once() -> None:
+    ours = party(3)
+    ours.commit("member00")
+    earlier = front.retired(ours["member01"])
+    ours.commit("member02")
+    head = ours["member01"]
+    handover = hand_over(head, [front.retired(head), earlier, replace(earlier), earlier])
+    assert handover.part is not None
+    _, past = take_over(
+        handover.state,
+        handover.part,
+        handover.tree,
+        head.parameters,
+        ours.env.provider,
+        leaf_private=head.private[2 * head.own_leaf],
+        signature_private=head.signature_key,
+    )
+    assert [each.epoch_id for each in past] == [earlier.epoch_id]
