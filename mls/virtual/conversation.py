@@ -297,8 +297,8 @@ def receive(
     follower = Follower(emulation, group.suite, group)
     event = front.receive(group, env, message, own=follower, admit=admit, founding=founding)
     after = follower.emulation
-    author = None if follower.device is None else Author(*follower.device)
     ours, sealing = _said(group, event, follower)
+    author = Author(*follower.device) if ours and follower.device is not None else None
     if ours and author is None and sealing is not None:
         author = _attributed(emulation, group, sealing)
     if ours and isinstance(event, ProposalMessage) and isinstance(event.proposal, Update):

@@ -227,7 +227,11 @@ def test_an_update_that_somebody_else_commits(settings: Settings, late: bool) ->
             house[name].groups[b"group"] = replace(group, updates={})
     with pytest.raises(CallerError, match="proposals are waiting"):
         house.say("device0")
-    house.other_commit("anna")
+    sent = front.commit(house.others[b"group"]["anna"], house.env)
+    for got in house.spread(b"group", sent.message, by="anna").values():
+        assert (got.ours, got.author, got.echo) == (False, None, False)
+    house.others[b"group"]["anna"] = sent.group
+    house.agree()
     for name in house.names:
         house.say(name)
 
