@@ -199,6 +199,9 @@ class PMap(Generic[K, V]):
     def items(self) -> Iterator[tuple[K, V]]:
         return _walk(self._root)
 
+    def values(self) -> Iterator[V]:
+        return (value for _, value in _walk(self._root))
+
     def keys(self) -> Iterator[K]:
         return (key for key, _ in _walk(self._root))
 

@@ -1,0 +1,90 @@
+"""Doing something in a group: a commit on the head is made, entered into the graph, and sent.
+
+A commit of ours is adopted at once, as one child more of the epoch that it ends. Whether it becomes the head is for the
+ordering to say, by the same rule as for everybody's commits. Nothing has to be undone if it does not: its epoch is left
+like any other, and whoever wanted it (`intents`) makes another one.
+
+A commit travels in the topic of the epoch that it ends, where all who could follow it listen, and in that of the last
+final one, where those listen who are on other branches since somebody came or went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mls.commit import KEEP, NewLeaf
+from mls.leaf_node import Extensions
+from mls.proposals import Proposal
+from mls.state import Group
+from vcd.core import keys, steps
+from vcd.core.names import EpochId
+from vcd.core.ordering.graph import Step
+from vcd.core.payloads import Commit, Payload, SignedStep
+from vcd.core.policy import check
+from vcd.core.strand import Kept, Strand, with_child
+from vcd.core.topics import TopicSecret, topic_of
+from vcd.core.turn import Turn
+
+
+def commit(
+    turn: Turn,
+    strand: Strand,
+    *,
+    proposals: Sequence[Proposal] = (),
+    force_path: bool = False,
+    leaf: NewLeaf = KEEP,
+    derive: bool = False,
+    group_info_extensions: Extensions = (),
+) -> tuple[SignedStep, keys.Made]:
+    """Commit on the head of a strand, and send it. The strand that was given is old afterwards."""
+    made = keys.make(
+        turn,
+        strand,
+        proposals=proposals,
+        force_path=force_path,
+        leaf=leaf,
+        derive=derive,
+        group_info_extensions=group_info_extensions,
+    )
+    return adopt(turn, turn.strand(strand.group_id), made), made
+
+
+def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
+    """Enter a commit of ours into the graph, and send it."""
+    committed = made.commit
+    before, child = committed.before, committed.group
+    parent = strand.kept[EpochId(before.epoch_id)]
+    step = steps.step_of(
+        strand.graph,
+        before,
+        child,
+        committed.plan,
+        before.own_leaf,
+        confirmation_tag=child.public.confirmation_tag,
+    )
+    check(before, strand.graph.members(step.parent), step, committed.plan)
+    said = steps.signed(before.suite, before.signature_key, step)
+    kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
+    turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)
+    send_commit(turn, strand, Commit(signed=said, message=committed.message))
+    return said
+
+
+def topic_after(topic: TopicSecret, step: Step, child: Group) -> TopicSecret:
+    """The topic of the epoch that a commit begins: another one if somebody came or went."""
+    return topic_of(child) if step.adds or step.removes or step.moved else topic
+
+
+def send_commit(turn: Turn, strand: Strand, payload: Commit) -> None:
+    publish_wide(turn, strand, payload.signed.step.parent, payload)
+
+
+def publish_wide(turn: Turn, strand: Strand, epoch: EpochId, payload: Payload) -> None:
+    """In the topics of an epoch and of the last final one."""
+    wanted: dict[bytes, TopicSecret] = {}
+    for each in (epoch, strand.final):
+        kept = strand.kept.find(each)
+        if kept is not None:
+            wanted[kept.topic.raw] = kept.topic
+    for secret in wanted.values():
+        turn.publish(secret, payload)

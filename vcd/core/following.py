@@ -1,0 +1,273 @@
+"""What others send to a group: commits are followed, messages are opened, and what cannot be yet waits.
+
+A commit is followed on the value of the epoch that it ends, whatever that epoch's place in the graph is: whether it
+wins is decided afterwards. Its header has to be what the commit does, and the group's policy has to allow it. A commit
+that is refused leaves nothing behind, not even a used key, so it can be refused as often as it comes.
+
+`VERDICTS` says what becomes of a message that could not be opened. It is the whole of what `mls` can raise here.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from mls.errors import (
+    GroupEndedError,
+    LimitError,
+    MissingProposalsError,
+    MissingPskError,
+    MlsError,
+    OwnMessageError,
+    PeerError,
+    ReplayError,
+    StaleError,
+    UnderivedError,
+    WrongRecipientError,
+)
+from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, TargetedMessage, peek
+from mls.state import Ended
+from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
+from vcd.core import delivery, devices, keys, steps, upkeep, waiting
+from vcd.core.acting import topic_after
+from vcd.core.errors import Malformed, Refused
+from vcd.core.names import EpochId, FrameId, GroupId
+from vcd.core.ordering.graph import Step
+from vcd.core.payloads import Commit, Post, SignedStep
+from vcd.core.policy import check
+from vcd.core.strand import Kept, Strand, with_child, with_step
+from vcd.core.turn import Turn
+from vcd.core.waiting import Need
+
+
+class Verdict(enum.Enum):
+    """What becomes of a message that was not opened."""
+
+    DONE = 1  # it was here before, or is our own
+    LATE = 2  # its keys are gone
+    REFUSE = 3  # it breaks a rule, or is not for us
+    HOME = 4  # it waits for something of our other devices
+    PROPOSALS = 5  # it waits for proposals
+    LATER = 6  # there is too much of this now
+
+
+VERDICTS: tuple[tuple[type[MlsError], Verdict], ...] = (
+    (OwnMessageError, Verdict.DONE),
+    (ReplayError, Verdict.DONE),
+    (MissingProposalsError, Verdict.PROPOSALS),
+    (UnknownEpochError, Verdict.HOME),
+    (OtherBranchError, Verdict.HOME),
+    (MissingKeyError, Verdict.HOME),
+    (UnknownPackageError, Verdict.HOME),
+    (UnderivedError, Verdict.HOME),
+    (GroupEndedError, Verdict.LATE),
+    (LimitError, Verdict.LATER),
+    (MissingPskError, Verdict.REFUSE),
+    (WrongRecipientError, Verdict.DONE),
+    (StaleError, Verdict.REFUSE),
+    (PeerError, Verdict.REFUSE),
+)
+"""The first row that fits counts."""
+
+
+def verdict(error: MlsError) -> Verdict:
+    for kind, found in VERDICTS:
+        if isinstance(error, kind):
+            return found
+    raise error
+
+
+def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:
+    """A commit, in any order and any number of times."""
+    step = payload.signed.step
+    strand = turn.strand(group_id)
+    if strand.entered(step.epoch):
+        waiting.done(turn, frame)
+        return
+    if step.parent not in strand.kept:
+        _without_keys(turn, strand, payload, frame)
+        return
+    if _excess(turn, strand, step):
+        turn.drop("commits-each")
+        return
+    try:
+        _follow(turn, strand, payload)
+    except MlsError as error:
+        _unopened(turn, strand, step.parent, payload, frame, error)
+        return
+    except (Refused, Malformed) as error:
+        turn.drop(getattr(error, "rule", "malformed"), str(error))
+        waiting.done(turn, frame)
+        return
+    waiting.done(turn, frame)
+    waiting.wake(turn, (Need.EPOCH, step.epoch))
+    if strand.home:
+        waiting.wake_home(turn)
+
+
+def _excess(turn: Turn, strand: Strand, step: Step) -> bool:
+    """Whether its author had its share of commits on this epoch; what others voted for is followed all the same."""
+    if strand.ballots.has_child(step.epoch):
+        return False
+    same = [
+        child
+        for child in strand.graph.children(step.parent)
+        if strand.entered(child) and strand.graph.steps[child].author == step.author
+    ]
+    return len(same) >= turn.state.config.max_commits_each or len(strand.graph.steps) >= turn.state.config.max_unfinal
+
+
+def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
+    said = payload.signed
+    parent = strand.kept[said.step.parent]
+    opened = keys.open_on(turn, strand, said.step.parent, payload.message)
+    event = opened.event
+    if not isinstance(event, CommitMessage):
+        raise Refused("commit-kind", "no commit was in it")
+    before = event.before
+    if event.group.ended is Ended.REMOVED:  # who is removed cannot compute the epoch that begins
+        check_author(strand, said)
+        if steps.at_leaf(strand.graph.members(said.step.parent), parent.group.own_leaf) is None:
+            raise Refused("step-members")
+        child = None
+    else:
+        computed = steps.step_of(
+            strand.graph,
+            before,
+            event.group,
+            event.plan,
+            event.committer,
+            confirmation_tag=event.group.public.confirmation_tag,
+        )
+        if computed != said.step:
+            raise Refused("step-header", "a commit's header is not what it does")
+        check(before, strand.graph.members(said.step.parent), computed, event.plan)
+        check_author(strand, said, event)
+        child = Kept(group=event.group, topic=topic_after(parent.topic, computed, event.group), newest=opened.newest)
+    turn.change(emulation=opened.emulation)
+    turn.put(with_child(strand, said, payload.message, before, child, turn.awake), graph=True)
+    upkeep.followed(turn, strand.group_id, said.step, ours=opened.ours)
+    if strand.home:
+        devices.followed(turn, said.step, opened)
+
+
+def check_author(strand: Strand, said: SignedStep, event: CommitMessage | None = None) -> None:
+    """Whether the author's leaf signed the header: its leaf in the parent, or, from outside, in the child."""
+    parent = strand.kept[said.step.parent].group
+    tree = parent.public.tree
+    if event is not None and event.external:
+        node = event.group.public.tree.leaf(event.committer)
+    else:
+        author = next(
+            (each for each in strand.graph.members(said.step.parent) if each.incarnation == said.step.author), None
+        )
+        node = None if author is None else tree.leaf(author.leaf)
+    if node is None:
+        raise Refused("step-author")
+    steps.check_signature(parent.suite, node.signature_key, said)
+
+
+def _without_keys(turn: Turn, strand: Strand, payload: Commit, frame: FrameId) -> None:
+    """On an epoch that this device has no value of: the header may count, and the commit waits for its parent."""
+    step = payload.signed.step
+    if step.parent in strand.past:
+        turn.drop("commit-late")
+        waiting.done(turn, frame)
+        on_header(turn, strand, payload.signed)
+        return
+    waiting.hold(turn, frame, strand.group_id, (Need.EPOCH, step.parent), payload)
+    on_header(turn, strand, payload.signed)
+
+
+def on_header(turn: Turn, strand: Strand, said: SignedStep) -> bool:
+    """A header without its commit: into the graph if its author's signature can be checked. Says whether it is there.
+
+    The author's key is looked up in the nearest kept epoch in which the member that it names is: a leaf's key changes
+    seldom, and a header that cannot be checked now is checked when it comes again.
+    """
+    step = said.step
+    if strand.graph.has(step.epoch):
+        return True
+    if not strand.graph.has(step.parent) or len(strand.graph.steps) >= turn.state.config.max_unfinal:
+        return False
+    for key in signature_keys(strand, said):
+        try:
+            steps.check_signature(turn.provider.suite(turn.state.config.cipher_suite), key, said)
+        except Refused:
+            continue
+        turn.put(with_step(strand, said), graph=True)
+        return True
+    turn.drop("header-author")
+    return False
+
+
+def signature_keys(strand: Strand, said: SignedStep) -> list[bytes]:
+    """The keys that the author's leaf has in the epochs that are kept, nearest first, each once."""
+    graph = strand.graph
+    found: dict[bytes, None] = {}
+    at: EpochId | None = said.step.parent
+    places: list[EpochId] = []
+    while at is not None:
+        places.append(at)
+        at = graph.parent(at) if graph.has(at) and at != graph.anchor.epoch else None
+    places += [epoch for epoch in sorted(strand.kept) if graph.has(epoch)]
+    for epoch in places:
+        kept = strand.kept.find(epoch)
+        if kept is None:
+            continue
+        member = next((each for each in graph.members(epoch) if each.incarnation == said.step.author), None)
+        node = None if member is None else kept.group.public.tree.leaf(member.leaf)
+        if node is not None:
+            found[node.signature_key] = None
+    return list(found)
+
+
+def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId) -> None:
+    """Something said, a proposal, or a message for this device alone."""
+    strand = turn.strand(group_id)
+    kept = strand.kept.find(payload.epoch)
+    if kept is None:
+        if payload.epoch in strand.past:
+            turn.drop("post-late")
+            waiting.done(turn, frame)
+            return
+        waiting.hold(turn, frame, group_id, (Need.EPOCH, payload.epoch), payload)
+        return
+    try:
+        if peek(payload.message).content_type == 3:  # a commit has to come with its header
+            raise Refused("post-kind")
+        opened = keys.open_on(turn, strand, payload.epoch, payload.message)
+    except MlsError as error:
+        _unopened(turn, strand, payload.epoch, payload, frame, error)
+        return
+    except Refused as error:
+        turn.drop(error.rule)
+        waiting.done(turn, frame)
+        return
+    waiting.done(turn, frame)
+    strand = keys.use(turn, strand, payload.epoch, opened)
+    event = opened.event
+    if isinstance(event, ProposalMessage):
+        waiting.wake(turn, (Need.PROPOSAL, payload.epoch))
+        upkeep.proposed(turn, group_id, payload.epoch, event)
+    elif isinstance(event, ApplicationMessage | TargetedMessage):
+        if strand.home:
+            devices.heard(turn, payload.epoch, opened)
+            waiting.wake_home(turn)
+        elif isinstance(event, ApplicationMessage):
+            delivery.heard(turn, strand, payload.epoch, opened)
+
+
+def _unopened(
+    turn: Turn, strand: Strand, epoch: EpochId, payload: Commit | Post, frame: FrameId, error: MlsError
+) -> None:
+    found = verdict(error)
+    if found is Verdict.HOME and turn.state.home is not None:
+        waiting.hold(turn, frame, strand.group_id, (Need.HOME, turn.state.home), payload)
+    elif found is Verdict.PROPOSALS:
+        waiting.hold(turn, frame, strand.group_id, (Need.PROPOSAL, epoch), payload)
+    else:
+        if found not in (Verdict.DONE, Verdict.LATE):
+            turn.drop(
+                f"mls-{found.name.lower()}", error.check if isinstance(error, PeerError) else type(error).__name__
+            )
+        waiting.done(turn, frame)

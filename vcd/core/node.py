@@ -1,0 +1,134 @@
+"""The node's one call: `step(state, input, now, provider)` gives the next state, and what follows.
+
+    outcome = step(state, Arrived(frame=..., topic=..., payload=...), now, provider)
+    store(outcome.state, outcome.events)        in one transaction
+    run(outcome.effects)                        after it, in order
+
+It has no clock, no disk and no socket, and the same state and input give the same outcome wherever the provider's
+randomness is the same. A step that raises has changed nothing: `Misuse` is the caller's mistake, anything else is a
+bug here. Whatever comes from others is taken, kept for later, or dropped and counted in `Outcome.refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mls.provider import Provider
+from vcd.core import (
+    contacts,
+    conversations,
+    delivery,
+    desync,
+    devices,
+    flow,
+    inputs,
+    intents,
+    invitations,
+    lead,
+    outbox,
+    partitions,
+    reissue,
+    retention,
+    rotation,
+    stock,
+    summaries,
+    upkeep,
+    voting,
+    waiting,
+)
+from vcd.core.duties import Duty
+from vcd.core.effects import Effect
+from vcd.core.events import Event
+from vcd.core.state import State
+from vcd.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a step gives."""
+
+    state: State
+    events: tuple[Event, ...]
+    effects: tuple[Effect, ...]
+    refused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What came from others and was dropped: a rule's name, and a word more."""
+
+
+def _tick(turn: Turn, _: inputs.Tick) -> None:
+    """Everything whose time has come, each once."""
+    ready = sorted(
+        [(at, key) for key, at in turn.state.duties.items() if at <= turn.now],
+        key=lambda item: (item[0], item[1][0].value, item[1][1]),
+    )
+    for _at, (duty, subject) in ready:
+        turn.not_due(duty, subject)
+        DUTIES[duty](turn, subject)
+        flow.settle(turn)
+
+
+HANDLERS: dict[type[Any], Callable[[Turn, Any], None]] = {
+    inputs.Started: flow.started,
+    inputs.Tick: _tick,
+    inputs.Slept: flow.slept,
+    inputs.Arrived: flow.arrived,
+    inputs.Published: flow.published,
+    inputs.Online: flow.online,
+    inputs.Reached: flow.reached,
+    inputs.Fetched: intents.fetched,
+    inputs.GivenOut: stock.given_out,
+    inputs.TakenBack: stock.taken_back,
+    inputs.Say: outbox.say,
+    inputs.SayAgain: outbox.say_again,
+    inputs.Open: conversations.open_,
+    inputs.Invite: intents.invite,
+    inputs.Remove: intents.remove,
+    inputs.Depart: intents.depart,
+    inputs.Refresh: intents.refresh,
+    inputs.ChangePolicy: intents.change_policy,
+    inputs.Answer: invitations.answer,
+    inputs.AddContact: contacts.add,
+    inputs.Block: contacts.block,
+    inputs.LinkDevice: devices.link,
+    inputs.Linked: devices.linked,
+    inputs.RemoveDevice: devices.remove,
+    inputs.ComeBack: desync.come_back,
+}
+
+DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
+    Duty.VOTE: voting.cast,
+    Duty.DIGEST: summaries.compare,
+    Duty.RETAIN: retention.forget,
+    Duty.INTENT: intents.retry,
+    Duty.RELAY: outbox.relay,
+    Duty.RETURN: outbox.give_back,
+    Duty.ASK: waiting.ask,
+    Duty.EXPIRE: waiting.expire,
+    Duty.STOCK: stock.replenish,
+    Duty.ROTATE: rotation.next_step,
+    Duty.UPDATE: upkeep.update,
+    Duty.STALE: upkeep.evict,
+    Duty.REISSUE: reissue.again,
+    Duty.DESYNC: desync.recover,
+    Duty.QUIET: conversations.speak,
+    Duty.SPLIT: partitions.tired,
+    Duty.LEAD: lead.choose,
+    Duty.TOPICS: flow.leave_topics,
+    Duty.SEEN: delivery.forget,
+}
+
+
+def step(state: State, given: inputs.Input, now: int, provider: Provider) -> Outcome:
+    """See above. `now` is milliseconds since 1970, by this device's clock."""
+    turn = Turn(state, max(now, state.clock.now), provider)
+    flow.clock(turn, counts=not isinstance(given, inputs.Started))
+    HANDLERS[type(given)](turn, given)
+    flow.settle(turn)
+    flow.finish(turn, state)
+    return Outcome(
+        state=turn.state,
+        events=tuple(turn.events),
+        effects=tuple(turn.effects),
+        refused=tuple(turn.refused),
+    )

@@ -1,0 +1,152 @@
+"""Which epochs a group has, and what each commit did: headers only, from the last final epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from mls.persistent import PMap
+from vcd.core.errors import Misuse
+from vcd.core.names import AccountId, EpochId, Incarnation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A member as one Add made it."""
+
+    incarnation: Incarnation
+    account: AccountId
+    since: int
+    leaf: int
+    admin: bool
+
+    @property
+    def rank(self) -> tuple[bool, int, int, bytes]:
+        """Lower is senior."""
+        return (not self.admin, self.since, self.leaf, self.incarnation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListShown:
+    """A device list that shuts somebody out of an account."""
+
+    account: AccountId
+    version: int
+    revokes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a commit does."""
+
+    epoch: EpochId
+    parent: EpochId
+    author: Incarnation
+    adds: tuple[Member, ...] = ()
+    removes: tuple[Incarnation, ...] = ()
+    moved: tuple[tuple[Incarnation, int], ...] = ()
+    tag: bytes = b""
+    lists: tuple[ListShown, ...] = ()
+    under: int = 0
+    admins: tuple[AccountId, ...] | None = None
+    root: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """Where a graph begins; final by definition."""
+
+    epoch: EpochId
+    number: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """See above."""
+
+    anchor: Anchor
+    steps: PMap[EpochId, Step] = field(default_factory=PMap)
+    rosters: PMap[EpochId, tuple[Member, ...]] = field(default_factory=PMap)
+    numbers: PMap[EpochId, int] = field(default_factory=PMap)
+    below: PMap[EpochId, tuple[EpochId, ...]] = field(default_factory=PMap)
+
+    def has(self, epoch: EpochId) -> bool:
+        return epoch == self.anchor.epoch or epoch in self.steps
+
+    def parent(self, epoch: EpochId) -> EpochId | None:
+        step = self.steps.find(epoch)
+        return None if step is None else step.parent
+
+    def children(self, epoch: EpochId) -> tuple[EpochId, ...]:
+        return self.below.find(epoch) or ()
+
+    def number(self, epoch: EpochId) -> int:
+        return self.anchor.number if epoch == self.anchor.epoch else self.numbers[epoch]
+
+    def members(self, epoch: EpochId) -> tuple[Member, ...]:
+        return self.anchor.members if epoch == self.anchor.epoch else self.rosters[epoch]
+
+    def up(self, epoch: EpochId) -> Iterator[EpochId]:
+        at: EpochId | None = epoch
+        while at is not None:
+            yield at
+            at = self.parent(at)
+
+    def path(self, to: EpochId, since: EpochId | None = None) -> tuple[EpochId, ...]:
+        """The epochs after `since` (the anchor) up to `to`."""
+        start = self.anchor.epoch if since is None else since
+        found: list[EpochId] = []
+        for each in self.up(to):
+            if each == start:
+                return tuple(reversed(found))
+            found.append(each)
+        raise Misuse("no-path", "the one is no ancestor of the other")
+
+    def is_ancestor(self, a: EpochId, b: EpochId) -> bool:
+        """Whether a is b, or an epoch that b stands on."""
+        if not self.has(a) or not self.has(b):
+            return False
+        floor = self.number(a)
+        for each in self.up(b):
+            if each == a:
+                return True
+            if self.number(each) <= floor:
+                return False
+        return False
+
+    def with_step(self, step: Step) -> Graph:
+        if not self.has(step.parent):
+            raise Misuse("no-parent", "the epoch that this ends is not known")
+        if self.has(step.epoch):
+            return self
+        gone, moved = set(step.removes), dict(step.moved)
+        stay = [
+            replace(
+                each,
+                leaf=moved.get(each.incarnation, each.leaf),
+                admin=each.admin if step.admins is None else each.account in step.admins,
+            )
+            for each in self.members(step.parent)
+            if each.incarnation not in gone
+        ]
+        roster = tuple(sorted([*stay, *step.adds], key=lambda each: each.rank))
+        siblings = tuple(sorted([*self.children(step.parent), step.epoch]))
+        return replace(
+            self,
+            steps=self.steps.set(step.epoch, step),
+            rosters=self.rosters.set(step.epoch, roster),
+            numbers=self.numbers.set(step.epoch, self.number(step.parent) + 1),
+            below=self.below.set(step.parent, siblings),
+        )
+
+    def rebased(self, final: EpochId) -> tuple[Graph, tuple[EpochId, ...]]:
+        """From a final epoch on, and what does not descend from it."""
+        anchor = Anchor(epoch=final, number=self.number(final), members=self.members(final))
+        graph = Graph(anchor)
+        todo = [*self.children(final)]
+        while todo:
+            at = todo.pop(0)
+            graph = graph.with_step(self.steps[at])
+            todo += self.children(at)
+        return graph, tuple(sorted(each for each in self.steps if not graph.has(each)))

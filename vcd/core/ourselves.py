@@ -1,0 +1,62 @@
+"""What our leaves say of us: the keys, the credential and the lifetime that a new one gets."""
+
+from __future__ import annotations
+
+from mls.credential import Credential
+from mls.leaf_node import Lifetime
+from mls.secrets import SignaturePrivateKey
+from mls.virtual.announcements import Keys, SignatureKey
+from mls.virtual.stock import Offer
+from vcd.core import keys, kinds
+from vcd.core.accounts.credential import virtual_credential
+from vcd.core.errors import Misuse
+from vcd.core.payloads import Post
+from vcd.core.turn import Turn
+
+EARLY = 24 * 3600
+"""By how much, in seconds, others' clocks may be behind ours."""
+
+
+def lifetime(turn: Turn) -> Lifetime:
+    now = turn.now // 1000
+    return Lifetime(now - EARLY, now + turn.state.config.package_life // 1000)
+
+
+def new_leaf(turn: Turn, *, announced: bool = True) -> tuple[Credential, SignaturePrivateKey]:
+    """A credential with the newest head, and a signature key of its own; other devices are told of the key first."""
+    state = turn.state
+    edition, signing = state.book.edition, state.household.signing
+    if edition is None or signing is None:
+        raise Misuse("no-account", "this device has no account yet")
+    suite = state.config.cipher_suite
+    emulation, public = turn.emulation.drawn_key(turn.env, suite)
+    turn.change(emulation=emulation)
+    private = emulation.keys[public].private
+    if announced:
+        tell_keys(turn, [public])
+    return virtual_credential(turn.provider, edition.head, signing, public), private
+
+
+def tell_keys(turn: Turn, public: list[bytes]) -> None:
+    """Tell our other devices of signature keys."""
+    ring = turn.emulation.keys
+    suite = turn.state.config.cipher_suite
+    told = Keys(
+        keys=tuple(SignatureKey(cipher_suite=suite, public=each, private=ring[each].private) for each in public)
+    )
+    sealed = keys.announce(turn, told)
+    turn.publish(turn.home.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+
+
+def offer(turn: Turn) -> Offer:
+    """What a KeyPackage, or the first leaf of a conversation, is to say."""
+    credential, private = new_leaf(turn)
+    capabilities, extensions = kinds.leaf()
+    return Offer(
+        cipher_suite=turn.state.config.cipher_suite,
+        credential=credential,
+        capabilities=capabilities,
+        lifetime=lifetime(turn),
+        leaf_extensions=extensions,
+        signature_private=private,
+    )

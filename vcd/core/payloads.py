@@ -1,0 +1,207 @@
+"""What travels inside sealed frames. Every class here is a format that devices of other versions read as well.
+
+A topic carries `Payload`s; an account's inbox topic carries those of strangers and contacts too. All are bounded where
+they are read: by the size of a frame, and by the limits below. `RECORD_TAG` is a class's number on the wire, for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vcd.core.errors import Malformed
+from vcd.core.names import ContentId, DeviceId, EpochId, GroupId, Incarnation
+from vcd.core.ordering.graph import Anchor, Step
+from vcd.core.ordering.votes import Ballot
+from vcd.core.record import decode_as, encode_as
+
+MAX_STEPS = 512
+"""In one digest or lineage."""
+MAX_BALLOTS = 2048
+MAX_WANTS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStep:
+    """What a commit does, as its author signed it: proof for those who cannot follow the commit itself."""
+
+    step: Step
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBallot:
+    """A vote, signed with the key that the voter's leaf has in epoch `at`."""
+
+    ballot: Ballot
+    at: EpochId
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit, and its header."""
+
+    RECORD_TAG: ClassVar[int] = 1
+    signed: SignedStep
+    message: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """An MLS message of an epoch that is no commit: something said, a proposal, a message for one device."""
+
+    RECORD_TAG: ClassVar[int] = 2
+    epoch: EpochId
+    message: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """One member's votes."""
+
+    RECORD_TAG: ClassVar[int] = 3
+    ballots: tuple[SignedBallot, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """A summary of branches: where the sender stands, and headers and votes since what is final for it."""
+
+    RECORD_TAG: ClassVar[int] = 4
+    final: EpochId
+    head: EpochId
+    steps: tuple[SignedStep, ...] = ()
+    ballots: tuple[SignedBallot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """What the sender is missing: commits by the epochs that they begin, and proposals by their references."""
+
+    RECORD_TAG: ClassVar[int] = 5
+    epochs: tuple[EpochId, ...] = ()
+    proposals: tuple[bytes, ...] = ()
+    door: bool = False
+    """Whether it needs a GroupInfo, because it cannot follow any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """From what is final to where somebody stands: what a newcomer, or who comes back, needs to take part."""
+
+    RECORD_TAG: ClassVar[int] = 6
+    anchor: Anchor
+    steps: tuple[SignedStep, ...] = ()
+    ballots: tuple[SignedBallot, ...] = ()
+    topic: bytes = field(default=b"", repr=False)
+    """The secret of the topic of the anchor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A GroupInfo of the epoch that the sender stands in, to come back by."""
+
+    RECORD_TAG: ClassVar[int] = 7
+    epoch: EpochId
+    group_info: bytes = field(repr=False)
+    lineage: Lineage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invite:
+    """A Welcome, and the header of the commit that it belongs to. It travels in the inbox of whom it is for."""
+
+    RECORD_TAG: ClassVar[int] = 8
+    welcome: bytes = field(repr=False)
+    signed: SignedStep
+    greeting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """An answer to an invitation that could not be taken: its KeyPackage was used or withdrawn. Ask for another one."""
+
+    RECORD_TAG: ClassVar[int] = 9
+    group_id: GroupId
+    reference: bytes
+    account: bytes
+    credential: bytes = field(repr=False)
+    signature_key: bytes
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """In a group with a lead: which commit on an epoch counts. Signed by the lead's leaf, and by its device."""
+
+    RECORD_TAG: ClassVar[int] = 10
+    parent: EpochId
+    child: EpochId
+    author: Incarnation
+    device: DeviceId
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nomination:
+    """In a group whose lead is gone: a vote for the member that is to lead from an epoch on."""
+
+    RECORD_TAG: ClassVar[int] = 11
+    epoch: EpochId
+    candidate: Incarnation
+    voter: Incarnation
+    signature: bytes = field(repr=False)
+
+
+Payload = Commit | Post | Votes | Digest | Want | Lineage | Door | Invite | Retry | Decision | Nomination
+
+
+def pack(payload: Payload) -> bytes:
+    return encode_as(Payload, payload)
+
+
+def unpack(data: bytes) -> Payload:
+    found: Payload = decode_as(Payload, data)
+    if isinstance(found, Digest | Lineage) and (len(found.steps) > MAX_STEPS or len(found.ballots) > MAX_BALLOTS):
+        raise Malformed("too many steps or votes at once")
+    if isinstance(found, Votes) and len(found.ballots) > MAX_BALLOTS:
+        raise Malformed("too many votes at once")
+    if isinstance(found, Want) and len(found.epochs) + len(found.proposals) > MAX_WANTS:
+        raise Malformed("too many wishes at once")
+    return found
+
+
+# ---------------------------------------------------------------- inside a group's application messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Something said to a conversation. Its id is a hash of all this but `relayed`, made anew by every receiver."""
+
+    RECORD_TAG: ClassVar[int] = 1
+    nonce: bytes
+    said_at: int
+    epoch: EpochId
+    """The epoch that it was first sealed in."""
+    after: tuple[ContentId, ...] = ()
+    """What its author had seen last."""
+    data: bytes = field(repr=False)
+    media: str = ""
+    relayed: bool = False
+    """Whether another device of the author's says it again."""
+
+
+Said = Content | Lineage
+"""What an application message of a conversation holds."""
+
+
+def pack_said(said: Said) -> bytes:
+    return encode_as(Said, said)
+
+
+def unpack_said(data: bytes) -> Said:
+    found: Said = decode_as(Said, data)
+    if isinstance(found, Content) and (len(found.nonce) != 16 or len(found.after) > 32):
+        raise Malformed("no content of ours")
+    return found

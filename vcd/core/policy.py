@@ -1,0 +1,152 @@
+"""What the members of a group agreed on: its `Policy` stands in the GroupContext, so everybody applies the same one.
+
+A commit that breaks the policy of the epoch that it ends is refused by every member alike, as if it broke a rule of the
+protocol: `check` looks only at what all of them see, the policy, the members and what the commit does. How long keys
+are kept after an epoch was left (`window`), and for how long a message may be said again (`horizon`), are in it because
+members who differ there would disagree about what is lost.
+
+`Mode` is how the members agree on an order, fixed when the group is made (docs/node.md has when to take which).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mls.components.dictionary import Dictionary, dictionary_of
+from mls.components.logic import LastWins, Refused as NotTaken
+from mls.components.numbers import ComponentId
+from mls.state import Group
+from mls.validation import Plan
+from vcd.core.accounts.credential import read
+from vcd.core.errors import Malformed, Refused
+from vcd.core.names import AccountId, Incarnation
+from vcd.core.ordering.graph import Member, Step
+from vcd.core.record import decode, encode
+
+COMPONENT = ComponentId(0x8D20)
+"""Private use (mls-extensions, component ids)."""
+
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Mode(enum.Enum):
+    """How members agree on an order."""
+
+    DEMLS = 1  # any fork is followed and one is chosen; every member is a vcd
+    EC1 = 2  # plain MLS: after a commit nobody speaks for a while, and then one is chosen (RFC 9750 §5.2.2, first)
+    EC2 = 3  # plain MLS: a commit is adopted at once, and left again if another one wins soon (the same, second)
+    LEAD = 4  # plain MLS: one device chooses, and everybody else follows
+    DIMLS = 5  # each member has a group of its own to speak in, and nobody waits for anybody
+
+
+class Who(enum.Enum):
+    """Who may do something."""
+
+    EVERYBODY = 1
+    ADMINS = 2
+    NOBODY = 3
+
+
+NOBODY = Incarnation(b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Of one group. Times are in milliseconds."""
+
+    mode: Mode = Mode.DEMLS
+    admins: tuple[AccountId, ...] = ()
+    add: Who = Who.EVERYBODY
+    remove: Who = Who.ADMINS
+    change: Who = Who.ADMINS
+    come_back: Who = Who.EVERYBODY
+    """Whose members may come back into their own place by an external commit."""
+    window: int = DAY
+    """How long an epoch that was left keeps its keys, counted while a device is connected and awake."""
+    horizon: int = 30 * DAY
+    """How long a message may be said again after it was first said, and how long receivers remember it."""
+    latency: int = 10 * SECOND
+    """In EC1: how long nobody speaks after a commit."""
+    update_every: int = 30 * DAY
+    """How often every member gives itself a fresh leaf."""
+    stale_after: int = 180 * DAY
+    """After how long without a fresh leaf a member may be removed by whoever may commit."""
+    lead: Incarnation = NOBODY
+    """In LEAD: the member whose account's lead device chooses."""
+
+    def __post_init__(self) -> None:
+        if len(self.admins) > MAX_ADMINS or sorted(set(self.admins)) != list(self.admins):
+            raise ValueError("admins are listed in order, each once, and not too many of them")
+        if not (MINUTE <= self.window <= 366 * DAY and MINUTE <= self.horizon <= 366 * DAY):
+            raise ValueError("a window is from a minute to a year")
+        if not (self.latency <= DAY and self.update_every >= HOUR and self.stale_after >= DAY):
+            raise ValueError("a time is out of reason")
+
+
+MAX_ADMINS = 1024
+
+HOME = Policy(window=7 * DAY, remove=Who.EVERYBODY, change=Who.EVERYBODY)
+"""Of the group of an account's devices."""
+
+
+class PolicyLogic(LastWins):
+    """How the policy changes: the last update is the new one, if it is a policy at all and of the same mode."""
+
+    __slots__ = ()
+
+    def check(self, data: bytes) -> None:
+        try:
+            decode(Policy, data)
+        except Malformed:
+            raise NotTaken from None
+
+
+def of_dictionary(dictionary: Dictionary) -> Policy:
+    """The policy of a group with this application data; a group without one has everybody's default."""
+    data = dictionary.find(COMPONENT)
+    return Policy() if data is None else decode(Policy, data)
+
+
+def of_group(group: Group) -> Policy:
+    return of_dictionary(group.public.context.dictionary)
+
+
+def entry(policy: Policy) -> bytes:
+    return encode(policy)
+
+
+def _allowed(who: Who, member: Member | None) -> bool:
+    return who is Who.EVERYBODY or (who is Who.ADMINS and member is not None and member.admin)
+
+
+def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> None:
+    """Raise `Refused` unless the policy of the epoch that a commit ends allows what it does, to whoever made it."""
+    policy = of_group(before)
+    author = next((each for each in members if each.incarnation == step.author), None)
+    if author is None and plan.external_init is None:
+        raise Refused("policy-author", "made by no member")
+    if plan.external_init is not None:
+        if plan.resynced is None or not step.moved:
+            raise Refused("policy-join", "nobody comes in from outside but into their own place")
+        if not _allowed(policy.come_back, author):
+            raise Refused("policy-join", "nobody comes back from outside here")
+    if plan.added and not _allowed(policy.add, author):
+        raise Refused("policy-add")
+    if policy.mode is not Mode.LEAD and any(read(each.leaf_node.credential) is None for each in plan.joining):
+        raise Refused("policy-member", "ordinary clients come in only where somebody leads")
+    asked = set(plan.self_removed)
+    if plan.resynced is not None:
+        asked.add(plan.resynced)
+    if set(plan.removed) - asked and not _allowed(policy.remove, author):
+        raise Refused("policy-remove")
+    after = of_dictionary(dictionary_of(plan.extensions))
+    if after != policy:
+        if not _allowed(policy.change, author):
+            raise Refused("policy-change")
+        if after.mode is not policy.mode:
+            raise Refused("policy-mode", "a group's mode is for life")

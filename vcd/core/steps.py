@@ -1,0 +1,161 @@
+"""A commit's header: what it does to the graph, as its author signs it and as everybody who follows it computes it.
+
+Who follows a commit makes the `Step` from the commit itself and holds it against what was signed, so a header that lies
+is refused with its commit. Who cannot follow (it was removed there, or has no keys of the parent any more) has the
+signature, by the key of the author's leaf: nobody can put removals or votes into another's mouth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from mls.components.dictionary import dictionary_of
+from mls.leaf_node import LeafNode
+from mls.registries import LeafIndex
+from mls.secrets import SignaturePrivateKey
+from mls.state import Group
+from mls.suite import Suite
+from mls.validation import Plan
+from vcd.core.accounts.admission import admit, heads, version_under
+from vcd.core.accounts.credential import DeviceCredential, read
+from vcd.core.accounts.identity import digest
+from vcd.core.errors import Refused
+from vcd.core.names import AccountId, EpochId, Incarnation
+from vcd.core.ordering.graph import Anchor, Graph, ListShown, Member, Step
+from vcd.core.ordering.votes import Ballot
+from vcd.core.payloads import SignedBallot, SignedStep
+from vcd.core.policy import of_dictionary, of_group
+from vcd.core.record import encode
+
+_STEP = b"vcd step"
+_BALLOT = b"vcd ballot"
+
+
+def incarnation(epoch: EpochId, leaf: int) -> Incarnation:
+    """The member that came in at this leaf with the commit that began this epoch."""
+    return Incarnation(hashlib.sha256(b"vcd incarnation" + leaf.to_bytes(4, "big") + epoch).digest())
+
+
+def whose(node: LeafNode) -> AccountId:
+    """Whose a leaf is: an account in a conversation, a device in the home."""
+    identity = read(node.credential)
+    if isinstance(identity, DeviceCredential):
+        return AccountId(identity.device)
+    if identity is not None:
+        return identity.account
+    return AccountId(digest("vcd plain account", node.credential.encode()))
+
+
+def founding(group: Group) -> Anchor:
+    """Where the graph of a new group begins, or of one that we come into and know nothing else of yet."""
+    epoch = EpochId(group.epoch_id)
+    admins = of_group(group).admins
+    members = []
+    for leaf, node in group.members:
+        account = whose(node)
+        members.append(
+            Member(
+                incarnation=incarnation(epoch, leaf),
+                account=account,
+                since=group.epoch,
+                leaf=leaf,
+                admin=account in admins,
+            )
+        )
+    return Anchor(epoch=epoch, number=group.epoch, members=tuple(sorted(members, key=lambda each: each.rank)))
+
+
+def at_leaf(members: Sequence[Member], leaf: int) -> Member | None:
+    return next((each for each in members if each.leaf == leaf), None)
+
+
+def step_of(
+    graph: Graph, before: Group, child: Group, plan: Plan, committer: LeafIndex, *, confirmation_tag: bytes
+) -> Step:
+    """The header of a commit that was made or followed. `child` may have ended for us; its context is what counts."""
+    parent, epoch = EpochId(before.epoch_id), EpochId(child.epoch_id)
+    members = graph.members(parent)
+    policy, after = of_group(before), of_dictionary(dictionary_of(plan.extensions))
+    external = plan.external_init is not None
+    old = at_leaf(members, committer if plan.resynced is None else plan.resynced)
+    if external and plan.resynced is None:
+        old = None
+    author = old.incarnation if old is not None else incarnation(epoch, committer)
+    removes = [at_leaf(members, leaf) for leaf in plan.removed if leaf != plan.resynced]
+    moved = ((author, int(committer)),) if plan.resynced is not None and old is not None else ()
+    number = before.epoch + 1
+    comers = [(leaf, package.leaf_node) for leaf, package in zip(plan.added, plan.joining, strict=True)]
+    tree = child.public.tree
+    if external and old is None:
+        node = tree.leaf(committer)
+        comers += [(committer, node)] if node is not None else []
+    if external and old is not None:
+        node = tree.leaf(committer)
+        if node is None or whose(node) != old.account:
+            raise Refused("step-place", "somebody else came into a member's place")
+    adds = []
+    for leaf, node in comers:
+        account = whose(node)
+        adds.append(
+            Member(
+                incarnation=incarnation(epoch, leaf),
+                account=account,
+                since=number,
+                leaf=leaf,
+                admin=account in after.admins,
+            )
+        )
+    own = before.public.tree.leaf(committer) if old is not None and not external else None
+    return Step(
+        epoch=epoch,
+        parent=parent,
+        author=author,
+        adds=tuple(adds),
+        removes=tuple(each.incarnation for each in removes if each is not None),
+        moved=moved,
+        tag=confirmation_tag,
+        lists=_lists(before, child, committer),
+        under=0 if own is None else version_under(own.credential),
+        admins=after.admins if after.admins != policy.admins else None,
+        root=False,
+    )
+
+
+def _lists(before: Group, child: Group, committer: LeafIndex) -> tuple[ListShown, ...]:
+    """Device lists that shut somebody out and that the tree did not show before; older lists are refused."""
+    old, fresh = before.public.tree, []
+    for leaf, node in child.members:
+        there = old.leaf(leaf) if leaf < old.leaf_count else None
+        if there is not node:
+            fresh.append(node.credential)
+    author = child.public.tree.leaf(committer)
+    if author is None or not fresh:
+        return ()
+    acting = old.leaf(committer) if committer < old.leaf_count else None
+    known = heads([node.credential for _, node in before.members])
+    found = admit(known, (acting or author).credential, fresh)
+    return tuple(ListShown(account=each.account, version=each.revoked, revokes=True) for each in found if each.revokes)
+
+
+def signed(suite: Suite, key: SignaturePrivateKey, step: Step) -> SignedStep:
+    return SignedStep(step=step, signature=suite.sign_with_label(key, _STEP, encode(step)))
+
+
+def check_signature(suite: Suite, public: bytes, said: SignedStep) -> None:
+    if not suite.verify_with_label(public, _STEP, encode(said.step), said.signature):
+        raise Refused("step-signature")
+
+
+def cast(suite: Suite, key: SignaturePrivateKey, ballot: Ballot, at: EpochId, group_id: bytes) -> SignedBallot:
+    signature = suite.sign_with_label(key, _BALLOT, group_id + at + encode(ballot))
+    return SignedBallot(ballot=ballot, at=at, signature=signature)
+
+
+def check_ballot(suite: Suite, public: bytes, said: SignedBallot, group_id: bytes) -> None:
+    if not suite.verify_with_label(public, _BALLOT, group_id + said.at + encode(said.ballot), said.signature):
+        raise Refused("ballot-signature")
+
+
+def key_of(node: LeafNode) -> bytes:
+    return node.signature_key

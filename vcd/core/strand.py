@@ -1,0 +1,166 @@
+"""A strand: all that a device holds of one group, on all its branches, as a value.
+
+Of the graph it knows headers: which epochs there are, who made them, what they did. Of some epochs it also has the
+value (`Kept`): those that it can still read in, and follow commits on. They are in one of these stages:
+
+    head        where the group stands: what is said and done now is said and done there
+    left        a commit on it was followed, or a rival won: rivals' commits are still followed, late messages read
+    settled     a final epoch stands on it or beside it: late messages are read, and no commit is taken any more
+    dropped     its window is over: no key is left, its name stays in `past` so that it is never entered again
+
+`standing` is what the ordering says of the graph: the last final epoch, the head, what is void. It changes only by
+`stood`, and whoever changed something of the graph calls that (`flow.settle` does, for every strand that a step
+touched). A head that is not among `kept` means that this device cannot follow: see `desync`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from mls.fork.retention import left, settled
+from mls.persistent import PMap
+from mls.state import Group
+from vcd.core.names import EpochId, GroupId
+from vcd.core.ordering.choice import Standing, counted, standing
+from vcd.core.ordering.graph import Anchor, Graph
+from vcd.core.ordering.votes import Ballots
+from vcd.core.payloads import SignedBallot, SignedStep
+from vcd.core.policy import Mode
+from vcd.core.topics import TopicSecret
+
+MAX_PAST = 4096
+
+
+class Membership(enum.Enum):
+    """Whether we are in the group."""
+
+    IN = 1
+    OUT = 2  # removed, or left
+    LOST = 3  # a member that cannot follow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The value of an epoch."""
+
+    group: Group
+    topic: TopicSecret
+    newest: bytes = b""
+    """In the home: the newest derivation epoch of the branch."""
+    left_at: int | None = None
+    """When it was left, in milliseconds awake."""
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strand:
+    """See above."""
+
+    group_id: GroupId
+    home: bool
+    mode: Mode
+    graph: Graph
+    standing: Standing
+    kept: PMap[EpochId, Kept]
+    past: PMap[EpochId, int] = field(default_factory=PMap)
+    """Epochs that were entered and dropped, numbered in order; the oldest are forgotten."""
+    ballots: Ballots = field(default_factory=Ballots)
+    signed: PMap[EpochId, SignedStep] = field(default_factory=PMap)
+    """The headers of the graph's steps as their authors signed them, for those who cannot follow."""
+    votes: PMap[bytes, SignedBallot] = field(default_factory=PMap)
+    """By a hash, with their signatures, for those who did not hear them."""
+    bodies: PMap[EpochId, bytes] = field(default_factory=PMap)
+    """Commits, by the epochs that they begin, for those who missed them; as long as the parent is kept."""
+    membership: Membership = Membership.IN
+
+    @property
+    def head(self) -> EpochId:
+        return self.standing.head
+
+    @property
+    def final(self) -> EpochId:
+        return self.standing.final
+
+    @property
+    def here(self) -> Kept | None:
+        """The value of the head, if this device has it."""
+        return self.kept.find(self.standing.head)
+
+    def entered(self, epoch: EpochId) -> bool:
+        """Whether this device is or was in that epoch."""
+        return epoch in self.kept or epoch in self.past
+
+    def topic_secrets(self) -> Iterator[TopicSecret]:
+        """Of all epochs that are kept, in no particular order, some of them several times."""
+        for kept in self.kept.values():
+            yield kept.topic
+
+
+def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home: bool, newest: bytes = b"") -> Strand:
+    """With one epoch, by which the group began or we came in."""
+    graph = Graph(anchor)
+    ballots = Ballots()
+    epoch = EpochId(group.epoch_id)
+    return Strand(
+        group_id=group.group_id,
+        home=home,
+        mode=mode,
+        graph=graph,
+        standing=standing(graph, ballots, frozenset({epoch})),
+        kept=PMap({epoch: Kept(group=group, topic=topic, newest=newest)}),
+    )
+
+
+def stood(strand: Strand) -> Strand:
+    """Where it stands, by what is known of the graph now."""
+    followed = frozenset([*strand.kept, *strand.past])
+    counts = counted(strand.graph, strand.ballots, followed)
+    now = standing(strand.graph, strand.ballots, counts)
+    return strand if now == strand.standing else replace(strand, standing=now)
+
+
+def with_value(strand: Strand, epoch: EpochId, group: Group) -> Strand:
+    """After something was used up within an epoch."""
+    old = strand.kept[epoch]
+    return replace(strand, kept=strand.kept.set(epoch, replace(old, group=group)))
+
+
+def with_step(strand: Strand, said: SignedStep) -> Strand:
+    """With a header in the graph; its value may come too (`with_child`)."""
+    return replace(strand, graph=strand.graph.with_step(said.step), signed=strand.signed.set(said.step.epoch, said))
+
+
+def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, child: Kept | None, awake: int) -> Strand:
+    """With a commit that was made or followed: the parent is left, the child begins. None where we are not in it."""
+    parent = strand.kept[said.step.parent]
+    kept = strand.kept.set(
+        said.step.parent,
+        replace(parent, group=left(before), left_at=awake if parent.left_at is None else parent.left_at),
+    )
+    if child is not None:
+        kept = kept.set(said.step.epoch, child)
+    after = strand if strand.graph.has(said.step.epoch) else with_step(strand, said)
+    return replace(after, kept=kept, bodies=after.bodies.set(said.step.epoch, body))
+
+
+def dropped(strand: Strand, epoch: EpochId) -> Strand:
+    """Without the value of an epoch: its keys are gone, its name stays."""
+    if epoch not in strand.kept:
+        return strand
+    start = max([0, *(number for _, number in strand.past.items())]) + 1
+    past = strand.past.set(epoch, start)
+    if len(past) > MAX_PAST:
+        oldest = min(past.items(), key=lambda item: item[1])[0]
+        past = past.discard(oldest)
+    bodies = strand.bodies.changed([child for child in strand.graph.children(epoch) if child in strand.bodies], {})
+    return replace(strand, kept=strand.kept.discard(epoch), past=past, bodies=bodies)
+
+
+def at_rest(strand: Strand, epoch: EpochId) -> Strand:
+    """With an epoch settled: it reads late messages, and follows no commit any more."""
+    old = strand.kept[epoch]
+    if old.settled:
+        return strand
+    return replace(strand, kept=strand.kept.set(epoch, replace(old, group=settled(old.group), settled=True)))

@@ -1,0 +1,179 @@
+"""What cannot be read yet: messages of epochs to come, and what rests on something that a sibling has to tell.
+
+Everything that waits says what it needs. When that comes (`wake`), it is given to `flow` again, as if it had just
+arrived; if it needs something else then, it waits again. What is missing is asked for, once in a while, as long as it
+is missing. The table is bounded by count, bytes and age. When it is full, the oldest of whatever group has the most
+gives way, so that a member who floods one conversation pushes nobody out of another.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mls.persistent import PMap
+from vcd.core.duties import Duty
+from vcd.core.names import EpochId, FrameId, GroupId
+from vcd.core.payloads import Payload, Want, pack
+
+if TYPE_CHECKING:
+    from vcd.core.turn import Turn
+
+
+class Need(enum.Enum):
+    """What something waits for."""
+
+    EPOCH = 1  # the subject is an epoch's name
+    HOME = 2  # something that another device of ours said or did; the subject is the home
+    PROPOSAL = 3  # the subject is the epoch in which the proposals were made
+    GROUP = 4  # a group that we are to be brought into; the subject is its id
+
+
+Needs = tuple[Need, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A payload that waits."""
+
+    group_id: GroupId
+    needs: Needs
+    payload: bytes = field(repr=False)
+    since: int
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """All that waits, and what for."""
+
+    items: PMap[FrameId, Waiting] = field(default_factory=PMap)
+    by_need: PMap[Needs, tuple[FrameId, ...]] = field(default_factory=PMap)
+    asked: PMap[Needs, int] = field(default_factory=PMap)
+    """When what is missing was asked for last."""
+    bytes: int = 0
+
+
+def hold(turn: Turn, frame: FrameId, group_id: GroupId, needs: Needs, payload: Payload | bytes) -> None:
+    """Keep something until what it needs is there."""
+    data = payload if isinstance(payload, bytes) else pack(payload)
+    config = turn.state.config
+    old = turn.state.waiting.items.find(frame)
+    waiting = Waiting(
+        group_id=group_id,
+        needs=needs,
+        payload=data,
+        since=turn.now if old is None else old.since,
+        tries=0 if old is None else old.tries + 1,
+    )
+    _keep(turn, _without(turn.state.waiting, frame))
+    if len(data) > config.max_waiting_bytes // 4:
+        turn.drop("waiting-size")
+        return
+    room = turn.state.waiting
+    while room.items and (len(room.items) >= config.max_waiting or room.bytes + len(data) > config.max_waiting_bytes):
+        room = _without(room, _least(room))
+        turn.drop("waiting-full")
+    _keep(
+        turn,
+        replace(
+            room,
+            items=room.items.set(frame, waiting),
+            by_need=room.by_need.set(needs, (*(room.by_need.find(needs) or ()), frame)),
+            bytes=room.bytes + len(data),
+        ),
+    )
+    turn.due(Duty.ASK, b"", turn.now + SHORT)
+    turn.due(Duty.EXPIRE, b"", waiting.since + config.waiting_life)
+
+
+SHORT = 2_000
+"""How long what is missing may be on its way before it is asked for, in milliseconds."""
+
+
+def _keep(turn: Turn, room: Room) -> None:
+    turn.change(waiting=room)
+
+
+def _least(room: Room) -> FrameId:
+    count: dict[GroupId, int] = {}
+    for each in room.items.values():
+        count[each.group_id] = count.get(each.group_id, 0) + len(each.payload)
+    most = max(count, key=lambda group_id: (count[group_id], group_id))
+    return min(
+        (frame for frame, each in room.items.items() if each.group_id == most),
+        key=lambda frame: (room.items[frame].since, frame),
+    )
+
+
+def _without(room: Room, frame: FrameId) -> Room:
+    old = room.items.find(frame)
+    if old is None:
+        return room
+    rest = tuple(each for each in room.by_need.find(old.needs) or () if each != frame)
+    return replace(
+        room,
+        items=room.items.discard(frame),
+        by_need=room.by_need.set(old.needs, rest) if rest else room.by_need.discard(old.needs),
+        asked=room.asked if rest or old.needs not in room.asked else room.asked.discard(old.needs),
+        bytes=room.bytes - len(old.payload),
+    )
+
+
+def done(turn: Turn, frame: FrameId) -> None:
+    """It was taken, or will never be."""
+    if frame in turn.state.waiting.items:
+        _keep(turn, _without(turn.state.waiting, frame))
+
+
+def wake(turn: Turn, needs: Needs) -> None:
+    """What it waited for is there: `flow` looks at it once more in this step."""
+    for frame in turn.state.waiting.by_need.find(needs) or ():
+        turn.again[frame] = None
+
+
+def wake_home(turn: Turn) -> None:
+    """Another device of ours was heard: whatever rests on that is tried again."""
+    if turn.state.home is not None:
+        wake(turn, (Need.HOME, turn.state.home))
+
+
+def ask(turn: Turn, _: bytes) -> None:
+    """Ask the others for what is missing, each thing at its times."""
+    config, room = turn.state.config, turn.state.waiting
+    wanted: dict[GroupId, list[Needs]] = {}
+    asked = room.asked
+    for needs, frames in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
+        if needs[0] in (Need.HOME, Need.GROUP) or turn.now - (asked.find(needs) or 0) < config.ask_again:
+            continue
+        group_id = room.items[frames[0]].group_id
+        if len(wanted.setdefault(group_id, [])) < ASKED_AT_ONCE:
+            wanted[group_id].append(needs)
+            asked = asked.set(needs, turn.now)
+    if asked is not room.asked:
+        _keep(turn, replace(room, asked=asked))
+    for group_id, several in wanted.items():
+        strand = turn.state.strands.find(group_id)
+        here = None if strand is None else strand.here
+        if here is None:
+            continue
+        epochs = tuple(EpochId(subject) for need, subject in several if need is Need.EPOCH)
+        proposals = tuple(subject for need, subject in several if need is Need.PROPOSAL)
+        turn.publish(here.topic, Want(epochs=epochs, proposals=proposals), life=config.ask_again * 5)
+    if turn.state.waiting.items:
+        turn.later(Duty.ASK, b"", turn.now + config.ask_again)
+
+
+ASKED_AT_ONCE = 32
+
+
+def expire(turn: Turn, _: bytes) -> None:
+    """Let go of what waited too long."""
+    life = turn.state.config.waiting_life
+    for frame, each in sorted(turn.state.waiting.items.items(), key=lambda item: (item[1].since, item[0])):
+        if each.since + life > turn.now:
+            turn.due(Duty.EXPIRE, b"", each.since + life)
+            return
+        turn.drop("waiting-age")
+        _keep(turn, _without(turn.state.waiting, frame))
