@@ -19,8 +19,8 @@ import hashlib
 from dataclasses import dataclass
 from hmac import digest
 
-from mls.errors import PeerError
 from mls.group import export_secret
+from mls.hpke import CryptoError
 from mls.parameters import Padding
 from mls.secrets import Secret, SignaturePrivateKey
 from mls.state import Group
@@ -88,7 +88,7 @@ def open_sealed(suite: Suite, keys: TopicKeys, sealed: bytes) -> bytes:
     nonce, body = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
     try:
         padded = suite.aead_open(keys.read.raw, nonce, VERSION, body)
-    except PeerError:
+    except CryptoError:
         raise Malformed("not sealed for this topic") from None
     size = int.from_bytes(padded[:4], "big")
     if size > len(padded) - 4:
