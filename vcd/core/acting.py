@@ -16,7 +16,7 @@ from mls.commit import KEEP, NewLeaf
 from mls.leaf_node import Extensions
 from mls.proposals import Proposal
 from mls.state import Group
-from vcd.core import keys, steps
+from vcd.core import keys, listing, steps
 from vcd.core.names import EpochId
 from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Payload, SignedStep
@@ -63,6 +63,8 @@ def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
         confirmation_tag=child.public.confirmation_tag,
     )
     check(before, strand.graph.members(step.parent), step, committed.plan)
+    if strand.home:
+        listing.check(before, child, turn.provider)
     said = steps.signed(before.suite, before.signature_key, step)
     kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
     turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)

@@ -61,3 +61,12 @@ class Config:
     max_outbox: int = 20_000
     max_said: int = 1 << 20
     """Bytes of one message."""
+    max_intents: int = 4096
+    max_fetches: int = 8
+    """How often a KeyPackage is asked for before somebody counts as not to be had."""
+    accept_contacts: bool = True
+    """Whether invitations of contacts are accepted without asking."""
+    answer_after: int = 10 * MINUTE
+    """How long a Welcome to a KeyPackage that is not known waits for our other devices before it is answered."""
+    takeover_after: int = HOUR
+    """How long an intent waits for the device that acts for it before another one does."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vcd.core.accounts.card import InboxSecret
-from vcd.core.accounts.identity import AccountKey, DelegateKey
+from mls.virtual.announcements import Announcement
+from vcd.core import keys, siblings
+from vcd.core.household import Household as Household
 from vcd.core.names import EpochId
+from vcd.core.payloads import Post
 
 if TYPE_CHECKING:
     from vcd.core import inputs
@@ -15,18 +16,6 @@ if TYPE_CHECKING:
     from vcd.core.ordering.graph import Step
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Household:
-    """What the account's devices share beside the emulation. The list of devices itself is in `State.book`."""
-
-    signing: AccountKey | None = None
-    """Signs our leaves in conversations."""
-    delegate: DelegateKey | None = None
-    """Signs lists of devices; on delegates only."""
-    inbox: InboxSecret | None = None
-    """The topic that our card gives to others."""
 
 
 def heard(turn: Turn, epoch: EpochId, opened: Opened) -> None:
@@ -55,3 +44,24 @@ def linked(turn: Turn, command: inputs.Linked) -> None:
 
 def remove(turn: Turn, command: inputs.RemoveDevice) -> None:
     """Remove a device."""
+
+
+def tell(turn: Turn, record: siblings.Sibling) -> None:
+    """Tell our other devices something (`siblings`), until all can have heard it."""
+    sealed = keys.seal(turn, turn.home, siblings.pack(record))
+    turn.publish(turn.home.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+
+
+def announce(turn: Turn, announcement: Announcement) -> None:
+    """The same for what `mls.virtual` has words for."""
+    sealed = keys.announce(turn, announcement)
+    turn.publish(turn.home.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+
+
+def chore(turn: Turn, subject: bytes) -> None:
+    """Duty HOME."""
+
+
+def on_account_key(turn: Turn, told: siblings.Told, record: Any) -> None: ...
+def on_delegate_key(turn: Turn, told: siblings.Told, record: Any) -> None: ...
+def on_here(turn: Turn, told: siblings.Told, record: Any) -> None: ...

@@ -27,3 +27,4 @@ class Duty(enum.Enum):
     LEAD = 17  # lead: choose, or succeed
     TOPICS = 18  # flow: leave topics whose time is over
     SEEN = 19  # delivery: ids that need not be remembered any more
+    HOME = 20  # devices: what has to be done for the account's devices; the subject says what

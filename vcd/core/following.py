@@ -27,7 +27,7 @@ from mls.errors import (
 from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, TargetedMessage, peek
 from mls.state import Ended
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
-from vcd.core import delivery, devices, keys, steps, upkeep, waiting
+from vcd.core import delivery, devices, keys, listing, steps, upkeep, waiting
 from vcd.core.acting import topic_after
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import EpochId, FrameId, GroupId
@@ -81,6 +81,10 @@ def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) ->
     step = payload.signed.step
     strand = turn.strand(group_id)
     if strand.entered(step.epoch):
+        waiting.done(turn, frame)
+        return
+    if strand.entered(step.parent) and not strand.graph.has(step.parent):
+        turn.drop("commit-settled", "on a branch that lost for good")
         waiting.done(turn, frame)
         return
     if step.parent not in strand.kept:
@@ -141,6 +145,8 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
         if computed != said.step:
             raise Refused("step-header", "a commit's header is not what it does")
         check(before, strand.graph.members(said.step.parent), computed, event.plan)
+        if strand.home:
+            listing.check(before, event.group, turn.provider)
         check_author(strand, said, event)
         child = Kept(group=event.group, topic=topic_after(parent.topic, computed, event.group), newest=opened.newest)
     turn.change(emulation=opened.emulation)

@@ -15,7 +15,7 @@ from vcd.core.accounts.credential import device_credential
 from vcd.core.accounts.editions import NewDevice, found
 from vcd.core.accounts.identity import DeviceKey, RecoverySeed, new_device_id, new_key, root_key
 from vcd.core.config import Config
-from vcd.core.devices import Household
+from vcd.core.household import Household
 from vcd.core.policy import HOME, Mode
 from vcd.core.state import Joined, Me, State
 from vcd.core.strand import begun
@@ -48,7 +48,7 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
         capabilities=capabilities,
         lifetime=Lifetime(now // 1000 - 24 * 3600, now // 1000 + LEAF_LIFE),
         leaf_extensions=extensions,
-        extensions=kinds.home_extensions(HOME),
+        extensions=kinds.home_extensions(HOME, edition),
     )
     topic = topics.topic_of(group)
     emulation = emulator.start(kinds.SETTINGS, group)

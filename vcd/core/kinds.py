@@ -23,8 +23,10 @@ from mls.virtual.membership import (
     group_extensions,
 )
 from mls.virtual.settings import Settings
-from vcd.core import policy as policies
+from vcd.core import listing, policy as policies
+from vcd.core.accounts.device_list import Edition
 from vcd.core.policy import Mode, Policy
+from vcd.core.record import encode
 
 SETTINGS = Settings()
 """Of virtual clients; every device of an account has the same."""
@@ -32,19 +34,22 @@ SETTINGS = Settings()
 SUITES = (1, 2, 3, 4, 5, 6, 7)
 
 _COMPONENTS = Components(logic={policies.COMPONENT: policies.PolicyLogic()})
+_HOME_COMPONENTS = Components(
+    logic={policies.COMPONENT: policies.PolicyLogic(), listing.COMPONENT: listing.ListLogic()}
+)
 
 
 @cache
 def parameters_of(mode: Mode) -> Parameters:
     """Of a conversation. Everybody can take part in groups of every mode; commits race wherever there is no lead."""
-    plain = Parameters(components=_COMPONENTS, keep_handshake_keys=mode in (Mode.EC1, Mode.EC2))
+    plain = Parameters(components=_COMPONENTS, keep_handshake_keys=mode in (Mode.EC1, Mode.EC2, Mode.LEAD))
     return with_forks(SETTINGS.shared(plain))
 
 
 @cache
 def home_parameters() -> Parameters:
     """Of the group of an account's devices."""
-    return device_parameters(SETTINGS, with_forks(Parameters(components=_COMPONENTS)))
+    return device_parameters(SETTINGS, with_forks(Parameters(components=_HOME_COMPONENTS)))
 
 
 @cache
@@ -59,14 +64,14 @@ def device_leaf() -> tuple[Capabilities, Extensions]:
     """What a device's leaf in the home can do."""
     plain = home_parameters()
     capabilities, extensions = advertised(plain, device_capabilities(SUITES), device_extensions(SETTINGS, plain))
-    return capabilities, _listing(extensions)
+    return capabilities, _listing(extensions, listing.COMPONENT)
 
 
-def _listing(extensions: Extensions) -> Extensions:
-    """With the component of policies among those that a leaf supports."""
+def _listing(extensions: Extensions, *others: int) -> Extensions:
+    """With the component of policies, and others, among those that a leaf supports."""
     numbers = _COMPONENTS.numbers
     dictionary = dictionary_of(extensions)
-    listed = components_of(dictionary.find(numbers.app_components)) | {policies.COMPONENT}
+    listed = components_of(dictionary.find(numbers.app_components)) | {policies.COMPONENT, *others}
     return with_dictionary(
         extensions, dictionary.with_entry(numbers.app_components, ComponentsList.of(listed).encode())
     )
@@ -88,6 +93,8 @@ def conversation_extensions(policy: Policy) -> Extensions:
     return _demanding((), policy)
 
 
-def home_extensions(policy: Policy) -> Extensions:
-    """Of the home's context."""
-    return _demanding(fork_resilient(home_parameters(), group_extensions(SETTINGS)), policy)
+def home_extensions(policy: Policy, edition: Edition) -> Extensions:
+    """Of the home's context, with the account's first list of devices."""
+    extensions = _demanding(fork_resilient(home_parameters(), group_extensions(SETTINGS)), policy)
+    dictionary = dictionary_of(_listing(extensions, listing.COMPONENT))
+    return with_dictionary(extensions, dictionary.with_entry(listing.COMPONENT, encode(edition)))

@@ -116,6 +116,7 @@ DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
     Duty.LEAD: lead.choose,
     Duty.TOPICS: flow.leave_topics,
     Duty.SEEN: delivery.forget,
+    Duty.HOME: devices.chore,
 }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vcd.core.accounts.head import Head
 from vcd.core.errors import Malformed
 from vcd.core.names import ContentId, DeviceId, EpochId, GroupId, Incarnation
 from vcd.core.ordering.graph import Anchor, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.record import decode_as, encode_as
+from vcd.core.topics import TopicSecret
 
 MAX_STEPS = 512
 """In one digest or lineage."""
@@ -76,14 +78,27 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plea:
+    """A member asks to be shown the way back into its own place. Only who is that member can read the answer."""
+
+    member: Incarnation
+    at: EpochId
+    """The last epoch that it has."""
+    key: bytes
+    """What the answer is to be sealed to, in the group's cipher suite."""
+    signature: bytes = field(repr=False)
+    """By the member's leaf, over all this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
     """What the sender is missing: commits by the epochs that they begin, and proposals by their references."""
 
     RECORD_TAG: ClassVar[int] = 5
     epochs: tuple[EpochId, ...] = ()
     proposals: tuple[bytes, ...] = ()
-    door: bool = False
-    """Whether it needs a GroupInfo, because it cannot follow any more."""
+    plea: Plea | None = None
+    """If it cannot follow any more: to be shown the way back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +114,49 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """A GroupInfo of the epoch that the sender stands in, to come back by."""
+class Way:
+    """The way back: a GroupInfo of the epoch that the sender stands in, and what led there."""
 
-    RECORD_TAG: ClassVar[int] = 7
     epoch: EpochId
     group_info: bytes = field(repr=False)
     lineage: Lineage
+    topic: bytes = field(repr=False)
+    """The secret of that epoch's topic, where everybody hears of who comes back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """The answer to a plea: a `Way`, sealed to who asked. Others who hear it, members of long ago among them, learn
+    nothing by it."""
+
+    RECORD_TAG: ClassVar[int] = 7
+    key: bytes
+    """The plea's."""
+    kem_output: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """What somebody who comes in has to know beside the Welcome."""
+
+    signed: SignedStep
+    """The header of the commit that the Welcome belongs to."""
+    lineage: Lineage
+    """Up to the epoch that this commit ended."""
+    greeting: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invite:
-    """A Welcome, and the header of the commit that it belongs to. It travels in the inbox of whom it is for."""
+    """A Welcome, in the inbox of whom it is for. All contacts of theirs read that, so nothing here says who invites."""
 
     RECORD_TAG: ClassVar[int] = 8
     welcome: bytes = field(repr=False)
-    signed: SignedStep
-    greeting: str = ""
+    sealed: bytes = field(repr=False)
+    """An `Introduction`, sealed for the topic of the epoch that the Welcome leads to."""
+    reply: TopicSecret
+    """Where the sender listens for an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,23 +164,24 @@ class Retry:
     """An answer to an invitation that could not be taken: its KeyPackage was used or withdrawn. Ask for another one."""
 
     RECORD_TAG: ClassVar[int] = 9
-    group_id: GroupId
     reference: bytes
-    account: bytes
-    credential: bytes = field(repr=False)
-    signature_key: bytes
+    head: Head
     signature: bytes = field(repr=False)
+    """By the account key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """In a group with a lead: which commit on an epoch counts. Signed by the lead's leaf, and by its device."""
+    """In a group with a lead: which commit on an epoch counts. Signed with the key of the lead's leaf."""
 
     RECORD_TAG: ClassVar[int] = 10
     parent: EpochId
     child: EpochId
     author: Incarnation
     device: DeviceId
+    """Which of the lead's devices chose, by a name that says nothing to others and is another one in each group."""
+    step: Step | None = None
+    """The commit's header, where its author could not sign one."""
     signature: bytes = field(repr=False)
 
 
@@ -149,6 +191,7 @@ class Nomination:
 
     RECORD_TAG: ClassVar[int] = 11
     epoch: EpochId
+    round: int
     candidate: Incarnation
     voter: Incarnation
     signature: bytes = field(repr=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.logic import LastWins, Refused as NotTaken
@@ -77,7 +77,10 @@ class Policy:
     stale_after: int = 180 * DAY
     """After how long without a fresh leaf a member may be removed by whoever may commit."""
     lead: Incarnation = NOBODY
-    """In LEAD: the member whose account's lead device chooses."""
+    """In LEAD: the member whose account's lead device chooses. If it is none, or no member any more, the most senior
+    one does."""
+    succeed_after: int = DAY
+    """In LEAD: for how long commits wait for a decision before another lead may be voted for; 0 is for ever."""
 
     def __post_init__(self) -> None:
         if len(self.admins) > MAX_ADMINS or sorted(set(self.admins)) != list(self.admins):
@@ -124,6 +127,11 @@ def _allowed(who: Who, member: Member | None) -> bool:
     return who is Who.EVERYBODY or (who is Who.ADMINS and member is not None and member.admin)
 
 
+def _succeeds(policy: Policy, after: Policy, author: Member | None) -> bool:
+    """Whether all that changes is who leads, and that is the author: it counts only if the others voted for it."""
+    return policy.mode is Mode.LEAD and author is not None and after == replace(policy, lead=author.incarnation)
+
+
 def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> None:
     """Raise `Refused` unless the policy of the epoch that a commit ends allows what it does, to whoever made it."""
     policy = of_group(before)
@@ -146,7 +154,7 @@ def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> N
         raise Refused("policy-remove")
     after = of_dictionary(dictionary_of(plan.extensions))
     if after != policy:
-        if not _allowed(policy.change, author):
+        if not _allowed(policy.change, author) and not _succeeds(policy, after, author):
             raise Refused("policy-change")
         if after.mode is not policy.mode:
             raise Refused("policy-mode", "a group's mode is for life")

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
-    """How far that is."""
-
-    removal: bytes = b""
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:

@@ -14,18 +14,15 @@ from mls.secrets import SignaturePrivateKey
 from mls.virtual.emulation import Emulation
 from vcd.core.accounts.book import Book
 from vcd.core.config import Config
-from vcd.core.devices import Household
 from vcd.core.duties import Duty
-from vcd.core.intents import Intent
-from vcd.core.invitations import Invitation
-from vcd.core.names import ContentId, DeviceId, GroupId, IntentId, TopicId
+from vcd.core.household import Household, Rotation
+from vcd.core.names import ContentId, DeviceId, GroupId, Incarnation, IntentId, TopicId
 from vcd.core.outbox import Outgoing
 from vcd.core.partitions import Sight
 from vcd.core.policy import Mode
-from vcd.core.rotation import Rotation
-from vcd.core.stock import Stock
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
+from vcd.core.wanting import Intent, Invitation, Stock
 from vcd.core.waiting import Room
 
 
@@ -101,6 +98,8 @@ class Talk:
     """When our leaf was last given fresh keys by any device of ours, as far as we know. Owned by `upkeep`."""
     fresh: PMap[bytes, int] = field(default_factory=PMap)
     """When we last saw a fresh leaf of each member, by incarnation. Owned by `upkeep`."""
+    owed: tuple[Incarnation, ...] = ()
+    """Whose removal stood on a branch that lost for good. Owned by `reissue`."""
     extra: bytes = field(default=b"", repr=False)
     """What a mode keeps beside this: `lead`'s and `sending`'s own values, encoded."""
 

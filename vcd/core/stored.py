@@ -38,12 +38,12 @@ from types import UnionType
 from typing import Any, TypeVar
 
 from mls import snapshot
-from mls.codec import Reader, decode_exactly, opaque, optional, u16, u32, u64, vector
+from mls.codec import Reader, decode_exactly, opaque, optional, u32, u64, vector
 from mls.errors import MlsError
 from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.provider import Provider
-from mls.registries import KeyPackageRef, LeafIndex
+from mls.registries import KeyPackageRef
 from mls.schedule import EpochSecrets
 from mls.secret_tree import Ratchet, SecretTree
 from mls.secrets import (
@@ -511,8 +511,9 @@ class _GraphRows(_Shape):
     def read(self, found: _Found, key: bytes) -> Graph:
         graph = Graph(self._anchor.read(found, key))
         children: dict[EpochId, list[Step]] = {}
-        for _, step in self._steps.read(found, key).items():
-            children.setdefault(step.parent, []).append(step)
+        steps: PMap[EpochId, Step] = self._steps.read(found, key)
+        for epoch in steps:
+            children.setdefault(steps[epoch].parent, []).append(steps[epoch])
         ready = [graph.anchor.epoch]
         while ready:
             for step in sorted(children.pop(ready.pop(), []), key=lambda each: each.epoch):

@@ -115,7 +115,7 @@ def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home:
 
 def stood(strand: Strand) -> Strand:
     """Where it stands, by what is known of the graph now."""
-    followed = frozenset([*strand.kept, *strand.past])
+    followed = frozenset([epoch for epoch in strand.graph.steps if strand.entered(epoch)])
     counts = counted(strand.graph, strand.ballots, followed)
     now = standing(strand.graph, strand.ballots, counts)
     return strand if now == strand.standing else replace(strand, standing=now)

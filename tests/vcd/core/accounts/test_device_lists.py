@@ -20,7 +20,8 @@ from vcd.core.accounts.device_list import (
 )
 from vcd.core.accounts.head import check_next
 from vcd.core.accounts.identity import AccountKey, new_key
-from vcd.core.errors import Malformed, Misuse
+from vcd.core.errors import Malformed, Misuse, NodeError
+from vcd.core.names import DeviceId
 from vcd.core.record import decode, encode
 
 
@@ -144,7 +145,9 @@ def test_a_list_that_the_head_does_not_mean_is_refused() -> None:
     refused("list-digest", lambda: check_edition(swapped, alice.provider))
     refused("list-version", lambda: check_edition(replace(alice.edition, devices=old.devices), alice.provider))
     bob = Person("bob")
-    refused("another-account", lambda: check_edition(Edition(devices=bob.edition.devices, head=alice.head), alice.provider))
+    refused(
+        "another-account", lambda: check_edition(Edition(devices=bob.edition.devices, head=alice.head), alice.provider)
+    )
 
 
 def test_a_delegate_cannot_make_delegates_or_change_what_binds_it() -> None:
@@ -208,7 +211,7 @@ def test_shutting_out_is_marked_in_the_head() -> None:
     refused("unmarked-revocation", lambda: check_successor(alice.edition, edition, alice.provider))
 
 
-def test_who_was_shut_out_does_not_come_back_by_a_delegate_or_the_root() -> None:
+def test_who_was_shut_out_does_not_come_back_by_a_delegate() -> None:
     alice = Person()
     phone = alice.add()
     entry = alice.edition.devices.find(phone)
@@ -306,7 +309,8 @@ def test_there_are_at_most_64_devices() -> None:
     alice = Person()
     entry = alice.edition.devices.devices[0]
     many = tuple(
-        replace(entry, device=at.to_bytes(16, "big"), key=b"key %d" % at) for at in range(device_list.MAX_DEVICES + 1)
+        replace(entry, device=DeviceId(at.to_bytes(16, "big")), key=b"key %d" % at)
+        for at in range(device_list.MAX_DEVICES + 1)
     )
     assert len(replace(alice.edition.devices, devices=many[:-1]).devices) == 64
     with pytest.raises(ValueError, match="too many"):
@@ -334,15 +338,20 @@ def test_lists_out_of_order_cannot_be() -> None:
         {"devices": tuple(replace(each, key=b"same") for each in devices.devices)},
         {"devices": tuple(replace(each, delegate=False) for each in devices.devices)},
         {"tombstones": (stone,)},
-        {"tombstones": (replace(stone, device=bytes(16)), replace(stone, device=bytes(16), version=1))},
-        {"tombstones": (replace(stone, device=bytes(16), key=entry.key),)},
-        {"tombstones": (replace(stone, device=bytes(16), version=devices.version + 1),)},
+        {
+            "tombstones": (
+                replace(stone, device=DeviceId(bytes(16))),
+                replace(stone, device=DeviceId(bytes(16)), version=1),
+            )
+        },
+        {"tombstones": (replace(stone, device=DeviceId(bytes(16)), key=entry.key),)},
+        {"tombstones": (replace(stone, device=DeviceId(bytes(16)), version=devices.version + 1),)},
         {"version": 0},
         {"salt": b""},
         {"account": b""},
     ):
-        with pytest.raises(ValueError, match="a|o"):
-            replace(devices, **change)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"device|list|salt|account|delegate"):
+            replace(devices, **change)
 
 
 def test_one_device_alone_does_not_overrule() -> None:
@@ -359,7 +368,7 @@ def test_editions_are_read_back_and_no_changed_byte_is_accepted() -> None:
         with pytest.raises(Malformed):
             decode(Edition, data[:at])
         changed = data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
-        with pytest.raises(Exception, match=r"."):
+        with pytest.raises(NodeError):
             check_edition(decode(Edition, changed), alice.provider)
 
 

@@ -94,7 +94,9 @@ def test_thresholds_that_cannot_be(needed: int, parts: int) -> None:
         shares.split(b"secret", needed, parts, PROVIDER)
 
 
-@pytest.mark.parametrize("raws", [[], [b""], [b"\x01"], [b"\x01a", b"\x01b"], [b"\x00a", b"\x01b"], [b"\x01a", b"\x02bc"]])
+@pytest.mark.parametrize(
+    "raws", [[], [b""], [b"\x01"], [b"\x01a", b"\x01b"], [b"\x00a", b"\x01b"], [b"\x01a", b"\x02bc"]]
+)
 def test_parts_that_do_not_belong_together(raws: list[bytes]) -> None:
     with pytest.raises(Malformed):
         shares.combine([shares.Share(raw) for raw in raws])

@@ -1,0 +1,118 @@
+"""What a device keeps of its own account, beside the emulation: values only. `devices` and `rotation` change them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mls.persistent import PMap
+from vcd.core.accounts.card import InboxSecret
+from vcd.core.accounts.device_list import Edition
+from vcd.core.accounts.identity import AccountKey, DelegateKey
+from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saying:
+    """Something that this device told the others, until it is certain that all of them can hear it."""
+
+    epoch: EpochId
+    """Of the home, in which it was said last."""
+    at: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A device that is being added."""
+
+    device: DeviceId
+    name: str
+    intent: IntentId
+    package: bytes = field(repr=False)
+    """Its KeyPackage, for as often as it has to be added."""
+    epoch: EpochId = EpochId(b"")
+    """Which the commit that adds it begins; empty if there is none on the present branch."""
+    bundle: bytes = field(default=b"", repr=False)
+    """What is handed over when that is final."""
+    handed: bool = False
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who had a part in a derivation epoch."""
+
+    epoch: EpochId
+    """Of the home, that began it."""
+    devices: tuple[tuple[int, DeviceId], ...]
+    """By leaf."""
+
+    def at(self, leaf: int) -> DeviceId | None:
+        return next((device for each, device in self.devices if each == leaf), None)
+
+    @property
+    def names(self) -> frozenset[DeviceId]:
+        return frozenset(device for _, device in self.devices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Household:
+    """What the account's devices share beside the emulation, and what this one does for them.
+
+    The list of devices itself is in `State.book`.
+    """
+
+    signing: AccountKey | None = None
+    """Signs our leaves in conversations."""
+    delegate: DelegateKey | None = None
+    """Signs lists of devices; on delegates only."""
+    inbox: InboxSecret | None = None
+    """The topic that our card gives to others."""
+    account_keys: PMap[bytes, AccountKey] = field(default_factory=PMap)
+    """Of lists that may come to count: `signing` by its public half, and those of rival lists."""
+    made: Edition | None = None
+    """The newest list that this device signed, whether or not its branch of the home won."""
+    numbered: int = 0
+    """How many things this device has told the others."""
+    said: PMap[int, Saying] = field(default_factory=PMap)
+    """Those that may have to be told again, in order."""
+    links: PMap[DeviceId, Link] = field(default_factory=PMap)
+    rosters: PMap[bytes, Roster] = field(default_factory=PMap)
+    """By derivation epoch."""
+    heard: PMap[DeviceId, bytes] = field(default_factory=PMap)
+    """The newest derivation epoch in which each device was heard."""
+    wanted: PMap[GroupId, bytes] = field(default_factory=PMap)
+    """Conversations whose leaf has to come from this derivation epoch, or a later one, as somebody cannot speak."""
+    told: PMap[bytes, int] = field(default_factory=PMap)
+    """Derivation epochs that lost, and that some device passed on already, numbered in order."""
+    listening: bool = False
+    """Whether what was loaded is older than what this device did last: it says nothing before an epoch of its own."""
+    gone: bool = False
+    """Whether the home stands where this device is no member."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """Why somebody is removed, for the events about it."""
+
+    device: DeviceId
+    intent: IntentId
+    """Empty on devices that were not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """How far the removal of devices is."""
+
+    removal: bytes = b""
+    """An encoded `mls.virtual.removal.Removal`, in which devices are named by their ids."""
+    leaving: tuple[Leaving, ...] = ()
+    key: PMap[int, bytes] = field(default_factory=PMap)
+    """The new signature key of our leaves, by cipher suite: its public half."""
+    rotated: int = 0
+    conversations: int = 0
+    """What the last event said."""
+    since: int = 0
+    """When the present derivation epoch of the removal was begun: from then on devices take turns."""
+    told: bytes = b""
+    """The progress that was announced last."""

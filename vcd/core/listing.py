@@ -1,0 +1,79 @@
+"""The account's list of devices where all of them agree on it: in the context of the home.
+
+Each epoch of the home says in its context which edition of the list counts there, so the list forks with the home and
+is one again when the home is. Every device of an epoch is on its list, with the key that its leaf has: a commit that
+breaks this is refused by all alike. So a device comes in by one commit that adds it and puts it on the list, which
+takes a delegate's signature, and goes by one that removes it and shuts it out there. A list may be ahead of the home
+(a device that is on it and not in the home can be added by anybody) and never behind.
+"""
+
+from __future__ import annotations
+
+from mls.components.logic import LastWins, Refused as NotTaken
+from mls.components.numbers import ComponentId
+from mls.proposals import AppDataUpdate
+from mls.provider import Provider
+from mls.state import Group
+from vcd.core.accounts.credential import DeviceCredential, check_listed, read
+from vcd.core.accounts.device_list import Edition, check_edition, check_successor
+from vcd.core.errors import Malformed, Refused
+from vcd.core.record import decode, encode
+
+COMPONENT = ComponentId(0x8D21)
+"""Private use (mls-extensions, component ids)."""
+MAX_EDITION = 1 << 18
+
+
+class ListLogic(LastWins):
+    """How the list changes: the last update is the new one. Whether it may follow the old one is for `check`."""
+
+    __slots__ = ()
+
+    def check(self, data: bytes) -> None:
+        try:
+            _decoded(data)
+        except Malformed:
+            raise NotTaken from None
+
+
+def _decoded(data: bytes) -> Edition:
+    if len(data) > MAX_EDITION:
+        raise Malformed("a list is too long")
+    return decode(Edition, data)
+
+
+def of_group(group: Group) -> Edition:
+    """The edition that counts in an epoch of the home."""
+    data = group.public.context.dictionary.find(COMPONENT)
+    if data is None:
+        raise Refused("home-list", "a home without a list of devices")
+    return _decoded(data)
+
+
+def update(edition: Edition) -> AppDataUpdate:
+    """For a commit that changes the list."""
+    return AppDataUpdate(COMPONENT, encode(edition))
+
+
+def check(before: Group, after: Group, provider: Provider) -> None:
+    """Raise `Refused` unless the epoch that begins has a list that may follow, and all its devices are on it."""
+    was, edition = before.public.context.dictionary.find(COMPONENT), of_group(after)
+    if was != after.public.context.dictionary.find(COMPONENT):
+        check_successor(of_group(before), edition, provider)
+    check_members(edition, after)
+
+
+def check_first(group: Group, provider: Provider) -> Edition:
+    """The same for an epoch that a device comes in by: the list has to hold by itself."""
+    edition = of_group(group)
+    check_edition(edition, provider)
+    check_members(edition, group)
+    return edition
+
+
+def check_members(edition: Edition, group: Group) -> None:
+    for _, node in group.members:
+        identity = read(node.credential)
+        if not isinstance(identity, DeviceCredential):
+            raise Refused("home-leaf")
+        check_listed(edition, identity, node.signature_key)

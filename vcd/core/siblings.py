@@ -1,0 +1,94 @@
+"""What the account's devices tell each other beyond what `mls.virtual.announcements` has words for.
+
+A record travels as an application message of the home: a byte of 0x80, then the record as one of `Sibling`. Tell it
+with `devices.tell`, which also says it again where the branch it was said on loses: so it may be heard twice, or late,
+and whoever handles it has to bear that. `HANDLERS` says which room does.
+
+    class NewKind:               RECORD_TAG: ClassVar[int] = the next free number; the class goes into `Sibling`
+    handlers()[NewKind]          called as handler(turn, told, record)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vcd.core.accounts.identity import AccountKey
+from vcd.core.errors import Malformed
+from vcd.core.names import DeviceId, EpochId
+from vcd.core.record import decode_as, encode_as
+
+if TYPE_CHECKING:
+    from vcd.core.turn import Turn
+
+MARK = 0x80
+"""The first byte, which no announcement has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Where a record came from."""
+
+    device: DeviceId
+    epoch: EpochId
+    """Of the home."""
+    newest: bytes
+    """The derivation epoch in which its device was then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAccountKey:
+    """The account key that came with a new list of devices. `devices`"""
+
+    RECORD_TAG: ClassVar[int] = 1
+    public: bytes
+    private: AccountKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelegateKey:
+    """The delegate key of a new term, sealed to the leaf key of one device. `devices`"""
+
+    RECORD_TAG: ClassVar[int] = 2
+    device: DeviceId
+    public: bytes
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """A device that was added has taken up the account. `devices`"""
+
+    RECORD_TAG: ClassVar[int] = 3
+    device: DeviceId
+
+
+Sibling = NewAccountKey | NewDelegateKey | Here
+
+
+Handler = Callable[["Turn", Told, Any], None]
+
+
+@cache
+def handlers() -> Mapping[type[Any], Handler]:
+    """Which room takes which record. Rooms are imported here, as they import this one."""
+    from vcd.core import devices
+
+    return {
+        NewAccountKey: devices.on_account_key,
+        NewDelegateKey: devices.on_delegate_key,
+        Here: devices.on_here,
+    }
+
+
+def pack(record: Sibling) -> bytes:
+    return bytes([MARK]) + encode_as(Sibling, record)
+
+
+def unpack(data: bytes) -> Sibling:
+    if data[:1] != bytes([MARK]):
+        raise Malformed("no record of ours")
+    found: Sibling = decode_as(Sibling, data[1:])
+    return found
