@@ -34,6 +34,7 @@ def commit(
     force_path: bool = False,
     leaf: NewLeaf = KEEP,
     derive: bool = False,
+    encrypt: bool | None = None,
     group_info_extensions: Extensions = (),
 ) -> tuple[SignedStep, keys.Made]:
     """Commit on the head of a strand, and send it. The strand that was given is old afterwards."""
@@ -44,6 +45,7 @@ def commit(
         force_path=force_path,
         leaf=leaf,
         derive=derive,
+        encrypt=encrypt,
         group_info_extensions=group_info_extensions,
     )
     return adopt(turn, turn.strand(strand.group_id), made), made
@@ -69,6 +71,9 @@ def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
     kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
     turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)
     send_commit(turn, strand, Commit(signed=said, message=committed.message))
+    from vcd.core import upkeep
+
+    upkeep.followed(turn, strand.group_id, step, ours=True)
     return said
 
 
@@ -81,12 +86,14 @@ def send_commit(turn: Turn, strand: Strand, payload: Commit) -> None:
     publish_wide(turn, strand, payload.signed.step.parent, payload)
 
 
-def publish_wide(turn: Turn, strand: Strand, epoch: EpochId, payload: Payload) -> None:
+def publish_wide(
+    turn: Turn, strand: Strand, epoch: EpochId, payload: Payload, *, life: int | None = None
+) -> None:
     """In the topics of an epoch and of the last final one."""
     wanted: dict[bytes, TopicSecret] = {}
-    for each in (epoch, strand.final):
-        kept = strand.kept.find(each)
-        if kept is not None:
-            wanted[kept.topic.raw] = kept.topic
+    kept = strand.kept.find(epoch)
+    for each in (None if kept is None else kept.topic, strand.trunk):
+        if each is not None:
+            wanted[each.raw] = each
     for secret in wanted.values():
-        turn.publish(secret, payload)
+        turn.publish(secret, payload, life=life)

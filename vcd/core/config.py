@@ -35,6 +35,8 @@ class Config:
     """Before the same missing thing is asked for again."""
     desync_after: int = 2 * MINUTE
     """How long what a device cannot follow may stand before it comes back from outside."""
+    order_wait: int = 5 * SECOND
+    """How long a message waits for those that its author had seen before it is shown without them."""
     split_most: int = 14 * DAY
     """By how much a suspected split lengthens windows at most."""
 
@@ -53,12 +55,18 @@ class Config:
     """Commits of one member on one epoch that are followed; further ones count only once somebody voted for them."""
     max_unfinal: int = 4096
     """Steps since the last final epoch. At the limit only what is voted for is taken."""
+    max_kept: int = 128
+    """Epochs of one group whose keys are kept, within the window too. The first to give way are settled ones, the
+    longest left first; then those off the head's path, of whoever made the most of them; then the longest left."""
     max_conversations: int = 4096
     max_invitations: int = 256
     """That wait for an answer; the oldest gives way."""
     max_seen: int = 100_000
-    """Ids of messages that are remembered for one conversation."""
+    """Ids of messages that are remembered for one conversation; the oldest of who has the most are forgotten first."""
+    max_held: int = 256
+    """Messages of one conversation that wait for others; the one that waited longest is shown without them."""
     max_outbox: int = 20_000
+    """Messages that may have to be said again; what is certain gives way, and without any nothing more is said."""
     max_said: int = 1 << 20
     """Bytes of one message."""
     max_intents: int = 4096

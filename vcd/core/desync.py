@@ -1,29 +1,332 @@
-"""Devices that cannot follow any more, and how they come back."""
+"""Devices that cannot follow any more, and how they come back.
+
+A device is out of sync with a group if it is a member where the group stands and does not have that epoch: the commits
+were lost, their parent's keys are gone, a path was not sealed to it rightly, or a rival won after its window. That the
+group stands there is never one member's word. A header counts here only when somebody other than its author voted for
+it, or it is final (`vcd.core.ordering`), and both are signed by members; a name in a message, however far ahead, or a
+GroupInfo, or a summary proves nothing. So nobody can make a device leave an epoch by itself.
+
+First it asks for the commits that it misses. If that does not help, it asks to be shown the way back (`Plea`), signed
+as the member that it is, and somebody who stands at the head answers with a GroupInfo that only it can read (`Way`). If
+that is of the head, by the confirmation tag that the head's author signed, it comes back by an external commit in its
+own place (`comeback`). A way that leads elsewhere is old, or a lie, and is not taken. All of this has a limit and
+longer and longer pauses.
+
+Whoever came back is not there yet: a member may have shown a GroupInfo that leads nowhere. Until another member voted
+for the epoch that it made, or committed on it, it is on probation. If others know of the epoch and go on standing
+elsewhere, it was not followed: the device lets go of it, takes no way from that member again, and asks anew.
+
+What it cannot prove it does not do by itself. A way whose beginning it never heard of (everything that was final when
+it fell asleep is forgotten by the others) needs the user's consent, and so does trying on without end. Who was removed
+does not come back this way at all: somebody has to invite them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import FrameId, GroupId
+from mls import group as mls
+from mls.errors import MlsError
+from mls.hpke import CryptoError
+from mls.registries import LeafIndex
+from mls.virtual.announcements import JoinedExternally
+from mls.welcome import decode_group_info
+from vcd.core import acting, comeback, events, lead, ranks, summaries, voting, waiting
+from vcd.core.accounts.admission import version_under
+from vcd.core.duties import Duty
+from vcd.core.errors import Malformed, Misuse, Refused
+from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
+from vcd.core.payloads import Door, Plea, Want, Way
+from vcd.core.record import decode, encode
+from vcd.core.sights import Recovery, put_sight, sight_of
+from vcd.core.state import Acceptance
+from vcd.core.strand import Membership, Strand, without_branch
 
 if TYPE_CHECKING:
     from vcd.core import inputs
-    from vcd.core.payloads import Door
-    from vcd.core.strand import Strand
+    from vcd.core.payloads import Digest
     from vcd.core.turn import Turn
 
+TRIES = 12
+"""After that the user is asked."""
+PATIENT = 2
+"""Tries in which commits are asked for that could be followed, before the way back is."""
+MAX_DISTRUSTED = 16
 
-def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> None:
-    """Devices that cannot follow any more, and how they come back."""
+_PLEA = b"vcd plea"
+_DOOR = b"vcd door"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What the signature of a plea is over."""
+
+    group_id: GroupId
+    member: Incarnation
+    at: EpochId
+    key: bytes
+
+
+def recovery(turn: Turn, group_id: GroupId) -> Recovery:
+    return sight_of(turn.state, group_id).recovery
+
+
+def put(turn: Turn, group_id: GroupId, now: Recovery) -> None:
+    put_sight(turn, group_id, replace(sight_of(turn.state, group_id), recovery=now))
+
+
+# ---------------------------------------------------------------- noticing
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Devices that cannot follow any more, and how they come back."""
+    """It stands where we can follow, or where we cannot."""
+    del before
+    group_id = after.group_id
+    if after.here is not None:
+        _found(turn, after)
+        return
+    if voting.own(turn.state, after) is None:  # we were removed; `conversations` and `devices` see to that
+        turn.not_due(Duty.DESYNC, group_id)
+        return
+    if after.membership is not Membership.LOST:
+        turn.put(replace(after, membership=Membership.LOST))
+    config = turn.state.config
+    last = 0 if after.home else ranks.device_place(turn)
+    turn.due(Duty.DESYNC, group_id, turn.now + config.desync_after + config.turn_taking * last)
+
+
+def _found(turn: Turn, strand: Strand) -> None:
+    """We follow again, by whatever way."""
+    if strand.membership is Membership.LOST:
+        turn.put(replace(strand, membership=Membership.IN))
+    known = recovery(turn, strand.group_id)
+    if known.told:
+        turn.tell(events.OutOfSync(group=strand.group_id, asks=False, over=True))
+    if known.entered is not None:
+        put(turn, strand.group_id, replace(known, told=False, asks=False))
+    elif known != Recovery():
+        put(turn, strand.group_id, Recovery(distrusted=known.distrusted, tries=known.tries))
+        turn.not_due(Duty.DESYNC, strand.group_id)
+
+
+# ---------------------------------------------------------------- asking
 
 
 def come_back(turn: Turn, command: inputs.ComeBack) -> None:
-    """Devices that cannot follow any more, and how they come back."""
+    """The user consents: to a way that cannot be proven, or to trying once more."""
+    strand = turn.strand(command.group)
+    known = recovery(turn, command.group)
+    if strand.here is not None and not known.asks:
+        raise Misuse("in-sync", "this device follows that group")
+    if voting.own(turn.state, strand) is None:
+        raise Misuse("not-member", "somebody has to invite us")
+    put(turn, command.group, replace(known, consent=True, asks=False, tries=0, entered=None, distrusted=()))
+    recover(turn, command.group)
 
 
 def recover(turn: Turn, subject: bytes) -> None:
     """Duty DESYNC."""
+    group_id, config = GroupId(subject), turn.state.config
+    strand = turn.state.strands.find(group_id)
+    if strand is None:
+        return
+    known = recovery(turn, group_id)
+    if known.entered is not None:
+        _probation(turn, strand, known)
+        return
+    if strand.here is not None or voting.own(turn.state, strand) is None:
+        return
+    if not turn.state.clock.online or not _may(turn, strand):
+        turn.later(Duty.DESYNC, group_id, turn.now + config.desync_after)
+        return
+    if not known.told:
+        turn.tell(events.OutOfSync(group=group_id, asks=False, over=False))
+        known = replace(known, told=True)
+        put(turn, group_id, known)
+    if known.tries >= TRIES:
+        ask_user(turn, group_id)
+        return
+    patient = (
+        known.tries < PATIENT
+        and not known.consent
+        and any(strand.graph.is_ancestor(each, strand.head) for each in summaries.missing(strand))
+    )
+    known = replace(known, tries=known.tries + 1)
+    put(turn, group_id, known)
+    if patient:
+        summaries.want(turn, strand)
+    else:
+        _plead(turn, strand)
+    wait = min(config.retry_most, max(config.ask_again, config.retry << known.tries))
+    turn.later(Duty.DESYNC, group_id, turn.now + wait)
+
+
+def _may(turn: Turn, strand: Strand) -> bool:
+    """Whether it is for us to come back now: not to what the user has not accepted, and to the home first."""
+    if strand.home:
+        return True
+    talk = turn.state.talks.find(strand.group_id)
+    accepted = talk is None or talk.acceptance is Acceptance.YES
+    return accepted and turn.home.here is not None
+
+
+def ask_user(turn: Turn, group_id: GroupId) -> None:
+    """What may be done without consent was done."""
+    known = recovery(turn, group_id)
+    if not known.asks:
+        put(turn, group_id, replace(known, asks=True, told=True))
+        turn.tell(events.OutOfSync(group=group_id, asks=True, over=False))
+
+
+def sibling_tries(turn: Turn, group_id: GroupId) -> None:
+    """Another device of ours is about to bring the account back: we wait."""
+    strand = turn.state.strands.find(group_id)
+    if strand is not None and strand.here is None and (Duty.DESYNC, group_id) in turn.state.duties:
+        turn.later(Duty.DESYNC, group_id, turn.now + turn.state.config.desync_after)
+
+
+def sibling_came(turn: Turn, told: JoinedExternally) -> bool:
+    """Another device of ours did. Says whether this one came along; if not, it goes on by itself."""
+    return comeback.along(turn, told)
+
+
+def _plead(turn: Turn, strand: Strand) -> None:
+    """Ask to be shown the way back."""
+    near = comeback.nearest(strand)
+    me = voting.own(turn.state, strand)
+    key = None if near is None else comeback.signing_key(turn, strand, strand.kept[near].group)
+    if near is None or me is None or key is None:
+        ask_user(turn, strand.group_id)
+        return
+    suite = strand.kept[near].group.suite
+    known = recovery(turn, strand.group_id)
+    private, public = suite.generate_key_pair(turn.random)
+    put(turn, strand.group_id, replace(known, private=private, public=public))
+    signature = suite.sign_with_label(key, _PLEA, _content(strand.group_id, me, near, public))
+    plea = Plea(member=me, at=near, key=public, signature=signature)
+    acting.publish_wide(turn, strand, near, Want(plea=plea), life=turn.state.config.ask_again * 10)
+
+
+def _content(group_id: GroupId, member: Incarnation, at: EpochId, key: bytes) -> bytes:
+    return encode(_Said(group_id=group_id, member=member, at=at, key=key))
+
+
+# ---------------------------------------------------------------- answering
+
+
+def hears(strand: Strand, plea: Plea) -> bool:
+    """Whether that is a member of the head, who cannot follow, and we can help."""
+    here = strand.here
+    if here is None or here.group.ended is not None:
+        return False
+    now = next((each for each in strand.graph.members(strand.head) if each.incarnation == plea.member), None)
+    leaf = None if now is None else here.group.public.tree.leaf(LeafIndex(now.leaf))
+    if leaf is None:
+        return False
+    content = _content(strand.group_id, plea.member, plea.at, plea.key)
+    # Another device of theirs may have given the leaf a new key since. Then an older one will do, unless a list that
+    # the tree shows now has shut a device out: that one has the old key.
+    older = voting.leaves(strand, plea.member, plea.at)
+    fit = [leaf, *(each for each in older if version_under(each.credential) == version_under(leaf.credential))]
+    suite = here.group.suite
+    return any(suite.verify_with_label(each.signature_key, _PLEA, content, plea.signature) for each in fit)
+
+
+def opened(turn: Turn, strand: Strand, plea: Plea) -> Door | None:
+    """The way to where we stand, for who asked, if it is still one of us who can tell."""
+    here = strand.here
+    if here is None or not hears(strand, plea):
+        return None
+    way = Way(
+        epoch=strand.head,
+        group_info=mls.group_info(here.group, with_tree=True),
+        lineage=summaries.lineage(strand),
+        topic=here.topic.raw,
+    )
+    suite = here.group.suite
+    context = suite.encryption_context(_DOOR, strand.group_id + plea.key)
+    try:
+        kem_output, sealed = suite.seal(plea.key, context, encode(way), turn.random)
+    except (MlsError, CryptoError):
+        return None
+    return Door(key=plea.key, kem_output=kem_output, sealed=sealed)
+
+
+def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> None:
+    """The way back, for us or for somebody else."""
+    waiting.done(turn, frame)
+    summaries.seen(turn, group_id, payload.key)
+    known = recovery(turn, group_id)
+    strand = turn.strand(group_id)
+    if known.private is None or payload.key != known.public or known.entered is not None or strand.here is not None:
+        return
+    near = comeback.nearest(strand)
+    if near is None:
+        return
+    suite = strand.kept[near].group.suite
+    context = suite.encryption_context(_DOOR, group_id + payload.key)
+    try:
+        way = decode(Way, suite.open(known.private, context, payload.kem_output, payload.sealed))
+        info = decode_group_info(way.group_info)
+    except (CryptoError, MlsError):
+        raise Malformed("a way that cannot be read") from None
+    if info.context.group_id != group_id:
+        raise Refused("door-group")
+    summaries.learn(turn, group_id, way.lineage.steps, way.lineage.ballots)
+    strand = _standing(turn, turn.strand(group_id))
+    if not strand.graph.has(way.epoch):
+        if not known.consent:
+            ask_user(turn, group_id)
+            return
+        strand = comeback.anchored_anew(turn.state, strand, way)
+    if way.epoch != strand.head:
+        raise Refused("door-stale", "it does not lead to where the group stands")
+    if strand.here is not None:
+        return  # what came with it was enough
+    comeback.enter(turn, strand, way, info)
+
+
+def _standing(turn: Turn, strand: Strand) -> Strand:
+    """Where it stands by what is known now; that is entered when this step settles."""
+    return comeback.stood(strand) if turn.state.talks.find(strand.group_id) is None else lead.stood(turn, strand)
+
+
+# ---------------------------------------------------------------- probation
+
+
+def doubted(turn: Turn, strand: Strand, digest: Digest) -> None:
+    """Somebody shows where it stands. If it knows of the epoch that we came back by, and stands beside it: a doubt."""
+    known = recovery(turn, strand.group_id)
+    if known.entered is None or turn.now < known.until - turn.state.config.digest_every:
+        return
+    graph = turn.strand(strand.group_id).graph
+    knows = any(each.step.epoch == known.entered for each in digest.steps)
+    if knows and not graph.is_ancestor(known.entered, digest.head):
+        put(turn, strand.group_id, replace(known, doubts=known.doubts + 1))
+
+
+def _probation(turn: Turn, strand: Strand, known: Recovery) -> None:
+    """Whether others follow where we came back."""
+    group_id, config = strand.group_id, turn.state.config
+    entered, graph = known.entered, strand.graph
+    if entered is None:
+        return
+    if not graph.has(entered) or entered == graph.anchor.epoch:  # it lost, or is final
+        lost = strand.here is None
+        put(turn, group_id, Recovery(distrusted=known.distrusted, tries=known.tries) if lost else Recovery())
+        if lost:
+            moved(turn, strand, strand)
+        return
+    me = voting.own(turn.state, strand)
+    voted = any(each.child == entered and each.voter != me for each in strand.ballots.at(graph.steps[entered].parent))
+    built = any(step.author != me and graph.is_ancestor(entered, epoch) for epoch, step in graph.steps.items())
+    if voted or built or len(graph.members(entered)) == 1:
+        put(turn, group_id, Recovery())
+        return
+    if known.doubts == 0:
+        turn.later(Duty.DESYNC, group_id, turn.now + config.digest_every)
+        return
+    distrusted = (*known.distrusted, known.by)[-MAX_DISTRUSTED:]
+    put(turn, group_id, Recovery(distrusted=distrusted, tries=known.tries, consent=known.consent))
+    turn.put(without_branch(strand, entered), graph=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 
+@enum.unique
 class Duty(enum.Enum):
     """What is done when its time has come. The subject is a group, an intent or a message."""
 
@@ -28,3 +29,8 @@ class Duty(enum.Enum):
     TOPICS = 18  # flow: leave topics whose time is over
     SEEN = 19  # delivery: ids that need not be remembered any more
     HOME = 20  # devices: what has to be done for the account's devices; the subject says what
+    ANSWER = 40  # summaries: what somebody misses, unless another member was quicker
+    PROPOSED = 21  # upkeep: proposals that wait for a commit
+    REPLY = 22  # invitations: a Welcome that nobody here could take up
+    ORDER = 24  # delivery: what waited for its predecessors, and saying what came too late
+    TEND = 30  # sending: what others did to the members, calls, and fresh leaves

@@ -65,6 +65,10 @@ class OfferPackages:
     """Add KeyPackages to what is given out for us, each to one caller; they were announced to all devices."""
 
     packages: tuple[KeyPackage, ...] = field(repr=False)
+    strangers: tuple[bool, ...] = ()
+    """Which of them anybody may have; the others are for contacts."""
+    last_resort: tuple[bool, ...] = ()
+    """Which of them are given to any number of callers, when there are no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

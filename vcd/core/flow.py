@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vcd.core import (
+    calls,
     conversations,
     delivery,
     desync,
@@ -26,6 +27,8 @@ from vcd.core import (
     reissue,
     retention,
     rotation,
+    sending,
+    stock,
     summaries,
     topics,
     upkeep,
@@ -38,12 +41,14 @@ from vcd.core.errors import Malformed, Refused
 from vcd.core.inputs import Arrived, Online, Published, Reached, Slept, Started
 from vcd.core.names import FrameId, GroupId
 from vcd.core.payloads import (
+    Call,
     Commit,
     Decision,
     Digest,
     Door,
     Invite,
     Lineage,
+    Missed,
     Nomination,
     Payload,
     Post,
@@ -64,16 +69,18 @@ PAYLOADS: dict[type[Any], Handler] = {
     Votes: voting.on_votes,
     Digest: summaries.on_digest,
     Want: summaries.on_want,
-    Lineage: summaries.on_lineage,
+    Lineage: summaries.on_headers,
     Door: desync.on_door,
     Decision: lead.on_decision,
     Nomination: lead.on_nomination,
+    Missed: outbox.on_missed,
 }
 """Of groups' topics."""
 
 INBOX: dict[type[Any], Callable[[Turn, Any, FrameId], None]] = {
     Invite: invitations.on_invite,
     Retry: invitations.on_retry,
+    Call: calls.on_call,
 }
 """Of our inbox topic."""
 
@@ -84,6 +91,7 @@ MOVED: tuple[Callable[[Turn, Strand, Strand], None], ...] = (
     retention.moved,
     outbox.moved,
     intents.moved,
+    stock.moved,
     reissue.moved,
     rotation.moved,
     upkeep.moved,
@@ -91,6 +99,7 @@ MOVED: tuple[Callable[[Turn, Strand, Strand], None], ...] = (
     summaries.moved,
     desync.moved,
     lead.moved,
+    sending.moved,
     partitions.moved,
 )
 """Called with a strand as it was and as it is, when its head, its last final epoch or what is void has changed."""
@@ -114,18 +123,22 @@ def arrived(turn: Turn, frame: Arrived) -> None:
             return
         handler(turn, payload, frame.frame)
     elif joined.group_id is not None:
+        turn.came_by = joined.secret
         deliver(turn, joined.group_id, payload, frame.frame)
 
 
 def deliver(turn: Turn, group_id: GroupId, payload: Payload, frame: FrameId) -> None:
-    """A payload of a group, when it came or when what it waited for did."""
-    handler = PAYLOADS.get(type(payload))
-    if handler is None:
-        turn.drop("payload-place")
+    """A payload of a group, when it came or when what it waited for did; one of our inbox has no group's name."""
+    if group_id == waiting.INBOX:
+        INBOX[type(payload)](turn, payload, frame)
         return
     if group_id not in turn.state.strands:
         if group_id in turn.state.talks:
-            conversations.on_payload(turn, group_id, payload, frame)
+            sending.on_payload(turn, group_id, payload, frame)
+        return
+    handler = PAYLOADS.get(type(payload))
+    if handler is None:
+        turn.drop("payload-place")
         return
     try:
         handler(turn, group_id, payload, frame)
@@ -164,9 +177,12 @@ def _stand(turn: Turn, group_id: GroupId) -> None:
         turn.put(new)
     join_topics(turn, group_id)
     voting.touched(turn, group_id)
+    lead.touched(turn, group_id)
     if new is not old:
         for hook in MOVED:
             hook(turn, old, turn.strand(group_id))
+    reissue.touched(turn, group_id)
+    retention.touched(turn, group_id)
 
 
 def join_topics(turn: Turn, group_id: GroupId) -> None:
@@ -241,13 +257,14 @@ def started(turn: Turn, _: Started) -> None:
     for _name, joined in sorted(turn.state.joined.items()):
         turn.effects.append(Join(topic=joined.keys.name, seed=joined.keys.seed))
     turn.change(clock=replace(turn.state.clock, online=False, wake_at=0))
-    for number, sending in sorted(turn.state.unsent.items()):
-        keys = topics.keys_of(turn.topic_suite, sending.secret)
+    for number, unsent in sorted(turn.state.unsent.items()):
+        keys = topics.keys_of(turn.topic_suite, unsent.secret)
         turn.effects.append(
-            Publish(number=number, topic=keys.name, seed=keys.seed, payload=sending.payload, expires=sending.expires)
+            Publish(number=number, topic=keys.name, seed=keys.seed, payload=unsent.payload, expires=unsent.expires)
         )
     invitations.started(turn)
     devices.started(turn)
+    sending.started(turn)
 
 
 def finish(turn: Turn, before: State) -> None:

@@ -25,16 +25,18 @@ from mls.errors import (
     WrongRecipientError,
 )
 from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, TargetedMessage, peek
+from mls.registries import ContentType
 from mls.state import Ended
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
-from vcd.core import delivery, devices, keys, listing, steps, upkeep, waiting
+from vcd.core import delivery, devices, keys, listing, sequence, steps, summaries, upkeep, waiting
 from vcd.core.acting import topic_after
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Post, SignedStep
-from vcd.core.policy import check
-from vcd.core.strand import Kept, Strand, with_child, with_step
+from vcd.core.policy import Mode, check
+from vcd.core.reign import capable
+from vcd.core.strand import Kept, Strand, with_child, with_proposal, with_step
 from vcd.core.turn import Turn
 from vcd.core.waiting import Need
 
@@ -81,11 +83,15 @@ def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) ->
     step = payload.signed.step
     strand = turn.strand(group_id)
     if strand.entered(step.epoch):
+        summaries.seen(turn, group_id, step.epoch)
         waiting.done(turn, frame)
         return
     if strand.entered(step.parent) and not strand.graph.has(step.parent):
         turn.drop("commit-settled", "on a branch that lost for good")
         waiting.done(turn, frame)
+        return
+    if summaries.provisional(strand):  # who we are to the others is not known yet
+        waiting.hold(turn, frame, group_id, (Need.GROUP, group_id), payload)
         return
     if step.parent not in strand.kept:
         _without_keys(turn, strand, payload, frame)
@@ -130,7 +136,8 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
     before = event.before
     if event.group.ended is Ended.REMOVED:  # who is removed cannot compute the epoch that begins
         check_author(strand, said)
-        if steps.at_leaf(strand.graph.members(said.step.parent), parent.group.own_leaf) is None:
+        own = steps.at_leaf(strand.graph.members(said.step.parent), parent.group.own_leaf)
+        if own is None or own.incarnation not in said.step.removes:
             raise Refused("step-members")
         child = None
     else:
@@ -154,6 +161,41 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
     upkeep.followed(turn, strand.group_id, said.step, ours=opened.ours)
     if strand.home:
         devices.followed(turn, said.step, opened)
+
+
+def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
+    """A commit without a header, of an ordinary client in a group with a lead: the header is made from it."""
+    if strand.home or strand.mode is not Mode.LEAD:
+        raise Refused("post-kind", "a commit has to come with its header")
+    opened = keys.open_on(turn, strand, payload.epoch, payload.message)
+    event = opened.event
+    if not isinstance(event, CommitMessage) or event.external:
+        raise Refused("post-kind")
+    author = steps.at_leaf(strand.graph.members(payload.epoch), event.committer)
+    if author is None or author in capable(strand, payload.epoch):
+        raise Refused("post-kind", "a vcd signs a header")
+    if event.group.ended is Ended.REMOVED:
+        raise Refused("post-removed", "who is removed learns it from the decision")
+    step = steps.step_of(
+        strand.graph,
+        event.before,
+        event.group,
+        event.plan,
+        event.committer,
+        confirmation_tag=event.group.public.confirmation_tag,
+    )
+    if strand.entered(step.epoch):
+        return
+    if _excess(turn, strand, step):
+        raise Refused("commits-each")
+    check(event.before, strand.graph.members(step.parent), step, event.plan)
+    topic = topic_after(strand.kept[step.parent].topic, step, event.group)
+    kept = Kept(group=event.group, topic=topic, newest=opened.newest)
+    said = SignedStep(step=step, signature=b"")
+    turn.change(emulation=opened.emulation)
+    turn.put(with_child(strand, said, payload.message, event.before, kept, turn.awake), graph=True)
+    upkeep.followed(turn, strand.group_id, step, ours=False)
+    waiting.wake(turn, (Need.EPOCH, step.epoch))
 
 
 def check_author(strand: Strand, said: SignedStep, event: CommitMessage | None = None) -> None:
@@ -195,9 +237,15 @@ def on_header(turn: Turn, strand: Strand, said: SignedStep) -> bool:
         return True
     if not strand.graph.has(step.parent) or len(strand.graph.steps) >= turn.state.config.max_unfinal:
         return False
+    try:
+        steps.check_shape(strand.graph, step)
+    except Refused as error:
+        turn.drop(error.rule)
+        return False
+    suite = next((kept.group.suite for kept in strand.kept.values()), turn.topic_suite)
     for key in signature_keys(strand, said):
         try:
-            steps.check_signature(turn.provider.suite(turn.state.config.cipher_suite), key, said)
+            steps.check_signature(suite, key, said)
         except Refused:
             continue
         turn.put(with_step(strand, said), graph=True)
@@ -227,32 +275,39 @@ def signature_keys(strand: Strand, said: SignedStep) -> list[bytes]:
     return list(found)
 
 
-def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId) -> None:
-    """Something said, a proposal, or a message for this device alone."""
+def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_turn: bool = True) -> None:
+    """Something said, a proposal, or a message for this device alone. `in_turn`: after those said before it."""
     strand = turn.strand(group_id)
     kept = strand.kept.find(payload.epoch)
     if kept is None:
         if payload.epoch in strand.past:
             turn.drop("post-late")
             waiting.done(turn, frame)
+            delivery.late(turn, strand, payload)
             return
         waiting.hold(turn, frame, group_id, (Need.EPOCH, payload.epoch), payload)
         return
     try:
-        if peek(payload.message).content_type == 3:  # a commit has to come with its header
-            raise Refused("post-kind")
+        if peek(payload.message).content_type == ContentType.COMMIT:
+            _follow_plain(turn, strand, payload)
+            waiting.done(turn, frame)
+            return
+        if in_turn and sequence.early(turn, strand, payload, frame):
+            return
         opened = keys.open_on(turn, strand, payload.epoch, payload.message)
     except MlsError as error:
         _unopened(turn, strand, payload.epoch, payload, frame, error)
         return
-    except Refused as error:
-        turn.drop(error.rule)
+    except (Refused, Malformed) as error:
+        turn.drop(getattr(error, "rule", "malformed"), str(error))
         waiting.done(turn, frame)
         return
     waiting.done(turn, frame)
     strand = keys.use(turn, strand, payload.epoch, opened)
     event = opened.event
+    sequence.opened(turn, kept.group, event.group, payload.epoch)
     if isinstance(event, ProposalMessage):
+        turn.put(with_proposal(strand, payload.epoch, payload.message))
         waiting.wake(turn, (Need.PROPOSAL, payload.epoch))
         upkeep.proposed(turn, group_id, payload.epoch, event)
     elif isinstance(event, ApplicationMessage | TargetedMessage):
@@ -272,6 +327,8 @@ def _unopened(
     elif found is Verdict.PROPOSALS:
         waiting.hold(turn, frame, strand.group_id, (Need.PROPOSAL, epoch), payload)
     else:
+        if isinstance(error, ReplayError) and isinstance(payload, Post):
+            delivery.used(turn, strand, payload)
         if found not in (Verdict.DONE, Verdict.LATE):
             turn.drop(
                 f"mls-{found.name.lower()}", error.check if isinstance(error, PeerError) else type(error).__name__

@@ -1,21 +1,35 @@
-"""How a device begins: as the first one of a new account."""
+"""How a device begins: as the first one of a new account, as one that is to be linked, or with an old disk.
+
+state = new_account(provider, seed, name, now)      the first device; the seed is for the recovery phrase
+state = blank(provider, name)                       one that belongs to nobody yet
+package = package_for(provider, state, credential, now)     for `inputs.LinkDevice` at a delegate, which made the
+                                                    credential (`linking.credential_for`); what comes back is
+                                                    `inputs.Linked`
+state = restored(state)                             what was stored once, if the device went on after that
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mls import group as mls
+from mls.credential import Credential, TrustBasic
+from mls.key_package import KeyPackageSecrets, create_key_package
 from mls.leaf_node import Lifetime
 from mls.persistent import PMap
 from mls.provider import Environment, Provider
 from mls.registries import GroupId
 from mls.virtual import devices as emulator
-from vcd.core import kinds, steps, topics
+from mls.virtual.stored import listening
+from vcd.core import kinds, sessions, steps, topics
 from vcd.core.accounts.book import Book
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.accounts.credential import device_credential
 from vcd.core.accounts.editions import NewDevice, found
 from vcd.core.accounts.identity import DeviceKey, RecoverySeed, new_device_id, new_key, root_key
 from vcd.core.config import Config
-from vcd.core.household import Household
+from vcd.core.household import Household, Roster
+from vcd.core.names import EpochId
 from vcd.core.policy import HOME, Mode
 from vcd.core.state import Joined, Me, State
 from vcd.core.strand import begun
@@ -34,8 +48,8 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
     device = new_device_id(provider)
     private, public = new_key(DeviceKey, suite, provider)
     made = found(provider, root, NewDevice(device=device, key=public, name=name), cipher_suite=config.cipher_suite)
-    edition, delegate = made.edition, made.delegate
-    assert delegate is not None  # noqa: S101 - the first device is a delegate
+    edition, delegate, signing = made.edition, made.delegate, made.signing
+    assert delegate is not None and signing is not None  # noqa: S101, PT018 - of a new account both are new
     capabilities, extensions = kinds.device_leaf()
     env = Environment(provider=provider, authentication=home_judge(provider, edition.account), now=now)
     group = mls.create(
@@ -46,7 +60,7 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
         credential=device_credential(provider, edition.head.authority, delegate, device, public),
         signature_private=private,
         capabilities=capabilities,
-        lifetime=Lifetime(now // 1000 - 24 * 3600, now // 1000 + LEAF_LIFE),
+        lifetime=_lifetime(now),
         leaf_extensions=extensions,
         extensions=kinds.home_extensions(HOME, edition),
     )
@@ -54,6 +68,7 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
     emulation = emulator.start(kinds.SETTINGS, group)
     home = emulation.group
     strand = begun(home, steps.founding(home), topic, Mode.DEMLS, home=True, newest=emulation.head.newest)
+    roster = Roster(epoch=EpochId(home.epoch_id), devices=((int(home.own_leaf), device),))
     inbox = InboxSecret(provider.random(32))
     joined = [
         Joined(secret=topic, keys=topics.keys_of(provider.suite(1), topic), group_id=home.group_id),
@@ -70,7 +85,59 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
         book=Book().adopt(edition, provider),
         emulation=emulation,
         home=home.group_id,
-        household=Household(signing=made.signing, delegate=delegate, inbox=inbox),
+        household=Household(
+            signing=signing,
+            delegate=delegate,
+            inbox=inbox,
+            account_keys=PMap({edition.head.signing_key: signing}),
+            made=edition,
+            key_told=edition.head.signing_key,
+            rosters=PMap({strand.kept[strand.head].newest: roster}),
+        ),
         strands=PMap({home.group_id: strand}),
         joined=PMap({each.keys.name: each for each in joined}),
     )
+
+
+def _lifetime(now: int) -> Lifetime:
+    return Lifetime(now // 1000 - 24 * 3600, now // 1000 + LEAF_LIFE)
+
+
+def blank(provider: Provider, name: str, config: Config | None = None) -> State:
+    """A device that belongs to nobody. People tell a delegate its id and its public key (`device_key`)."""
+    config = config or Config()
+    private, _ = new_key(DeviceKey, provider.suite(config.cipher_suite), provider)
+    me = Me(device=new_device_id(provider), name=name, signature_private=private)
+    return State(config=config, me=me, book=Book())
+
+
+def device_key(provider: Provider, state: State) -> bytes:
+    """The public half of the key by which a device signs in the home."""
+    return provider.suite(state.config.cipher_suite).scheme.public_key(state.me.signature_private)
+
+
+def package_for(provider: Provider, state: State, credential: Credential, now: int) -> KeyPackageSecrets:
+    """The KeyPackage by which a device comes into the account. Its secrets are given back with `inputs.Linked`."""
+    capabilities, extensions = kinds.device_leaf()
+    env = Environment(provider=provider, authentication=TrustBasic(), now=now)
+    return create_key_package(
+        env,
+        state.config.cipher_suite,
+        credential=credential,
+        signature_private=state.me.signature_private,
+        capabilities=capabilities,
+        lifetime=_lifetime(now),
+        leaf_extensions=extensions,
+    )
+
+
+def restored(state: State) -> State:
+    """With an old disk: it listens until it has begun an epoch of its own (`leaves.wake_up`), and hands over nothing.
+
+    What it was about to send is sent again as it was; nothing new is made from what may have been used since.
+    """
+    emulation = state.emulation
+    if emulation is None:
+        return state
+    household = replace(state.household, listening=True, awake=EpochId(b""), links=PMap())
+    return replace(sessions.restored(state), emulation=listening(emulation), household=household)

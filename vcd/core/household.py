@@ -10,6 +10,9 @@ from vcd.core.accounts.device_list import Edition
 from vcd.core.accounts.identity import AccountKey, DelegateKey
 from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
 
+NOWHERE = EpochId(b"")
+"""In the place of an epoch where there is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saying:
@@ -17,6 +20,17 @@ class Saying:
 
     epoch: EpochId
     """Of the home, in which it was said last."""
+    at: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Something that was heard and rests on what is still to be heard."""
+
+    epoch: EpochId
+    device: DeviceId
+    newest: bytes
     at: int
     data: bytes = field(repr=False)
 
@@ -30,7 +44,7 @@ class Link:
     intent: IntentId
     package: bytes = field(repr=False)
     """Its KeyPackage, for as often as it has to be added."""
-    epoch: EpochId = EpochId(b"")
+    epoch: EpochId = NOWHERE
     """Which the commit that adds it begins; empty if there is none on the present branch."""
     bundle: bytes = field(default=b"", repr=False)
     """What is handed over when that is final."""
@@ -72,10 +86,14 @@ class Household:
     """Of lists that may come to count: `signing` by its public half, and those of rival lists."""
     made: Edition | None = None
     """The newest list that this device signed, whether or not its branch of the home won."""
+    key_told: bytes = b""
+    """The account key that this device drew and told the others last, by its public half."""
     numbered: int = 0
     """How many things this device has told the others."""
     said: PMap[int, Saying] = field(default_factory=PMap)
     """Those that may have to be told again, in order."""
+    held: tuple[Held, ...] = ()
+    """What was heard and could not be done yet."""
     links: PMap[DeviceId, Link] = field(default_factory=PMap)
     rosters: PMap[bytes, Roster] = field(default_factory=PMap)
     """By derivation epoch."""
@@ -85,8 +103,12 @@ class Household:
     """Conversations whose leaf has to come from this derivation epoch, or a later one, as somebody cannot speak."""
     told: PMap[bytes, int] = field(default_factory=PMap)
     """Derivation epochs that lost, and that some device passed on already, numbered in order."""
+    done: PMap[DeviceId, int] = field(default_factory=PMap)
+    """Devices whose removal is complete, numbered in order: what is heard of it late changes nothing."""
     listening: bool = False
     """Whether what was loaded is older than what this device did last: it says nothing before an epoch of its own."""
+    awake: EpochId = NOWHERE
+    """The epoch of its own that such a device began."""
     gone: bool = False
     """Whether the home stands where this device is no member."""
 
@@ -107,12 +129,10 @@ class Rotation:
     removal: bytes = b""
     """An encoded `mls.virtual.removal.Removal`, in which devices are named by their ids."""
     leaving: tuple[Leaving, ...] = ()
-    key: PMap[int, bytes] = field(default_factory=PMap)
-    """The new signature key of our leaves, by cipher suite: its public half."""
+    tried: PMap[GroupId, int] = field(default_factory=PMap)
+    """When each conversation was given a new leaf last, that does not stand yet."""
     rotated: int = 0
     conversations: int = 0
     """What the last event said."""
     since: int = 0
     """When the present derivation epoch of the removal was begun: from then on devices take turns."""
-    told: bytes = b""
-    """The progress that was announced last."""

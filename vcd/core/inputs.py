@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.key_package import KeyPackage, KeyPackageSecrets
+from vcd.core.accounts.identity import RootKey
 from vcd.core.names import AccountId, ContentId, DeviceId, FrameId, GroupId, IntentId, TopicId
 from vcd.core.policy import Mode, Policy
 
@@ -212,6 +213,8 @@ class RemoveDevice:
 
     intent: IntentId
     device: DeviceId
+    root: RootKey | None = field(default=None, repr=False)
+    """Of the recovery phrase: who has it may remove delegates too. It is used at once, and kept nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +222,14 @@ class ComeBack:
     """Consent to come back into a group from outside."""
 
     group: GroupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """An ordinary MLS client that is in a conversation with a lead sent this; it reaches the others through us."""
+
+    conversation: GroupId
+    message: bytes = field(repr=False)
 
 
 Surroundings = Started | Tick | Slept | Arrived | Published | Online | Reached | Fetched | GivenOut | TakenBack
@@ -238,5 +249,6 @@ Command = (
     | Linked
     | RemoveDevice
     | ComeBack
+    | Carry
 )
 Input = Surroundings | Command

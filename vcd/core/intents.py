@@ -1,52 +1,543 @@
-"""What people want done to a group, until it stands for good or was refused."""
+"""What people want done to a group, until it stands for good or was refused.
+
+A command becomes an `Intent`, and every device of the account is told of it. One of them acts: it commits on the head,
+and looks again whenever the group stands elsewhere. What it finds there is one of these:
+
+    done        the effect stands at a final epoch: the app is told, and the intent is forgotten
+    refused     a final epoch shows that it cannot be any more (`verdicts` has the reasons): the same
+    standing    the effect is on the head, which may still lose: nothing to do
+    missing     the head is on a branch without it: it is done again there, each time after a longer wait
+
+Only final epochs decide, because a head may come back. They decide as soon as they know of the intent, that is when
+the epoch in which it was decided is behind them or on a branch that lost. Whoever was removed by a commit that we did
+not know of is not invited in spite of it, on whichever branch our Add was; rules that somebody else changed meanwhile
+are not changed back. Both take a new decision of a person.
+
+If the device that acts is removed from the account, or nothing came of it for long, another one takes over; a higher
+`term` wins, so all agree on who acts. An invitation uses one KeyPackage for all its commits, on all branches.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import GroupId
+from mls.codec import decode_exactly
+from mls.errors import MlsError
+from mls.key_package import KeyPackage
+from mls.proposals import Add, Proposal, Remove, SelfRemove
+from mls.registries import LeafIndex
+from mls.validation import self_remove_capable
+from vcd.core import acting, keys, kinds, ranks, steps, verdicts
+from vcd.core.accounts.admission import head_of
+from vcd.core.accounts.book import Relation
+from vcd.core.duties import Duty
+from vcd.core.effects import FetchPackage
+from vcd.core.errors import Misuse, NodeError, Refused
+from vcd.core.events import IntentFate
+from vcd.core.names import AccountId, GroupId, Incarnation, IntentId
+from vcd.core.payloads import Post
+from vcd.core.policy import Policy, Who, of_group
+from vcd.core.strand import with_proposal
+from vcd.core.topics import TopicSecret
+from vcd.core.wanting import Intent, Kind
 
 if TYPE_CHECKING:
+    from mls.persistent import PMap
     from vcd.core import inputs
-    from vcd.core.strand import Strand
+    from vcd.core.payloads import SignedStep
+    from vcd.core.siblings import IntentMade, IntentOver, Told
+    from vcd.core.strand import Kept, Strand
     from vcd.core.turn import Turn
 
+MAX_MADE = 32
+"""Commits that are remembered for an intent; a branch is long forgotten by the time that there are more."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """Something that is wanted."""
 
-    group_id: GroupId
+# ---------------------------------------------------------------- commands
 
 
 def invite(turn: Turn, command: inputs.Invite) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+    """Bring a contact into a conversation."""
+    if _known(turn, command.intent):
+        return
+    strand = _conversation(turn, command.conversation)
+    contact = turn.state.book.find(command.account)
+    if contact is None or contact.card is None:
+        raise Misuse("no-card", "Nobody knows how to reach this account: its card is missing.")
+    if contact.relation is Relation.BLOCKED:
+        raise Misuse("blocked", "This contact is blocked.")
+    if any(each.account == command.account for each in strand.graph.members(strand.head)):
+        raise Misuse("member-already", "This contact is in the conversation already.")
+    made = _decided(turn, strand, Kind.INVITE, command.intent)
+    reply = TopicSecret(turn.random(32))
+    _begin(turn, replace(made, account=command.account, greeting=command.greeting, reply=reply))
 
 
 def remove(turn: Turn, command: inputs.Remove) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+    """Take somebody out of a conversation."""
+    if _known(turn, command.intent):
+        return
+    strand = _conversation(turn, command.conversation)
+    if command.account == turn.state.book.own:
+        raise Misuse("ourselves", "Nobody removes themselves: leave the conversation instead.")
+    there = [each for each in strand.graph.members(strand.head) if each.account == command.account]
+    if not there:
+        raise Misuse("no-member", "There is no such member in the conversation.")
+    made = _decided(turn, strand, Kind.REMOVE, command.intent)
+    kept = _here(strand)
+    node = kept.group.public.tree.leaf(LeafIndex(there[0].leaf))
+    fingerprint = b"" if node is None else hashlib.sha256(node.credential.encode()).digest()
+    targets = tuple(each.incarnation for each in there)
+    _begin(turn, replace(made, account=command.account, targets=targets, fingerprint=fingerprint))
 
 
 def depart(turn: Turn, command: inputs.Depart) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+    """Leave a conversation."""
+    if _known(turn, command.intent):
+        return
+    strand = _conversation(turn, command.conversation)
+    made = _decided(turn, strand, Kind.DEPART, command.intent)
+    _begin(turn, replace(made, targets=(made.author,)))
 
 
 def refresh(turn: Turn, command: inputs.Refresh) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+    """Give our leaf in a group fresh keys."""
+    if not _known(turn, command.intent):
+        _begin(turn, _decided(turn, turn.strand(command.conversation), Kind.REFRESH, command.intent))
 
 
 def change_policy(turn: Turn, command: inputs.ChangePolicy) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+    """Give a conversation other rules."""
+    if _known(turn, command.intent):
+        return
+    strand = _conversation(turn, command.conversation)
+    made = _decided(turn, strand, Kind.POLICY, command.intent)
+    was = of_group(_here(strand).group)
+    if command.policy.mode is not was.mode:
+        raise Misuse("policy-mode", "A conversation keeps its mode for life.")
+    _begin(turn, replace(made, policy=command.policy, was=was))
 
 
-def fetched(turn: Turn, got: inputs.Fetched) -> None:
-    """What people want done to a group, until it stands for good or was refused."""
+def _known(turn: Turn, intent: IntentId) -> bool:
+    return intent in turn.state.intents
+
+
+def _conversation(turn: Turn, group_id: GroupId) -> Strand:
+    strand = turn.strand(group_id)
+    if strand.home:
+        raise Misuse("home", "The account's own devices come and go by other commands.")
+    return strand
+
+
+def _here(strand: Strand) -> Kept:
+    here = strand.here
+    if here is None or here.group.ended is not None:
+        raise Misuse("out-of-sync", "This device cannot follow the conversation now.")
+    return here
+
+
+def _decided(turn: Turn, strand: Strand, kind: Kind, intent: IntentId) -> Intent:
+    """An intent as it is decided on the head, if that is possible at all."""
+    kept, own = _here(strand), ranks.own(strand)
+    if own is None:
+        raise Misuse("no-member", "This account is not in the conversation.")
+    if len(turn.state.intents) >= turn.state.config.max_intents:
+        raise Misuse("too-many", "Too many things are wanted at once.")
+    if not _may(of_group(kept.group), kind, admin=own.admin):
+        raise Misuse("forbidden", "The rules of the conversation do not allow this.")
+    return Intent(
+        intent=intent,
+        kind=kind,
+        group_id=strand.group_id,
+        origin=turn.state.me.device,
+        device=turn.state.me.device,
+        decided_on=strand.head,
+        author=own.incarnation,
+        since=turn.now,
+    )
+
+
+def _may(policy: Policy, kind: Kind, *, admin: bool) -> bool:
+    who = {Kind.INVITE: policy.add, Kind.REMOVE: policy.remove, Kind.POLICY: policy.change}.get(kind, Who.EVERYBODY)
+    return who is Who.EVERYBODY or (who is Who.ADMINS and admin)
+
+
+def _begin(turn: Turn, made: Intent) -> None:
+    _keep(turn, made)
+    if made.reply is not None:
+        turn.join(made.reply, None, inbox=True)
+    _tell(turn, made)
+    retry(turn, made.intent)
+
+
+# ---------------------------------------------------------------- what became of it
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """The group stands elsewhere."""
+    for key in sorted(turn.state.intents):
+        intent = turn.state.intents.find(key)
+        if intent is None:
+            continue
+        if after.home and intent.device not in ranks.devices(turn):
+            _schedule(turn, intent)
+        if intent.group_id == after.group_id:
+            strand = turn.strand(after.group_id) if after.group_id in turn.state.strands else after
+            _judge(turn, intent, before, strand)
+
+
+def _judge(turn: Turn, intent: Intent, before: Strand, after: Strand) -> None:
+    fate = verdicts.verdict(intent, before, after)
+    if fate is not None:
+        _end(turn, intent, fate)
+    elif verdicts.stands(intent, after, after.head, (after.graph,)):
+        turn.not_due(Duty.INTENT, intent.intent)
+    else:
+        _schedule(turn, intent)
+
+
+def _end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None:
+    """It is over: `reason` says why not, and is empty if it stands."""
+    from vcd.core import invitations
+    from vcd.core.siblings import IntentOver
+
+    turn.change(intents=turn.state.intents.discard(intent.intent))
+    turn.not_due(Duty.INTENT, intent.intent)
+    if intent.reply is not None:
+        invitations.leave_reply(turn, intent.reply)
+    if turn.state.me.device in (intent.origin, intent.device):
+        turn.tell(IntentFate(intent=intent.intent, stands=not reason, reason=reason))
+    if not told and intent.device == turn.state.me.device:
+        _say(turn, IntentOver(intent=intent.intent, reason=reason))
+    if intent.kind is Kind.DEPART and not reason:
+        invitations.departed(turn, intent.group_id)
+
+
+def _schedule(turn: Turn, intent: Intent) -> None:
+    """When to look at it next, if nothing happens before."""
+    if intent.device == turn.state.me.device:
+        wait = ranks.backoff(turn, intent.intent, intent.tries) if intent.tries else 0
+        turn.due(Duty.INTENT, intent.intent, turn.now + wait)
+        return
+    turns = turn.state.config.turn_taking * ranks.device_place(turn)
+    if intent.device not in ranks.devices(turn):
+        turn.due(Duty.INTENT, intent.intent, turn.now + turns)
+        return
+    turn.later(Duty.INTENT, intent.intent, max(turn.now, intent.since) + turn.state.config.takeover_after + turns)
 
 
 def retry(turn: Turn, subject: bytes) -> None:
-    """Duty INTENT."""
+    """Do it, if it is ours to do and does not stand: now, when its time has come, when a KeyPackage is there."""
+    intent = turn.state.intents.find(IntentId(subject))
+    if intent is None:
+        return
+    strand = turn.state.strands.find(intent.group_id)
+    if strand is None:
+        _end(turn, intent, "no-conversation")
+        return
+    if verdicts.stands(intent, strand, strand.head, (strand.graph,)):
+        return
+    if intent.device != turn.state.me.device:
+        gone = intent.device not in ranks.devices(turn)
+        if not gone and turn.now < intent.since + turn.state.config.takeover_after:
+            _schedule(turn, intent)
+            return
+        intent = replace(intent, device=turn.state.me.device, term=intent.term + 1, since=turn.now)
+        _keep(turn, intent)
+        if intent.reply is not None:
+            turn.join(intent.reply, None, inbox=True)
+        _tell(turn, intent)
+    if any(strand.graph.parent(made) == strand.head for made in intent.made):
+        _later(turn, intent)  # it was done here, and whoever leads has not decided yet
+        return
+    obstacle = _obstacle(turn, intent, strand)
+    if obstacle and strand.head == strand.final and obstacle in _FOR_GOOD:
+        _end(turn, intent, obstacle)
+    elif obstacle:
+        _later(turn, intent)
+    else:
+        _carry_out(turn, intent, strand)
+
+
+_FOR_GOOD = ("forbidden", "removed-meanwhile", "policy-changed", "blocked")
+
+
+def _obstacle(turn: Turn, intent: Intent, strand: Strand) -> str:
+    """Why it cannot be done on this head; empty if it can."""
+    here, own = strand.here, ranks.own(strand)
+    if here is None or here.group.ended is not None or own is None or own.incarnation != intent.author:
+        return "out-of-sync"
+    if not _may(of_group(here.group), intent.kind, admin=own.admin):
+        return "forbidden"
+    if verdicts.removed_meanwhile(intent, strand.graph, strand.head):
+        return "removed-meanwhile"
+    if intent.kind is Kind.POLICY and of_group(here.group) != intent.was:
+        return "policy-changed"
+    if intent.kind is Kind.INVITE and turn.state.book.relation(intent.account) is Relation.BLOCKED:
+        return "blocked"
+    return ""
+
+
+def _later(turn: Turn, intent: Intent) -> None:
+    """Once more, after a longer wait."""
+    after = replace(intent, tries=min(intent.tries + 1, 64))
+    _keep(turn, after)
+    turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
+
+
+# ---------------------------------------------------------------- how it is done
+
+
+def _carry_out(turn: Turn, intent: Intent, strand: Strand) -> None:
+    here = _here(strand)
+    match intent.kind:
+        case Kind.INVITE:
+            _add(turn, intent, strand)
+        case Kind.REMOVE:
+            _commit(turn, intent, strand, _removals(strand, intent.targets))
+        case Kind.REFRESH:
+            _commit(turn, intent, strand, [])
+        case Kind.POLICY:
+            assert intent.policy is not None  # noqa: S101 - intents of this kind have one
+            _commit(turn, intent, strand, [kinds.policy_change(here.group, intent.policy)])
+        case Kind.DEPART:
+            _leave(turn, intent, strand)
+
+
+def _removals(strand: Strand, who: tuple[Incarnation, ...]) -> list[Proposal]:
+    there = strand.graph.members(strand.head)
+    return [Remove(LeafIndex(each.leaf)) for each in there if each.incarnation in who]
+
+
+def _commit(
+    turn: Turn, intent: Intent, strand: Strand, proposals: list[Proposal]
+) -> tuple[SignedStep, keys.Made] | None:
+    """A commit for it. What is refused here is looked at again later, when the group may stand elsewhere."""
+    try:
+        said, made = acting.commit(turn, strand, proposals=proposals, force_path=True)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("intent-commit", str(error))
+        _later(turn, intent)
+        return None
+    after = replace(intent, tries=min(intent.tries + 1, 64), made=(*intent.made, said.step.epoch)[-MAX_MADE:])
+    _keep(turn, after)
+    _tell(turn, after)
+    turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
+    return said, made
+
+
+def _leave(turn: Turn, intent: Intent, strand: Strand) -> None:
+    """Ask to be taken out; who is alone just goes."""
+    members = strand.graph.members(strand.head)
+    if len(members) <= 1:
+        _end(turn, intent, "")
+        return
+    group = _here(strand).group
+    # Ordinary clients may not know the proposal by which anybody may be let go: then it takes one who may remove.
+    wish = SelfRemove() if self_remove_capable(group.public.tree) else Remove(group.own_leaf)
+    try:
+        sealed = keys.propose(turn, strand, wish)
+    except (MlsError, Misuse) as error:
+        turn.drop("intent-propose", str(error))
+    else:
+        after = with_proposal(turn.strand(strand.group_id), sealed.epoch, sealed.message)
+        turn.put(after)
+        turn.publish(after.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+    _later(turn, intent)
+
+
+# ---------------------------------------------------------------- invitations that we make
+
+
+def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
+    from vcd.core import introductions
+
+    package = _package(turn, intent)
+    if package is None:
+        _fetch(turn, intent)
+        return
+    contact = turn.state.book.find(intent.account)
+    card = None if contact is None else contact.card
+    if card is None:
+        _end(turn, intent, "no-card")
+        return
+    proposals = [*_removals(strand, intent.dead), Add(package)]
+    done = _commit(turn, intent, strand, proposals)
+    if done is None:
+        held = turn.state.intents[intent.intent]
+        if held.tries >= turn.state.config.max_fetches and strand.head == strand.final:
+            _keep(turn, replace(held, package=b""))  # nothing else stands in its way: another KeyPackage may do
+        return
+    assert intent.reply is not None  # noqa: S101 - intents of this kind have one
+    said, made = done
+    introductions.send(turn, strand, said, made.commit, card, intent.greeting, intent.reply)
+
+
+def _package(turn: Turn, intent: Intent) -> KeyPackage | None:
+    """The KeyPackage to add them by; None if there is none, or it is not good any more."""
+    if not intent.package:
+        return None
+    package = decode_exactly(intent.package, KeyPackage.decode)
+    lifetime = package.leaf_node.lifetime
+    if lifetime is not None and lifetime.not_after < turn.now // 1000:
+        return None
+    head = head_of(package.leaf_node.credential)
+    return None if head is None or turn.state.book.superseded(head) else package
+
+
+def _fetch(turn: Turn, intent: Intent) -> None:
+    config = turn.state.config
+    if intent.fetches >= config.max_fetches:
+        _end(turn, intent, "unreachable")
+        return
+    contact = turn.state.book.find(intent.account)
+    addresses = () if contact is None or contact.card is None else contact.card.dispensers
+    _keep(turn, replace(intent, package=b"", fetches=intent.fetches + 1))
+    turn.effects.append(FetchPackage(account=intent.account, addresses=addresses))
+    wait = ranks.backoff(turn, intent.intent, intent.fetches + 1)
+    turn.later(Duty.INTENT, intent.intent, turn.now + wait)
+
+
+def fetched(turn: Turn, got: inputs.Fetched) -> None:
+    """A KeyPackage for one of those who are waiting for one; each is for one of them."""
+    for key in sorted(turn.state.intents):
+        intent = turn.state.intents[key]
+        mine = intent.kind is Kind.INVITE and intent.device == turn.state.me.device
+        if not mine or intent.account != got.account or not intent.fetches or _package(turn, intent) is not None:
+            continue
+        if got.package is None:
+            if intent.fetches >= turn.state.config.max_fetches:
+                _end(turn, intent, "unreachable")
+            return
+        fingerprint = _checked(turn, got.account, got.package)
+        if fingerprint is None:
+            turn.drop("package-refused")
+            _fetch(turn, intent)
+            return
+        after = replace(intent, package=got.package, fingerprint=fingerprint, tries=0)
+        _keep(turn, after)
+        _tell(turn, after)
+        retry(turn, key)
+        return
+
+
+def _checked(turn: Turn, account: AccountId, data: bytes) -> bytes | None:
+    """Whether these bytes are a KeyPackage of that account; the fingerprint of its credential."""
+    try:
+        package = decode_exactly(data, KeyPackage.decode)
+        node = package.leaf_node
+        turn.env.authentication.validate(node.credential, node.signature_key, turn.now)
+        head = head_of(node.credential)
+    except (MlsError, NodeError):
+        return None
+    if head is None or head.account != account or turn.state.book.superseded(head):
+        return None
+    return hashlib.sha256(node.credential.encode()).digest()
+
+
+def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
+    """They say that they cannot use a KeyPackage: whoever we added by it is nobody, and they are added by another."""
+    for key in sorted(turn.state.intents):
+        intent = turn.state.intents[key]
+        if intent.kind is not Kind.INVITE or intent.account != account or not intent.package:
+            continue
+        package = decode_exactly(intent.package, KeyPackage.decode)
+        if package.reference(turn.provider.suite(package.cipher_suite)) != reference:
+            continue
+        strand = turn.state.strands.find(intent.group_id)
+        dead = dict.fromkeys(intent.dead)
+        for each in () if strand is None else strand.graph.members(strand.head):
+            if each.account == account and any(
+                steps.incarnation(made, each.leaf) == each.incarnation for made in intent.made
+            ):
+                dead[each.incarnation] = None
+        after = replace(intent, package=b"", dead=tuple(dead), tries=0)
+        _keep(turn, after)
+        if intent.device == turn.state.me.device:
+            _tell(turn, after)
+            retry(turn, key)
+
+
+# ---------------------------------------------------------------- the account's other devices
+
+
+def _keep(turn: Turn, intent: Intent) -> None:
+    turn.change(intents=turn.state.intents.set(intent.intent, intent))
+
+
+def _tell(turn: Turn, intent: Intent) -> None:
+    from vcd.core.siblings import IntentMade
+
+    _say(turn, IntentMade(intent=intent))
+
+
+def _say(turn: Turn, record: IntentMade | IntentOver) -> None:
+    from vcd.core import devices
+
+    if turn.state.home is not None and len(ranks.devices(turn)) > 1:
+        devices.tell(turn, record)
+
+
+def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
+    """Another device's intent, or how far it is. Of two that both took it over, the later term counts."""
+    del told
+    new = record.intent
+    known = turn.state.intents.find(new.intent)
+    strand = turn.state.strands.find(new.group_id)
+    if strand is None or (known is None and not strand.graph.has(new.decided_on)):
+        return  # it may be over long since: who acts knows, and we take over only what we can judge
+    if known is None and len(turn.state.intents) >= turn.state.config.max_intents:
+        turn.drop("intents-full")
+        return
+    if known is not None:
+        if (new.term, new.device) < (known.term, known.device):
+            return
+        made = dict.fromkeys((*known.made, *new.made))
+        new = replace(new, made=tuple(made)[-MAX_MADE:])
+    new = replace(new, since=turn.now)
+    _keep(turn, new)
+    if new.reply is not None:
+        turn.join(new.reply, None, inbox=True)
+    turn.not_due(Duty.INTENT, new.intent)
+    _judge(turn, new, strand, strand)
+
+
+def on_over(turn: Turn, told: Told, record: IntentOver) -> None:
+    """The device that acted says that it is over."""
+    del told
+    known = turn.state.intents.find(record.intent)
+    if known is not None:
+        _end(turn, known, record.reason, told=True)
+
+
+def removing(turn: Turn, group_id: GroupId, who: Incarnation) -> bool:
+    """Whether our account wants that member removed anyway."""
+    return any(
+        each.kind is Kind.REMOVE and each.group_id == group_id and who in each.targets
+        for each in turn.state.intents.values()
+    )
+
+
+def started(turn: Turn) -> None:
+    """The node was loaded: a KeyPackage that was asked for may never have come."""
+    for key in sorted(turn.state.intents):
+        intent = turn.state.intents[key]
+        if (
+            intent.kind is Kind.INVITE
+            and intent.fetches
+            and not intent.package
+            and (Duty.INTENT, key) in turn.state.duties
+        ):
+            turn.due(Duty.INTENT, key, turn.now)
+
+
+def briefed(turn: Turn, known: PMap[IntentId, Intent]) -> None:
+    """On a new device: what is wanted by the account. Who acts goes on acting."""
+    for key in sorted(known):
+        intent = replace(known[key], since=turn.now)
+        _keep(turn, intent)
+        if intent.reply is not None:
+            turn.join(intent.reply, None, inbox=True)
+        _schedule(turn, intent)

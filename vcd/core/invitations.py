@@ -1,36 +1,438 @@
-"""Welcomes that come to our inbox, and what we answer."""
+"""Welcomes that come to our inbox, and what we answer.
+
+Every device of the account hears the inbox and has the stock of KeyPackages, so each takes a Welcome up by itself.
+`_open` looks into it without using anything up; what it finds is one of these:
+
+    of a contact        it is accepted at once (or asked for, if the device is set up so)
+    of a stranger       it waits, and the app is told. Nothing is joined and nothing is sent before the user answers
+    of somebody blocked it is dropped
+    of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand
+    not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
+    to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
+
+That answer (`Retry`) goes to a topic that the sender made for it, signed with the account key. One of our devices gives
+it, the next one later if it has not heard of it by then: the account answers once, however many devices it has.
+
+What the user answers is told to the other devices, which may have the Welcome or not. To decline is to leave: the
+device that was told joins, without the app's hearing of it, and asks to be taken out.
+
+A KeyPackage is used for one group. If somebody gives out one twice, both Welcomes are taken up as long as it is not
+withdrawn; people are warned, and the leaf is replaced, as its key is in two groups.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import FrameId, GroupId
+from mls.errors import MlsError, PeerError, StaleError
+from mls.state import Group
+from mls.virtual import client
+from mls.virtual.emulation import Emulation
+from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
+from mls.welcome import decode_welcome
+from vcd.core import introductions, kinds, ranks, steps, waiting
+from vcd.core.accounts.admission import head_of
+from vcd.core.accounts.book import Relation
+from vcd.core.accounts.head import check as check_head
+from vcd.core.accounts.identity import sign, suite_of, verify
+from vcd.core.duties import Duty
+from vcd.core.errors import Malformed, Misuse, NodeError, Refused
+from vcd.core.events import Invited, Warned
+from vcd.core.names import AccountId, EpochId, FrameId, GroupId, IntentId
+from vcd.core.payloads import Introduction, Invite, Retry, pack, unpack
+from vcd.core.policy import Mode, of_group
+from vcd.core.topics import TopicSecret, keys_of
+from vcd.core.waiting import Need
+from vcd.core.wanting import Invitation, Stage
 
 if TYPE_CHECKING:
+    from mls.persistent import PMap
     from vcd.core import inputs
-    from vcd.core.payloads import Invite, Retry
+    from vcd.core.siblings import Replied, Told, WelcomeAnswered
+    from vcd.core.state import Acceptance
     from vcd.core.turn import Turn
+
+_RETRY = "vcd retry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
-    """A Welcome that waits."""
+class _Opened:
+    """A Welcome that was looked into; nothing is used up by it before `emulation` is adopted."""
 
-    group_id: GroupId
+    emulation: Emulation
+    group: Group
+    reference: bytes
+    again: bool
+    told: Introduction
+    by: AccountId
+
+
+# ---------------------------------------------------------------- what arrives
 
 
 def on_invite(turn: Turn, payload: Invite, frame: FrameId) -> None:
-    """Welcomes that come to our inbox, and what we answer."""
+    """A Welcome."""
+    if turn.state.emulation is None or turn.state.household.signing is None:
+        turn.drop("invite-early")
+        return
+    try:
+        found = _open(turn, payload)
+        _consider(turn, payload, found)
+    except WithdrawnPackageError:
+        waiting.done(turn, frame)
+        _wait(turn, payload, turn.now + ranks.turn_of(turn, 0) * _SLOTS)
+    except StaleError as error:
+        waiting.hold(turn, frame, waiting.INBOX, (Need.HOME, turn.home.group_id), payload)
+        if isinstance(error, UnknownPackageError):
+            _wait(turn, payload, turn.now + turn.state.config.answer_after + ranks.turn_of(turn, 0) * _SLOTS)
+    except (MlsError, NodeError) as error:
+        waiting.done(turn, frame)
+        turn.drop(getattr(error, "rule", "invite"), str(error))
+    else:
+        waiting.done(turn, frame)
+        _forget(turn, _key(payload))
 
 
-def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
-    """Welcomes that come to our inbox, and what we answer."""
+_SLOTS = 4
+"""So much longer than elsewhere devices wait for each other here: what one of them said must reach the next."""
+
+
+def _open(turn: Turn, payload: Invite) -> _Opened:
+    """Look into a Welcome. Raises what is wrong with it."""
+    joined = client.join(turn.emulation, turn.env, kinds.parameters_of(Mode.DEMLS), payload.welcome)
+    policy = of_group(joined.group)
+    parameters = kinds.SETTINGS.shared(kinds.parameters_of(policy.mode))
+    group = replace(joined.group, parameters=parameters)
+    if head_account(group) != turn.state.book.own:
+        raise Refused("invite-leaf")
+    told = introductions.opened(turn, group, payload)
+    by = introductions.inviter(group, told)
+    return _Opened(
+        emulation=joined.emulation,
+        group=group,
+        reference=joined.reference,
+        again=joined.again,
+        told=told,
+        by=by,
+    )
+
+
+def head_account(group: Group) -> AccountId:
+    """Whose our leaf is."""
+    return steps.whose(group.own_leaf_node)
+
+
+def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
+    group_id = found.group.group_id
+    strand = turn.state.strands.find(group_id)
+    relation = turn.state.book.relation(found.by)
+    answered = turn.state.invitations.find(group_id)
+    if strand is not None:
+        _another_branch(turn, found)
+    elif relation is Relation.BLOCKED:
+        turn.drop("invite-blocked")
+    elif answered is not None and answered.stage is Stage.ANSWERED:
+        _forget(turn, group_id)
+        if answered.accept:
+            _enter(turn, found)
+            _invited(turn, found, asks=False)
+    elif relation is Relation.CONTACT and turn.state.config.accept_contacts:
+        _enter(turn, found)
+        _invited(turn, found, asks=False)
+    else:
+        _ask(turn, payload, found)
+
+
+def _ask(turn: Turn, payload: Invite, found: _Opened) -> None:
+    group_id = found.group.group_id
+    known = turn.state.invitations.find(group_id)
+    if known is not None and known.by != found.by:
+        turn.drop("invite-rival")  # who asked first is who the user was told of
+        return
+    _put(
+        turn,
+        group_id,
+        Invitation(
+            stage=Stage.ANSWER,
+            payload=pack(payload),
+            group_id=group_id,
+            by=found.by,
+            greeting=found.told.greeting,
+            since=turn.now if known is None else known.since,
+        ),
+    )
+    if known is None:
+        _meet(turn, found)
+        _invited(turn, found, asks=True)
+
+
+def _meet(turn: Turn, found: _Opened) -> None:
+    """Know who it is, so that the user can accept or block them."""
+    for _, node in found.group.members:
+        head = head_of(node.credential)
+        if head is not None and head.account == found.by:
+            turn.change(book=turn.state.book.learn(check_head(head, turn.provider)).book)
+
+
+def _invited(turn: Turn, found: _Opened, *, asks: bool) -> None:
+    turn.tell(Invited(conversation=found.group.group_id, by=found.by, asks=asks, greeting=found.told.greeting))
+
+
+def _put(turn: Turn, key: bytes, invitation: Invitation) -> None:
+    """Keep one; of those that wait for the same, the oldest gives way: what cannot be opened displaces no question."""
+    held = turn.state.invitations
+    same = [each for each in held if held[each].stage is invitation.stage]
+    if key not in held and len(same) >= turn.state.config.max_invitations:
+        held = held.discard(min(same, key=lambda each: (held[each].since, each)))
+        turn.drop("invitations-full")
+    turn.change(invitations=held.set(key, invitation))
+
+
+def _forget(turn: Turn, key: bytes) -> None:
+    turn.not_due(Duty.REPLY, key)
+    if key in turn.state.invitations:
+        turn.change(invitations=turn.state.invitations.discard(key))
+
+
+def _key(payload: Invite) -> bytes:
+    return hashlib.sha256(payload.welcome).digest()
+
+
+# ---------------------------------------------------------------- coming in
+
+
+def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> None:
+    """Into a group that we are not in."""
+    from vcd.core import stock, voting
+    from vcd.core.state import Acceptance, Talk
+
+    group = found.group
+    if len(turn.state.talks) >= turn.state.config.max_conversations:
+        turn.drop("conversations-full")
+        return
+    strand = introductions.begun(group, found.told)
+    turn.change(emulation=found.emulation)
+    turn.put_talk(
+        Talk(
+            group_id=group.group_id,
+            mode=strand.mode,
+            acceptance=Acceptance.YES if acceptance is None else acceptance,
+            updated_at=turn.now,
+        )
+    )
+    turn.put(strand, graph=True)
+    stock.used(turn, found.reference, group.group_id, EpochId(group.epoch_id))
+    if found.again:
+        turn.tell(Warned(code="package-reused", group=group.group_id, account=found.by))
+        turn.due(Duty.UPDATE, group.group_id, turn.now)
+    voting.take(turn, group.group_id, found.told.lineage.ballots)
+    waiting.wake(turn, (Need.GROUP, group.group_id))
+
+
+def _another_branch(turn: Turn, found: _Opened) -> None:
+    """Into a group that we are in, or were, by another epoch."""
+    from vcd.core import stock, voting
+
+    group = found.group
+    epoch = EpochId(group.epoch_id)
+    strand = turn.strand(group.group_id)
+    if strand.entered(epoch):
+        return  # it came again
+    here = strand.here
+    if here is not None and here.group.ended is None and ranks.own(strand) is not None:
+        after = introductions.entered(strand, group, found.told)
+        if after is None:  # it hangs on nothing that we know, and we can do without it: nobody leads us away like that
+            turn.drop("invite-elsewhere")
+            return
+    else:
+        after = introductions.anew(strand, group, found.told)
+    turn.change(emulation=found.emulation)
+    turn.put(after, graph=True)
+    stock.used(turn, found.reference, group.group_id, epoch)
+    voting.take(turn, group.group_id, found.told.lineage.ballots)
+    waiting.wake(turn, (Need.EPOCH, epoch))
+
+
+# ---------------------------------------------------------------- the user's answer
 
 
 def answer(turn: Turn, command: inputs.Answer) -> None:
-    """Welcomes that come to our inbox, and what we answer."""
+    """Accept or decline."""
+    from vcd.core import devices
+    from vcd.core.siblings import WelcomeAnswered
+
+    held = turn.state.invitations.find(command.conversation)
+    if held is None or held.stage is not Stage.ANSWER:
+        if command.conversation in turn.state.talks:
+            return
+        raise Misuse("no-invitation", "Nobody invites you to this conversation, or that is over.")
+    _answered(turn, held, accept=command.accept, leave=True)
+    if len(ranks.devices(turn)) > 1:
+        devices.tell(turn, WelcomeAnswered(group_id=command.conversation, accept=command.accept))
+
+
+def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
+    """The user answered on another device. If the Welcome is not here yet, the answer waits for it."""
+    del told
+    if record.group_id in turn.state.strands:
+        return
+    held = turn.state.invitations.find(record.group_id)
+    if held is not None and held.stage is Stage.ANSWER:
+        _answered(turn, held, accept=record.accept, leave=False)
+        return
+    _put(
+        turn,
+        record.group_id,
+        Invitation(stage=Stage.ANSWERED, group_id=record.group_id, accept=record.accept, since=turn.now),
+    )
+
+
+def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> None:
+    from vcd.core import intents
+    from vcd.core.inputs import Depart
+    from vcd.core.state import Acceptance
+
+    _forget(turn, held.group_id)
+    if not accept and not leave:
+        return
+    payload = unpack(held.payload)
+    assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
+    try:
+        found = _open(turn, payload)
+    except UnknownPackageError:
+        turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
+        if accept:
+            _wait(turn, payload, turn.now)
+        return
+    except (MlsError, NodeError) as error:
+        turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
+        turn.drop(getattr(error, "rule", "invite"), str(error))
+        return
+    if accept:
+        _enter(turn, found)
+        return
+    _enter(turn, found, Acceptance.NO)
+    from vcd.core import flow
+
+    flow.settle(turn)  # the strand stands where we came in before we ask to leave there
+    nonce = hashlib.sha256(b"vcd decline" + held.group_id + found.reference).digest()[:16]
+    intents.depart(turn, Depart(intent=IntentId(nonce), conversation=held.group_id))
+
+
+def departed(turn: Turn, group_id: GroupId) -> None:
+    """We left. Of what was declined, nothing stays."""
+    from vcd.core.state import Acceptance
+
+    talk = turn.state.talks.find(group_id)
+    if talk is not None and talk.acceptance is Acceptance.NO:
+        turn.due(Duty.REPLY, group_id, turn.now)  # not at once: other rooms are looking at the strand
+
+
+def _clear(turn: Turn, group_id: GroupId) -> None:
+    turn.change(talks=turn.state.talks.discard(group_id), strands=turn.state.strands.discard(group_id))
+    turn.touched.pop(group_id, None)
+    for name in sorted(turn.state.joined):
+        joined = turn.state.joined[name]
+        if joined.group_id == group_id:
+            turn.change(joined=turn.state.joined.set(name, replace(joined, until=turn.now)))
+            turn.due(Duty.TOPICS, b"", turn.now)
+
+
+# ---------------------------------------------------------------- asking for another KeyPackage
+
+
+def _wait(turn: Turn, payload: Invite, at: int) -> None:
+    """Answer at that time, if nobody else of us did and it cannot be taken up by then."""
+    key = _key(payload)
+    if key not in turn.state.invitations:
+        _put(turn, key, Invitation(stage=Stage.SIBLINGS, payload=pack(payload), since=turn.now))
+    turn.due(Duty.REPLY, key, at)
+
+
+def reply(turn: Turn, subject: bytes) -> None:
+    """Duty REPLY: a Welcome that nobody here could take up; or a conversation that was declined and left."""
+    from vcd.core import devices
+    from vcd.core.siblings import Replied
+    from vcd.core.state import Acceptance
+
+    talk = turn.state.talks.find(GroupId(subject))
+    if talk is not None and talk.acceptance is Acceptance.NO:
+        _clear(turn, talk.group_id)
+        return
+    held = turn.state.invitations.find(subject)
+    edition, signing = turn.state.book.edition, turn.state.household.signing
+    if held is None or held.stage is not Stage.SIBLINGS or edition is None or signing is None:
+        return
+    _forget(turn, subject)
+    payload = unpack(held.payload)
+    assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
+    suite = suite_of(turn.provider, edition.head.authority.mandate.cipher_suite)
+    for reference in _references(payload):
+        content = edition.head.digest + reference
+        signature = sign(suite, signing, _RETRY, content)
+        turn.publish(payload.reply, Retry(reference=reference, head=edition.head, signature=signature))
+    if len(ranks.devices(turn)) > 1:
+        devices.tell(turn, Replied(key=subject))
+
+
+def _references(payload: Invite) -> tuple[bytes, ...]:
+    try:
+        return tuple(bytes(each.new_member) for each in decode_welcome(payload.welcome).secrets)[:_MOST_REFERENCES]
+    except PeerError:
+        return ()
+
+
+_MOST_REFERENCES = 4
+
+
+def on_replied(turn: Turn, told: Told, record: Replied) -> None:
+    """Another device of ours answered."""
+    del told
+    held = turn.state.invitations.find(record.key)
+    if held is not None and held.stage is Stage.SIBLINGS:
+        _forget(turn, record.key)
+
+
+def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
+    """Somebody cannot use the KeyPackage that we invited them by."""
+    from vcd.core import intents
+
+    del frame
+    try:
+        check_head(payload.head, turn.provider)
+        suite = suite_of(turn.provider, payload.head.authority.mandate.cipher_suite)
+        content = payload.head.digest + payload.reference
+        if not verify(suite, payload.head.signing_key, _RETRY, content, payload.signature):
+            raise Refused("retry-signature")
+        if turn.state.book.superseded(payload.head):
+            raise Refused("retry-superseded")
+    except (Refused, Malformed) as error:
+        turn.drop(getattr(error, "rule", "malformed"))
+        return
+    intents.unusable(turn, payload.head.account, payload.reference)
+
+
+def leave_reply(turn: Turn, secret: TopicSecret) -> None:
+    """Nobody will answer there any more."""
+    name = keys_of(turn.topic_suite, secret).name
+    joined = turn.state.joined.find(name)
+    if joined is not None:
+        turn.change(joined=turn.state.joined.set(name, replace(joined, until=turn.now)))
+        turn.due(Duty.TOPICS, b"", turn.now)
 
 
 def started(turn: Turn) -> None:
-    """Welcomes that come to our inbox, and what we answer."""
+    """The node was loaded: ask again for KeyPackages that may not have come, and see to our own."""
+    from vcd.core import intents, stock
+
+    intents.started(turn)
+    stock.started(turn)
+
+
+def briefed(turn: Turn, known: PMap[bytes, Invitation]) -> None:
+    """On a new device: what waits for the user's answer. The app was told of it elsewhere."""
+    for key in sorted(known):
+        if known[key].stage is not Stage.SIBLINGS:
+            _put(turn, key, known[key])

@@ -100,10 +100,11 @@ def make(
     force_path: bool = False,
     leaf: NewLeaf = KEEP,
     derive: bool = False,
+    encrypt: bool | None = None,
     group_info_extensions: Extensions = (),
 ) -> Made:
     """A commit on the head."""
-    kept = _here(strand)
+    kept = _here(turn, strand)
     emulation = turn.emulation
     if strand.home:
         standing_on = emulation.on(Head(kept.group, kept.newest))
@@ -113,6 +114,7 @@ def make(
             proposals=proposals,
             derive=derive,
             force_path=force_path,
+            encrypt=encrypt,
             leaf=leaf,
             group_info_extensions=group_info_extensions,
         )
@@ -126,6 +128,7 @@ def make(
             turn.env,
             proposals=proposals,
             force_path=force_path,
+            encrypt=encrypt,
             new=leaf,
             group_info_extensions=group_info_extensions,
         )
@@ -148,7 +151,7 @@ class Sealed:
 
 def seal(turn: Turn, strand: Strand, data: bytes) -> Sealed:
     """An application message on the head. In the home `data` is the device's own kind (`devices.APPLICATIONS`)."""
-    kept = _here(strand)
+    kept = _here(turn, strand)
     group = kept.group
     if any(not item.shelved for item in group.proposals.values()):
         group = shelve_proposals(group)  # somebody will commit them; nobody waits for that here
@@ -163,10 +166,20 @@ def seal(turn: Turn, strand: Strand, data: bytes) -> Sealed:
     return Sealed(epoch=epoch, message=message, claim=claim)
 
 
+def propose(turn: Turn, strand: Strand, proposal: Proposal) -> Sealed:
+    """A proposal on the head of a conversation, which waits there for somebody's commit."""
+    kept = _here(turn, strand)
+    made = client.propose(turn.emulation, kept.group, turn.env, proposal)
+    turn.change(emulation=made.emulation)
+    epoch = EpochId(kept.group.epoch_id)
+    turn.put(with_value(strand, epoch, made.group))
+    return Sealed(epoch=epoch, message=made.message, claim=made.claim)
+
+
 def announce(turn: Turn, announcement: Announcement) -> Sealed:
     """Tell our other devices what `mls.virtual` has words for."""
     strand = turn.home
-    kept = _here(strand)
+    kept = _here(turn, strand)
     group = kept.group
     if any(not item.shelved for item in group.proposals.values()):
         group = shelve_proposals(group)
@@ -176,8 +189,10 @@ def announce(turn: Turn, announcement: Announcement) -> Sealed:
     return Sealed(epoch=EpochId(group.epoch_id), message=said.message, claim=None)
 
 
-def _here(strand: Strand) -> Kept:
+def _here(turn: Turn, strand: Strand) -> Kept:
     kept = strand.here
     if kept is None or kept.group.ended is not None:
         raise Misuse("out-of-sync", "this device cannot speak there now")
+    if strand.home and turn.state.household.listening:  # it would take keys a second time
+        raise Misuse("restored", "this device has an old disk, and only listens")
     return kept

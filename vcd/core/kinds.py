@@ -7,6 +7,7 @@ them again by the mode.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from mls.components.dictionary import dictionary_of, with_dictionary
@@ -15,6 +16,10 @@ from mls.components.logic import Components
 from mls.fork.founding import advertised, fork_resilient, with_forks
 from mls.leaf_node import Capabilities, Extensions
 from mls.parameters import Parameters
+from mls.proposals import AppDataUpdate, GroupContextExtensions, Proposal
+from mls.registries import ProposalType
+from mls.state import Group
+from mls.validation import supported_by_all
 from mls.virtual.membership import (
     client_capabilities,
     device_capabilities,
@@ -56,7 +61,8 @@ def home_parameters() -> Parameters:
 def leaf() -> tuple[Capabilities, Extensions]:
     """What our leaf in a conversation can do."""
     capabilities, extensions = advertised(parameters_of(Mode.DEMLS), client_capabilities(SUITES))
-    return capabilities, _listing(extensions)
+    proposals = (*capabilities.proposals, int(ProposalType.APP_DATA_UPDATE), int(ProposalType.SELF_REMOVE))
+    return replace(capabilities, proposals=proposals, encoded=b""), _listing(extensions)
 
 
 @cache
@@ -64,7 +70,8 @@ def device_leaf() -> tuple[Capabilities, Extensions]:
     """What a device's leaf in the home can do."""
     plain = home_parameters()
     capabilities, extensions = advertised(plain, device_capabilities(SUITES), device_extensions(SETTINGS, plain))
-    return capabilities, _listing(extensions, listing.COMPONENT)
+    proposals = (*capabilities.proposals, int(ProposalType.APP_DATA_UPDATE))
+    return replace(capabilities, proposals=proposals, encoded=b""), _listing(extensions, listing.COMPONENT)
 
 
 def _listing(extensions: Extensions, *others: int) -> Extensions:
@@ -91,6 +98,15 @@ def conversation_extensions(policy: Policy) -> Extensions:
         dictionary = dictionary_of(()).with_entry(policies.COMPONENT, policies.entry(policy))
         return with_dictionary((), dictionary)
     return _demanding((), policy)
+
+
+def policy_change(group: Group, policy: Policy) -> Proposal:
+    """What gives a group another policy, in words that all of its members know."""
+    if supported_by_all(group.public.tree, frozenset({ProposalType.APP_DATA_UPDATE})):
+        return AppDataUpdate(policies.COMPONENT, policies.entry(policy))
+    extensions = group.public.context.extensions
+    changed = dictionary_of(extensions).with_entry(policies.COMPONENT, policies.entry(policy))
+    return GroupContextExtensions(with_dictionary(extensions, changed))
 
 
 def home_extensions(policy: Policy, edition: Edition) -> Extensions:

@@ -1,36 +1,474 @@
-"""Groups in which one device chooses."""
+"""Groups in which one device chooses: plain MLS, for members who can neither fork nor go back.
+
+Ordinary MLS clients follow one commit on each epoch and forget how to follow another. So where there is one among the
+members, somebody has to say which commit counts, and everybody waits for that before adopting any, their own too
+(RFC 9750 §5.2.1). Here this is a member, the *lead*: whom the policy names, or else the most senior vcd. For an account
+one device chooses, the senior one of the last final tree of its home (`lead_device`). What it says is a `Decision`: on
+this epoch, that commit. It is signed with the key of the leaf, and stored before it is sent, so a lead that crashed
+says the same again.
+
+    head     the end of the chain of decisions, from the last final epoch on. What is said is said there, always
+    waiting  commits on the head that were followed and that nobody has decided on. They are kept and do not count
+    dead     commits beside a decided one
+
+The lead takes the first valid commit that it sees. It is trusted with the order and with nothing else: it cannot make a
+commit that breaks a rule count. If it says two things of one epoch, everybody is warned and takes the lower name.
+
+**When the lead is gone.** A commit that the lead chose may name another lead, in the policy. If nothing is decided on
+waiting commits for `Policy.succeed_after`, members vote (`Nomination`): the most senior one first offers itself, by a
+vote for itself, the others later, one after the other, and whoever hears an offer votes for it. Each member has one
+vote an epoch. A strict majority of all leaves makes a successor, whose first commit must be one that names it in the
+policy: so all who come later know it without having heard the votes. It outranks whatever the old lead says of that
+epoch. If the votes are split so that nobody can win any more, there is another round for everybody who can see that,
+and in that round the most senior of those who were named is voted for, or the old lead, if it has decided meanwhile.
+
+**What is final.** A decided epoch is final as soon as no successor can be voted for on the epochs before it any more.
+Members who vote for the steps of the chain (`voting`, as in other groups) will not vote for a successor there. So a
+step is final when those who still might are no majority of the leaves. Ordinary clients cannot vote, and in a group
+with many of them, or without succession, every decision is final at once.
+
+A lead that was cut off goes on deciding in its part of the network. If the majority has voted for a successor, what the
+old lead decided since is undone when they meet, as after any fork; messages are said again. Ordinary clients in that
+part are lost, and have to be invited again.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import FrameId, GroupId
+from vcd.core import acting, kinds, waiting
+from vcd.core.accounts.card import InboxSecret
+from vcd.core.duties import Duty
+from vcd.core.errors import Refused
+from vcd.core.events import Warned
+from vcd.core.names import DeviceId, EpochId, FrameId, GroupId, Incarnation
+from vcd.core.ordering.graph import Member
+from vcd.core.ordering.votes import Ballot
+from vcd.core.payloads import Decision, Invite, Nomination, SignedStep
+from vcd.core.policy import Mode, Who, of_group
+from vcd.core.record import encode
+from vcd.core.reign import (
+    Reign,
+    Welcoming,
+    able,
+    elected,
+    fact,
+    fact_of,
+    is_stuck,
+    leader,
+    own_member,
+    standing,
+    undecided,
+)
+from vcd.core.strand import Strand, stood as plainly, with_step
+from vcd.core.topics import TopicSecret
+from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
-    from vcd.core.payloads import Decision, Nomination
-    from vcd.core.strand import Strand
+    from vcd.core.state import State
     from vcd.core.turn import Turn
 
+MAX_ROUNDS = 64
+MAX_EACH = 8
+"""Decisions that are kept for one epoch: two of each author, and no more authors than this allows."""
+MAX_PAST = 64
 
-def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId) -> None:
-    """Groups in which one device chooses."""
-
-
-def on_nomination(turn: Turn, group_id: GroupId, payload: Nomination, frame: FrameId) -> None:
-    """Groups in which one device chooses."""
-
-
-def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Groups in which one device chooses."""
+_DECISION = b"vcd decision"
+_NOMINATION = b"vcd nomination"
 
 
-def choose(turn: Turn, subject: bytes) -> None:
-    """Duty LEAD."""
+def lead_device(state: State) -> DeviceId | None:
+    """The device of our account that chooses where we lead, and votes and offers itself where others do."""
+    strand = None if state.home is None else state.strands.find(state.home)
+    if strand is None:
+        return None
+    return DeviceId(bytes(strand.graph.members(strand.final)[0].account))
+
+
+def named(group_id: GroupId, device: DeviceId) -> DeviceId:
+    """What a device is called in decisions: strangers learn only whether it is another one than before."""
+    return DeviceId(hashlib.sha256(b"vcd lead" + device + group_id).digest()[:16])
 
 
 def stood(turn: Turn, strand: Strand) -> Strand:
     """Where a conversation stands; in a group with a lead, where the lead says."""
-    from vcd.core.strand import stood as plainly
+    if strand.mode is not Mode.LEAD:
+        return plainly(strand)
+    now = standing(strand, turn.talk(strand.group_id).lead)
+    return strand if now == strand.standing else replace(strand, standing=now)
 
-    del turn
-    return plainly(strand)
+
+# ---------------------------------------------------------------- deciding
+
+
+def touched(turn: Turn, group_id: GroupId) -> None:
+    """A graph changed: there may be something to decide on, or to wait for."""
+    strand = turn.strand(group_id)
+    if strand.home or strand.mode is not Mode.LEAD:
+        return
+    talk = turn.talk(group_id)
+    facts = {
+        each: fact_of(strand, each) for each in strand.kept if strand.graph.has(each) and each not in talk.lead.facts
+    }
+    if facts:
+        talk = replace(talk, lead=replace(talk.lead, facts=talk.lead.facts.update(facts)))
+        turn.put_talk(talk)
+    if not undecided(strand):
+        if talk.lead.waits is not None:
+            turn.put_talk(replace(talk, lead=replace(talk.lead, waits=None)))
+        if any(strand.graph.has(epoch) for epoch in talk.lead.nominations):
+            turn.due(Duty.LEAD, group_id, turn.now)  # we may have voted, and may have to stay
+        else:
+            turn.not_due(Duty.LEAD, group_id)
+        return
+    waits = talk.lead.waits
+    if waits is None or waits[0] != strand.head:
+        turn.put_talk(replace(talk, lead=replace(talk.lead, waits=(strand.head, turn.awake))))
+    if not _decide(turn, strand):
+        turn.due(Duty.LEAD, group_id, turn.now)
+
+
+def _acts(turn: Turn) -> bool:
+    """Whether this device chooses for our account. With an old disk it would not know what it said already."""
+    household = turn.state.household
+    return turn.state.me.device == lead_device(turn.state) and not household.listening and not household.gone
+
+
+def _decide(turn: Turn, strand: Strand) -> bool:
+    """Choose, if that is for this device to do."""
+    head, reign = strand.head, turn.talk(strand.group_id).lead
+    own = own_member(strand, head)
+    if own is None or not _acts(turn):
+        return False
+    if any(each.author == own.incarnation for each in reign.decisions.find(head) or ()):
+        return False  # it stands, whatever became of it
+    successor = elected(strand, reign, head)
+    if successor is None or successor == leader(strand, reign, head):
+        if leader(strand, reign, head) != own.incarnation:
+            return False
+        fair = [each for each in undecided(strand) if _is_fair(strand, each)]
+        if not fair:
+            return False
+        child = fair[0]
+    elif successor == own.incarnation:
+        child = _succession(turn, strand, own)
+    else:
+        return False
+    _say(turn, turn.strand(strand.group_id), own, child)
+    return True
+
+
+def _is_fair(strand: Strand, child: EpochId) -> bool:
+    """Whether it does not take the lead for somebody who may not change the policy."""
+    kept, head = strand.kept.find(child), strand.here
+    if kept is None or head is None:
+        return True  # it removes us
+    before, after = of_group(head.group), of_group(kept.group)
+    if before.lead == after.lead or before.change is Who.EVERYBODY:
+        return True
+    author = strand.graph.steps[child].author
+    admins = [each.incarnation for each in strand.graph.members(strand.head) if each.admin]
+    return before.change is Who.ADMINS and author in admins
+
+
+def _succession(turn: Turn, strand: Strand, own: Member) -> EpochId:
+    """Our commit that names us as the lead; it is made if there is none yet."""
+    for each in undecided(strand):
+        kept = strand.kept.find(each)
+        if kept is not None and of_group(kept.group).lead == own.incarnation:
+            return each
+    here = strand.kept[strand.head].group
+    change = kinds.policy_change(here, replace(of_group(here), lead=own.incarnation))
+    said, _ = acting.commit(turn, strand, proposals=[change], force_path=True)
+    return said.step.epoch
+
+
+def _say(turn: Turn, strand: Strand, own: Member, child: EpochId) -> None:
+    group = strand.kept[strand.head].group
+    header = strand.signed.find(child)
+    decision = Decision(
+        parent=strand.head,
+        child=child,
+        author=own.incarnation,
+        device=named(strand.group_id, turn.state.me.device),
+        step=header.step if header is not None and not header.signature else None,
+        signature=b"",
+    )
+    content = strand.group_id + encode(decision)
+    signature = group.suite.sign_with_label(group.signature_key, _DECISION, content)
+    decision = replace(decision, signature=signature)
+    _remember(turn, strand, decision)
+    acting.publish_wide(turn, strand, strand.head, decision)
+
+
+def _remember(turn: Turn, strand: Strand, decision: Decision) -> None:
+    talk = turn.talk(strand.group_id)
+    reign = talk.lead
+    several = (*(reign.decisions.find(decision.parent) or ()), decision)
+    turn.put_talk(replace(talk, lead=replace(reign, decisions=reign.decisions.set(decision.parent, several))))
+    turn.put(turn.strand(strand.group_id), graph=True)
+
+
+def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId) -> None:
+    """What a lead says; whether it was one is seen when it is counted."""
+    strand = turn.strand(group_id)
+    if strand.mode is not Mode.LEAD:
+        raise Refused("decision-mode")
+    parent, reign = payload.parent, turn.talk(group_id).lead
+    if not strand.graph.has(parent):
+        if strand.entered(parent):
+            _look_back(turn, strand, reign, payload)
+            waiting.done(turn, frame)
+        else:
+            waiting.hold(turn, frame, group_id, (Need.EPOCH, parent), payload)
+        return
+    several = reign.decisions.find(parent) or ()
+    known = [each for each in several if each.author == payload.author]
+    if any(each.child == payload.child for each in known):
+        waiting.done(turn, frame)
+        return
+    lead = leader(strand, reign, parent)
+    full = len(several) >= MAX_EACH and payload.author != lead
+    if len(known) >= 2 or full:
+        raise Refused("decision-each")
+    _check(turn, strand, parent, payload.author, _DECISION, payload)
+    waiting.done(turn, frame)
+    if known:
+        _warn(turn, strand, payload)
+    _take_header(turn, strand, reign, payload)
+    _remember(turn, strand, payload)
+
+
+def _take_header(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> None:
+    """The header of a commit whose author cannot sign one; by the lead's word, for who cannot follow the commit."""
+    step = said.step
+    if step is None or strand.graph.has(step.epoch):
+        return
+    if (step.parent, step.epoch) != (said.parent, said.child):
+        raise Refused("decision-step")
+    if said.author not in (leader(strand, reign, said.parent), elected(strand, reign, said.parent)):
+        return
+    if len(strand.graph.steps) < turn.state.config.max_unfinal:
+        turn.put(with_step(strand, SignedStep(step=step, signature=b"")), graph=True)
+
+
+def _look_back(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> None:
+    """A decision on an epoch before the last final one: too late to count, and not too late to tell of a lie."""
+    other = [each for each in reign.past if (each.parent, each.author) == (said.parent, said.author)]
+    kept = strand.kept.find(said.parent)
+    if not other or kept is None or any(each.child == said.child for each in other):
+        turn.drop("decision-late")
+        return
+    keys = [node.signature_key for _, node in kept.group.members]
+    content = strand.group_id + encode(replace(said, signature=b""))
+    if not any(kept.group.suite.verify_with_label(key, _DECISION, content, said.signature) for key in keys):
+        raise Refused("decision-signature")
+    talk = turn.talk(strand.group_id)
+    turn.put_talk(replace(talk, lead=replace(reign, past=(*reign.past, said)[-MAX_PAST:])))
+    _warn(turn, strand, said)
+
+
+def _warn(turn: Turn, strand: Strand, said: Decision) -> None:
+    here = strand.graph.members(said.parent) if strand.graph.has(said.parent) else strand.graph.members(strand.head)
+    who = next((each.account for each in here if each.incarnation == said.author), None)
+    turn.tell(Warned(code="lead-two-words", group=strand.group_id, account=who))
+
+
+def _check(
+    turn: Turn, strand: Strand, epoch: EpochId, who: Incarnation, label: bytes, said: Decision | Nomination
+) -> None:
+    """Whether that member of the epoch signed it, with the key that its leaf has there or had nearby."""
+    suite = turn.provider.suite(turn.state.config.cipher_suite)
+    content = strand.group_id + encode(replace(said, signature=b""))
+    for key in _keys_of(strand, epoch, who):
+        if suite.verify_with_label(key, label, content, said.signature):
+            return
+    raise Refused("decision-signature" if label == _DECISION else "nomination-signature")
+
+
+def _keys_of(strand: Strand, epoch: EpochId, who: Incarnation) -> list[bytes]:
+    """The keys of a member of an epoch: what its leaf has there, or in the nearest epochs that are kept."""
+    graph = strand.graph
+    if all(each.incarnation != who for each in graph.members(epoch)):
+        return []
+    found: dict[bytes, None] = {}
+    nearest = list(graph.up(epoch)) if epoch not in strand.kept else [epoch]
+    others = [] if epoch in strand.kept else [each for each in sorted(strand.kept) if graph.has(each)]
+    for each in [*nearest, *others]:
+        kept = strand.kept.find(each)
+        member = next((one for one in graph.members(each) if one.incarnation == who), None)
+        node = None if kept is None or member is None else kept.group.public.tree.leaf(member.leaf)
+        if node is not None:
+            found[node.signature_key] = None
+    return list(found)
+
+
+# ---------------------------------------------------------------- who comes in
+
+
+def welcome(turn: Turn, strand: Strand, epoch: EpochId, inbox: InboxSecret, invite: Invite) -> None:
+    """Send an invitation; in a group with a lead, when its epoch has been decided on (RFC 9750 §5.2.3)."""
+    if strand.mode is not Mode.LEAD:
+        turn.publish(TopicSecret(inbox.raw), invite)
+        return
+    talk = turn.talk(strand.group_id)
+    table = talk.lead.welcomes.set(epoch, Welcoming(inbox=inbox, invite=invite))
+    turn.put_talk(replace(talk, lead=replace(talk.lead, welcomes=table)))
+
+
+def _send_welcomes(turn: Turn, before: Strand, strand: Strand) -> None:
+    talk = turn.talk(strand.group_id)
+    waits, graphs = undecided(strand), (before.graph, strand.graph)
+    gone = sorted(epoch for epoch in talk.lead.welcomes if epoch not in waits)
+    for epoch in gone:
+        if any(graph.is_ancestor(epoch, strand.head) for graph in graphs):
+            held = talk.lead.welcomes[epoch]
+            turn.publish(TopicSecret(held.inbox.raw), held.invite)
+    if gone:
+        table = talk.lead.welcomes.changed(gone, {})
+        turn.put_talk(replace(talk, lead=replace(talk.lead, welcomes=table)))
+
+
+# ---------------------------------------------------------------- voting for another lead
+
+
+def choose(turn: Turn, subject: bytes) -> None:
+    """Duty LEAD: decide, or see whether the lead is gone."""
+    group_id = GroupId(subject)
+    strand = turn.state.strands.find(group_id)
+    if strand is None or strand.mode is not Mode.LEAD or group_id not in turn.state.talks:
+        return
+    if not _acts(turn):
+        return  # another device of ours votes for us, and decides
+    if _decide(turn, strand):
+        return
+    _stay(turn, strand)
+    _nominate(turn, turn.strand(group_id))
+
+
+def _stay(turn: Turn, strand: Strand) -> None:
+    """The lead came back while we voted for another, and nobody can win: our vote is the lead's again."""
+    reign, path = turn.talk(strand.group_id).lead, strand.graph.path(strand.head, strand.final)
+    for parent, _ in zip([strand.final, *path], path, strict=False):
+        own = own_member(strand, parent)
+        mine = [each for each in reign.nominations.find(parent) or () if own and each.voter == own.incarnation]
+        if own is None or not mine:
+            continue
+        last = max(mine, key=lambda each: each.round)
+        lead = leader(strand, reign, parent)
+        if last.candidate != lead and last.round + 1 < MAX_ROUNDS and is_stuck(strand, reign, parent, last.round):
+            _vote(turn, strand, parent, own, lead, last.round + 1)
+
+
+def _nominate(turn: Turn, strand: Strand) -> None:
+    """Vote on the head, if the lead has let commits on it wait for too long."""
+    head, reign = strand.head, turn.talk(strand.group_id).lead
+    own, here = own_member(strand, head), strand.here
+    patience = 0 if here is None else of_group(here.group).succeed_after
+    if own is None or not undecided(strand) or reign.waits is None or patience == 0:
+        return
+    lead = leader(strand, reign, head)
+    others = [each for each in able(strand, reign, head) if each.incarnation != lead]
+    if own not in others or any(each.voter == own.incarnation for each in strand.ballots.at(head)):
+        return
+    votes = reign.nominations.find(head) or ()
+    round_ = next((n for n in range(MAX_ROUNDS) if not is_stuck(strand, reign, head, n)), MAX_ROUNDS)
+    if round_ == MAX_ROUNDS or any(each.voter == own.incarnation and each.round >= round_ for each in votes):
+        return
+    waited = turn.awake - reign.waits[1]
+    heard = {each.candidate for each in votes if each.round in (round_ - 1, round_)} - {lead}
+    offered = [each.incarnation for each in others if each.incarnation in heard]
+    if not offered:
+        patience += others.index(own) * turn.state.config.turn_taking
+    if waited < patience:
+        turn.due(Duty.LEAD, strand.group_id, turn.now + patience - waited)
+        return
+    _vote(turn, strand, head, own, offered[0] if offered else own.incarnation, round_)
+
+
+def _vote(turn: Turn, strand: Strand, epoch: EpochId, own: Member, candidate: Incarnation, round_: int) -> None:
+    group = strand.kept[epoch].group
+    vote = Nomination(epoch=epoch, round=round_, candidate=candidate, voter=own.incarnation, signature=b"")
+    content = strand.group_id + encode(vote)
+    vote = replace(vote, signature=group.suite.sign_with_label(group.signature_key, _NOMINATION, content))
+    _count(turn, strand, vote)
+    acting.publish_wide(turn, strand, epoch, vote)
+
+
+def _count(turn: Turn, strand: Strand, vote: Nomination) -> None:
+    talk = turn.talk(strand.group_id)
+    several = [*(talk.lead.nominations.find(vote.epoch) or ()), vote]
+    several.sort(key=lambda each: (each.round, each.voter))
+    table = talk.lead.nominations.set(vote.epoch, tuple(several))
+    turn.put_talk(replace(talk, lead=replace(talk.lead, nominations=table)))
+    turn.put(turn.strand(strand.group_id), graph=True)
+    turn.due(Duty.LEAD, strand.group_id, turn.now)
+
+
+def on_nomination(turn: Turn, group_id: GroupId, payload: Nomination, frame: FrameId) -> None:
+    """A member's vote for a lead."""
+    strand, epoch = turn.strand(group_id), payload.epoch
+    if strand.mode is not Mode.LEAD:
+        raise Refused("nomination-mode")
+    if not strand.graph.has(epoch):
+        if strand.entered(epoch):
+            turn.drop("nomination-late")
+            waiting.done(turn, frame)
+        else:
+            waiting.hold(turn, frame, group_id, (Need.EPOCH, epoch), payload)
+        return
+    reign = turn.talk(group_id).lead
+    may = [each.incarnation for each in able(strand, reign, epoch)]
+    if payload.voter not in may or payload.candidate not in may or payload.voter == leader(strand, reign, epoch):
+        raise Refused("nomination-member")
+    votes = reign.nominations.find(epoch) or ()
+    same = [each for each in votes if (each.voter, each.round) == (payload.voter, payload.round)]
+    if payload.round >= MAX_ROUNDS or any(each.candidate != payload.candidate for each in same):
+        raise Refused("nomination-twice")
+    if not same:
+        _check(turn, strand, epoch, payload.voter, _NOMINATION, payload)
+        _count(turn, strand, payload)
+    waiting.done(turn, frame)
+
+
+def pending(turn: Turn, strand: Strand, me: Incarnation) -> tuple[Ballot, ...]:
+    """Our votes for the steps of the chain, so that they become final: it is the lead who chose, so each has one.
+
+    Not on an epoch where we voted for another lead, or lead ourselves: what we decided there says as much.
+    """
+    reign, found = turn.talk(strand.group_id).lead, []
+    path = strand.graph.path(strand.head, strand.final)
+    for parent, child in zip([strand.final, *path], path, strict=False):
+        mine = [each for each in strand.ballots.at(parent) if each.voter == me]
+        if any(each.child == child for each in mine) or len(mine) >= MAX_ROUNDS:
+            continue
+        if not fact(strand, reign, parent).succession or leader(strand, reign, parent) == me:
+            continue
+        if all(each.voter != me for each in reign.nominations.find(parent) or ()):
+            found.append(Ballot(voter=me, parent=parent, round=len(mine), child=child))
+    return tuple(found)
+
+
+def moved(turn: Turn, before: Strand, after: Strand) -> None:
+    """What was said of epochs before the last final one is of no use any more, but as evidence."""
+    if after.home or after.mode is not Mode.LEAD:
+        return
+    after = turn.strand(after.group_id)
+    _send_welcomes(turn, before, after)
+    talk = turn.talk(after.group_id)
+    reign, graph = talk.lead, after.graph
+    over = sorted(parent for parent in reign.decisions if not graph.has(parent))
+    done = sorted(epoch for epoch in reign.nominations if not graph.has(epoch))
+    gone = sorted(epoch for epoch in reign.facts if not graph.has(epoch))
+    if over or done or gone:
+        past = [*reign.past, *[each for parent in over for each in reign.decisions[parent]]][-MAX_PAST:]
+        reign = replace(
+            reign,
+            decisions=reign.decisions.changed(over, {}),
+            nominations=reign.nominations.changed(done, {}),
+            facts=reign.facts.changed(gone, {}),
+            past=tuple(past),
+        )
+        turn.put_talk(replace(talk, lead=reign))

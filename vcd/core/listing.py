@@ -5,9 +5,18 @@ is one again when the home is. Every device of an epoch is on its list, with the
 breaks this is refused by all alike. So a device comes in by one commit that adds it and puts it on the list, which
 takes a delegate's signature, and goes by one that removes it and shuts it out there. A list may be ahead of the home
 (a device that is on it and not in the home can be added by anybody) and never behind.
+
+A list also says who is right where branches of the home contradict each other. A commit that brings a list in which
+somebody is shut out strikes what that device does at the same time under lists before it, however senior it is; and it
+becomes final without the votes of those whom it removes. So nobody can hold up or undo its own removal, if those
+ordered it who may: delegates, for devices that are none, or the root. Of two that shut out each other the higher
+version counts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
 
 from mls.components.logic import LastWins, Refused as NotTaken
 from mls.components.numbers import ComponentId
@@ -17,6 +26,8 @@ from mls.state import Group
 from vcd.core.accounts.credential import DeviceCredential, check_listed, read
 from vcd.core.accounts.device_list import Edition, check_edition, check_successor
 from vcd.core.errors import Malformed, Refused
+from vcd.core.names import AccountId, DeviceId
+from vcd.core.ordering.graph import ListShown, Member
 from vcd.core.record import decode, encode
 
 COMPONENT = ComponentId(0x8D21)
@@ -36,6 +47,7 @@ class ListLogic(LastWins):
             raise NotTaken from None
 
 
+@lru_cache(maxsize=32)
 def _decoded(data: bytes) -> Edition:
     if len(data) > MAX_EDITION:
         raise Malformed("a list is too long")
@@ -69,6 +81,23 @@ def check_first(group: Group, provider: Provider) -> Edition:
     check_edition(edition, provider)
     check_members(edition, group)
     return edition
+
+
+def is_home(group: Group) -> bool:
+    return group.public.context.dictionary.find(COMPONENT) is not None
+
+
+def step_of(before: Group, after: Group, removed: Sequence[Member]) -> tuple[tuple[ListShown, ...], int, bool]:
+    """What a commit in the home means for the choice of branches.
+
+    Devices that its list shuts out, the version it is under, and whether its list orders all that it removes.
+    """
+    old, new = of_group(before), of_group(after)
+    known = {stone.device for stone in old.devices.tombstones}
+    gone = sorted(stone.device for stone in new.devices.tombstones if stone.device not in known)
+    lists = tuple(ListShown(account=AccountId(device), version=new.version, revokes=True) for device in gone)
+    ordered = bool(removed) and all(new.devices.revoked(DeviceId(each.account)) is not None for each in removed)
+    return lists, new.version, ordered
 
 
 def check_members(edition: Edition, group: Group) -> None:

@@ -12,11 +12,12 @@ bug here. Whatever comes from others is taken, kept for later, or dropped and co
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mls.provider import Provider
 from vcd.core import (
+    calls,
     contacts,
     conversations,
     delivery,
@@ -27,11 +28,15 @@ from vcd.core import (
     intents,
     invitations,
     lead,
+    linking,
+    ordinary,
     outbox,
     partitions,
     reissue,
     retention,
     rotation,
+    sending,
+    sessions,
     stock,
     summaries,
     upkeep,
@@ -41,6 +46,7 @@ from vcd.core import (
 from vcd.core.duties import Duty
 from vcd.core.effects import Effect
 from vcd.core.events import Event
+from vcd.core.policy import Mode
 from vcd.core.state import State
 from vcd.core.turn import Turn
 
@@ -58,14 +64,36 @@ class Outcome:
 
 def _tick(turn: Turn, _: inputs.Tick) -> None:
     """Everything whose time has come, each once."""
+    turn.change(clock=replace(turn.state.clock, wake_at=0))  # this was it: what is due at once needs another one
     ready = sorted(
         [(at, key) for key, at in turn.state.duties.items() if at <= turn.now],
         key=lambda item: (item[0], item[1][0].value, item[1][1]),
     )
     for _at, (duty, subject) in ready:
+        wanted = turn.state.duties.find((duty, subject))
+        if wanted is None or wanted > turn.now:
+            continue  # what was done before it in this step did it too, or put it off
         turn.not_due(duty, subject)
         DUTIES[duty](turn, subject)
         flow.settle(turn)
+
+
+def _by_mode(sends: Callable[[Turn, Any], None], plain: Callable[[Turn, Any], None]) -> Callable[[Turn, Any], None]:
+    """Conversations of send groups have rooms of their own."""
+
+    def handle(turn: Turn, command: Any) -> None:
+        (sends if sessions.is_here(turn, command.conversation) else plain)(turn, command)
+
+    return handle
+
+
+def _open(turn: Turn, command: inputs.Open) -> None:
+    (sending.open_ if command.mode is Mode.DIMLS else conversations.open_)(turn, command)
+
+
+def _fetched(turn: Turn, got: inputs.Fetched) -> None:
+    if not calls.fetched(turn, got):
+        intents.fetched(turn, got)
 
 
 HANDLERS: dict[type[Any], Callable[[Turn, Any], None]] = {
@@ -76,24 +104,25 @@ HANDLERS: dict[type[Any], Callable[[Turn, Any], None]] = {
     inputs.Published: flow.published,
     inputs.Online: flow.online,
     inputs.Reached: flow.reached,
-    inputs.Fetched: intents.fetched,
+    inputs.Fetched: _fetched,
     inputs.GivenOut: stock.given_out,
     inputs.TakenBack: stock.taken_back,
-    inputs.Say: outbox.say,
+    inputs.Say: _by_mode(sending.say, outbox.say),
     inputs.SayAgain: outbox.say_again,
-    inputs.Open: conversations.open_,
-    inputs.Invite: intents.invite,
-    inputs.Remove: intents.remove,
-    inputs.Depart: intents.depart,
-    inputs.Refresh: intents.refresh,
-    inputs.ChangePolicy: intents.change_policy,
-    inputs.Answer: invitations.answer,
+    inputs.Open: _open,
+    inputs.Invite: _by_mode(calls.invite, intents.invite),
+    inputs.Remove: _by_mode(sending.remove, intents.remove),
+    inputs.Depart: _by_mode(sending.depart, intents.depart),
+    inputs.Refresh: _by_mode(sending.refresh, intents.refresh),
+    inputs.ChangePolicy: _by_mode(sending.change_policy, intents.change_policy),
+    inputs.Answer: _by_mode(calls.answer, invitations.answer),
     inputs.AddContact: contacts.add,
     inputs.Block: contacts.block,
-    inputs.LinkDevice: devices.link,
-    inputs.Linked: devices.linked,
-    inputs.RemoveDevice: devices.remove,
+    inputs.LinkDevice: linking.link,
+    inputs.Linked: linking.linked,
+    inputs.RemoveDevice: rotation.remove,
     inputs.ComeBack: desync.come_back,
+    inputs.Carry: ordinary.carry,
 }
 
 DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
@@ -116,7 +145,12 @@ DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
     Duty.LEAD: lead.choose,
     Duty.TOPICS: flow.leave_topics,
     Duty.SEEN: delivery.forget,
+    Duty.ORDER: delivery.order,
     Duty.HOME: devices.chore,
+    Duty.ANSWER: summaries.answer,
+    Duty.PROPOSED: upkeep.commit_proposals,
+    Duty.REPLY: invitations.reply,
+    Duty.TEND: sending.tend,
 }
 
 

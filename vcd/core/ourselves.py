@@ -7,10 +7,9 @@ from mls.leaf_node import Lifetime
 from mls.secrets import SignaturePrivateKey
 from mls.virtual.announcements import Keys, SignatureKey
 from mls.virtual.stock import Offer
-from vcd.core import keys, kinds
+from vcd.core import devices, kinds
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.errors import Misuse
-from vcd.core.payloads import Post
 from vcd.core.turn import Turn
 
 EARLY = 24 * 3600
@@ -44,8 +43,7 @@ def tell_keys(turn: Turn, public: list[bytes]) -> None:
     told = Keys(
         keys=tuple(SignatureKey(cipher_suite=suite, public=each, private=ring[each].private) for each in public)
     )
-    sealed = keys.announce(turn, told)
-    turn.publish(turn.home.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+    devices.announce(turn, told)
 
 
 def offer(turn: Turn) -> Offer:

@@ -1,40 +1,556 @@
-"""What we said, until it is on a branch that is final: what loses is said again."""
+"""What our account said, until it is on a branch that is final: what loses is said again.
+
+A message is sealed on the head and sent. Each device of the account keeps it, its author's as what it has to see to,
+the others in case that one does not come back. Whenever the conversation stands elsewhere, it is looked at:
+
+    on the way to the last final epoch    confirmed
+    on the way to the head                it stays; nothing has to be done
+    on neither                            its branch lost: it is said again, on the head
+
+Said again, it is the same message with the same id, so who had it notices nothing. It is only said again by itself if
+nobody is there now who was not in the epoch that it was first meant for. Otherwise that is for the user to decide
+(`Fate.ASKS`), and a yes is good for those about whom the user was asked. A branch that comes and goes does not make
+it be said twice on one: all places where it was said are known.
+
+It is said again in two more cases. Two devices of ours may take one key at once; others read whichever comes first
+and cannot read the second, so both say theirs again, one after the other. And somebody may get a message so late that
+the keys of its epoch are gone: they say so (`payloads.Missed`), with the name that the sealed bytes have for
+everybody. That is why what is confirmed is kept for as long as the keys would be, the group's window in time awake:
+in that time a device that was cut off will be heard of, or the suspicion of a split keeps the window open.
+
+A sibling says a message again if its own device has not for a while, is still one of the account's, and was when the
+message was heard. It is marked as relayed. What cannot be confirmed within the group's horizon goes back to the user.
+
+What cannot be said now waits in order: the conversation was not accepted yet, this device cannot follow it, may not
+encrypt yet, or (EC1) a commit was just seen.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import GroupId
+from mls.errors import CallerError, MlsError, StaleError
+from mls.secret_tree import APPLICATION
+from mls.virtual import client
+from mls.virtual.generation_id import PrivateMessageContext
+from vcd.core import contents, keys, partitions, ranks, steps
+from vcd.core.duties import Duty
+from vcd.core.errors import Misuse
+from vcd.core.events import Fate, MessageFate
+from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId
+from vcd.core.payloads import Content, Post, pack_said
+from vcd.core.policy import DAY, Mode, Policy, of_group
+from vcd.core.spoken import Held, Outgoing, Place, Seen, Stage, Why
+from vcd.core.state import Acceptance, Talk
+from vcd.core.strand import Membership
 
 if TYPE_CHECKING:
+    from mls.state import Group
     from vcd.core import inputs
+    from vcd.core.names import FrameId
+    from vcd.core.payloads import Missed
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+MAX_PLACES = 16
+"""Where a message was said; the oldest are forgotten first."""
+MAX_COLLISIONS = 8
+NONCE = 16
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """Something our account said that may have to be said again."""
 
-    conversation: GroupId
+# ---------------------------------------------------------------- saying
 
 
 def say(turn: Turn, command: inputs.Say) -> None:
-    """Say something."""
+    """Say something. The same nonce again is the same message, and nothing is done."""
+    talk = turn.talk(command.conversation)
+    if command.nonce in talk.nonces:
+        return
+    _check(turn, talk, command)
+    strand, own = turn.strand(talk.group_id), turn.state.book.own
+    if own is None:
+        raise Misuse("no-account", "this device has no account yet")
+    _make_room(turn)
+    talk = turn.talk(talk.group_id)
+    content = Content(
+        nonce=command.nonce,
+        # Not before what the account said there before: receivers forget by these times (`contents`).
+        said_at=max(turn.now, talk.said + 1, contents.floor_of(talk, own) + 1),
+        epoch=strand.head,
+        after=talk.frontier,
+        data=command.data,
+        media=command.media,
+    )
+    broken = contents.fits(turn, content)
+    if broken is not None:
+        raise Misuse(broken, "this message is longer than messages may be")
+    name = contents.content_id(talk.group_id, own, content)
+    policy = _policy(strand)
+    mine = turn.state.me.device
+    seen = Seen(
+        sender=own,
+        said_at=content.said_at,
+        until=contents.until(turn, content.said_at, policy.horizon),
+        nonce=command.nonce,
+    )
+    talk = contents.remember(turn, talk, name, seen)
+    held = Held(sender=own, ours=True, device=mine, content=content, since=turn.now)
+    talk = contents.show(turn, replace(talk, nonces=talk.nonces.set(command.nonce, name)), name, held)
+    talk = _with(turn, strand, talk, name, content, mine)
+    turn.put_talk(replace(talk, queue=talk.queue.set(name, content.said_at)))
+    turn.due(Duty.RETURN, talk.group_id, turn.now + min(policy.horizon, policy.window))
+    flush(turn, talk.group_id)
+
+
+def _check(turn: Turn, talk: Talk, command: inputs.Say) -> None:
+    if len(command.nonce) != NONCE:
+        raise Misuse("bad-nonce", "a message is named by 16 random bytes")
+    if talk.acceptance is Acceptance.NO:
+        raise Misuse("declined", "this conversation was declined")
+    strand = turn.strand(talk.group_id)
+    if strand.membership is Membership.OUT:
+        raise Misuse("not-a-member", "we are no member of this conversation any more")
+
+
+def _with(
+    turn: Turn, strand: Strand, talk: Talk, name: ContentId, content: Content, device: DeviceId | None, *where: Place
+) -> Talk:
+    """With a message that is kept from now on."""
+    age = turn.now - content.said_at  # by a clock of ours; one that is far off tells nothing
+    outgoing = Outgoing(
+        conversation=talk.group_id,
+        content=content,
+        device=device,
+        since=content.said_at if 0 < age < _policy(strand).horizon else turn.now,
+        awake=turn.awake,
+        stage=Stage.SAID if where else Stage.QUEUED,
+        places=where,
+    )
+    turn.change(outbox=turn.state.outbox.set(name, outgoing))
+    audiences = talk.audiences
+    if content.epoch not in audiences:
+        audiences = audiences.set(content.epoch, _audience(strand, content.epoch))
+    return replace(
+        talk,
+        said=max(talk.said, content.said_at),
+        going=talk.going.set(name, content.said_at),
+        audiences=audiences,
+    )
+
+
+def _audience(strand: Strand, epoch: EpochId) -> tuple[AccountId, ...]:
+    """Who was in an epoch; nobody, if that is not known here any more."""
+    if strand.graph.has(epoch):
+        return tuple(sorted({each.account for each in strand.graph.members(epoch)}))
+    kept = strand.kept.find(epoch)
+    return () if kept is None else tuple(sorted({steps.whose(node) for _, node in kept.group.members}))
+
+
+def _policy(strand: Strand) -> Policy:
+    """Of the head, or of the nearest there is."""
+    kept = strand.here or strand.kept.find(strand.final)
+    return Policy() if kept is None else of_group(kept.group)
+
+
+def _make_room(turn: Turn) -> None:
+    """For one message more: what is confirmed gives way, a quarter of it at once."""
+    state = turn.state
+    if len(state.outbox) < state.config.max_outbox:
+        return
+    done = sorted((each.awake, name) for name, each in state.outbox.items() if each.stage is Stage.CONFIRMED)
+    if not done:
+        raise Misuse("outbox-full", "too much that was said here is not confirmed yet")
+    gone: dict[GroupId, list[ContentId]] = {}
+    for _, name in done[: max(1, len(done) // 4)]:
+        gone.setdefault(state.outbox[name].conversation, []).append(name)
+    for group_id, names in gone.items():
+        _drop(turn, group_id, names)
+
+
+def _drop(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
+    """Forget messages that nothing has to be done about any more; their ids stay known."""
+    gone = [name for name in names if name in turn.state.outbox]
+    talk, outbox = turn.state.talks.find(group_id), turn.state.outbox
+    if talk is None:
+        turn.change(outbox=outbox.changed(gone, {}))
+        return
+    if not gone:
+        return
+    marks = [mark for name in gone for place in outbox[name].places for mark in _marks(place) if mark in talk.places]
+    after = outbox.changed(gone, {})
+    going = talk.going.changed(gone, {})
+    used = {after[name].content.epoch for name in going}
+    turn.change(outbox=after)
+    turn.put_talk(
+        replace(
+            talk,
+            going=going,
+            queue=talk.queue.changed([name for name in gone if name in talk.queue], {}),
+            places=talk.places.changed(marks, {}),
+            audiences=talk.audiences.changed([epoch for epoch in talk.audiences if epoch not in used], {}),
+        )
+    )
+
+
+def _marks(place: Place) -> tuple[bytes, ...]:
+    return tuple(mark for mark in (place.digest, place.claim) if mark)
+
+
+# ---------------------------------------------------------------- sealing
+
+
+def can_speak(turn: Turn, strand: Strand, talk: Talk) -> bool:
+    """Whether something can be said in a conversation now."""
+    here = strand.here
+    return (
+        here is not None
+        and here.group.ended is None
+        and talk.acceptance is Acceptance.YES
+        and strand.membership is not Membership.OUT
+        and not (talk.mode is Mode.EC1 and turn.now < talk.quiet_until)
+    )
+
+
+def flush(turn: Turn, group_id: GroupId) -> None:
+    """Say what waits, in order."""
+    talk = turn.state.talks.find(group_id)
+    if talk is None or not talk.queue:
+        return
+    for name in sorted(talk.queue, key=lambda each: turn.state.outbox[each].order):
+        strand = turn.strand(group_id)
+        if _over(turn, strand, turn.state.outbox[name]):
+            _give_up(turn, group_id, [name])
+            continue
+        if not can_speak(turn, strand, turn.talk(group_id)):
+            return  # what makes it possible comes back here
+        if not _seal(turn, name):
+            turn.due(Duty.QUIET, group_id, turn.now + turn.state.config.retry_most)
+            return
+
+
+def _seal(turn: Turn, name: ContentId) -> bool:
+    """Say a message on the head, or ask whether to. False if this device may not encrypt there yet."""
+    outgoing = turn.state.outbox[name]
+    group_id = outgoing.conversation
+    strand, talk = turn.strand(group_id), turn.talk(group_id)
+    new = _strangers(strand, talk, outgoing)
+    if new:
+        _ask(turn, name, new)
+        return True
+    relayed = outgoing.device != turn.state.me.device
+    try:
+        sealed = keys.seal(turn, strand, pack_said(replace(outgoing.content, relayed=relayed)))
+    except (CallerError, StaleError):
+        return False
+    here = turn.strand(group_id).kept[sealed.epoch]
+    turn.publish(here.topic, Post(epoch=sealed.epoch, message=sealed.message))
+    place = Place(epoch=sealed.epoch, digest=hashlib.sha256(sealed.message).digest(), claim=bytes(sealed.claim or b""))
+    first, confirmed = not outgoing.places, outgoing.stage is Stage.CONFIRMED
+    lost = outgoing.why is Why.LOST or outgoing.stage is Stage.ASKS
+    stage = Stage.CONFIRMED if confirmed else Stage.SAID
+    _put(turn, name, replace(outgoing, stage=stage, why=None, again_at=0, asked=()), place)
+    if first:
+        _tell(turn, group_id, name, Fate.SENT)
+    elif lost:
+        _tell(turn, group_id, name, Fate.AGAIN)
+    if not confirmed and strand.final == sealed.epoch:
+        _confirm(turn, name)
+    return True
+
+
+def _put(turn: Turn, name: ContentId, outgoing: Outgoing, place: Place) -> None:
+    """Keep a message with one place more."""
+    talk = turn.talk(outgoing.conversation)
+    all_places = (*outgoing.places, place)
+    places, gone = all_places[-MAX_PLACES:], all_places[:-MAX_PLACES]
+    marks = [mark for each in gone for mark in _marks(each) if mark in talk.places]
+    turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, places=places)))
+    turn.put_talk(
+        replace(
+            talk,
+            queue=talk.queue.discard(name),
+            places=talk.places.changed(marks, dict.fromkeys(_marks(place), name)),
+        )
+    )
+
+
+def _strangers(strand: Strand, talk: Talk, outgoing: Outgoing) -> tuple[AccountId, ...]:
+    """Who would read a message that it was not meant for."""
+    epoch = outgoing.content.epoch
+    if epoch == strand.head:
+        return ()
+    meant = {*(talk.audiences.find(epoch) or ()), *outgoing.consent}
+    return tuple(sorted({each.account for each in strand.graph.members(strand.head)} - meant))
+
+
+def _ask(turn: Turn, name: ContentId, new: tuple[AccountId, ...]) -> None:
+    outgoing = turn.state.outbox[name]
+    talk = turn.talk(outgoing.conversation)
+    known = set(new) <= set(outgoing.asked)
+    stage = Stage.CONFIRMED if outgoing.stage is Stage.CONFIRMED else Stage.ASKS
+    changed = replace(outgoing, stage=stage, why=None, again_at=0, asked=outgoing.asked if known else new)
+    turn.change(outbox=turn.state.outbox.set(name, changed))
+    turn.put_talk(replace(talk, queue=talk.queue.discard(name)))
+    if not known:
+        _tell(turn, outgoing.conversation, name, Fate.ASKS)
 
 
 def say_again(turn: Turn, command: inputs.SayAgain) -> None:
     """The user decided."""
+    outgoing = turn.state.outbox.find(command.content)
+    if outgoing is None or outgoing.conversation != command.conversation or not outgoing.asked:
+        raise Misuse("not-asked", "there is no question about this message")
+    stands = outgoing.stage is Stage.CONFIRMED
+    if not command.again and not stands:
+        _give_up(turn, command.conversation, [command.content])
+        return
+    changed = replace(outgoing, asked=())
+    if command.again:
+        consent = tuple(sorted({*outgoing.consent, *outgoing.asked}))
+        changed = replace(changed, consent=consent, why=Why.MISSED if stands else Why.LOST, again_at=turn.now)
+    turn.change(outbox=turn.state.outbox.set(command.content, changed))
+    relay(turn, command.conversation)
+
+
+def _tell(turn: Turn, group_id: GroupId, name: ContentId, fate: Fate) -> None:
+    turn.tell(MessageFate(conversation=group_id, content=name, fate=fate))
+
+
+# ---------------------------------------------------------------- what becomes of it
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """The conversation stands elsewhere: say again what lost."""
+    if after.home:
+        for group_id in sorted(group_id for group_id, each in turn.state.talks.items() if each.queue):
+            flush(turn, group_id)  # what this device may do has changed
+        return
+    talk = turn.state.talks.find(after.group_id)
+    if talk is None:
+        return
+    graph = before.graph  # `after` may have lost what is not past the final epoch
+    final = (graph.anchor.epoch, *graph.path(after.final))
+    passed = tuple(epoch for epoch in dict.fromkeys((*talk.passed, *final)) if epoch in after.kept)
+    if passed != talk.passed:
+        talk = replace(talk, passed=passed)
+        turn.put_talk(talk)
+    if not talk.going:
+        return
+    own = turn.state.book.own
+    if all(each.account != own for each in graph.members(after.final)):
+        _give_up(turn, after.group_id, list(talk.going))
+        return
+    stands, on_head = {*passed, *final}, {*passed, *final, *graph.path(after.head)}
+    for name in sorted(talk.going, key=lambda each: turn.state.outbox[each].order):
+        _judge(turn, name, stands, on_head)
+    flush(turn, after.group_id)
+    _plan(turn, after.group_id)
+
+
+def _judge(turn: Turn, name: ContentId, stands: set[EpochId], on_head: set[EpochId]) -> None:
+    """What becomes of a message where the conversation stands now."""
+    outgoing = turn.state.outbox[name]
+    if outgoing.stage in (Stage.QUEUED, Stage.CONFIRMED):
+        return
+    if any(place.epoch in stands for place in outgoing.places):
+        _confirm(turn, name)
+        return
+    changed = outgoing
+    if any(place.epoch in on_head for place in outgoing.places):
+        if outgoing.stage is Stage.ASKS:
+            changed = replace(changed, stage=Stage.SAID, asked=())
+            _tell(turn, outgoing.conversation, name, Fate.SENT)
+        if outgoing.why is Why.LOST:
+            changed = replace(changed, why=None, again_at=0)
+    else:
+        at = turn.now + _patience(turn, outgoing.device)
+        if outgoing.why is not None:
+            at = min(at, outgoing.again_at)
+        changed = replace(changed, why=Why.COLLIDED if outgoing.why is Why.COLLIDED else Why.LOST, again_at=at)
+    if changed is not outgoing:
+        turn.change(outbox=turn.state.outbox.set(name, changed))
+
+
+def _patience(turn: Turn, device: DeviceId | None) -> int:
+    """How long until a message that lost is said again. It is by its own device as soon as the dust has settled."""
+    config = turn.state.config
+    if device == turn.state.me.device:
+        return config.quiet
+    return config.relay_after + config.turn_taking * _place_beside(turn, device)
+
+
+def _place_beside(turn: Turn, device: DeviceId | None) -> int:
+    """How many of our devices take their turn before this one, another one aside."""
+    others = [each for each in ranks.devices(turn) if each != device]
+    mine = turn.state.me.device
+    return others.index(mine) if mine in others else len(others)
+
+
+def _plan(turn: Turn, group_id: GroupId) -> None:
+    """Have the next message that is to be said again looked at in time."""
+    outbox = turn.state.outbox
+    times = [outbox[name].again_at for name in turn.talk(group_id).going if outbox[name].why is not None]
+    if times:
+        turn.due(Duty.RELAY, group_id, min(times))
+
+
+def _confirm(turn: Turn, name: ContentId) -> None:
+    outgoing = turn.state.outbox[name]
+    _tell(turn, outgoing.conversation, name, Fate.CONFIRMED)
+    if not any(place.digest for place in outgoing.places):
+        _drop(turn, outgoing.conversation, [name])  # whoever misses it asks the device that sealed it
+        return
+    why = outgoing.why if outgoing.why is not Why.LOST else None
+    changed = replace(
+        outgoing, stage=Stage.CONFIRMED, why=why, again_at=outgoing.again_at if why is not None else 0, asked=()
+    )
+    turn.change(outbox=turn.state.outbox.set(name, changed))
+
+
+def _give_up(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
+    """Back to the user, unless it stands."""
+    gone = sorted(names, key=lambda each: turn.state.outbox[each].order)
+    for name in gone:
+        if turn.state.outbox[name].stage is not Stage.CONFIRMED:
+            _tell(turn, group_id, name, Fate.RETURNED)
+    _drop(turn, group_id, gone)
 
 
 def relay(turn: Turn, subject: bytes) -> None:
-    """Duty RELAY."""
+    """Duty RELAY: say again what is to be, ours and what its own device did not."""
+    group_id = GroupId(subject)
+    talk = turn.state.talks.find(group_id)
+    if talk is None:
+        return
+    outbox = turn.state.outbox
+    ready = [name for name in talk.going if outbox[name].why is not None and outbox[name].again_at <= turn.now]
+    for name in sorted(ready, key=lambda each: turn.state.outbox[each].order):
+        _again(turn, name)
+    _plan(turn, group_id)
+
+
+def _again(turn: Turn, name: ContentId) -> None:
+    outgoing, config = turn.state.outbox[name], turn.state.config
+    group_id = outgoing.conversation
+    strand, talk = turn.strand(group_id), turn.talk(group_id)
+    if outgoing.device != turn.state.me.device and (
+        outgoing.device is None or outgoing.device not in ranks.devices(turn)
+    ):
+        _give_up(turn, group_id, [name])  # of a device that is ours no more nobody knows whether it said that
+        return
+    if _over(turn, strand, outgoing):
+        _give_up(turn, group_id, [name])
+    elif outgoing.why is Why.MISSED and any(place.epoch == strand.head for place in outgoing.places):
+        turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, why=None, again_at=0)))
+    elif not can_speak(turn, strand, talk) or not _seal(turn, name):
+        paused = talk.mode is Mode.EC1 and talk.quiet_until > turn.now
+        later = talk.quiet_until if paused else turn.now + config.retry_most
+        turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, again_at=later)))
+
+
+def _over(turn: Turn, strand: Strand, outgoing: Outgoing) -> bool:
+    """Whether receivers may have forgotten by now whether they had it."""
+    return outgoing.stage is not Stage.CONFIRMED and outgoing.since + _policy(strand).horizon <= turn.now
 
 
 def give_back(turn: Turn, subject: bytes) -> None:
-    """Duty RETURN."""
+    """Duty RETURN: what cannot be confirmed in time goes back to the user, what is confirmed is let go."""
+    group_id = GroupId(subject)
+    talk = turn.state.talks.find(group_id)
+    strand = turn.state.strands.find(group_id)
+    if talk is None or strand is None:  # a conversation that is not here any more
+        _drop(turn, group_id, [name for name, each in turn.state.outbox.items() if each.conversation == group_id])
+        return
+    policy = _policy(strand)
+    window = policy.window + partitions.lengthened(turn.state, group_id)
+    outbox = turn.state.outbox
+    next_at = []
+    done, over = [], []
+    for name in talk.going:
+        outgoing = outbox[name]
+        if outgoing.stage is not Stage.CONFIRMED:
+            end = outgoing.since + policy.horizon
+            over.append(name) if end <= turn.now else next_at.append(end)
+        else:  # time awake is never less than what is left of it
+            left = outgoing.awake + window - turn.awake
+            done.append(name) if left <= 0 else next_at.append(turn.now + left)
+    _drop(turn, group_id, done)
+    _give_up(turn, group_id, over)
+    if next_at:
+        turn.due(Duty.RETURN, group_id, max(turn.now + DAY // 24, min(next_at)))
+
+
+# ---------------------------------------------------------------- other devices of ours, and what others missed
+
+
+def of_sibling(
+    turn: Turn, strand: Strand, epoch: EpochId, name: ContentId, content: Content, device: DeviceId | None
+) -> None:
+    """Another device of ours said this: keep it, in case that one cannot say it again when it has to be."""
+    if device is not None and device not in ranks.devices(turn) and device != turn.state.me.device:
+        device = None  # it was removed before this was heard
+    try:
+        _make_room(turn)
+    except Misuse:
+        turn.drop("outbox-full")
+        return
+    talk = _with(turn, strand, turn.talk(strand.group_id), name, content, device, Place(epoch=epoch))
+    turn.put_talk(talk)
+    turn.due(Duty.RETURN, talk.group_id, turn.now + _policy(strand).horizon)
+    _look(turn, strand, name)
+
+
+def heard_again(turn: Turn, strand: Strand, epoch: EpochId, name: ContentId) -> None:
+    """A message of our account's was heard that is known: it may stand now where it did not before."""
+    outgoing = turn.state.outbox.find(name)
+    if outgoing is None or any(place.epoch == epoch for place in outgoing.places):
+        return
+    stage = Stage.SAID if outgoing.stage is Stage.QUEUED else outgoing.stage
+    _put(turn, name, replace(outgoing, stage=stage), Place(epoch=epoch))
+    _look(turn, strand, name)
+
+
+def _look(turn: Turn, strand: Strand, name: ContentId) -> None:
+    graph, talk = strand.graph, turn.talk(strand.group_id)
+    stands = {*talk.passed, graph.anchor.epoch, *graph.path(strand.final)}
+    _judge(turn, name, stands, {*stands, *graph.path(strand.head)})
+    _plan(turn, strand.group_id)
+
+
+def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) -> None:
+    """Another message of our leaf took this generation. If one of this device did too, that is said again, in turn."""
+    talk = turn.talk(group.group_id)
+    if not talk.places:
+        return
+    context = PrivateMessageContext.of(group.group_id, group.epoch, generation, APPLICATION)
+    try:
+        claim = client.claimed(turn.emulation, group, context)
+    except MlsError:
+        return
+    mine = None if claim is None else talk.places.find(claim)
+    outgoing = None if mine is None else turn.state.outbox.find(mine)
+    if mine is None or outgoing is None or mine == name or outgoing.tries >= MAX_COLLISIONS:
+        return
+    at = turn.now + ranks.device_place(turn) * turn.state.config.turn_taking
+    changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=outgoing.tries + 1)
+    turn.change(outbox=turn.state.outbox.set(mine, changed))
+    turn.due(Duty.RELAY, group.group_id, at)
+
+
+def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) -> None:
+    """Somebody got messages when the keys were gone. Those of this device are said again, once on a head."""
+    del frame
+    talk = turn.state.talks.find(group_id)
+    if talk is None:
+        return
+    for digest in payload.digests:
+        name = talk.places.find(digest)
+        outgoing = None if name is None else turn.state.outbox.find(name)
+        if name is None or outgoing is None or outgoing.why is not None or outgoing.places[-1].digest != digest:
+            continue  # not of this device, or said again since
+        changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + turn.state.config.quiet)
+        turn.change(outbox=turn.state.outbox.set(name, changed))
+        turn.due(Duty.RELAY, group_id, changed.again_at)

@@ -21,6 +21,7 @@ MAX_STEPS = 512
 """In one digest or lineage."""
 MAX_BALLOTS = 2048
 MAX_WANTS = 64
+MAX_MISSED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class Digest:
     head: EpochId
     steps: tuple[SignedStep, ...] = ()
     ballots: tuple[SignedBallot, ...] = ()
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,8 @@ class Want:
     proposals: tuple[bytes, ...] = ()
     plea: Plea | None = None
     """If it cannot follow any more: to be shown the way back."""
+    at: int = 0
+    """When it was asked: a question that is asked again is another frame, which the mesh does not take for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +201,74 @@ class Nomination:
     signature: bytes = field(repr=False)
 
 
-Payload = Commit | Post | Votes | Digest | Want | Lineage | Door | Invite | Retry | Decision | Nomination
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """Messages that came when the keys of their epochs were gone, by their digests: say them again.
+
+    `at` is where the sender stands, so that what is asked for later, by others, is another frame.
+    """
+
+    RECORD_TAG: ClassVar[int] = 12
+    at: EpochId
+    digests: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """An invitation to a conversation of send groups, in the inbox of whom it is for, sealed to a KeyPackage of theirs.
+
+    It gives the topic. Each device that hears it asks there to be let in (`Offering`).
+    """
+
+    RECORD_TAG: ClassVar[int] = 13
+    reference: bytes
+    kem_output: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """In a conversation of send groups: a KeyPackage of a device that is to be let in, or a new one of a member's."""
+
+    RECORD_TAG: ClassVar[int] = 14
+    package: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A Welcome to a send group, with KeyPackages of everybody in it, for newcomers to make send groups of their own."""
+
+    RECORD_TAG: ClassVar[int] = 15
+    welcome: bytes = field(repr=False)
+    packages: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message of a send group."""
+
+    RECORD_TAG: ClassVar[int] = 16
+    message: bytes = field(repr=False)
+
+
+Payload = (
+    Commit
+    | Post
+    | Votes
+    | Digest
+    | Want
+    | Lineage
+    | Door
+    | Invite
+    | Retry
+    | Decision
+    | Nomination
+    | Missed
+    | Call
+    | Offering
+    | Entry
+    | Letter
+)
 
 
 def pack(payload: Payload) -> bytes:
@@ -211,6 +282,10 @@ def unpack(data: bytes) -> Payload:
     if isinstance(found, Votes) and len(found.ballots) > MAX_BALLOTS:
         raise Malformed("too many votes at once")
     if isinstance(found, Want) and len(found.epochs) + len(found.proposals) > MAX_WANTS:
+        raise Malformed("too many wishes at once")
+    if isinstance(found, Missed) and not all(len(each) == 32 for each in found.digests[: MAX_MISSED + 1]):
+        raise Malformed("no digests")
+    if isinstance(found, Missed) and len(found.digests) > MAX_MISSED:
         raise Malformed("too many wishes at once")
     return found
 

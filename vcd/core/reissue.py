@@ -1,17 +1,121 @@
-"""Removals that lost are made again, by whoever saw them."""
+"""Removals that lost are made again, by whoever saw them.
+
+A commit that removed somebody can lose to a rival that removes somebody else. Its target is then still there, and all
+who followed the commit know that it was to go: they *owe* the removal on the branch that won. Nothing is owed of a void
+commit, nor by those whom the policy does not let remove. Whoever was added again since is another incarnation, and
+stays.
+
+The members who may remove take turns, the lowest leaf first, after whoever wanted it had time to do it again: an intent
+of the account that made the removal comes first, and our own intents do without this. What is owed is found in the
+graph as long as it is there; when a branch is dropped because another one is final, it is written down (`Talk.owed`).
+
+Devices have intents of their own for their home (`rotation`), so this is for conversations only.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.errors import MlsError
+from mls.proposals import Remove
+from mls.registries import LeafIndex
+from vcd.core import acting, intents, ranks
+from vcd.core.duties import Duty
+from vcd.core.errors import Misuse, Refused
+from vcd.core.names import EpochId, GroupId, Incarnation
+from vcd.core.policy import of_group
+from vcd.core.upkeep import may_remove
+
 if TYPE_CHECKING:
+    from vcd.core.ordering.graph import Graph, Member
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+MAX_OWED = 256
+"""Removals that are written down for one conversation; no two rivals remove as many."""
+
+
+def touched(turn: Turn, group_id: GroupId) -> None:
+    """The graph changed, or where the group stands in it: there may be something owed, or nothing any more."""
+    strand = turn.strand(group_id)
+    if strand.home or group_id not in turn.state.talks:
+        return
+    if _owed(turn, strand):
+        turn.due(Duty.REISSUE, group_id, turn.now + _wait(turn, strand))
+    else:
+        turn.not_due(Duty.REISSUE, group_id)
+
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Removals that lost are made again, by whoever saw them."""
+    """Before a branch that lost is dropped, what is owed from it is written down."""
+    talk = turn.state.talks.find(after.group_id)
+    if after.home or talk is None:
+        return
+    there = {each.incarnation for each in after.graph.members(after.head)}
+    if before.final != after.final:
+        lost = _lost(before, before.graph, after.final, after.standing.void) if before.graph.has(after.final) else []
+        owed = dict.fromkeys([*talk.owed, *lost])
+        final = {each.incarnation for each in after.graph.members(after.final)}
+        kept = tuple(each for each in owed if each in there or each in final)[:MAX_OWED]
+        if kept != talk.owed:
+            turn.put_talk(replace(talk, owed=kept))
+
+
+def _lost(strand: Strand, graph: Graph, to: EpochId, void: frozenset[EpochId]) -> list[Incarnation]:
+    """Whose removal we followed on branches that do not lead to an epoch."""
+    way = {*graph.path(to)}
+    found: dict[Incarnation, None] = {}
+    for epoch in sorted(graph.steps):
+        step = graph.steps[epoch]
+        if not step.removes or epoch in way or epoch in void or not strand.entered(epoch):
+            continue
+        if graph.is_ancestor(to, epoch):  # it stands on what won, and may still win
+            continue
+        found |= dict.fromkeys(step.removes)
+    return list(found)
+
+
+def _owed(turn: Turn, strand: Strand) -> list[Member]:
+    """Members of the head who are to go, and whom we may remove."""
+    here, own = strand.here, ranks.own(strand)
+    talk = turn.state.talks.find(strand.group_id)
+    if here is None or here.group.ended is not None or own is None or talk is None:
+        return []
+    if not may_remove(of_group(here.group), own):
+        return []
+    if not talk.owed and not strand.graph.steps:
+        return []
+    to_go = {*talk.owed, *_lost(strand, strand.graph, strand.head, strand.standing.void)}
+    return [
+        each
+        for each in strand.graph.members(strand.head)
+        if each.incarnation in to_go
+        and each.incarnation != own.incarnation
+        and not intents.removing(turn, strand.group_id, each.incarnation)
+    ]
+
+
+def _wait(turn: Turn, strand: Strand) -> int:
+    """Until it is our turn: whoever wanted it first, then the lowest leaf that may, and so on."""
+    here, own = strand.here, ranks.own(strand)
+    assert here is not None  # noqa: S101 - nothing is owed otherwise
+    assert own is not None  # noqa: S101 - the same
+    policy = of_group(here.group)
+    before = [each for each in strand.graph.members(strand.head) if each.leaf < own.leaf and may_remove(policy, each)]
+    return 2 * turn.state.config.retry + ranks.turn_of(turn, len(before))
 
 
 def again(turn: Turn, subject: bytes) -> None:
-    """Duty REISSUE."""
+    """Duty REISSUE: nobody before us has done it."""
+    strand = turn.state.strands.find(GroupId(subject))
+    if strand is None:
+        return
+    owed = _owed(turn, strand)
+    if not owed:
+        return
+    try:
+        acting.commit(turn, strand, proposals=[Remove(LeafIndex(each.leaf)) for each in owed], force_path=True)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("reissue", type(error).__name__)
+    turn.later(Duty.REISSUE, strand.group_id, turn.now + turn.state.config.retry_most)

@@ -1,17 +1,182 @@
-"""Keys that are deleted on time."""
+"""Keys that are deleted on time.
+
+An epoch that is not the head any more keeps its keys for as long as a rival may win or a late message come: its
+window, which the group's policy says, counted while this device is awake and connected. Then its value is dropped, and
+what it was is known by name only. While the network seems to be split, windows are longer (`partitions`).
+
+    when an epoch is left           what only a head needs is deleted (`mls.fork.retention.left`)
+    when another one is final       all before it and beside it is settled: it follows no commit any more. The graph
+                                    begins at the final epoch now; headers, votes and commits of before are deleted
+    when its window is over         the value is dropped, final or not. Headers and votes stay until something is final
+    when there are too many         the same, early (`Config.max_kept`)
+
+The head itself is never dropped, nor the nearest epoch to it as long as this device cannot follow to the head: its tree
+says who we are and whose signatures hold. It is settled then.
+
+Which branch wins is never decided here. If a rival wins whose parent was dropped, this device comes back from outside.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.fork.retention import left
+from vcd.core import partitions
+from vcd.core.duties import Duty
+from vcd.core.names import EpochId, GroupId
+from vcd.core.ordering.votes import Ballots
+from vcd.core.policy import MINUTE, SECOND, of_group
+from vcd.core.reign import undecided
+from vcd.core.strand import Kept, Strand, at_rest, dropped
+
 if TYPE_CHECKING:
-    from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Keys that are deleted on time."""
+    """Something is final: the graph begins there."""
+    del before
+    if after.final != after.graph.anchor.epoch:
+        turn.put(rebased(after))
+
+
+def rebased(strand: Strand) -> Strand:
+    """From the last final epoch on. It stands where it stood."""
+    graph, _ = strand.graph.rebased(strand.final)
+    votes = {name: said for name, said in strand.votes.items() if graph.has(said.ballot.parent)}
+    ballots = Ballots()
+    for name in sorted(votes):
+        ballots = ballots.with_ballot(votes[name].ballot)
+    anchor = strand.kept.find(strand.final)
+    after = replace(
+        strand,
+        graph=graph,
+        ballots=ballots,
+        signed=strand.signed.changed([each for each in strand.signed if each not in graph.steps], {}),
+        votes=strand.votes.changed([name for name in strand.votes if name not in votes], {}),
+        bodies=strand.bodies.changed([each for each in strand.bodies if each not in graph.steps], {}),
+        trunk=anchor.topic if anchor is not None else strand.laid.find(strand.final) or strand.trunk,
+        laid=strand.laid.changed([each for each in strand.laid if not graph.has(each)], {}),
+        standing=replace(strand.standing, void=frozenset(each for each in strand.standing.void if graph.has(each))),
+    )
+    for epoch in sorted(strand.kept):
+        if not graph.has(epoch):
+            after = at_rest(after, epoch)
+    return after
+
+
+def touched(turn: Turn, group_id: GroupId) -> None:
+    """A graph or values changed: what is not the head is left, and there may be too many."""
+    strand = turn.state.strands.find(group_id)
+    if strand is None:
+        return
+    after = _left(strand, turn.awake)
+    most = turn.state.config.max_kept
+    if len(after.kept) > most:
+        for epoch in _in_order(after)[: len(after.kept) - most]:
+            after = _without(after, epoch)
+        turn.drop("kept-most")
+    if after is not strand:
+        turn.put(after)
+    if len(after.kept) > 1:
+        _look_again(turn, after)
+
+
+def _left(strand: Strand, awake: int) -> Strand:
+    """With everything but the head left, and the head not."""
+    changed: dict[EpochId, Kept] = {}
+    for epoch, kept in strand.kept.items():
+        if epoch == strand.head:
+            if kept.left_at is not None:
+                changed[epoch] = replace(kept, left_at=None)
+        elif kept.left_at is None:
+            changed[epoch] = replace(kept, group=left(kept.group), left_at=awake)
+    return replace(strand, kept=strand.kept.update(changed)) if changed else strand
+
+
+def _in_order(strand: Strand) -> list[EpochId]:
+    """What may be dropped, first what is needed least."""
+    graph = strand.graph
+    path = set(graph.path(strand.head)) if graph.has(strand.head) else set()
+    made: dict[bytes, int] = {}
+    for epoch in strand.kept:
+        step = graph.steps.find(epoch)
+        if step is not None and epoch not in path:
+            made[step.author] = made.get(step.author, 0) + 1
+
+    def need(epoch: EpochId) -> tuple[int, int, int, bytes]:
+        kept = strand.kept[epoch]
+        at = kept.left_at or 0
+        if kept.settled or not graph.has(epoch):
+            return (0, 0, at, epoch)
+        step = graph.steps.find(epoch)
+        if step is not None and epoch not in path:
+            return (1, -made[step.author], at, epoch)
+        return (2, 0, at, epoch)
+
+    return sorted([epoch for epoch in strand.kept if epoch not in (strand.head, _nearest(strand))], key=need)
+
+
+def _nearest(strand: Strand) -> EpochId | None:
+    """The epoch that stays although its time is over, where the head itself is not here."""
+    if strand.here is not None:
+        return None
+    graph = strand.graph
+    if graph.has(strand.head):
+        found = next((each for each in graph.up(strand.head) if each in strand.kept), None)
+        if found is not None:
+            return found
+    return max(strand.kept, key=lambda each: (strand.kept[each].left_at or 0, each), default=None)
+
+
+def _stays(strand: Strand) -> frozenset[EpochId]:
+    """What is there however long it takes: the head, and in a group with a lead what may be the next one."""
+    return frozenset([strand.head, *undecided(strand)])
+
+
+def _without(strand: Strand, epoch: EpochId) -> Strand:
+    return at_rest(strand, epoch) if epoch == _nearest(strand) else dropped(strand, epoch)
+
+
+def window(turn: Turn, strand: Strand) -> int:
+    """How long an epoch that was left keeps its keys now, in milliseconds awake."""
+    here = strand.here or strand.kept.find(_nearest(strand) or EpochId(b""))
+    if here is None:
+        return 0
+    return of_group(here.group).window + partitions.lengthened(turn.state, strand.group_id)
 
 
 def forget(turn: Turn, subject: bytes) -> None:
     """Duty RETAIN."""
+    group_id = GroupId(subject)
+    strand = turn.state.strands.find(group_id)
+    if strand is None:
+        return
+    span = window(turn, strand)
+    stays = _stays(strand)
+    after = strand
+    for epoch in sorted(strand.kept):
+        at = strand.kept[epoch].left_at
+        if epoch not in stays and at is not None and at + span <= turn.awake:
+            after = _without(after, epoch)
+    if after is not strand:
+        turn.put(after, graph=True)
+    _look_again(turn, after)
+
+
+def _look_again(turn: Turn, strand: Strand) -> None:
+    """When the next window is over, if this device stays awake until then."""
+    stays, nearest = _stays(strand), _nearest(strand)
+    ends = [
+        kept.left_at
+        for epoch, kept in strand.kept.items()
+        if kept.left_at is not None and epoch not in stays and not (epoch == nearest and kept.settled)
+    ]
+    if not ends:
+        turn.not_due(Duty.RETAIN, strand.group_id)
+        return
+    wait = min(ends) + window(turn, strand) - turn.awake
+    usual = turn.state.clock.online and not partitions.lengthened(turn.state, strand.group_id)
+    least = SECOND if usual else 10 * MINUTE
+    turn.later(Duty.RETAIN, strand.group_id, turn.now + max(wait, least))

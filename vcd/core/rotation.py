@@ -1,17 +1,443 @@
-"""Shutting out a device that was removed: every conversation gets keys that it never had."""
+"""Removing devices: each is shut out of the home, and then every conversation gets keys that it never had.
+
+`mls.virtual.removal` knows the order and what is still to do; its value is in `State.rotation`, and devices tell each
+other how far they are (`Progress`). This room does the steps:
+
+    WITHDRAW    KeyPackages are taken back, as the removed device could open Welcomes to them
+    REMOVE      one commit in the home removes it, and brings the list in which it is shut out
+    RENEW       a new signature key for our leaves, told to those who stay
+    ROTATE      each conversation gets a leaf from the new epoch, with that key, and with the head of the new list
+    UPLOAD      new KeyPackages
+
+Nothing waits for the new epoch to be final; only `complete` does. If the commit loses at home, it is made again on the
+branch that won, and so is all that rested on it. Two removals at once become one of several devices.
+
+The device that was asked does the first three steps. The conversations are shared out among all who stay, each with its
+turn by a hash of its name: who is awake does its own at once, and those of others a little later. A device that follows
+the commit in the home knows all that it needs to carry on, whether or not it hears more of the one that began.
+
+Who may: a delegate, for devices that are none; and whoever has the recovery phrase, for any (a new term of the list).
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.commit import NewLeaf
+from mls.errors import MlsError
+from mls.proposals import Proposal, Remove
+from mls.registries import GroupId, KeyPackageRef
+from mls.state import Group
+from mls.virtual.announcements import MAX_ENTRIES, Keys, Progress, SignatureKey, Withdrawn
+from mls.virtual.noticing import noticed
+from mls.virtual.removal import Fingerprint, Removal, Step, Task, Withdrawal, begin, merge
+from vcd.core import acting, devices, leaves, linking, listing, ranks, siblings, stock
+from vcd.core.accounts import editions
+from vcd.core.accounts.credential import virtual_credential
+from vcd.core.accounts.device_list import Edition
+from vcd.core.duties import Duty
+from vcd.core.errors import Misuse, Refused
+from vcd.core.events import IntentFate, Removing
+from vcd.core.household import Leaving, Rotation
+from vcd.core.names import DeviceId, IntentId
+from vcd.core.strand import Strand
+
 if TYPE_CHECKING:
-    from vcd.core.strand import Strand
+    from vcd.core import inputs
     from vcd.core.turn import Turn
+
+GATHER = 1000
+"""How long a removal waits for another one, in milliseconds: two in one commit are final sooner than one after the
+other, as nobody has to vote on his own."""
+AT_ONCE = 8
+"""New leaves that one device makes before it looks at what else there is."""
+MAX_DONE = 1024
+_NOBODY = IntentId(b"")
+
+
+# ---------------------------------------------------------------- beginning
+
+
+def remove(turn: Turn, command: inputs.RemoveDevice) -> None:
+    """Remove a device."""
+    household, device = devices.require(turn), command.device
+    known = turn.state.rotation
+    if known is not None and any(each.intent == command.intent for each in known.leaving):
+        return
+    if device == turn.state.me.device:
+        raise Misuse("own-device", "a device is removed by another one, or by forgetting its account")
+    edition = linking.next_edition(turn)
+    if edition.devices.find(device) is None and device not in devices.present(turn.home):
+        raise Misuse("no-such-device", "there is no such device in the account")
+    linking.cancel(turn, device)
+    if edition.devices.find(device) is not None:
+        linking.sign(turn, _shut_out(turn, edition, command))
+    elif household.delegate is None and command.root is None:
+        raise Misuse("not-delegate", "this device may not remove others")
+    _begin(turn, [device], command.intent)
+    go_on(turn)
+
+
+def _shut_out(turn: Turn, edition: Edition, command: inputs.RemoveDevice) -> editions.Made:
+    delegate = turn.state.household.delegate
+    if command.root is not None:
+        kept = {each.device for each in edition.devices.delegates} - {command.device}
+        return editions.new_term(
+            turn.provider,
+            command.root,
+            edition,
+            delegates=sorted(kept or {turn.state.me.device}),
+            revoke=[command.device],
+        )
+    if delegate is None:
+        raise Misuse("not-delegate", "this device may not remove others")
+    return editions.revoke_device(turn.provider, edition, delegate, command.device)
+
+
+def _begin(turn: Turn, gone: Iterable[DeviceId], intent: IntentId) -> None:
+    """The removal of these devices, or of these too."""
+    named = [Fingerprint(each) for each in gone]
+    rotation = turn.state.rotation
+    if rotation is None:
+        rotation = Rotation(since=turn.now)
+        removal = begin(named, references=(), group_ids=(), old_keys=())
+    else:
+        removal = Removal.decode(rotation.removal)
+        if set(named) <= removal.devices and intent == _NOBODY:
+            return
+        removal = removal.also(
+            named, references=sorted(turn.emulation.stock.keys()), old_keys=sorted(turn.emulation.keys)
+        )
+    leaving = [each for each in rotation.leaving if each.intent or each.device not in gone]
+    leaving += [Leaving(device=DeviceId(each), intent=intent) for each in named]
+    turn.change(rotation=replace(rotation, leaving=tuple(leaving), since=turn.now))
+    _store(turn, _known(turn, removal))
+
+
+def begin_with(turn: Turn, encoded: bytes) -> None:
+    """On a new device: a removal goes on."""
+    try:
+        removal = Removal.decode(encoded)
+    except MlsError:
+        return
+    turn.change(rotation=Rotation(since=turn.now))
+    _store(turn, removal)
+    wake(turn)
+
+
+# ---------------------------------------------------------------- what is known of it
+
+
+def _groups(turn: Turn) -> list[Group]:
+    return [here.group for each in leaves.conversations(turn) if (here := leaves.live(each)) is not None]
+
+
+def _known(turn: Turn, removal: Removal) -> Removal:
+    """With what this device knows of the home's epochs and of its conversations."""
+    emulation, rosters, strand = turn.emulation, turn.state.household.rosters, turn.home
+    present = list(emulation.lineage(emulation.head.newest))
+    gone = {DeviceId(each) for each in removal.devices}
+    for place in reversed(range(len(present))):  # the oldest first
+        name = present[place]
+        roster = rosters.find(name)
+        before = rosters.find(present[place + 1]) if place + 1 < len(present) else None
+        if roster is None:
+            continue
+        removes = [] if before is None else [Fingerprint(each) for each in sorted((gone & before.names) - roster.names)]
+        if removes or name in removal.epochs or any(each in removal.epochs for each in present[place + 1 :]):
+            removal = removal.adopted(
+                name, parent=present[place + 1] if place + 1 < len(present) else b"", removes=removes
+            )
+            if strand.graph.is_ancestor(roster.epoch, strand.final):
+                removal = removal.final(name)
+    for name in sorted(removal.epochs):
+        branch = removal.epochs[name]
+        if branch.stands and not branch.final and name not in present and name in emulation.epochs:
+            removal = removal.lost(name)
+    held = {each.group_id for each in leaves.conversations(turn)}
+    for group_id, conversation in sorted(removal.conversations.items()):
+        theirs = turn.state.strands.find(group_id)
+        if conversation.stands and group_id not in held and (theirs is None or _over(theirs)):
+            removal = removal.left(group_id)
+    return noticed(removal, emulation, _groups(turn))
+
+
+def _over(strand: Strand) -> bool:
+    """Whether we are no member of a conversation where it stands."""
+    here = strand.here
+    return here is not None and here.group.ended is not None
+
+
+def _store(turn: Turn, removal: Removal) -> None:
+    rotation = turn.state.rotation
+    if rotation is None:
+        return
+    standing = [group_id for group_id, each in removal.conversations.items() if each.stands]
+    rotated = sum(removal.may_send(group_id) for group_id in standing)
+    named = tuple(sorted(DeviceId(each) for each in removal.devices))
+    complete = removal.complete
+    if (rotated, len(standing)) != (rotation.rotated, rotation.conversations) or complete:
+        turn.tell(Removing(devices=named, rotated=rotated, conversations=len(standing), complete=complete))
+    if not complete:
+        after = replace(rotation, removal=removal.encode(), rotated=rotated, conversations=len(standing))
+        turn.change(rotation=after)
+        return
+    for each in rotation.leaving:
+        if each.intent:
+            turn.tell(IntentFate(intent=each.intent, stands=True))
+    turn.change(rotation=None)
+    turn.not_due(Duty.ROTATE, b"")
+    done = turn.state.household.done
+    for device in named:
+        if len(done) >= MAX_DONE:
+            done = done.discard(min(done.items(), key=lambda item: item[1])[0])
+        done = done.set(device, 1 + max(done.values(), default=0))
+    devices.keep(turn, done=done)
+    _announce(turn, removal)
+
+
+def _announce(turn: Turn, removal: Removal) -> None:
+    """To those who stay: nothing of it before the others are gone."""
+    encoded = removal.encode()
+    if removal.clean and not _still_here(turn, removal):
+        devices.announce(turn, Progress(encoded))
+
+
+def _still_here(turn: Turn, removal: Removal) -> list[DeviceId]:
+    return [each for each in devices.present(turn.home) if Fingerprint(each) in removal.devices]
+
+
+def heard(turn: Turn, told: siblings.Told, announcement: Progress) -> None:
+    """How far another device is."""
+    theirs = Removal.decode(announcement.removal)
+    named = [DeviceId(each) for each in theirs.devices]
+    roster = turn.state.household.rosters.find(told.newest)
+    if roster is None or any(each in roster.names for each in named):
+        return  # a device that is to go could say so
+    if all(each in turn.state.household.done for each in named):
+        return
+    rotation = turn.state.rotation
+    if rotation is None:
+        _begin(turn, sorted(named), _NOBODY)
+        rotation = turn.state.rotation
+    if rotation is not None:
+        _store(turn, _known(turn, merge(Removal.decode(rotation.removal), theirs)))
+    wake(turn)
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Shutting out a device that was removed: every conversation gets keys that it never had."""
+    """A group stands elsewhere: there may be more to do, or again."""
+    if turn.state.home is None or turn.state.household.gone or turn.home.here is None:
+        return
+    if after.home:
+        _follow(turn, before, after)
+    rotation = turn.state.rotation
+    if rotation is None:
+        return
+    if after.group_id in rotation.tried:
+        turn.change(rotation=replace(rotation, tried=rotation.tried.discard(after.group_id)))
+    _store(turn, _known(turn, Removal.decode(rotation.removal)))
+    wake(turn)
+
+
+def _follow(turn: Turn, before: Strand, after: Strand) -> None:
+    """Another device removed one: everybody who stays has a part in what follows."""
+    was = set(devices.present(before)) if before.graph.has(before.head) else set()
+    gone = sorted(was - set(devices.present(after)) - {turn.state.me.device})
+    here = after.here
+    if not gone or here is None:
+        return
+    edition = listing.of_group(here.group)
+    shut_out = [each for each in gone if edition.devices.revoked(each) is not None]
+    if shut_out:
+        _begin(turn, shut_out, _NOBODY)
+
+
+def wake(turn: Turn) -> None:
+    if turn.state.rotation is not None:
+        turn.due(Duty.ROTATE, b"", turn.now)
+
+
+def started(turn: Turn) -> None:
+    wake(turn)
+
+
+# ---------------------------------------------------------------- doing it
 
 
 def next_step(turn: Turn, subject: bytes) -> None:
     """Duty ROTATE."""
+    del subject
+    if turn.state.rotation is not None and turn.state.home is not None:
+        go_on(turn)
+
+
+def go_on(turn: Turn) -> None:
+    """All that can be done now. What changes where a group stands is looked at first (`moved`), before more is done."""
+    rotation = turn.state.rotation
+    if rotation is None or not devices.may_speak(turn):
+        return
+    removal = _known(turn, Removal.decode(rotation.removal))
+    before = removal.encode()
+    try:
+        todo = removal.todo
+        if todo and todo[0].step is Step.WITHDRAW:
+            removal = _withdraw(turn, removal, [each for each in todo if each.step is Step.WITHDRAW])
+            todo = removal.todo
+        if todo and todo[0].step is Step.REMOVE:
+            _remove(turn, removal)
+        elif todo and todo[0].step is Step.RENEW:
+            removal = _renew(turn, removal)
+            todo = removal.todo
+        if todo and any(each.step is Step.UPLOAD for each in todo):
+            removal = _upload(turn, removal)
+        rotations = [GroupId(each.name) for each in todo if each.step is Step.ROTATE]
+        if rotations:
+            _rotate(turn, removal, rotations)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("rotation-later", str(error))
+        turn.due(Duty.ROTATE, b"", turn.now + turn.state.config.retry)
+    removal = _known(turn, removal)
+    _store(turn, removal)
+    if removal.encode() != before and turn.state.rotation is not None:
+        _announce(turn, removal)
+    if turn.state.rotation is not None and removal.todo:
+        turn.due(Duty.ROTATE, b"", turn.now + turn.state.config.retry)
+
+
+def _withdraw(turn: Turn, removal: Removal, tasks: list[Task]) -> Removal:
+    stock.revoke_all(turn)
+    references = [KeyPackageRef(each.name) for each in tasks]
+    used = [each for each in references if each in turn.emulation.stock]
+    for at in range(0, len(used), MAX_ENTRIES):
+        devices.announce(turn, Withdrawn(tuple(used[at : at + MAX_ENTRIES])))
+    stock.reconcile(turn)
+    newest = turn.emulation.head.newest
+    for each in references:
+        removal = removal.withdrawn(each, Withdrawal.BOTH, epoch_id=newest)
+    return removal
+
+
+def _remove(turn: Turn, removal: Removal) -> None:
+    """The commit in the home, of all of them who are there."""
+    strand, rotation = turn.home, _rotation(turn)
+    here = strand.here
+    if here is None:
+        return
+    wait = rotation.since + (GATHER if _asked(turn) else GATHER + _turns(turn, 0))
+    if turn.now < wait:
+        turn.due(Duty.ROTATE, b"", wait)
+        return
+    edition = linking.next_edition(turn)
+    there = {leaf: devices.device_at(here.group, leaf) for leaf, _ in here.group.members}
+    proposals: list[Proposal] = [
+        Remove(leaf)
+        for leaf, device in there.items()
+        if device is not None and Fingerprint(device) in removal.devices and edition.devices.find(device) is None
+    ]
+    if not proposals:
+        return
+    if listing.of_group(here.group).head.digest != edition.head.digest:
+        proposals.append(listing.update(edition))
+    acting.commit(turn, strand, proposals=proposals, force_path=True)
+
+
+def _suites(turn: Turn) -> list[int]:
+    return sorted({turn.state.config.cipher_suite, *(each.suite.cipher_suite for each in _groups(turn))})
+
+
+def _new_keys(turn: Turn, removal: Removal) -> dict[int, bytes]:
+    """The new signature key of each suite, whoever drew it."""
+    clean, found = removal.clean, {}
+    for epoch_id, public in sorted(removal.renewals, reverse=True):
+        key = turn.emulation.keys.find(public)
+        if key is not None and epoch_id in clean and public not in removal.old_keys:
+            found[key.cipher_suite] = public
+    return found
+
+
+def _renew(turn: Turn, removal: Removal) -> Removal:
+    newest = turn.emulation.head.newest
+    if newest not in removal.clean:
+        return removal
+    wait = _rotation(turn).since + _turns(turn, 0)
+    if turn.now < wait and not _asked(turn):
+        turn.due(Duty.ROTATE, b"", wait)
+    else:
+        drawn = []
+        for suite in _suites(turn):
+            emulation, public = turn.emulation.drawn_key(turn.env, suite)
+            turn.change(emulation=emulation)
+            drawn.append(SignatureKey(cipher_suite=suite, public=public, private=emulation.keys[public].private))
+        devices.announce(turn, Keys(tuple(drawn)))
+        for key in drawn:
+            removal = removal.renewed(newest, key.public)
+    return removal
+
+
+def _rotation(turn: Turn) -> Rotation:
+    found = turn.state.rotation
+    return Rotation() if found is None else found
+
+
+def _asked(turn: Turn) -> bool:
+    """Whether this device was asked to remove somebody."""
+    return any(each.intent for each in _rotation(turn).leaving)
+
+
+def _turns(turn: Turn, before: int) -> int:
+    """How long this device waits for another one to do what that one should."""
+    return (before + 1 + ranks.device_place(turn)) * turn.state.config.turn_taking
+
+
+def _upload(turn: Turn, removal: Removal) -> Removal:
+    newest = turn.emulation.head.newest
+    if newest not in removal.clean or not _new_keys(turn, removal):
+        return removal
+    stock.replenish(turn, b"")
+    return removal.uploaded(newest)
+
+
+def _rotate(turn: Turn, removal: Removal, group_ids: list[GroupId]) -> None:
+    """New leaves: those of this device's share at once, others when nobody else made them."""
+    edition, signing = turn.state.book.edition, turn.state.household.signing
+    here = turn.home.here
+    if edition is None or signing is None or here is None:
+        return
+    if edition.head.digest != listing.of_group(here.group).head.digest:
+        return  # its account key is still on its way
+    new, made, later = _new_keys(turn, removal), 0, []
+    for group_id in group_ids:
+        strand = turn.state.strands.find(group_id)
+        kept = None if strand is None else leaves.live(strand)
+        if strand is None or kept is None or not leaves.able(turn, kept.group):
+            continue
+        at = max(_at(turn, group_id), _rotation(turn).tried.find(group_id) or 0)
+        key = turn.emulation.keys.find(new.get(kept.group.suite.cipher_suite, b""))
+        if at > turn.now or made >= AT_ONCE or key is None:
+            later.append(max(at, turn.now))
+            continue
+        credential = virtual_credential(turn.provider, edition.head, signing, new[kept.group.suite.cipher_suite])
+        rotation = _rotation(turn)
+        tried = rotation.tried.set(group_id, turn.now + turn.state.config.retry)
+        turn.change(rotation=replace(rotation, tried=tried))
+        made += 1
+        try:
+            acting.commit(
+                turn, strand, force_path=True, leaf=NewLeaf(credential=credential, signature_private=key.private)
+            )
+        except (MlsError, Misuse, Refused) as error:
+            turn.drop("rotation-later", str(error))
+    if later:
+        turn.due(Duty.ROTATE, b"", min(later))
+
+
+def _at(turn: Turn, group_id: GroupId) -> int:
+    """When it is this device's turn to give a conversation a new leaf."""
+    everybody = ranks.devices(turn)
+    owner = hashlib.sha256(b"vcd rotation" + group_id).digest()[0] % len(everybody)
+    distance = (ranks.device_place(turn) - owner) % len(everybody)
+    return _rotation(turn).since + distance * turn.state.config.turn_taking

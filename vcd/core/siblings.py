@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vcd.core.accounts.identity import AccountKey
 from vcd.core.errors import Malformed
-from vcd.core.names import DeviceId, EpochId
+from vcd.core.names import AccountId, DeviceId, EpochId, GroupId, IntentId
 from vcd.core.record import decode_as, encode_as
+from vcd.core.topics import TopicSecret
+from vcd.core.wanting import Intent
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn
@@ -54,6 +56,7 @@ class NewDelegateKey:
     RECORD_TAG: ClassVar[int] = 2
     device: DeviceId
     public: bytes
+    kem: bytes = field(repr=False)
     sealed: bytes = field(repr=False)
 
 
@@ -65,7 +68,92 @@ class Here:
     device: DeviceId
 
 
-Sibling = NewAccountKey | NewDelegateKey | Here
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentMade:
+    """Something is wanted, or how far it is. `intents`"""
+
+    RECORD_TAG: ClassVar[int] = 20
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentOver:
+    """It is over, and why if it was refused. `intents`"""
+
+    RECORD_TAG: ClassVar[int] = 21
+    intent: IntentId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WelcomeAnswered:
+    """The user accepted an invitation, or declined it. `invitations`"""
+
+    RECORD_TAG: ClassVar[int] = 22
+    group_id: GroupId
+    accept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replied:
+    """A Welcome that none of us could take up was answered. `invitations`"""
+
+    RECORD_TAG: ClassVar[int] = 23
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactAdded:
+    """Somebody's card. `contacts`"""
+
+    RECORD_TAG: ClassVar[int] = 24
+    card: bytes = field(repr=False)
+    petname: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactBlocked:
+    """The user wants nothing of somebody any more, or again. `contacts`"""
+
+    RECORD_TAG: ClassVar[int] = 25
+    account: AccountId
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendsTold:
+    """A conversation of send groups that the account is in, or does not want to be in. `calls`"""
+
+    RECORD_TAG: ClassVar[int] = 30
+    group_id: GroupId
+    by: AccountId
+    topic: TopicSecret
+    number: int
+    accept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendsNamed:
+    """The send group that the device which says so has in such a conversation. `calls`"""
+
+    RECORD_TAG: ClassVar[int] = 31
+    group_id: GroupId
+    name: bytes
+
+
+Sibling = (
+    NewAccountKey
+    | NewDelegateKey
+    | Here
+    | IntentMade
+    | IntentOver
+    | WelcomeAnswered
+    | Replied
+    | ContactAdded
+    | ContactBlocked
+    | SendsTold
+    | SendsNamed
+)
 
 
 Handler = Callable[["Turn", Told, Any], None]
@@ -74,12 +162,20 @@ Handler = Callable[["Turn", Told, Any], None]
 @cache
 def handlers() -> Mapping[type[Any], Handler]:
     """Which room takes which record. Rooms are imported here, as they import this one."""
-    from vcd.core import devices
+    from vcd.core import calls, contacts, devices, intents, invitations
 
     return {
         NewAccountKey: devices.on_account_key,
         NewDelegateKey: devices.on_delegate_key,
         Here: devices.on_here,
+        IntentMade: intents.on_intent,
+        IntentOver: intents.on_over,
+        WelcomeAnswered: invitations.on_answered,
+        Replied: invitations.on_replied,
+        ContactAdded: contacts.on_added,
+        ContactBlocked: contacts.on_blocked,
+        SendsTold: calls.on_told,
+        SendsNamed: calls.on_named,
     }
 
 

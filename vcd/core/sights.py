@@ -23,6 +23,8 @@ MAX_OWED = 64
 
 MAX_ANSWERED = 256
 
+NOBODY = Incarnation(b"")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
@@ -40,6 +42,8 @@ class Owed:
 class Comparing:
     """Of `summaries`."""
 
+    changed: int = 0
+    """When the group last stood elsewhere than before."""
     shown: int = 0
     """When branches were last shown to the others as they are here, by whomever."""
     replied: int = 0
@@ -66,7 +70,7 @@ class Recovery:
     public: bytes = b""
     entered: EpochId | None = None
     """The epoch that we came back by, until somebody else follows."""
-    by: Incarnation = Incarnation(b"")
+    by: Incarnation = NOBODY
     """Who told us where to come back."""
     until: int = 0
     doubts: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from mls.distributed.values import Session
 from mls.persistent import PMap
 from mls.secrets import SignaturePrivateKey
 from mls.virtual.emulation import Emulation
@@ -16,14 +17,16 @@ from vcd.core.accounts.book import Book
 from vcd.core.config import Config
 from vcd.core.duties import Duty
 from vcd.core.household import Household, Rotation
-from vcd.core.names import ContentId, DeviceId, GroupId, Incarnation, IntentId, TopicId
-from vcd.core.outbox import Outgoing
-from vcd.core.partitions import Sight
+from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId, Incarnation, IntentId, TopicId
 from vcd.core.policy import Mode
+from vcd.core.reign import Reign
+from vcd.core.sends import Sends
+from vcd.core.sights import Sight
+from vcd.core.spoken import Held, Outgoing, Seen
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
-from vcd.core.wanting import Intent, Invitation, Stock
 from vcd.core.waiting import Room
+from vcd.core.wanting import Intent, Invitation, Stock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +91,49 @@ class Talk:
     group_id: GroupId
     mode: Mode
     acceptance: Acceptance = Acceptance.YES
-    seen: PMap[tuple[bytes, ContentId], int] = field(default_factory=PMap)
-    """Messages that the app has, by sender's account and id, with when they may be forgotten. Owned by `delivery`."""
+    seen: PMap[ContentId, Seen] = field(default_factory=PMap)
+    """Messages that were taken. An id holds for its sender too, as that is part of it. Owned by `contents`, as are the
+    next five."""
+    nonces: PMap[bytes, ContentId] = field(default_factory=PMap)
+    """Of those that this device said, by what the app called them."""
+    floors: PMap[AccountId, int] = field(default_factory=PMap)
+    """The latest time that a forgotten message of each account had."""
+    floor: int = 0
+    """The same for all accounts that are not among `floors`."""
+    held: PMap[ContentId, Held] = field(default_factory=PMap)
+    """Messages that the app does not have yet, because they came before others that they refer to."""
     frontier: tuple[ContentId, ...] = ()
-    """What was heard last and nobody referred to yet. Owned by `delivery`."""
+    """What was heard last and nobody referred to yet."""
+    missed: tuple[bytes, ...] = ()
+    """Messages that came too late to be read, by their digests, until that was said. Owned by `delivery`."""
+    said: int = 0
+    """The time that our account's last message had. Owned by `outbox`, as are the next five."""
+    going: PMap[ContentId, int] = field(default_factory=PMap)
+    """Those of `State.outbox` that belong here, with their times."""
+    queue: PMap[ContentId, int] = field(default_factory=PMap)
+    """Those of `going` that could not be said yet."""
+    places: PMap[bytes, ContentId] = field(default_factory=PMap)
+    """Which message of this device was sealed with a digest, or took a generation, of that name."""
+    audiences: PMap[EpochId, tuple[AccountId, ...]] = field(default_factory=PMap)
+    """Who was there in the epochs that messages of `going` were first meant for."""
+    passed: tuple[EpochId, ...] = ()
+    """Epochs before the last final one, on the way to it, that are kept."""
     quiet_until: int = 0
-    """Until when nobody speaks (EC1). Owned by `conversations`."""
+    """Until when nobody speaks (EC1). Owned by `conversations`, as are the next two."""
+    quiet_since: int = 0
+    """When that began."""
+    branches: int = 1
+    """How many there are that are not decided for good, as the app was told last."""
     updated_at: int = 0
     """When our leaf was last given fresh keys by any device of ours, as far as we know. Owned by `upkeep`."""
     fresh: PMap[bytes, int] = field(default_factory=PMap)
     """When we last saw a fresh leaf of each member, by incarnation. Owned by `upkeep`."""
     owed: tuple[Incarnation, ...] = ()
     """Whose removal stood on a branch that lost for good. Owned by `reissue`."""
-    extra: bytes = field(default=b"", repr=False)
-    """What a mode keeps beside this: `lead`'s and `sending`'s own values, encoded."""
+    lead: Reign = field(default_factory=Reign)
+    """In a group with a lead: who leads, and what was decided. Owned by `lead`."""
+    sends: Sends | None = None
+    """In a conversation of send groups: all that there is of it. Owned by `sending`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +149,8 @@ class State:
     home: GroupId | None = None
     household: Household = field(default_factory=Household)
     """`devices`: what the account's devices share beside the emulation."""
+    sessions: PMap[GroupId, Session] = field(default_factory=PMap)
+    """`sending`: of the conversations of send groups that this device was let into."""
     strands: PMap[GroupId, Strand] = field(default_factory=PMap)
     """`following`, `acting`, `voting`, `retention`: of the home and of every conversation."""
     talks: PMap[GroupId, Talk] = field(default_factory=PMap)

@@ -16,7 +16,9 @@ from mls.registries import LeafIndex
 from mls.secrets import SignaturePrivateKey
 from mls.state import Group
 from mls.suite import Suite
+from mls.tree.ratchet_tree import RatchetTree
 from mls.validation import Plan
+from vcd.core import listing
 from vcd.core.accounts.admission import admit, heads, version_under
 from vcd.core.accounts.credential import DeviceCredential, read
 from vcd.core.accounts.identity import digest
@@ -107,33 +109,80 @@ def step_of(
             )
         )
     own = before.public.tree.leaf(committer) if old is not None and not external else None
+    gone = tuple(each for each in removes if each is not None)
+    lists, under = _lists(before.public.tree, tree, committer), 0 if own is None else version_under(own.credential)
+    ordered = False
+    if listing.is_home(before):
+        lists, version, ordered = listing.step_of(before, child, gone)
+        under = 0 if external else version
     return Step(
         epoch=epoch,
         parent=parent,
         author=author,
         adds=tuple(adds),
-        removes=tuple(each.incarnation for each in removes if each is not None),
+        removes=tuple(each.incarnation for each in gone),
         moved=moved,
         tag=confirmation_tag,
-        lists=_lists(before, child, committer),
-        under=0 if own is None else version_under(own.credential),
+        lists=lists,
+        under=under,
         admins=after.admins if after.admins != policy.admins else None,
-        root=False,
+        root=ordered,
     )
 
 
-def _lists(before: Group, child: Group, committer: LeafIndex) -> tuple[ListShown, ...]:
+def step_back(graph: Graph, parent: EpochId, old: Member, tree: RatchetTree, child: Group) -> Step:
+    """The header of a commit of ours from outside, into our old place; `tree` is that of the epoch that it ends.
+
+    The same as `step_of` makes of it for those who follow.
+    """
+    return Step(
+        epoch=EpochId(child.epoch_id),
+        parent=parent,
+        author=old.incarnation,
+        moved=((old.incarnation, int(child.own_leaf)),),
+        tag=child.public.confirmation_tag,
+        lists=_lists(tree, child.public.tree, child.own_leaf),
+    )
+
+
+def check_shape(graph: Graph, step: Step) -> None:
+    """Whether a header says what a commit could do: who cannot follow the commit sees no more of it than this."""
+    members = {each.incarnation: each for each in graph.members(step.parent)}
+    number = graph.number(step.parent) + 1
+    comers = {each.incarnation for each in step.adds}
+    if step.author not in members and step.author not in comers:
+        raise Refused("step-author", "made by no member")
+    if any(each not in members for each in (*step.removes, *(who for who, _ in step.moved))):
+        raise Refused("step-members")
+    if len(comers) != len(step.adds) or any(
+        each.since != number or each.incarnation != incarnation(step.epoch, each.leaf) for each in step.adds
+    ):
+        raise Refused("step-adds")
+
+
+def check_roster(members: Sequence[Member], group: Group) -> None:
+    """Whether those are the members of an epoch, as its tree and its policy have them."""
+    admins, leaves = of_group(group).admins, dict(group.members)
+    if len(members) != len(leaves):
+        raise Refused("roster")
+    for each in members:
+        node = leaves.get(LeafIndex(each.leaf))
+        if node is None or whose(node) != each.account or each.admin != (each.account in admins):
+            raise Refused("roster")
+
+
+def _lists(old: RatchetTree, new: RatchetTree, committer: LeafIndex) -> tuple[ListShown, ...]:
     """Device lists that shut somebody out and that the tree did not show before; older lists are refused."""
-    old, fresh = before.public.tree, []
-    for leaf, node in child.members:
+    fresh = []
+    for leaf, node in new.leaves():
         there = old.leaf(leaf) if leaf < old.leaf_count else None
         if there is not node:
             fresh.append(node.credential)
-    author = child.public.tree.leaf(committer)
+    author = new.leaf(committer)
     if author is None or not fresh:
         return ()
     acting = old.leaf(committer) if committer < old.leaf_count else None
-    known = heads([node.credential for _, node in before.members])
+    known = heads([node.credential for _, node in old.leaves()])
     found = admit(known, (acting or author).credential, fresh)
     return tuple(ListShown(account=each.account, version=each.revoked, revokes=True) for each in found if each.revokes)
 

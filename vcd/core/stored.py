@@ -23,7 +23,7 @@ epoch its key is deleted, so that what the disk, a journal or a backup still has
 key are sealed with the store's own.
 
 A state that may be older than what its device did last (a disk restored from a backup) is loaded as `restored`: the
-virtual client only listens then (`mls.virtual.stored.listening`).
+device only listens then, until it has begun an epoch of its own (`founding.restored`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from typing import Any, TypeVar
 
 from mls import snapshot
 from mls.codec import Reader, decode_exactly, opaque, optional, u32, u64, vector
+from mls.distributed.values import Session
 from mls.errors import MlsError
 from mls.parameters import Parameters
 from mls.persistent import PMap
@@ -62,13 +63,14 @@ from mls.virtual.emulation import Emulation, Head, Known, Material, OperationKey
 from mls.virtual.epoch import DerivationEpoch
 from mls.virtual.operations import Operation
 from mls.virtual.settings import Settings
-from mls.virtual.stored import listening
 from mls.virtual.transfer import decode_operation, encode_operation
 from vcd.core.errors import Malformed, NodeError
+from vcd.core.founding import restored as as_restored
 from vcd.core.kinds import home_parameters, parameters_of
 from vcd.core.names import EpochId
 from vcd.core.ordering.graph import Anchor, Graph, Step
 from vcd.core.record import Source, decode_as, encode_as
+from vcd.core.sends import BESIDE_OTHERS, decode_session, encode_other, encode_own
 from vcd.core.state import State
 from vcd.core.strand import Strand
 
@@ -118,9 +120,7 @@ def load(rows: Mapping[Row, bytes], provider: Provider, *, restored: bool = Fals
         state = _read_state(_Found(rows, provider))
     except (Malformed, MlsError, KeyError, ValueError) as damage:
         raise Unreadable("what is stored is damaged") from damage
-    if restored and state.emulation is not None:
-        state = replace(state, emulation=listening(state.emulation))
-    return state
+    return as_restored(state) if restored else state
 
 
 def seal_under(table: str, key: bytes) -> bytes | None:
@@ -144,6 +144,7 @@ _KEYS: tuple[tuple[str, int], ...] = (
     ("emulation.group", 0),
     ("outbox", 0),
     ("joined", 0),
+    ("sessions", 0),
 )
 """Tables with secrets that are deleted one by one, and which part of a row's key names the key that it is sealed with:
 an epoch, a derivation epoch, a package, a signature key, a message, a topic. Rows of one epoch have one key."""
@@ -347,6 +348,8 @@ def _own_shape(table: str, kind: Any) -> _Shape | None:
         return _GroupRows(table)
     if kind is Graph:
         return _GraphRows(table)
+    if kind is Session:
+        return _SessionRows(table)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is PMap:
         item = _own_shape(table, arguments[1])
@@ -491,6 +494,36 @@ def _decode_ratchet(reader: Reader) -> Ratchet:
 
 
 # ---------------------------------------------------------------- a graph
+
+
+class _SessionRows(_Shape):
+    """A session of send groups: a row for each of them, and with our own what belongs to none."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._others = table + ".others"
+
+    def write(self, value: Session, key: bytes, out: Rows) -> None:
+        out[self._table, key] = encode_own(value)
+        for name, group in value.others.items():
+            out[self._others, key + opaque(name)] = encode_other(value, group)
+
+    def differ(self, old: Session, new: Session, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        if any(getattr(old, name) is not getattr(new, name) for name in BESIDE_OTHERS):
+            out[self._table, key] = encode_own(new)
+        for name, group in new.others.items():
+            if old.others.get(name) is not group:
+                out[self._others, key + opaque(name)] = encode_other(new, group)
+        for name in old.others:
+            if name not in new.others:
+                gone[self._others, key + opaque(name)] = None
+
+    def read(self, found: _Found, key: bytes) -> Session:
+        others = [found.row(self._others, place) for place in found.under(self._others, key)]
+        return decode_session(found.provider, found.row(self._table, key), others)
+
+    def there(self, found: _Found, key: bytes) -> bool:
+        return found.has(self._table, key)
 
 
 class _GraphRows(_Shape):

@@ -73,6 +73,13 @@ class Strand:
     """By a hash, with their signatures, for those who did not hear them."""
     bodies: PMap[EpochId, bytes] = field(default_factory=PMap)
     """Commits, by the epochs that they begin, for those who missed them; as long as the parent is kept."""
+    proposals: PMap[EpochId, tuple[bytes, ...]] = field(default_factory=PMap)
+    """Messages with proposals, by the epoch that they were made in, for those who missed them; as long as a commit on
+    that epoch is taken."""
+    trunk: TopicSecret | None = None
+    """The topic of the last final epoch, which outlives its value: there all branches hear of each other."""
+    laid: PMap[EpochId, TopicSecret] = field(default_factory=PMap)
+    """The topics of epochs in the graph that were dropped: one of them may become final."""
     membership: Membership = Membership.IN
 
     @property
@@ -96,6 +103,8 @@ class Strand:
         """Of all epochs that are kept, in no particular order, some of them several times."""
         for kept in self.kept.values():
             yield kept.topic
+        if self.trunk is not None:
+            yield self.trunk
 
 
 def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home: bool, newest: bytes = b"") -> Strand:
@@ -110,6 +119,7 @@ def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home:
         graph=graph,
         standing=standing(graph, ballots, frozenset({epoch})),
         kept=PMap({epoch: Kept(group=group, topic=topic, newest=newest)}),
+        trunk=topic,
     )
 
 
@@ -133,7 +143,10 @@ def with_step(strand: Strand, said: SignedStep) -> Strand:
 
 
 def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, child: Kept | None, awake: int) -> Strand:
-    """With a commit that was made or followed: the parent is left, the child begins. None where we are not in it."""
+    """With a commit that was made or followed: the parent is left, the child begins.
+
+    None where we are not in it: that epoch is over for us as it begins, and counts like any that was followed.
+    """
     parent = strand.kept[said.step.parent]
     kept = strand.kept.set(
         said.step.parent,
@@ -142,20 +155,48 @@ def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, chi
     if child is not None:
         kept = kept.set(said.step.epoch, child)
     after = strand if strand.graph.has(said.step.epoch) else with_step(strand, said)
+    if child is None:
+        after = replace(after, past=_noted(after.past, said.step.epoch))
     return replace(after, kept=kept, bodies=after.bodies.set(said.step.epoch, body))
+
+
+def _noted(past: PMap[EpochId, int], epoch: EpochId) -> PMap[EpochId, int]:
+    past = past.set(epoch, max([0, *past.values()]) + 1)
+    return past.discard(min(past.items(), key=lambda item: item[1])[0]) if len(past) > MAX_PAST else past
+
+
+MAX_PROPOSALS = 64
+"""Of one epoch that are kept to be given out again."""
+
+
+def with_proposal(strand: Strand, epoch: EpochId, message: bytes) -> Strand:
+    """With a message that has a proposal, of ours or of others, to be given to those who miss it."""
+    several = strand.proposals.find(epoch) or ()
+    if message in several or len(several) >= MAX_PROPOSALS:
+        return strand
+    return replace(strand, proposals=strand.proposals.set(epoch, (*several, message)))
 
 
 def dropped(strand: Strand, epoch: EpochId) -> Strand:
     """Without the value of an epoch: its keys are gone, its name stays."""
     if epoch not in strand.kept:
         return strand
-    start = max([0, *(number for _, number in strand.past.items())]) + 1
-    past = strand.past.set(epoch, start)
-    if len(past) > MAX_PAST:
-        oldest = min(past.items(), key=lambda item: item[1])[0]
-        past = past.discard(oldest)
+    past = _noted(strand.past, epoch)
     bodies = strand.bodies.changed([child for child in strand.graph.children(epoch) if child in strand.bodies], {})
-    return replace(strand, kept=strand.kept.discard(epoch), past=past, bodies=bodies)
+    proposals = strand.proposals.discard(epoch)
+    laid = strand.laid.set(epoch, strand.kept[epoch].topic) if strand.graph.has(epoch) else strand.laid
+    return replace(
+        strand, kept=strand.kept.discard(epoch), past=past, bodies=bodies, proposals=proposals, laid=laid
+    )
+
+
+def without_branch(strand: Strand, root: EpochId) -> Strand:
+    """Without the values of an epoch that nobody else followed, and of what stands on it. It was never entered: its
+    header stays and counts for nothing unless others vote for it."""
+    graph = strand.graph
+    gone = [epoch for epoch in sorted(strand.kept) if graph.is_ancestor(root, epoch)]
+    bodies = [epoch for epoch in sorted(strand.bodies) if graph.is_ancestor(root, epoch)]
+    return replace(strand, kept=strand.kept.changed(gone, {}), bodies=strand.bodies.changed(bodies, {}))
 
 
 def at_rest(strand: Strand, epoch: EpochId) -> Strand:
@@ -163,4 +204,5 @@ def at_rest(strand: Strand, epoch: EpochId) -> Strand:
     old = strand.kept[epoch]
     if old.settled:
         return strand
-    return replace(strand, kept=strand.kept.set(epoch, replace(old, group=settled(old.group), settled=True)))
+    kept = strand.kept.set(epoch, replace(old, group=settled(old.group), settled=True))
+    return replace(strand, kept=kept, proposals=strand.proposals.discard(epoch))

@@ -64,6 +64,8 @@ class Turn:
         """Strands whose graph or votes changed: `flow.settle` looks at them."""
         self.again: dict[FrameId, None] = {}
         """What waited and may be read now: `flow` looks at it before the step ends."""
+        self.came_by: TopicSecret | None = None
+        """The topic of a frame that has just arrived: where who sent it hears an answer."""
         self.refused: list[tuple[str, str]] = []
         """What was dropped and why, for whoever counts."""
         self._suite: Suite | None = None

@@ -1,28 +1,238 @@
-"""Votes: cast, heard, and passed on."""
+"""Votes: cast, heard, and passed on.
+
+Every member votes for the steps that lead to the head, once the head has stood for a little while, and what all of them
+voted for is final (`vcd.core.ordering`). A vote binds, so it is cast by one device for the whole account, stored before
+it is sent, and never taken back: the most senior device in the last final tree of the home. In the home each device
+votes for itself. When that device has gone for good, the next one goes on from the votes that it left, after a while in
+which those can reach it.
+
+A vote is signed with the key that the voter's leaf has in the epoch where it stands. Whoever does not know that epoch,
+or the one that is voted for, waits for it. A vote for an epoch whose commit was not followed here counts like any
+other: so does a branch that we cannot follow, if members stand on it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcd.core.names import FrameId, GroupId
+from mls.leaf_node import LeafNode
+from mls.registries import LeafIndex
+from vcd.core import acting, lead, steps, waiting
+from vcd.core.duties import Duty
+from vcd.core.errors import Refused
+from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
+from vcd.core.ordering import votes
+from vcd.core.payloads import SignedBallot, Votes
+from vcd.core.policy import Mode
+from vcd.core.record import encode
+from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
-    from vcd.core.payloads import Votes
+    from vcd.core.state import State
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+TOGETHER = 1000
+"""How long further votes on a step wait for each other, in milliseconds, so that they travel as one."""
 
-def on_votes(turn: Turn, group_id: GroupId, payload: Votes, frame: FrameId) -> None:
-    """Votes: cast, heard, and passed on."""
+_EVERYWHERE = b""
+"""Subject of the duty that a device has which has just begun to vote for the account."""
+
+
+# ---------------------------------------------------------------- who votes
+
+
+def own(state: State, strand: Strand) -> Incarnation | None:
+    """Which member of the head we are, if we are one."""
+    name = state.me.device if strand.home else state.book.own
+    graph = strand.graph
+    if not graph.has(strand.head):
+        return None
+    ours = [each for each in graph.members(strand.head) if each.account == name]
+    if len(ours) < 2:
+        return ours[0].incarnation if ours else None
+    for epoch in (*graph.up(strand.head), *sorted(strand.kept)):  # the account is in it twice: which leaf is ours?
+        kept = strand.kept.find(epoch)
+        if kept is None or not graph.has(epoch):
+            continue
+        here = steps.at_leaf(graph.members(epoch), kept.group.own_leaf)
+        if here is not None and here in ours:
+            return here.incarnation
+    return ours[0].incarnation
+
+
+def voter_device(state: State) -> Incarnation | None:
+    """Which device votes in conversations: a member of the home."""
+    strand = None if state.home is None else state.strands.find(state.home)
+    return None if strand is None else _senior(strand)
+
+
+def _senior(home: Strand) -> Incarnation:
+    return home.graph.members(home.final)[0].incarnation
+
+
+def votes_here(state: State, strand: Strand) -> bool:
+    """Whether this device is the one that votes there."""
+    if strand.home:
+        return True
+    home = None if state.home is None else state.strands.find(state.home)
+    if home is None or (Duty.VOTE, _EVERYWHERE) in state.duties:
+        return False
+    return own(state, home) == _senior(home)
+
+
+# ---------------------------------------------------------------- casting
+
+
+def _pending(turn: Turn, strand: Strand) -> tuple[votes.Ballot, ...]:
+    if strand.here is None or not votes_here(turn.state, strand):
+        return ()
+    me = own(turn.state, strand)
+    if me is not None and strand.mode is Mode.LEAD:
+        return lead.pending(turn, strand, me)
+    return () if me is None else votes.cast(strand.graph, strand.ballots, me, strand.head)
 
 
 def touched(turn: Turn, group_id: GroupId) -> None:
     """A graph or votes changed: there may be something to vote for."""
+    strand = turn.strand(group_id)
+    pending = _pending(turn, strand) if strand.graph.steps else ()
+    if not pending:
+        return
+    if len(strand.graph.members(strand.final)) == 1:
+        cast(turn, group_id)
+        return
+    begun = all(any(old.voter == each.voter for old in strand.ballots.at(each.parent)) for each in pending)
+    turn.due(Duty.VOTE, group_id, turn.now + (TOGETHER if begun else turn.state.config.quiet))
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
-    """Votes: cast, heard, and passed on."""
+    """A head that is another branch's has to stand for a while anew. So has a device that takes over the voting."""
+    config = turn.state.config
+    if before.head != after.head and not after.graph.is_ancestor(before.head, after.head):
+        if (Duty.VOTE, after.group_id) in turn.state.duties:
+            turn.later(Duty.VOTE, after.group_id, turn.now + config.quiet)
+    if after.home and before.final != after.final:
+        me = own(turn.state, after)
+        if me is not None and _senior(before) != me == _senior(after):
+            turn.due(Duty.VOTE, _EVERYWHERE, turn.now + config.digest_every)
 
 
 def cast(turn: Turn, subject: bytes) -> None:
     """Duty VOTE."""
+    if subject == _EVERYWHERE:
+        for group_id in sorted(turn.state.talks):
+            if group_id in turn.state.strands:
+                touched(turn, group_id)
+        return
+    strand = turn.state.strands.find(GroupId(subject))
+    if strand is None:
+        return
+    turn.not_due(Duty.VOTE, subject)
+    pending, here = _pending(turn, strand), strand.here
+    if not pending or here is None:
+        return
+    group = here.group
+    said = tuple(steps.cast(group.suite, group.signature_key, each, strand.head, strand.group_id) for each in pending)
+    for each in said:
+        strand = _with(strand, each)
+    turn.put(strand, graph=True)
+    acting.publish_wide(turn, strand, strand.head, Votes(ballots=said))
+
+
+def name_of(said: SignedBallot) -> bytes:
+    return hashlib.sha256(encode(said)).digest()
+
+
+def _with(strand: Strand, said: SignedBallot) -> Strand:
+    after = strand.ballots.with_ballot(said.ballot)
+    if after is strand.ballots:
+        return strand
+    return replace(strand, ballots=after, votes=strand.votes.set(name_of(said), said))
+
+
+# ---------------------------------------------------------------- hearing
+
+
+def on_votes(turn: Turn, group_id: GroupId, payload: Votes, frame: FrameId) -> None:
+    """Somebody's votes."""
+    missing = take(turn, group_id, payload.ballots)
+    if missing is None:
+        waiting.done(turn, frame)
+    else:
+        waiting.hold(turn, frame, group_id, (Need.EPOCH, missing), payload)
+
+
+def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId | None:
+    """Votes of whoever. Says which epoch has to be known before all of them can count."""
+    strand = turn.strand(group_id)
+    missing: EpochId | None = None
+    after = strand
+    for each in said:
+        if after.ballots.has(each.ballot):
+            continue
+        lacking = _lacking(after, each)
+        if lacking is not None:
+            missing = missing or lacking
+            continue
+        if not after.graph.has(each.ballot.parent):
+            continue  # of what is final already, or lost for good
+        try:
+            _check(after, each)
+        except Refused as error:
+            turn.drop(error.rule)
+            continue
+        after = _with(after, each)
+    if after is not strand:
+        turn.put(after, graph=True)
+    return missing
+
+
+def _lacking(strand: Strand, said: SignedBallot) -> EpochId | None:
+    """The first epoch that a vote names and that is not known here, if it may come to be."""
+    graph = strand.graph
+    for epoch in (said.ballot.parent, said.ballot.child, said.at):
+        if not graph.has(epoch):
+            return None if strand.entered(epoch) else epoch
+    return None
+
+
+def _check(strand: Strand, said: SignedBallot) -> None:
+    graph, ballot = strand.graph, said.ballot
+    if graph.parent(ballot.child) != ballot.parent or ballot.round >= votes.MAX_ROUND:
+        raise Refused("ballot-step")
+    if all(each.incarnation != ballot.voter for each in graph.members(ballot.child)):
+        raise Refused("ballot-voter")
+    suite = next(iter(strand.kept.values())).group.suite if strand.kept else None
+    for node in leaves(strand, ballot.voter, said.at):
+        if suite is None:
+            break
+        try:
+            steps.check_ballot(suite, node.signature_key, said, strand.group_id)
+        except Refused:
+            continue
+        return
+    raise Refused("ballot-signature")
+
+
+def leaves(strand: Strand, member: Incarnation, at: EpochId) -> list[LeafNode]:
+    """The leaf that a member has in an epoch; if that one's tree is not here, those that it has nearby, nearest first.
+
+    A leaf's key changes seldom. Where it did change, what is signed with the new one has to wait for the tree.
+    """
+    graph = strand.graph
+    exact = strand.kept.find(at)
+    places = [at] if exact is not None else [*graph.up(at), *sorted(strand.kept)]
+    found: list[LeafNode] = []
+    for epoch in places:
+        kept = strand.kept.find(epoch)
+        if kept is None or not graph.has(epoch):
+            continue
+        here = next((each for each in graph.members(epoch) if each.incarnation == member), None)
+        node = None if here is None else kept.group.public.tree.leaf(LeafIndex(here.leaf))
+        if node is not None and all(node.signature_key != each.signature_key for each in found):
+            found.append(node)
+    return found

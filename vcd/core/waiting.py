@@ -28,9 +28,13 @@ class Need(enum.Enum):
     HOME = 2  # something that another device of ours said or did; the subject is the home
     PROPOSAL = 3  # the subject is the epoch in which the proposals were made
     GROUP = 4  # a group that we are to be brought into; the subject is its id
+    TURN = 5  # messages that its author said before; the subject is their place (`sequence`)
 
 
 Needs = tuple[Need, bytes]
+
+INBOX = GroupId(b"")
+"""In the place of a group, for what came to our inbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +148,15 @@ def ask(turn: Turn, _: bytes) -> None:
     config, room = turn.state.config, turn.state.waiting
     wanted: dict[GroupId, list[Needs]] = {}
     asked = room.asked
+    again: list[int] = []
     for needs, frames in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
-        if needs[0] in (Need.HOME, Need.GROUP) or turn.now - (asked.find(needs) or 0) < config.ask_again:
+        if needs[0] in (Need.HOME, Need.GROUP, Need.TURN):
             continue
+        pause = max(config.ask_again, (turn.now - room.items[frames[0]].since) // 4)
+        last = asked.find(needs) or 0
+        again.append(pause + (last if turn.now - last < pause else turn.now))
+        if turn.now - last < pause:
+            continue  # what nobody had for a day is asked for a few times a day
         group_id = room.items[frames[0]].group_id
         if len(wanted.setdefault(group_id, [])) < ASKED_AT_ONCE:
             wanted[group_id].append(needs)
@@ -160,9 +170,9 @@ def ask(turn: Turn, _: bytes) -> None:
             continue
         epochs = tuple(EpochId(subject) for need, subject in several if need is Need.EPOCH)
         proposals = tuple(subject for need, subject in several if need is Need.PROPOSAL)
-        turn.publish(here.topic, Want(epochs=epochs, proposals=proposals), life=config.ask_again * 5)
-    if turn.state.waiting.items:
-        turn.later(Duty.ASK, b"", turn.now + config.ask_again)
+        turn.publish(here.topic, Want(epochs=epochs, proposals=proposals, at=turn.now), life=config.ask_again * 5)
+    if again:
+        turn.later(Duty.ASK, b"", min(again))
 
 
 ASKED_AT_ONCE = 32

@@ -14,6 +14,8 @@ from vcd.core.names import AccountId, DeviceId, EpochId, GroupId, Incarnation, I
 from vcd.core.policy import Policy
 from vcd.core.topics import TopicSecret
 
+NOBODY, NOWHERE = AccountId(b""), GroupId(b"")
+
 
 class Kind(enum.Enum):
     """What is wanted."""
@@ -41,7 +43,7 @@ class Intent:
     decided_on: EpochId
     author: Incarnation
     """Ours, when it was decided."""
-    account: AccountId = AccountId(b"")
+    account: AccountId = NOBODY
     targets: tuple[Incarnation, ...] = ()
     """Who is to go."""
     fingerprint: bytes = b""
@@ -79,9 +81,9 @@ class Invitation:
     stage: Stage
     payload: bytes = field(default=b"", repr=False)
     """The `Invite`; empty if only the answer is known."""
-    group_id: GroupId = GroupId(b"")
+    group_id: GroupId = NOWHERE
     """Empty if it could not be opened yet."""
-    by: AccountId = AccountId(b"")
+    by: AccountId = NOBODY
     greeting: str = ""
     accept: bool = False
     """With ANSWERED."""

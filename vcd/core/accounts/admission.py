@@ -57,6 +57,8 @@ def heads(tree: Iterable[Credential]) -> dict[AccountId, Head]:
             continue
         account = head.account
         known = found.get(account)
+        if known is head:  # what was read once is one object
+            continue
         if known is None or (known.version, known.digest) < (head.version, head.digest):
             found[account] = head
     return found

@@ -72,10 +72,8 @@ def found(
     provider: Provider, root: RootKey, device: NewDevice, *, cipher_suite: int = 1, policy: Policy | None = None
 ) -> Made:
     """A new account with its first device, a delegate. Nobody else can overrule it yet (`new_term`)."""
-    policy = policy or Policy()
-    if policy.overrulers:
-        raise Misuse("bad-threshold", "One device alone cannot be overruled by others: change the policy later.")
-    return _term(provider, root, None, 0, cipher_suite, (device.entry(0, delegate=True),), (), policy)
+    entries = (device.entry(0, delegate=True),)
+    return _term(provider, root, None, 0, cipher_suite, entries, (), policy or Policy())
 
 
 def new_term(

@@ -34,6 +34,7 @@ Signatures are no part of what a head is: two that differ in signatures alone ar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NewType
 
 from mls.provider import Provider
@@ -96,11 +97,17 @@ class Mandate:
 
     @property
     def content(self) -> bytes:
-        return encode(replace(self, signature=b""))
+        return _mandate_content(self)
 
     def signed(self, provider: Provider, root: RootKey) -> Mandate:
         suite = suite_of(provider, self.cipher_suite)
         return replace(self, signature=sign(suite, root, _MANDATE, self.content))
+
+
+@lru_cache(maxsize=1024)
+def _mandate_content(mandate: Mandate) -> bytes:
+    """It is asked for at every comparison, and there is one for a term."""
+    return encode(replace(mandate, signature=b""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ A key's owner puts a label before whatever it signs, so that no statement can pa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256, sha512
 from typing import TypeVar
 
@@ -121,6 +122,7 @@ def digest(label: str, content: bytes) -> bytes:
     return sha256(opaque(label.encode()) + content).digest()
 
 
+@lru_cache(maxsize=4096)
 def account_id(root: bytes) -> AccountId:
     """The name of the account of that root key."""
     return AccountId(digest("vcd account", root))

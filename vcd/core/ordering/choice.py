@@ -1,13 +1,33 @@
-"""Which branch counts."""
+"""Which branch counts: a pure function of commits, of whom they remove, and of what is final.
+
+First some commits are void. Commit d *attacks* commit c if they are concurrent, neither stands on the other, and
+
+- d removes the author of c, that member as one Add made it; or
+- d shows a list of devices that shuts somebody out of the account of c's author, and c was made under an older one.
+
+A commit is *qualified* unless a qualified one attacks it by a list, or one senior to it attacks it by a removal.
+Whatever a qualified commit attacks is void, with all that stands on it. So a removal holds even if its branch loses or is
+void, and whoever was removed writes nothing that stands beside it, wherever it forks. A commit is as senior as its author
+was in the last final tree: admins first, then who came first; who came since is junior to all of them. One that shows
+a list is a little more senior than that account, whoever made it: a stolen device cannot strike the list that shuts it
+out. It is no more senior than that, or somebody who was removed could strike an old commit of its own, on which its
+removal stands, by showing a list.
+
+Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that remove
+somebody go before those that do not, and among these the greater confirmation tag wins. Not the longer branch, not what
+was heard first, and no clock: members who have the same commits stand on the same epoch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vcd.core.names import EpochId
+from vcd.core.names import AccountId, EpochId, Incarnation
 from vcd.core.ordering.graph import Graph, Step
 from vcd.core.ordering.votes import Ballots, final
+
+Rank = tuple[bool, int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,66 +40,107 @@ class Standing:
 
 
 def counted(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> frozenset[EpochId]:
-    """The steps that count: followed, before one that is, or voted for by somebody else."""
+    """The steps that count: those followed, those before them, and those that somebody else than the author voted for.
+
+    Who cannot follow a commit believes another member that could, because honest members vote for nothing else.
+    """
     found: set[EpochId] = set()
 
     def add(epoch: EpochId) -> None:
         for each in graph.up(epoch):
-            if each in found or each == graph.anchor.epoch:
+            if each in found or each not in graph.steps:
                 return
             found.add(each)
 
     for epoch in followed:
-        if epoch in graph.steps:
-            add(epoch)
-    for _, several in ballots.cast.items():
-        for each in several:
-            step = graph.steps.find(each.child)
-            if step is not None and step.author != each.voter:
-                add(each.child)
+        add(epoch)
+    for child, voters in ballots.voters.items():
+        step = graph.steps.find(child)
+        if step is not None and voters - {step.author}:
+            add(child)
     return frozenset(found)
 
 
 def voids(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozenset[EpochId]:
-    """Commits that are struck, and what stands on them."""
-    live = [each for each in counts if graph.is_ancestor(since, each) and each != since]
-    if len(live) < 2:
+    """The void commits past a final epoch."""
+    live = [each for each in _below(graph, since) if each in counts]
+    attackers = [each for each in live if graph.steps[each].removes or graph.steps[each].lists]
+    if not attackers or len(live) < 2:
         return frozenset()
-    steps = {each: graph.steps[each] for each in live}
-    ranks = {member.incarnation: member.rank for each in live for member in graph.members(steps[each].parent)}
-    low = (True, 1 << 62, 0, b"")
-    order = sorted(live, key=lambda each: (ranks.get(steps[each].author, low), each))
-    accounts = {member.incarnation: member.account for each in live for member in graph.members(steps[each].parent)}
-    removers = [each for each in live if steps[each].removes or steps[each].lists]
-
-    def attacks(d: EpochId, c: EpochId) -> bool:
-        one, other = steps[d], steps[c]
-        if not (other.author in one.removes or _revokes(one, other, accounts.get(other.author))):
-            return False
-        return not graph.is_ancestor(d, c) and not graph.is_ancestor(c, d)
-
-    attackers = {c: [d for d in removers if d != c and attacks(d, c)] for c in live}
+    who = _People(graph, since, live)
+    attacks: dict[EpochId, list[tuple[EpochId, bool]]] = {}
+    for d in attackers:
+        for c in live:
+            by_list = who.shut_out(graph.steps[d], graph.steps[c])
+            if not by_list and graph.steps[c].author not in graph.steps[d].removes:
+                continue
+            if not graph.is_ancestor(d, c) and not graph.is_ancestor(c, d):
+                attacks.setdefault(c, []).append((d, by_list))
+    if not attacks:
+        return frozenset()
     qualified: set[EpochId] = set()
-    for c in order:
-        mine = ranks.get(steps[c].author, low)
+    for c in sorted(live, key=lambda each: who.order(graph.steps[each])):
+        mine = who.seniority(graph.steps[c])
         if not any(
-            d in qualified
-            and (
-                ranks.get(steps[d].author, low) < mine
-                or _revokes(steps[d], steps[c], accounts.get(steps[c].author))
-            )
-            for d in attackers[c]
+            d in qualified and (by_list or who.seniority(graph.steps[d]) < mine) for d, by_list in attacks.get(c, ())
         ):
             qualified.add(c)
-    struck = {c for c in live if any(d in qualified for d in attackers[c])}
-    return frozenset(c for c in live if any(each in struck for each in graph.path(c, since)))
+    void: set[EpochId] = set()
+    for c in live:  # parents come first
+        if graph.steps[c].parent in void or any(d in qualified for d, _ in attacks.get(c, ())):
+            void.add(c)
+    return frozenset(void)
 
 
-def _revokes(d: Step, c: Step, account: bytes | None) -> bool:
-    return any(each.revokes and each.account == account and each.version > c.under for each in d.lists)
+def _below(graph: Graph, since: EpochId) -> list[EpochId]:
+    """All that stands on an epoch, parents first, in one order."""
+    found = list(graph.children(since))
+    for each in found:
+        found += graph.children(each)
+    return found
+
+
+class _People:
+    """Authors of commits: how senior they are, and under which list of devices they act."""
+
+    def __init__(self, graph: Graph, since: EpochId, live: list[EpochId]) -> None:
+        self._ranks: dict[Incarnation, Rank] = {each.incarnation: each.rank for each in graph.members(since)}
+        self._accounts: dict[Incarnation, AccountId] = {each.incarnation: each.account for each in graph.members(since)}
+        for epoch in live:
+            for each in graph.steps[epoch].adds:
+                self._ranks.setdefault(each.incarnation, (True, each.since, each.leaf, each.incarnation))
+                self._accounts.setdefault(each.incarnation, each.account)
+        self._first: dict[AccountId, Rank] = {}
+        for who, rank in self._ranks.items():
+            account = self._accounts[who]
+            self._first[account] = min(rank, self._first.get(account, rank))
+
+    def _rank(self, who: Incarnation) -> Rank:
+        return self._ranks.get(who, (True, 1 << 62, 0, who))
+
+    def _under(self, step: Step) -> int:
+        """The newest list of its author's account that a commit was made under, or itself shows."""
+        account = self._accounts.get(step.author)
+        return max([step.under, *(each.version for each in step.lists if each.account == account)])
+
+    def shut_out(self, d: Step, c: Step) -> bool:
+        """Whether d shows that c's author acts for an account from which somebody was shut out since."""
+        account = self._accounts.get(c.author)
+        return any(each.revokes and each.account == account and each.version > self._under(c) for each in d.lists)
+
+    def seniority(self, step: Step) -> tuple[Rank, int]:
+        """Lower is senior."""
+        shown = [(self._first[each.account], 0) for each in step.lists if each.revokes and each.account in self._first]
+        return min([(self._rank(step.author), 1), *shown])
+
+    def order(self, step: Step) -> tuple[tuple[Rank, int], int, EpochId]:
+        """Whoever can disqualify others comes before them: seniors, and of one account's lists the newer ones."""
+        newest = max([each.version for each in step.lists if each.revokes], default=0)
+        return (self.seniority(step), -newest, step.epoch)
 
 
 def head(graph: Graph, since: EpochId, void: frozenset[EpochId], counts: frozenset[EpochId]) -> EpochId:
+    """Where the group stands, given what is final and void."""
     at = since
     while True:
         children = [each for each in graph.children(at) if each in counts and each not in void]
@@ -89,6 +150,7 @@ def head(graph: Graph, since: EpochId, void: frozenset[EpochId], counts: frozens
 
 
 def standing(graph: Graph, ballots: Ballots, counts: frozenset[EpochId]) -> Standing:
+    """All of it."""
     last = final(graph, ballots)
     void = voids(graph, last, counts)
     return Standing(final=last, head=head(graph, last, void, counts), void=void)

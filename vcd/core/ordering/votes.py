@@ -1,12 +1,44 @@
-"""Votes, and what is final by them."""
+"""Votes, and what is final by them.
+
+Each step (an epoch and one of the commits on it) is decided by those who were members before it: the *electorate* is
+the parent's tree, whatever was final when they voted. Voting goes in views of two rounds, 2k and 2k+1:
+
+    prevote     for the child that had the newest *polka*, else for the one on the way to one's head
+    precommit   for a child that has a polka in this view: enough of the electorate prevoted it
+    final       an epoch, when for every step on the way to it there is a view in which enough of the electorate
+                precommitted, and with them everybody who was in the tree of that step's child and still is in the
+                epoch's
+
+A member votes once in each round, and never takes a vote back. Who precommitted has seen a polka, and so prevotes the
+same child from then on, unless there is a newer polka for another one. That is what makes a final epoch stay final: two
+sets that are *enough* have an honest member in common, and it would have had to vote against its own polka.
+
+*Enough* of n members are q with 2q - n > b, where b of them may lie: one, or a third of a large group. Of three, that
+would be all, and nobody could be removed from a group of two or three for good without a vote of its own. So there the
+most senior member counts for more: with it, half is enough. A most senior member of two or three who lies can make two
+epochs final for different people (docs/threat-model.md). Then the step that was precommitted in the later view counts,
+and of two in one view the one that the choice of branches prefers; everybody who has the same votes agrees.
+
+A removal that an account's root ordered is decided without those whom it removes; it needs all others.
+
+Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted, and
+not alike, so that there is no polka; or there is one, and somebody who is needed went on without precommitting. Nobody votes on a clock.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from mls.persistent import PMap
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering.graph import Graph, Member
+
+MAX_ROUND = 128
+"""A member that never stops splitting votes keeps a step from being final anyway."""
+
+MAX_CHILDREN = 8
+"""Votes of one member in one round that are kept. Two are proof that it lies; more say nothing new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +53,11 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ballots:
-    """All that were heard, by parent."""
+    """All that were heard, by parent, in one order. Those for a child count also before its commit is known."""
 
     cast: PMap[EpochId, tuple[Ballot, ...]] = field(default_factory=PMap)
+    voters: PMap[EpochId, frozenset[Incarnation]] = field(default_factory=PMap)
+    """Who voted for each child at all."""
 
     def at(self, parent: EpochId) -> tuple[Ballot, ...]:
         return self.cast.find(parent) or ()
@@ -32,84 +66,219 @@ class Ballots:
         return ballot in self.at(ballot.parent)
 
     def has_child(self, child: EpochId) -> bool:
-        return any(each.child == child for _, several in self.cast.items() for each in several)
+        """Whether anybody voted for it."""
+        return child in self.voters
 
     def with_ballot(self, ballot: Ballot) -> Ballots:
-        if self.has(ballot) or ballot.round >= 64:
+        """With one more, if there is room for it."""
+        known = self.at(ballot.parent)
+        if ballot in known or not 0 <= ballot.round < MAX_ROUND:
             return self
-        several = sorted(
-            [*self.at(ballot.parent), ballot], key=lambda each: (each.round, each.voter, each.child)
+        if sum(each.voter == ballot.voter and each.round == ballot.round for each in known) >= MAX_CHILDREN:
+            return self
+        several = sorted([*known, ballot], key=lambda each: (each.round, each.voter, each.child))
+        who = self.voters.find(ballot.child) or frozenset()
+        return Ballots(
+            cast=self.cast.set(ballot.parent, tuple(several)),
+            voters=self.voters.set(ballot.child, who | {ballot.voter}),
         )
-        return replace(self, cast=self.cast.set(ballot.parent, tuple(several)))
+
+    def since(self, graph: Graph) -> Ballots:
+        """Those for steps that a graph still has, or may come to have."""
+        gone = [parent for parent in self.cast if not graph.has(parent)]
+        if not gone:
+            return self
+        children = {each.child for parent in gone for each in self.cast[parent]}
+        return replace(
+            self, cast=self.cast.changed(gone, {}), voters=self.voters.changed(sorted(children & {*self.voters}), {})
+        )
+
+
+# ---------------------------------------------------------------- enough
 
 
 def quorum(n: int) -> int:
-    return (n + max(1, (n - 1) // 3)) // 2 + 1 if n > 1 else 1
+    """So many of n that any two such sets share an honest member, where one lies, or a third of a large group."""
+    liars = max(1, (n - 1) // 3)
+    return min(n, (n + liars) // 2 + 1)
 
 
-def enough(electorate: tuple[Member, ...], yes: set[Incarnation]) -> bool:
+def enough(electorate: tuple[Member, ...], yes: Iterable[Incarnation], dismissed: frozenset[Incarnation]) -> bool:
+    """Whether these decide for the electorate, of which the root dismissed some."""
+    voted = frozenset(yes)
+    if dismissed:
+        rest = [each for each in electorate if each.incarnation not in dismissed]
+        return bool(rest) and all(each.incarnation in voted for each in rest)
     n = len(electorate)
-    count = sum(each.incarnation in yes for each in electorate)
-    return count >= quorum(n) or (2 * count >= n and electorate[0].incarnation in yes)
+    count = sum(each.incarnation in voted for each in electorate)
+    if count >= quorum(n):
+        return True
+    return n <= SMALL and 2 * count >= n and electorate[0].incarnation in voted
+
+
+SMALL = 3
+
+
+def _dismissed(graph: Graph, child: EpochId) -> frozenset[Incarnation]:
+    step = graph.steps.find(child)
+    return frozenset(step.removes) if step is not None and step.root else frozenset()
+
+
+def _yes(ballots: tuple[Ballot, ...], round_: int, child: EpochId) -> frozenset[Incarnation]:
+    return frozenset([each.voter for each in ballots if each.round == round_ and each.child == child])
+
+
+def polka(graph: Graph, ballots: Ballots, parent: EpochId) -> tuple[int, EpochId] | None:
+    """The newest view in which a child has enough prevotes, and the child. Of two in one view the greater name."""
+    several = ballots.at(parent)
+    electorate = graph.members(parent)
+    found: tuple[int, EpochId] | None = None
+    for round_, child in {(each.round, each.child) for each in several if each.round % 2 == 0}:
+        here = (round_ // 2, child)
+        if (found is None or here > found) and enough(
+            electorate, _yes(several, round_, child), _dismissed(graph, child)
+        ):
+            found = here
+    return found
+
+
+# ---------------------------------------------------------------- final
+
+
+def decided(graph: Graph, ballots: Ballots, child: EpochId, needed: frozenset[Incarnation]) -> int | None:
+    """The latest view in which a step was precommitted by enough and by all of these; None if there is none."""
+    parent = graph.parent(child)
+    if parent is None:
+        return None
+    several = ballots.at(parent)
+    views = {each.round // 2 for each in several if each.child == child and each.round % 2 == 1}
+    for view in sorted(views, reverse=True):
+        yes = _yes(several, 2 * view + 1, child)
+        if needed <= yes and enough(graph.members(parent), yes, _dismissed(graph, child)):
+            return view
+    return None
 
 
 def final(graph: Graph, ballots: Ballots) -> EpochId:
     """The last final epoch."""
-    at = graph.anchor.epoch
+    anchor = graph.anchor.epoch
+    best: tuple[EpochId, ...] = ()
+    at = anchor
     while True:
-        nxt = _next(graph, ballots, at)
-        if nxt is None:
+        found = [way for child in graph.children(at) if (way := _furthest(graph, ballots, best, child))]
+        if not found:
             return at
-        at = nxt
+        best = max(found, key=lambda way: _preference(graph, ballots, way, len(best)))
+        at = best[-1]
 
 
-def _won(graph: Graph, ballots: Ballots, electorate: tuple[Member, ...], step: EpochId, needed: set[Incarnation]) -> bool:
-    parent = graph.parent(step)
-    assert parent is not None  # noqa: S101
-    rounds: dict[int, set[Incarnation]] = {}
-    for each in ballots.at(parent):
-        if each.child == step:
-            rounds.setdefault(each.round, set()).add(each.voter)
-    return any(needed <= yes and enough(electorate, yes) for yes in rounds.values())
-
-
-def _next(graph: Graph, ballots: Ballots, since: EpochId) -> EpochId | None:
-    electorate = graph.members(since)
-    todo = list(graph.children(since))
+def _furthest(
+    graph: Graph, ballots: Ballots, before: tuple[EpochId, ...], child: EpochId
+) -> tuple[EpochId, ...] | None:
+    """The nearest final epoch at or below a child, by the way to it from the anchor."""
+    todo = [child]
+    start = len(before)
     while todo:
         at = todo.pop(0)
-        needed = {each.incarnation for each in graph.members(at)}
-        if all(_won(graph, ballots, electorate, step, needed) for step in graph.path(at, since)):
-            return at
-        todo += graph.children(at)
+        if ballots.has_child(at):  # no step is decided for which nobody voted, so neither is any below it
+            way = graph.path(at)
+            here = frozenset([each.incarnation for each in graph.members(at)])
+            if all(
+                decided(graph, ballots, step, here & frozenset([m.incarnation for m in graph.members(step)]))
+                is not None
+                for step in way[start:]
+            ):
+                return way
+            todo += graph.children(at)
     return None
 
 
+def _preference(
+    graph: Graph, ballots: Ballots, way: tuple[EpochId, ...], start: int
+) -> tuple[int, bool, bytes, EpochId]:
+    """Of ways that part at their first step: how they are preferred, if that should ever be necessary."""
+    step = graph.steps[way[start]]
+    here = frozenset([each.incarnation for each in graph.members(way[-1])])
+    view = decided(graph, ballots, step.epoch, here & frozenset([m.incarnation for m in graph.members(step.epoch)]))
+    return (-1 if view is None else view, bool(step.removes), step.tag, step.epoch)
+
+
+# ---------------------------------------------------------------- voting
+
+
 def cast(graph: Graph, ballots: Ballots, me: Incarnation, head: EpochId) -> tuple[Ballot, ...]:
-    """What `me` should vote for now."""
-    if all(each.incarnation != me for each in graph.members(head)):
-        return ()
-    found = []
+    """What `me` should vote for now, with what it knows; nothing, if it has to wait for others."""
+    found: list[Ballot] = []
     at = final(graph, ballots)
     for child in graph.path(head, at):
-        parent = graph.parent(child)
-        assert parent is not None  # noqa: S101
-        mine = [each for each in ballots.at(parent) if each.voter == me]
-        last = max(mine, key=lambda each: each.round, default=None)
-        if last is None:
-            found.append(Ballot(voter=me, parent=parent, round=0, child=child))
-        elif last.child != child and _lost(graph, ballots, parent, last.round):
-            found.append(Ballot(voter=me, parent=parent, round=last.round + 1, child=child))
+        parent = graph.steps[child].parent
+        votes, choice = _at_step(graph, ballots, me, parent, child)
+        found += votes
+        if choice != child:
+            break  # what stands on the other child is not decided before this is
     return tuple(found)
 
 
-def _lost(graph: Graph, ballots: Ballots, parent: EpochId, round_: int) -> bool:
-    votes = [each for each in ballots.at(parent) if each.round == round_]
-    named = {*graph.children(parent), *(each.child for each in votes)}
-    for child in named:
-        if not graph.has(child):
-            return False
-        members = {each.incarnation for each in graph.members(child)}
-        if not any(each.voter in members and each.child != child for each in votes):
-            return False
-    return True
+def _at_step(
+    graph: Graph, ballots: Ballots, me: Incarnation, parent: EpochId, child: EpochId
+) -> tuple[list[Ballot], EpochId]:
+    """The votes of `me` on one step, and the child that it is for."""
+    several = ballots.at(parent)
+    mine = {each.round: each.child for each in several if each.voter == me}
+    last = max(mine, default=-1)
+    view = last // 2 if mine else max([each.round // 2 for each in several], default=0)
+    best = polka(graph, ballots, parent)
+    choice = best[1] if best is not None and _mine(graph, best[1], me) else child
+    found: list[Ballot] = []
+    if not _mine(graph, choice, me):  # it is to be removed by this step, and no polka says otherwise
+        return found, choice
+
+    def vote(round_: int, which: EpochId) -> None:
+        if round_ < MAX_ROUND:
+            found.append(Ballot(voter=me, parent=parent, round=round_, child=which))
+            mine[round_] = which
+
+    if 2 * view in mine and _over(graph, several, view, mine, choice, best):
+        view += 1
+    if 2 * view not in mine and 2 * view + 1 not in mine:
+        vote(2 * view, choice)
+        after = ballots
+        for each in found:
+            after = after.with_ballot(each)
+        best = polka(graph, after, parent)
+    if best is not None and best[0] == view and 2 * view + 1 not in mine and _mine(graph, best[1], me):
+        vote(2 * view + 1, best[1])
+        choice = best[1]
+    return found, choice
+
+
+def _mine(graph: Graph, child: EpochId, me: Incarnation) -> bool:
+    return graph.has(child) and any(each.incarnation == me for each in graph.members(child))
+
+
+def _over(
+    graph: Graph,
+    several: tuple[Ballot, ...],
+    view: int,
+    mine: dict[int, EpochId],
+    choice: EpochId,
+    best: tuple[int, EpochId] | None,
+) -> bool:
+    """Whether a view can bring nothing any more, as far as one sees."""
+    needed = [each.incarnation for each in graph.members(choice)]
+    latest = dict.fromkeys(needed, -1)
+    committed = set()
+    split = False
+    for each in several:
+        if each.voter in latest:
+            latest[each.voter] = max(latest[each.voter], each.round)
+            split = split or (each.round == 2 * view and each.child != choice)
+        if each.round == 2 * view + 1:
+            committed.add((each.voter, each.child))
+    if any(round_ < 2 * view for round_ in latest.values()):
+        return False  # somebody who is needed has not voted in this view
+    if best is None or best[0] < view:  # if all want the same and are not enough, another view does not help
+        return split or any(round_ > 2 * view + 1 for round_ in latest.values())
+    return any(latest[each] > 2 * view + 1 and (each, best[1]) not in committed for each in needed) or (
+        2 * view + 1 in mine and mine[2 * view + 1] != best[1]
+    )

@@ -182,8 +182,9 @@ def test_a_card_of_a_superseded_version_is_refused() -> None:
 def test_our_own_card_is_no_contact() -> None:
     alice = Person()
     card = gave_card(alice)
-    with pytest.raises(Misuse):
+    with pytest.raises(Misuse) as caught:
         Book(edition=alice.edition).take_card(card, alice.provider, NOW)
+    assert caught.value.code == "own-card"
 
 
 def test_blocking_outlasts_new_versions_and_is_undone() -> None:

@@ -120,6 +120,13 @@ def test_text_that_is_no_card(text: str) -> None:
         from_text(text)
 
 
+def test_another_scheme_is_none_of_ours() -> None:
+    text = to_text(card_of(Person()))
+    for other in ("vcd2:" + text[5:], text[5:], text + " " * 10 + "A" * 80_000):
+        with pytest.raises(Malformed, match="no contact card"):
+            from_text(other)
+
+
 def test_there_is_one_text_of_a_card() -> None:
     text = to_text(card_of(Person()))
     for other in (text + "=", text + "==", text.replace("-", "+").replace("_", "/") + "+", text + "A"):
@@ -138,5 +145,5 @@ def test_no_cut_or_changed_card_is_accepted() -> None:
 
 
 def test_a_card_has_a_size() -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed, match="too long"):
         from_bytes(bytes(cards.MAX_CARD + 1))

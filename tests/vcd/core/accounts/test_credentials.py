@@ -8,6 +8,8 @@ import pytest
 
 from mls.credential import BasicCredential, Credential, TrustBasic, X509Credential
 from mls.errors import PeerError
+from mls.x509 import X509Authentication
+from tests.mls import little_pki
 from tests.vcd.core.accounts.person import Person, refused
 from vcd.core.accounts import judge
 from vcd.core.accounts.credential import (
@@ -181,6 +183,21 @@ def test_good_leaves_are_remembered_and_bad_ones_are_not(monkeypatch: pytest.Mon
     assert not believed(strict, credential, b"1")
 
 
+def test_members_with_certificates_have_accounts_of_their_own() -> None:
+    alice = Person()
+    certificates = X509Authentication([little_pki.ROOT.der])
+    service = ConversationJudge(alice.provider, certificates=certificates)
+    leaf = little_pki.chain(little_pki.LEAF, little_pki.MIDDLE)
+    service.validate(leaf, little_pki.LEAF_KEY.public_key().public_bytes_raw(), little_pki.NOW)
+    assert service.succeeds(leaf, leaf)
+    assert len(service.account(leaf)) == 32
+    assert service.account(leaf) == service.account(little_pki.chain(little_pki.LEAF))
+    broken = X509Credential((b"no certificate",))
+    with pytest.raises(PeerError):
+        service.validate(broken, LEAF, little_pki.NOW)
+    assert not service.succeeds(leaf, broken)
+
+
 # ---------------------------------------------------------------- the home
 
 
@@ -267,7 +284,7 @@ def test_no_cut_or_changed_credential_is_believed(of: object) -> None:
 
 
 def test_an_identity_has_a_size() -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed, match="too long"):
         read(BasicCredential(MARK + bytes(MAX_IDENTITY)))
 
 

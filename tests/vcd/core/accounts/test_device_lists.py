@@ -280,22 +280,29 @@ def test_only_the_last_tombstones_stay_and_only_old_ones_are_missed(monkeypatch:
 def test_what_a_local_program_cannot_ask_for() -> None:
     alice, bob = Person(), Person("bob")
     p, edition, stranger = alice.provider, alice.edition, bob.first
-    calls: Iterable[Callable[[], object]] = (
-        lambda: editions.revoke_device(p, edition, alice.delegate, stranger),
-        lambda: editions.rename_device(p, edition, alice.delegate, stranger, "x"),
-        lambda: editions.new_term(p, alice.root, edition, delegates=(stranger,)),
-        lambda: editions.new_term(p, alice.root, edition, delegates=()),
-        lambda: editions.new_term(p, alice.root, edition, delegates=(alice.first,), revoke=(stranger,)),
-        lambda: editions.new_term(p, alice.root, edition, delegates=(alice.first,), above=1 << 31),
-        lambda: editions.new_term(p, bob.root, edition, delegates=(alice.first,)),
-        lambda: editions.add_device(p, edition, bob.delegate, alice.device("x")),
-        lambda: editions.add_device(p, edition, alice.delegate, replace(alice.device("x"), device=alice.first)),
-        lambda: editions.found(p, alice.root, alice.device("x"), policy=Policy(overrulers=2)),
-        lambda: editions.join(p, edition, bob.edition, alice.delegate),
+    calls: Iterable[tuple[str, Callable[[], object]]] = (
+        ("no-such-device", lambda: editions.revoke_device(p, edition, alice.delegate, stranger)),
+        ("no-such-device", lambda: editions.rename_device(p, edition, alice.delegate, stranger, "x")),
+        ("no-such-device", lambda: editions.new_term(p, alice.root, edition, delegates=(stranger,))),
+        ("bad-list", lambda: editions.new_term(p, alice.root, edition, delegates=())),
+        (
+            "no-such-device",
+            lambda: editions.new_term(p, alice.root, edition, delegates=(alice.first,), revoke=(stranger,)),
+        ),
+        ("no-terms", lambda: editions.new_term(p, alice.root, edition, delegates=(alice.first,), above=1 << 31)),
+        ("another-account", lambda: editions.new_term(p, bob.root, edition, delegates=(alice.first,))),
+        ("not-delegate", lambda: editions.add_device(p, edition, bob.delegate, alice.device("x"))),
+        (
+            "bad-list",
+            lambda: editions.add_device(p, edition, alice.delegate, replace(alice.device("x"), device=alice.first)),
+        ),
+        ("bad-threshold", lambda: editions.found(p, alice.root, alice.device("x"), policy=Policy(overrulers=2))),
+        ("not-beside", lambda: editions.join(p, edition, bob.edition, alice.delegate)),
     )
-    for call in calls:
-        with pytest.raises(Misuse):
+    for code, call in calls:
+        with pytest.raises(Misuse) as caught:
             call()
+        assert caught.value.code == code
 
 
 def test_a_term_can_be_used_up() -> None:
@@ -346,6 +353,8 @@ def test_lists_out_of_order_cannot_be() -> None:
         },
         {"tombstones": (replace(stone, device=DeviceId(bytes(16)), key=entry.key),)},
         {"tombstones": (replace(stone, device=DeviceId(bytes(16)), version=devices.version + 1),)},
+        {"tombstones": (replace(stone, device=DeviceId(b"b" * 16)), replace(stone, device=DeviceId(b"a" * 16)))},
+        {"tombstones": tuple(replace(stone, device=DeviceId(b"%016d" % at)) for at in range(257))},
         {"version": 0},
         {"salt": b""},
         {"account": b""},

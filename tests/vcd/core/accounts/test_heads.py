@@ -302,6 +302,12 @@ def test_fields_out_of_bounds_cannot_be_made_nor_read(change: dict[str, object])
         replace(Person().head, **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("change", [{"term": 1 << 31}, {"cipher_suite": 0}, {"cipher_suite": 1 << 16}])
+def test_mandates_out_of_range_cannot_be(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        replace(Person().head.authority.mandate, **change)  # type: ignore[arg-type]
+
+
 def test_heads_are_read_back_and_cut_ones_refused() -> None:
     data = encode(Person().head)
     assert encode(decode(Head, data)) == data

@@ -242,3 +242,13 @@ def test_a_delegate_cannot_take_parts_away_or_deal_them_anew() -> None:
             "overrulers-changed",
             lambda edition=edition: check_successor(house.edition, edition, house.provider),  # type: ignore[misc]
         )
+
+
+def test_those_who_overrule_are_in_order_and_enough() -> None:
+    devices = House().edition.devices
+    powers = devices.overrulers
+    for change in (powers[::-1], powers[:1] * 2, powers[:1]):
+        with pytest.raises(ValueError, match="overrul"):
+            replace(devices, overrulers=change)
+    with pytest.raises(ValueError, match="takes more"):
+        replace(devices, policy=Policy())

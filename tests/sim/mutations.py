@@ -1,0 +1,199 @@
+"""Bugs that were planted on purpose, to see that each invariant finds one.
+
+A mutation changes a function or a table of the node for as long as it is applied. `find` runs seeds under it until one
+is broken; tests/sim/test_mutations.py runs those that were found. What an invariant is worth shows here: one that no
+mutation breaks may as well not be there.
+
+    python -m tests.sim.mutations [NAME ...] [--seeds A..B]     which seeds find which mutation, and by what
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from tests.sim.seeds import Result, run
+from vcd.core import contents, flow, inputs, keys, linking, node, outbox, retention, steps, stored, strand as strands
+from vcd.core import intents, voting, waiting
+from vcd.core.duties import Duty
+from vcd.core.ordering import votes
+from vcd.core.spoken import Held
+from vcd.core.strand import Strand
+from vcd.core.turn import Turn
+
+Apply = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug, the invariant that it is for, and a seed in which that finds it."""
+
+    name: str
+    breaks: str
+    apply: Apply
+    seed: int
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _instead(module: Any, name: str, function: Callable[..., Any]) -> Apply:
+    return lambda: patch.object(module, name, function)
+
+
+def _without_duty(duty: Duty) -> Apply:
+    return lambda: patch.dict(node.DUTIES, {duty: _nothing})
+
+
+def _without_moved(room: Any) -> Apply:
+    return lambda: patch.object(flow, "MOVED", tuple(each for each in flow.MOVED if each is not room.moved))
+
+
+def _without_handler(kind: type[Any]) -> Apply:
+    return lambda: patch.dict(node.HANDLERS, {kind: _nothing})
+
+
+# ---------------------------------------------------------------- bugs
+
+
+@contextmanager
+def _forgets_what_was_told() -> Iterator[None]:
+    plain = contents.take
+
+    def take(turn: Turn, group_id: Any, name: Any, held: Held, horizon: int) -> bool:
+        talk = turn.talk(group_id)
+        turn.put_talk(replace(talk, seen=talk.seen.discard(name)))
+        return plain(turn, group_id, name, held, horizon)
+
+    with patch.object(contents, "take", take):
+        yield
+
+
+@contextmanager
+def _cuts_messages() -> Iterator[None]:
+    plain = contents.show
+
+    def show(turn: Turn, talk: Any, name: Any, held: Held) -> Any:
+        return plain(turn, talk, name, replace(held, content=replace(held.content, data=held.content.data[:-1])))
+
+    with patch.object(contents, "show", show):
+        yield
+
+
+@contextmanager
+def _stays_where_it_is() -> Iterator[None]:
+    """A head is only left for one that stands on it."""
+    plain = strands.stood
+
+    def stood(strand: Strand) -> Strand:
+        after = plain(strand)
+        graph = after.graph
+        if graph.has(strand.head) and not graph.is_ancestor(strand.head, after.head):
+            return replace(after, standing=replace(after.standing, head=strand.head))
+        return after
+
+    with patch.object(flow, "stood", stood), patch.object(strands, "stood", stood):
+        yield
+
+
+@contextmanager
+def _settles_the_head() -> Iterator[None]:
+    plain = retention.rebased
+
+    def rebased(strand: Strand) -> Strand:
+        after = plain(strand)
+        return strands.at_rest(after, after.head) if after.head in after.kept else after
+
+    with patch.object(retention, "rebased", rebased):
+        yield
+
+
+@contextmanager
+def _never_deletes_rows() -> Iterator[None]:
+    plain = stored.changes
+
+    def changes(before: Any, after: Any) -> Any:
+        put, _ = plain(before, after)
+        return put, []
+
+    with patch.object(stored, "changes", changes):
+        yield
+
+
+def _at_once_again(turn: Turn, subject: bytes) -> None:
+    turn.due(Duty.DIGEST, subject, turn.now)
+
+
+def _raises(*_: Any) -> None:
+    raise KeyError("a bug")
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation("forgets what was told", "told_once", _forgets_what_was_told, 0),
+    Mutation("cuts messages", "told_what_was_said", _cuts_messages, 0),
+    Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "_strangers", lambda *_: ()), 0),
+    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "enough", lambda *_: True), 0),
+    Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 0),
+    Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 0),
+    Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 0),
+    Mutation("stays where it is", "one_head", _stays_where_it_is, 0),
+    Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 0),
+    Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 0),
+    Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 0),
+    Mutation("lets lost messages lie", "all_read", _without_moved(outbox), 0),
+    Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 0),
+    Mutation("settles the head", "probes_read", _settles_the_head, 0),
+    Mutation("begins no graph anew", "little_kept", _without_moved(retention), 0),
+    Mutation("deletes no rows", "stored", _never_deletes_rows, 0),
+    Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 0),
+    Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 0),
+    Mutation("takes any signature", "one_roster", _instead(steps, "check_signature", _nothing), 0),
+    Mutation("asks for nothing", "one_head", _without_duty(Duty.ASK), 0),
+    Mutation("never comes back", "one_head", _without_duty(Duty.DESYNC), 0),
+)
+
+_ = (voting, waiting)
+
+
+def under(mutation: Mutation, seed: int) -> Result:
+    """A seed with that bug."""
+    with mutation.apply():
+        return run(seed)
+
+
+def find(mutation: Mutation, seeds: range) -> tuple[int | None, dict[str, int]]:
+    """The first seed in which the invariant finds it that it is for; and how often each one found it until then."""
+    found: dict[str, int] = {}
+    for seed in seeds:
+        result = under(mutation, seed)
+        if result.broken:
+            found[result.invariant] = found.get(result.invariant, 0) + 1
+            if result.invariant == mutation.breaks:
+                return seed, found
+    return None, found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutations", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--seeds", default="1..60", metavar="A..B")
+    given = parser.parse_args()
+    first, _, last = given.seeds.partition("..")
+    missed = 0
+    for mutation in MUTATIONS:
+        if given.names and mutation.name not in given.names:
+            continue
+        seed, found = find(mutation, range(int(first), int(last) + 1))
+        missed += seed is None
+        print(f"{mutation.name}: {mutation.breaks} {'in no seed' if seed is None else f'in seed {seed}'}; {found}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

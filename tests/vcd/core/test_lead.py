@@ -1,0 +1,258 @@
+"""Groups with a lead: who chooses, what is adopted when, and who has no say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mls import group as mls
+from mls.proposals import Remove
+from mls.registries import LeafIndex
+from tests.vcd.core.company import act, step
+from tests.vcd.core.led import (
+    TEA,
+    commit,
+    forged,
+    give,
+    heads,
+    leads,
+    member,
+    payloads,
+    refresh,
+    said,
+    strand,
+    village,
+)
+from tests.vcd.core.village import Frame
+from vcd.core import acting, keys, kinds, lead
+from vcd.core.errors import Refused
+from vcd.core.events import Warned
+from vcd.core.names import DeviceId, EpochId, GroupId
+from vcd.core.payloads import Decision
+from vcd.core.policy import of_group
+from vcd.core.reign import undecided
+from vcd.core.turn import Turn
+
+# ---------------------------------------------------------------- choosing
+
+
+def test_of_two_commits_at_once_the_lead_chooses_one_and_all_follow_it() -> None:
+    v = village()
+    for name in ("ben", "cleo"):
+        step(v, name, refresh)
+    v.deliver()
+    assert len(heads(v)) == 1
+    parent = strand(v, "anna").graph.parent(strand(v, "anna").head)
+    assert parent is not None
+    assert len(strand(v, "anna").graph.children(parent)) == 2
+
+
+def test_the_senior_member_leads_until_the_policy_names_another() -> None:
+    v = village()
+    assert leads(v, "cleo") == member(v, "anna")
+    ben = member(v, "ben")
+
+    def name_ben(turn: Turn) -> None:
+        here = turn.strand(TEA).kept[turn.strand(TEA).head].group
+        acting.commit(turn, turn.strand(TEA), proposals=[kinds.policy_change(here, replace(of_group(here), lead=ben))])
+
+    act(v, "anna", name_ben)
+    assert {leads(v, name) for name in v.devices} == {ben}
+    v.down("anna")
+    decided = commit(v, "cleo")
+    assert strand(v, "ben").head == strand(v, "cleo").head == decided
+
+
+def test_a_commit_of_our_own_is_not_adopted_before_it_was_decided_on() -> None:
+    v = village()
+    before = strand(v, "ben").head
+    own = step(v, "ben", refresh)
+    assert strand(v, "ben").head == before
+    assert undecided(strand(v, "ben")) == (own,)
+    assert own in strand(v, "ben").kept
+    v.deliver()
+    assert strand(v, "ben").head == own
+
+
+def test_the_lead_waits_for_nobody() -> None:
+    v = village()
+    own = step(v, "anna", refresh)
+    assert strand(v, "anna").head == own
+
+
+def test_while_the_lead_is_away_commits_wait_and_messages_flow() -> None:
+    v = village()
+    v.down("anna")
+    before = strand(v, "ben").head
+    commit(v, "ben")
+    assert strand(v, "ben").head == strand(v, "cleo").head == before
+
+    sealed = step(v, "ben", lambda turn: keys.seal(turn, turn.strand(TEA), b"still here"))
+    assert sealed.epoch == before
+    opened = step(v, "cleo", lambda turn: keys.open_on(turn, turn.strand(TEA), before, sealed.message))
+    assert isinstance(opened.event, mls.ApplicationMessage)
+    assert opened.event.data == b"still here"
+
+
+def test_a_decision_may_come_before_the_commit() -> None:
+    v = village()
+    frames: list[Frame] = []
+
+    def late(frame: Frame, name: str) -> bool:
+        return name == "cleo" and frame in frames
+
+    v.lost = late
+    count = len(v.log)
+    step(v, "ben", refresh)
+    frames += v.log[count:]
+    v.deliver()
+    assert strand(v, "cleo").head != strand(v, "ben").head
+    frames.clear()
+    v.deliver()
+    assert len(heads(v)) == 1
+
+
+def test_a_decision_on_an_epoch_that_is_not_known_yet_waits_for_it() -> None:
+    v = village()
+    held: list[Frame] = []
+    v.lost = lambda frame, name: name == "cleo" and frame in held
+    count = len(v.log)
+    first = step(v, "ben", refresh)
+    held += v.log[count:]
+    v.deliver()
+    second = commit(v, "ben")
+    assert strand(v, "ben").head == second
+    held.clear()
+    v.deliver()
+    assert strand(v, "cleo").head == second
+    assert strand(v, "cleo").graph.parent(second) == first
+    assert not v.state("cleo").waiting.items
+
+
+def test_what_was_decided_is_the_same_after_a_restart() -> None:
+    v = village()
+    step(v, "ben", refresh)
+    kept = v.state("anna")
+    v.deliver()
+    decided = strand(v, "anna").head
+    v.restart("anna")
+    assert strand(v, "anna").head == decided
+    assert len(said(v, "anna").decisions[strand(v, "anna").graph.parent(decided) or EpochId(b"")]) == 1
+    assert kept.talks[TEA].lead.decisions != said(v, "anna").decisions
+
+
+def test_only_one_device_of_the_lead_signs() -> None:
+    v = village()
+    device = v.devices["anna"]
+    device.state = replace(device.state, me=replace(device.state.me, device=DeviceId(bytes(16))))
+    before = strand(v, "anna").head
+    commit(v, "ben")
+    assert heads(v) == {before}
+    assert not [each for each in payloads(v, Decision) if isinstance(each, Decision) and each.parent == before]
+
+
+def test_decisions_do_not_tell_the_devices_of_the_lead() -> None:
+    v = village()
+    commit(v, "ben")
+    device = v.state("anna").me.device
+    found = [each for each in payloads(v, Decision) if isinstance(each, Decision)]
+    assert found
+    assert all(each.device != device for each in found)
+    assert lead.named(TEA, device) != lead.named(GroupId(b"coffee"), device)
+
+
+# ---------------------------------------------------------------- who has no say
+
+
+def test_what_a_member_decides_who_does_not_lead_counts_for_nothing() -> None:
+    v = village()
+    v.down("anna")
+    before = strand(v, "cleo").head
+    own = commit(v, "ben")
+    give(v, "cleo", forged(v, "ben", child=own))
+    assert strand(v, "cleo").head == before
+
+
+def test_nobody_can_decide_in_the_name_of_the_lead() -> None:
+    v = village()
+    v.down("anna")
+    own = commit(v, "ben")
+    give(v, "cleo", forged(v, "ben", child=own, author=member(v, "anna")))
+    assert strand(v, "cleo").head != own
+    assert ("decision-signature", "decision-signature") in v.devices["cleo"].refused
+
+
+def test_a_lead_cannot_make_a_commit_count_that_breaks_the_policy() -> None:
+    v = village()
+    ben = strand(v, "ben")
+    before = ben.head
+    removed = next(each for each in ben.graph.members(before) if each.incarnation == member(v, "cleo"))
+
+    with pytest.raises(Refused) as caught:
+        step(v, "ben", lambda turn: acting.commit(turn, turn.strand(TEA), proposals=[Remove(LeafIndex(removed.leaf))]))
+    assert caught.value.rule == "policy-remove"
+    assert heads(v) == {before}
+
+
+def test_the_lead_does_not_give_the_lead_to_whoever_asks() -> None:
+    v = village()
+    ben = member(v, "ben")
+    before = strand(v, "anna").head
+
+    def usurp(turn: Turn) -> None:
+        here = turn.strand(TEA).kept[turn.strand(TEA).head].group
+        acting.commit(turn, turn.strand(TEA), proposals=[kinds.policy_change(here, replace(of_group(here), lead=ben))])
+
+    act(v, "ben", usurp)
+    assert heads(v) == {before}
+
+
+def test_a_lead_that_says_two_things_is_found_out_and_all_take_the_same() -> None:
+    v = village()
+    lost: list[str] = ["anna"]
+    v.lost = lambda frame, name: name in lost
+    one, two = step(v, "ben", refresh), step(v, "cleo", refresh)
+    v.deliver()
+    lies = [forged(v, "anna", child=each) for each in (one, two)]
+    give(v, "ben", lies[0])
+    give(v, "cleo", lies[1])
+    assert strand(v, "ben").head == one
+    assert strand(v, "cleo").head == two
+    give(v, "ben", lies[1])
+    give(v, "cleo", lies[0])
+    assert strand(v, "ben").head == strand(v, "cleo").head == min(one, two)
+    for name in ("ben", "cleo"):
+        [warned] = v.told(name, Warned)
+        assert (warned.code, warned.account) == ("lead-two-words", v.own("anna"))
+
+
+def test_a_lead_that_says_another_thing_too_late_is_found_out_too() -> None:
+    v = village("anna", "ben")
+    v.lost = lambda frame, name: name == "anna"
+    one, two = step(v, "ben", refresh), step(v, "ben", refresh)
+    first, second = max(one, two), min(one, two)
+    lies = [forged(v, "anna", child=first), forged(v, "anna", child=second)]
+    give(v, "ben", lies[0])
+    assert strand(v, "ben").final == first  # of two members, nobody can vote the lead out
+
+    def settle(turn: Turn) -> None:
+        mine = turn.strand(TEA)
+        after = replace(mine, graph=mine.graph.rebased(mine.final)[0])
+        turn.put(after, graph=True)
+        lead.moved(turn, mine, after)
+
+    step(v, "ben", settle)
+    give(v, "ben", lies[1])
+    assert strand(v, "ben").head == first
+    assert [each.code for each in v.told("ben", Warned)] == ["lead-two-words"]
+
+
+def test_a_member_cannot_fill_our_memory_with_decisions() -> None:
+    v = village()
+    v.down("anna")
+    own = commit(v, "ben")
+    for number in range(5):
+        give(v, "cleo", forged(v, "ben", child=EpochId(bytes([number]) * 32)))
+    assert len(said(v, "cleo").decisions[strand(v, "cleo").graph.parent(own) or EpochId(b"")]) == 2
+    assert ("decision-each", "decision-each") in v.devices["cleo"].refused

@@ -1,0 +1,342 @@
+"""How a device goes, and what it can do after that (`vcd.core.rotation`, `leaves`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mls.errors import MlsError
+from mls.provider import Environment
+from mls.virtual import client
+from mls.virtual.announcements import Progress
+from mls.virtual.emulation import Emulation
+from mls.virtual.removal import Fingerprint, Removal
+from tests.vcd.core.homes import (
+    TEA,
+    couple,
+    device,
+    devices_of,
+    fates,
+    here,
+    home,
+    link,
+    listed,
+    remove,
+    say,
+    tea,
+    trio,
+)
+from tests.vcd.core.village import Village
+from vcd.core import events, inputs, leaves, listing, rotation as rotation_room, siblings
+from vcd.core.accounts.admission import head_of
+from vcd.core.accounts.identity import RecoverySeed, root_key
+from vcd.core.errors import Misuse
+from vcd.core.founding import new_account
+from vcd.core.names import GroupId, IntentId
+from vcd.core.state import State
+from vcd.core.turn import Turn
+
+
+def gone_from(village: Village, name: str, old: State) -> None:
+    """That device is nowhere any more, as far as this one knows."""
+    shut_out = old.me.device
+    assert shut_out not in devices_of(village, name) | listed(village, name)
+    assert village.state(name).rotation is None
+
+
+def test_a_removed_device_is_shut_out_of_everything() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    old = village.state(tablet)
+    leaf = tea(village, laptop).own_leaf_node
+    stock = set(emulation(village, laptop).stock)
+    intent = remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    assert fates(village, laptop, intent) == [True]
+    for name in (laptop, phone):
+        gone_from(village, name, old)
+        now = tea(village, name).own_leaf_node
+        assert now.encryption_key != leaf.encryption_key
+        assert now.signature_key != leaf.signature_key
+        shown = head_of(now.credential)
+        assert shown is not None
+        assert shown.revoked == shown.version
+        assert not stock & set(emulation(village, name).stock)
+        assert emulation(village, name).stock
+    assert village.state(laptop).household.signing != old.household.signing
+    assert village.state(phone).household.signing == village.state(laptop).household.signing
+
+
+def test_what_is_said_afterwards_a_removed_device_cannot_read() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    old = village.state(tablet)
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    assert old.emulation is not None
+    for name in (laptop, phone):
+        group = tea(village, name)
+        sent = client.seal(emulation(village, name), group, _env(village, name), b"secret")
+        for kept in old.strands[TEA].kept.values():
+            with pytest.raises(MlsError):
+                client.receive(old.emulation, kept.group, _env(village, tablet), sent.message)
+    assert {kept.topic.raw for kept in old.strands[TEA].kept.values()}  # it may still carry frames of that topic
+
+
+def emulation(village: Village, name: str) -> Emulation:
+    found = village.state(name).emulation
+    assert found is not None
+    return found
+
+
+def _turn(village: Village, name: str) -> Turn:
+    return Turn(village.state(name), village.now, village.devices[name].provider)
+
+
+def _env(village: Village, name: str) -> Environment:
+    return _turn(village, name).env
+
+
+def test_an_app_is_told_how_far_a_removal_is() -> None:
+    village = Village()
+    laptop, _, tablet = trio(village)
+    for number in range(3):
+        village.do(laptop, inputs.Open(conversation=GroupId(b"more" + bytes([number]) + bytes(11))))
+    village.wait(minutes=1)
+    shut_out = device(village, tablet)
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    told = village.told(laptop, events.Removing)
+    assert [each.complete for each in told] == [False] * (len(told) - 1) + [True]
+    assert {each.devices for each in told} == {(shut_out,)}
+    assert told[0].rotated == 0
+    assert told[0].conversations == 4
+    assert told[-1].rotated == 4
+    assert [each.rotated for each in told] == sorted(each.rotated for each in told)
+
+
+def test_those_who_stay_carry_on_if_the_device_that_began_goes_to_sleep() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    old = village.state(tablet)
+    for number in range(5):
+        village.do(laptop, inputs.Open(conversation=GroupId(b"more" + bytes([number]) + bytes(11))))
+    village.wait(minutes=1)
+    remove(village, laptop, tablet)
+    village.wait(seconds=1)
+    village.down(laptop)
+    village.wait(minutes=10)
+    rotation = village.state(phone).rotation
+    assert rotation is not None
+    assert rotation.rotated == rotation.conversations == 6
+    village.devices[laptop].up = True
+    village.restart(laptop)
+    village.wait(minutes=10)
+    for name in (laptop, phone):
+        gone_from(village, name, old)
+
+
+def test_conversations_are_shared_out_and_none_is_done_twice() -> None:
+    village = Village()
+    laptop, _, tablet = trio(village)
+    names = [GroupId(b"more" + bytes([number]) + bytes(11)) for number in range(8)]
+    for name in names:
+        village.do(laptop, inputs.Open(conversation=name))
+    village.wait(minutes=1)
+    before = {name: tea(village, laptop, name).epoch for name in names}
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    assert {name: tea(village, laptop, name).epoch - before[name] for name in names} == dict.fromkeys(names, 1)
+
+
+def test_a_removal_that_lost_at_home_is_made_again() -> None:
+    """Only who is in the home has it, and the branch that wins has the device still: so it is removed there as well."""
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    old = village.state(tablet)
+    village.part([laptop], [phone, tablet])
+    remove(village, laptop, tablet)
+    village.wait(minutes=1)
+    assert device(village, tablet) in devices_of(village, phone)
+    for number in range(4):
+        village.do(
+            phone,
+            inputs.Refresh(intent=IntentId(b"refresh" + bytes([number])), conversation=home(village, phone).group_id),
+        )
+        village.wait(minutes=1)
+    village.heal()
+    village.wait(minutes=20)
+    assert home(village, laptop).head == home(village, phone).head
+    for name in (laptop, phone):
+        gone_from(village, name, old)
+    assert tea(village, laptop).epoch_id == tea(village, phone).epoch_id
+
+
+def test_two_removals_at_once_become_one() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    box = link(village, laptop, "box")
+    old, older = village.state(tablet), village.state(box)
+    first, second = remove(village, laptop, tablet), remove(village, laptop, box)
+    village.wait(minutes=10)
+    assert fates(village, laptop, first) == fates(village, laptop, second) == [True]
+    for name in (laptop, phone):
+        gone_from(village, name, old)
+        gone_from(village, name, older)
+
+
+def test_a_device_that_was_removed_forgets_the_account() -> None:
+    village = Village()
+    laptop, _, tablet = trio(village)
+    old = village.state(tablet)
+    remove(village, laptop, tablet)
+    village.wait(minutes=10)
+    now = village.state(tablet)
+    assert now.home is None
+    assert now.emulation is None
+    assert now.book.own is None
+    assert not now.strands
+    assert not now.talks
+    assert not now.joined
+    assert not now.unsent
+    assert now.me.device != old.me.device
+    assert [each.code for each in village.told(tablet, events.Warned)] == ["device-removed", "account-forgotten"]
+    assert village.devices[tablet].topics == set()
+
+
+def test_a_removal_that_loses_makes_no_device_forget_anything() -> None:
+    """On a branch that is not final, or that is void, it may be a stolen device that says so."""
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    village.part([laptop], [phone, tablet])
+    remove(village, laptop, tablet)
+    village.wait(minutes=1)
+    # The tablet hears of it, and what would make it final is not there: the phone has not voted.
+    village.part([laptop, tablet], [phone])
+    village.deliver()
+    village.wait(minutes=5)
+    assert village.state(tablet).home is not None
+    assert village.state(tablet).household.gone
+    assert [each.code for each in village.told(tablet, events.Warned)] == ["device-removed"]
+
+
+def test_an_ordinary_device_removes_nobody() -> None:
+    village = Village()
+    _, phone, tablet = trio(village)
+    with pytest.raises(Misuse) as refused:
+        remove(village, phone, tablet)
+    assert refused.value.code == "not-delegate"
+    assert village.state(phone).rotation is None
+
+
+def test_a_delegate_is_removed_with_the_recovery_phrase_alone() -> None:
+    village = Village()
+    provider = village.world("laptop")
+    seed = RecoverySeed(b"s" * 32)
+    village.move_in("laptop", provider, new_account(provider, seed, "laptop", village.now, village.config))
+    village.do("laptop", inputs.Open(conversation=TEA))
+    phone, tablet = link(village, "laptop", "phone"), link(village, "laptop", "tablet")
+    shut_out = device(village, "laptop")
+    root, _ = root_key(provider.suite(1), seed)
+    with pytest.raises(Misuse):
+        village.do(phone, inputs.RemoveDevice(intent=IntentId(b"one"), device=shut_out))
+    village.do(phone, inputs.RemoveDevice(intent=IntentId(b"two"), device=shut_out, root=root))
+    village.wait(minutes=5)
+    assert devices_of(village, tablet) == {device(village, phone), device(village, tablet)} == listed(village, phone)
+    edition = listing.of_group(here(village, phone).group)
+    assert edition.head.authority.term > 0
+    assert [each.device for each in edition.devices.delegates] == [device(village, phone)]
+    assert village.state(phone).household.delegate is not None
+    assert village.state(tablet).household.delegate is None
+    box = link(village, phone, "box")
+    assert devices_of(village, box) == devices_of(village, phone)
+
+
+def test_nobody_removes_the_device_that_he_holds() -> None:
+    village = Village()
+    laptop, _ = couple(village)
+    with pytest.raises(Misuse) as refused:
+        remove(village, laptop, laptop)
+    assert refused.value.code == "own-device"
+    with pytest.raises(Misuse) as refused:
+        village.do(laptop, inputs.RemoveDevice(intent=IntentId(b"x"), device=type(device(village, laptop))(bytes(16))))
+    assert refused.value.code == "no-such-device"
+
+
+def test_a_removal_asked_for_twice_is_one() -> None:
+    village = Village()
+    laptop, _, tablet = trio(village)
+    shut_out = device(village, tablet)
+    command = inputs.RemoveDevice(intent=IntentId(b"once"), device=shut_out)
+    village.do(laptop, command)
+    before = home(village, laptop).head
+    village.do(laptop, command)
+    assert home(village, laptop).head == before
+
+
+def test_the_removed_device_learns_nothing_of_how_far_it_is() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    village.part([laptop, phone], [tablet])
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    for name in (laptop, phone):
+        said = village.state(name).household.said
+        with_it = [
+            each
+            for each in said.values()
+            if each.epoch in village.state(tablet).strands[home(village, tablet).group_id].kept
+        ]
+        assert not [each for each in with_it if each.data[1] == 13]  # Progress
+
+
+def test_progress_that_a_removed_device_announces_is_not_believed() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    remove(village, laptop, tablet)
+    rotation = village.state(laptop).rotation
+    assert rotation is not None
+    removal = Removal.decode(rotation.removal)
+    assert removal.devices == {Fingerprint(device(village, tablet))}
+    turn = _turn(village, phone)
+    old = next(name for name, each in turn.state.household.rosters.items() if device(village, tablet) in each.names)
+    lie = replace(removal, uploads=frozenset({b"nowhere"}))
+    before = turn.state
+    told = siblings.Told(device=device(village, laptop), epoch=home(village, phone).final, newest=old)
+    rotation_room.heard(turn, told, Progress(lie.encode()))
+    assert turn.state is before
+
+
+def test_a_conversation_that_is_opened_during_a_removal_is_rotated_too() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    village.part([laptop], [phone, tablet])
+    late = GroupId(b"late" + bytes(12))
+    village.do(phone, inputs.Open(conversation=late))
+    village.wait(seconds=1)
+    remove(village, laptop, tablet)
+    village.wait(seconds=1)
+    village.heal()
+    village.wait(minutes=10)
+    for name in (laptop, phone):
+        assert village.state(name).rotation is None
+        roster = village.state(name).household.rosters
+        for group_id in (TEA, late):
+            made_in = leaves.made_in(_turn(village, name), tea(village, name, group_id))
+            assert made_in is not None
+            assert roster[made_in].names == devices_of(village, name)
+
+
+def test_messages_flow_on_while_devices_come_and_go() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    for number in range(3):
+        for name in (laptop, phone, tablet):
+            say(village, name, f"{name} {number}".encode())
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    say(village, phone, b"alone at last")
+    assert village.said(laptop) == village.said(phone)
+    assert village.said(laptop)[-1] == b"alone at last"
+    assert b"alone at last" not in village.said(tablet)

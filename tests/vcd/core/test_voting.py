@@ -1,0 +1,202 @@
+"""Votes: by whom, when, and which of them count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mls.secrets import SignaturePrivateKey
+from tests.vcd.core.branches import TEA, commit, finals, heads, release, remove, sent, talk, tea, withhold
+from tests.vcd.core.company import act, step
+from tests.vcd.core.village import Village
+from vcd.core import node, steps, voting
+from vcd.core.inputs import Tick
+from vcd.core.names import EpochId, Incarnation
+from vcd.core.ordering import votes
+from vcd.core.ordering.votes import Ballot
+from vcd.core.payloads import Commit, SignedBallot, Votes
+
+
+def me(village: Village, name: str) -> Incarnation:
+    found = voting.own(village.state(name), tea(village, name))
+    assert found is not None
+    return found
+
+
+def ballot(village: Village, name: str, step_to: EpochId, **other: object) -> SignedBallot:
+    """A vote that a device could cast, and did not."""
+    strand = tea(village, name)
+    parent = strand.graph.parent(step_to)
+    assert parent is not None
+    plain = Ballot(voter=me(village, name), parent=parent, round=0, child=step_to)
+    group = strand.kept[strand.head].group
+    return steps.cast(group.suite, group.signature_key, replace(plain, **other), strand.head, TEA)  # type: ignore[arg-type]
+
+
+def hear(village: Village, name: str, *ballots: SignedBallot) -> list[tuple[str, str]]:
+    """Let a device hear votes; gives what it refused."""
+    before = len(village.devices[name].refused)
+    act(village, name, lambda turn: voting.take(turn, TEA, ballots))
+    return village.devices[name].refused[before:]
+
+
+def test_a_head_is_voted_for_after_it_stood_for_a_while_and_then_all_agree_that_it_is_final() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    village.wait(seconds=4)
+    assert not tea(village, "ben").ballots.at(tea(village, "ben").final)
+    village.wait(seconds=4)
+    assert finals(village, "anna", "ben", "cleo") == {child}
+
+
+def test_a_vote_is_in_the_state_that_is_stored_before_it_is_sent() -> None:
+    village = talk("anna", "ben")
+    commit(village, "ben")
+    village.now += 10_000
+    device = village.devices["anna"]
+    outcome = node.step(device.state, Tick(), village.now, device.provider)
+    assert [effect for effect in outcome.effects if type(effect).__name__ == "Publish"]
+    assert tea(village, "anna").ballots != outcome.state.strands[TEA].ballots
+    mine = [each.voter for several in outcome.state.strands[TEA].ballots.cast.values() for each in several]
+    assert me(village, "anna") in mine
+
+
+def test_a_device_that_was_stopped_before_its_vote_was_sent_sends_the_same_vote() -> None:
+    village = talk("anna", "ben")
+    child = commit(village, "ben")
+    village.now += 10_000
+    device = village.devices["anna"]
+    device.state = node.step(device.state, Tick(), village.now, device.provider).state  # stored, and then it stopped
+    village.restart("anna")
+    village.wait(seconds=20)
+    assert finals(village, "anna", "ben") == {child}
+    cast = {said.ballot for _, votes_ in sent(village, Votes) for said in votes_.ballots}
+    assert len({(each.voter, each.parent, each.round) for each in cast}) == len(cast)
+
+
+def test_who_is_alone_in_a_group_need_not_wait() -> None:
+    village = talk("anna")
+    child = commit(village, "anna")
+    assert finals(village, "anna") == {child}
+
+
+def test_a_vote_for_a_commit_that_is_still_on_its_way_counts_when_it_comes() -> None:
+    village = talk("anna", "ben", "cleo")
+    child: list[EpochId] = []
+    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in child, "cleo")
+    child.append(commit(village, "anna", heard=False))
+    village.deliver()
+    village.wait(seconds=8)
+    assert tea(village, "cleo").head != child[0]
+    release(village)
+    assert tea(village, "cleo").head == child[0]
+    heard = tea(village, "cleo").ballots.at(tea(village, "cleo").graph.anchor.epoch)
+    assert {each.voter for each in heard} == {me(village, "anna"), me(village, "ben")}
+    village.wait(seconds=8)
+    assert finals(village, "anna", "ben", "cleo") == {child[0]}
+
+
+def test_a_vote_with_another_signature_does_not_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    forged = replace(ballot(village, "ben", child), signature=bytes(64))
+    assert ("ballot-signature", "") in hear(village, "cleo", forged)
+    assert not tea(village, "cleo").ballots.has(forged.ballot)
+
+
+def test_a_vote_in_the_name_of_another_member_does_not_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    stolen = ballot(village, "ben", child, voter=me(village, "anna"))
+    assert ("ballot-signature", "") in hear(village, "cleo", stolen)
+
+
+def test_a_vote_of_somebody_who_is_no_member_does_not_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    foreign = ballot(village, "ben", child, voter=Incarnation(bytes(32)))
+    assert ("ballot-voter", "") in hear(village, "cleo", foreign)
+
+
+def test_a_vote_for_a_step_that_starts_elsewhere_does_not_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    first = commit(village, "anna")
+    second = commit(village, "anna")
+    assert [rule for rule, _ in hear(village, "cleo", ballot(village, "ben", second, child=first))] == ["ballot-step"]
+
+
+def test_who_was_removed_by_a_step_has_no_vote_on_it() -> None:
+    village = talk("anna", "ben", "cleo")
+    gone = me(village, "cleo")
+    child = remove(village, "anna", "cleo")
+    said = ballot(village, "ben", child, voter=gone)
+    assert [rule for rule, _ in hear(village, "anna", said)] == ["ballot-voter"]
+
+
+def test_a_vote_is_of_one_group_only() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    said = ballot(village, "ben", child)
+    group = tea(village, "ben").kept[tea(village, "ben").head].group
+    other = steps.cast(group.suite, group.signature_key, said.ballot, said.at, b"coffee")
+    assert ("ballot-signature", "") in hear(village, "cleo", other)
+
+
+def test_a_vote_that_was_heard_before_is_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    village = talk("anna", "ben", "cleo")
+    said = ballot(village, "ben", commit(village, "anna"))
+    hear(village, "cleo", said)
+    monkeypatch.setattr(steps, "check_ballot", lambda *_: pytest.fail("verified again"))
+    assert hear(village, "cleo", said, said) == []
+
+
+def test_a_vote_of_before_what_is_final_is_neither_kept_nor_waited_for() -> None:
+    village = talk("anna", "ben")
+    said = ballot(village, "ben", commit(village, "anna"))
+    village.wait(seconds=10)
+    commit(village, "ben")
+    village.wait(seconds=10)
+    assert hear(village, "anna", said) == []
+    assert not tea(village, "anna").votes
+    assert step(village, "anna", lambda turn: voting.take(turn, TEA, [said])) is None
+
+
+def test_a_vote_in_a_round_beyond_all_reason_does_not_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    assert [rule for rule, _ in hear(village, "cleo", ballot(village, "ben", child, round=votes.MAX_ROUND))] == [
+        "ballot-step"
+    ]
+
+
+def test_a_key_that_is_not_the_leafs_any_more_signs_no_votes() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = commit(village, "anna")
+    said = ballot(village, "ben", child)
+    suite = village.devices["cleo"].provider.suite(1)
+    other = steps.cast(suite, SignaturePrivateKey(bytes(range(32))), said.ballot, said.at, TEA)
+    assert ("ballot-signature", "") in hear(village, "cleo", other)
+
+
+def test_votes_are_cast_for_one_branch_and_then_for_the_one_that_won() -> None:
+    village = talk("anna", "ben", "cleo")
+    village.part(["anna"], ["ben", "cleo"])
+    one, other = commit(village, "anna"), commit(village, "ben")
+    village.wait(seconds=10)
+    assert heads(village, "anna") == {one}
+    assert heads(village, "ben", "cleo") == {other}
+    village.heal()
+    village.wait(minutes=2)
+    assert len(heads(village, "anna", "ben", "cleo")) == 1
+    assert finals(village, "anna", "ben", "cleo") == heads(village, "anna", "ben", "cleo")
+
+
+def test_in_the_home_every_device_votes_and_in_conversations_the_most_senior_one() -> None:
+    village = talk("anna", "ben")
+    state = village.state("anna")
+    assert state.home is not None
+    home = state.strands[state.home]
+    assert voting.votes_here(state, home)
+    assert voting.voter_device(state) == voting.own(state, home)
+    assert voting.votes_here(state, tea(village, "anna"))

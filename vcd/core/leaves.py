@@ -1,0 +1,330 @@
+"""What the home's epochs mean for our leaves in conversations: which have to be replaced, and what may be forgotten.
+
+A leaf comes from a derivation epoch of the home. It has to be replaced by one of the newest
+
+* if somebody is in the home now who had no part in that epoch: whoever joins later may follow and not speak there;
+* if that epoch lost: whoever was not in it cannot follow, and who is not in the home any more may have its secrets;
+* if a device says that it cannot speak (`Wanted`).
+
+Nobody is asked to: each device that can do it looks, and they take turns. A leaf shows the newest list of devices that
+others are to be shown, so the commit that replaces it brings that too.
+
+Of an epoch that lost, devices that were never in it need what reads its leaves, until these are replaced. Some device
+that has it passes it on where the home stands now (`pass_on`): to those who are there, and to nobody else.
+
+With each final epoch of the home goes what no group, device or branch needs any more (`prune`). A sleeping device holds
+that up: it may have acted in an epoch that all others have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from mls.commit import KEEP, NewLeaf
+from mls.errors import MlsError
+from mls.group import Group
+from mls.virtual.announcements import MAX_ENTRIES, LostEpoch, Operations, Wanted
+from mls.virtual.derivation_info import derivation_info_of
+from mls.virtual.stored import listening
+from vcd.core import acting, devices, ranks
+from vcd.core.accounts.admission import head_of
+from vcd.core.accounts.credential import virtual_credential
+from vcd.core.duties import Duty
+from vcd.core.errors import Misuse, Refused
+from vcd.core.names import DeviceId, EpochId, GroupId
+from vcd.core.strand import Kept, Strand
+
+if TYPE_CHECKING:
+    from vcd.core.household import Roster
+    from vcd.core.turn import Turn
+
+SPREAD = 500
+"""Between new leaves of one device in several conversations, in milliseconds."""
+MAX_TOLD = 1024
+
+
+# ---------------------------------------------------------------- which leaves are to be replaced
+
+
+def made_in(turn: Turn, group: Group) -> bytes | None:
+    """The derivation epoch that our leaf says it comes from."""
+    info = derivation_info_of(group.own_leaf_node.extensions, turn.emulation.settings.numbers)
+    return None if info is None else info.epoch_id
+
+
+def due(turn: Turn, group: Group) -> bool:
+    """Whether our leaf in a conversation has to be replaced for the home's sake."""
+    emulation, household = turn.emulation, turn.state.household
+    name = made_in(turn, group)
+    present = list(emulation.lineage(emulation.head.newest))
+    if name is None or name not in present:
+        return True
+    floor = household.wanted.find(group.group_id)
+    if floor is not None and floor in present and present.index(floor) < present.index(name):
+        return True
+    roster = household.rosters.find(name)
+    return roster is not None and not _certain(turn) <= roster.names
+
+
+def _certain(turn: Turn) -> frozenset[DeviceId]:
+    """The devices that are in the home for good, and where it stands."""
+    strand = turn.home
+    final = {DeviceId(each.account) for each in strand.graph.members(strand.final)}
+    return frozenset(each for each in devices.present(strand) if each in final or each in _handed(turn))
+
+
+def _handed(turn: Turn) -> frozenset[DeviceId]:
+    return frozenset(device for device, link in turn.state.household.links.items() if link.handed)
+
+
+def conversations(turn: Turn) -> Iterator[Strand]:
+    """Those that this device can act in."""
+    for group_id, strand in sorted(turn.state.strands.items()):
+        if not strand.home and live(strand) is not None:
+            yield turn.state.strands[group_id]
+
+
+def live(strand: Strand) -> Kept | None:
+    here = strand.here
+    return here if here is not None and here.group.ended is None else None
+
+
+def able(turn: Turn, group: Group) -> bool:
+    """Whether this device had a part in the epoch that our leaf comes from."""
+    name = made_in(turn, group)
+    known = None if name is None else turn.emulation.epochs.find(name)
+    return known is not None and known.epoch.own_leaf is not None
+
+
+def look(turn: Turn, group_id: GroupId) -> None:
+    """A conversation is new, or stands elsewhere."""
+    strand = turn.state.strands.find(group_id)
+    here = None if strand is None else live(strand)
+    if here is None or turn.state.home is None or turn.state.household.gone or turn.home.here is None:
+        return
+    if due(turn, here.group):
+        _soon(turn)
+    elif group_id in turn.state.household.wanted:
+        devices.keep(turn, wanted=turn.state.household.wanted.discard(group_id))
+
+
+def _soon(turn: Turn) -> None:
+    """Those who can take turns; who has just let a device in is the first."""
+    first = any(link.handed for link in turn.state.household.links.values())
+    wait = 0 if first else ranks.device_place(turn) * turn.state.config.turn_taking
+    turn.due(Duty.HOME, devices.LEAVES, turn.now + wait + SPREAD)
+
+
+def wanted(turn: Turn, group_ids: Iterable[GroupId], newest: bytes) -> None:
+    """A device cannot speak in these: their leaf has to come from this derivation epoch, or a later one."""
+    floor = turn.state.household.wanted
+    for group_id in group_ids:
+        if group_id in turn.state.strands:
+            floor = floor.set(group_id, newest)
+    devices.keep(turn, wanted=floor)
+    _soon(turn)
+
+
+def replace_due(turn: Turn) -> None:
+    """Replace one leaf that has to be, and come back for the next."""
+    if not devices.may_speak(turn) or turn.state.rotation is not None:
+        return  # a removal replaces all of them
+    lonely = len(devices.present(turn.home)) == 1
+    for strand in conversations(turn):
+        here = live(strand)
+        if here is None or not due(turn, here.group):
+            continue
+        mine = able(turn, here.group)
+        if not mine and not lonely:
+            continue
+        try:
+            acting.commit(turn, strand, force_path=True, leaf=shown(turn, here.group), encrypt=None if mine else False)
+        except (MlsError, Misuse, Refused) as error:
+            turn.drop("leaf-later", str(error))
+            turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)
+            continue
+        turn.due(Duty.HOME, devices.LEAVES, turn.now + SPREAD)
+        return
+
+
+def shown(turn: Turn, group: Group) -> NewLeaf:
+    """What a new leaf of ours says that the old one did not: the list of devices, if there is a newer one to show."""
+    edition, signing = turn.state.book.edition, turn.state.household.signing
+    if edition is None or signing is None:
+        raise Misuse("no-account", "this device has no account yet")
+    node = group.own_leaf_node
+    old = head_of(node.credential)
+    if old is not None and old.version >= edition.head.version:
+        return KEEP
+    return NewLeaf(credential=virtual_credential(turn.provider, edition.head, signing, node.signature_key))
+
+
+# ---------------------------------------------------------------- the home moved
+
+
+def home_moved(turn: Turn, before: Strand, after: Strand) -> None:
+    if any(due(turn, here.group) for strand in conversations(turn) if (here := live(strand)) is not None):
+        _soon(turn)
+    if _lost(turn):
+        wait = turn.state.config.quiet + ranks.device_place(turn) * turn.state.config.turn_taking
+        turn.due(Duty.HOME, devices.LOST, turn.now + wait)
+    if before.final != after.final:
+        prune(turn)
+
+
+def _lost(turn: Turn) -> list[bytes]:
+    """Derivation epochs off the home's branch that a leaf of ours comes from, and nobody passed on yet."""
+    emulation, told = turn.emulation, turn.state.household.told
+    present = frozenset(emulation.lineage(emulation.head.newest))
+    found = set()
+    for strand in conversations(turn):
+        for kept in strand.kept.values():
+            if kept.group.public.tree.leaf(kept.group.own_leaf) is not None:
+                name = made_in(turn, kept.group)
+                if name is not None and name not in present and name in emulation.epochs and name not in told:
+                    found.add(name)
+    return sorted(found)
+
+
+def pass_on(turn: Turn) -> None:
+    """Tell those who are here what reads the leaves of epochs that lost."""
+    if not devices.may_speak(turn):
+        return
+    emulation = turn.emulation
+    for name in _lost(turn):
+        known = emulation.epochs[name]
+        epoch = known.epoch
+        devices.announce(
+            turn,
+            LostEpoch(
+                cipher_suite=epoch.suite.cipher_suite,
+                epoch_id=epoch.epoch_id,
+                parent=known.parent,
+                number=epoch.number,
+                leaf_count=epoch.leaf_count,
+                encryption_key=epoch.encryption_key,
+                generation_id=epoch.generation_id,
+                reuse_guard=epoch.reuse_guard,
+            ),
+        )
+        operations = [each for key, each in sorted(emulation.operations.items()) if key.epoch_id == name]
+        for at in range(0, len(operations), MAX_ENTRIES):
+            devices.announce(turn, Operations(tuple(operations[at : at + MAX_ENTRIES])))
+        passed_on(turn, name)
+    _soon(turn)
+
+
+def passed_on(turn: Turn, name: bytes) -> None:
+    """Somebody told of an epoch that lost."""
+    told = turn.state.household.told
+    if name in told:
+        return
+    number = 1 + max(told.values(), default=0)
+    if len(told) >= MAX_TOLD:
+        told = told.discard(min(told.items(), key=lambda item: item[1])[0])
+    devices.keep(turn, told=told.set(name, number))
+
+
+# ---------------------------------------------------------------- what may be forgotten
+
+
+def prune(turn: Turn) -> None:
+    """After more of the home became final."""
+    emulation, household, strand = turn.emulation, turn.state.household, turn.home
+    present = list(emulation.lineage(emulation.head.newest))
+    place = {name: number for number, name in enumerate(present)}  # the newest first
+    needed = [place[name] for name in in_use(turn) if name in place]
+    since = present[max([0, *needed])]
+    held = {kept.newest for kept in strand.kept.values()}
+    drop = []
+    for name in sorted(emulation.epochs.keys()):
+        roster = household.rosters.find(name)
+        if name in place or name in held or (roster is not None and _may_win(strand, roster)):
+            continue
+        drop.append(name)
+    groups = [
+        kept.group
+        for each in turn.state.strands.values()
+        if not each.home
+        for kept in each.kept.values()
+        if kept.group.public.tree.leaf(kept.group.own_leaf) is not None
+    ]
+    after = emulation.pruned(groups, since=since, drop=drop)
+    turn.use(after)
+    gone = [name for name in household.rosters if name not in after.epochs]
+    devices.keep(turn, rosters=household.rosters.changed(gone, {}))
+
+
+def in_use(turn: Turn) -> Iterator[bytes]:
+    """Derivation epochs in which a device may still act, or which reads what is late."""
+    emulation, household, strand = turn.emulation, turn.state.household, turn.home
+    present = list(emulation.lineage(emulation.head.newest))
+    for kept in strand.kept.values():
+        yield kept.newest
+    for device in devices.present(strand):
+        if device == turn.state.me.device:
+            continue
+        last = household.heard.find(device)
+        shared = None if last is None else next((each for each in emulation.lineage(last) if each in present), None)
+        if shared is not None:
+            yield shared
+            continue
+        first = [name for name in present if _had(household.rosters.find(name), device)]
+        yield first[-1] if first else present[-1]
+
+
+def _had(roster: Roster | None, device: DeviceId) -> bool:
+    return roster is not None and device in roster.names
+
+
+def _may_win(strand: Strand, roster: Roster) -> bool:
+    graph, epoch = strand.graph, EpochId(roster.epoch)
+    return graph.has(epoch) and graph.is_ancestor(strand.final, epoch)
+
+
+# ---------------------------------------------------------------- after an old disk was restored
+
+
+def wake_up(turn: Turn) -> None:
+    """It has heard what there was to hear. Now it begins an epoch of its own, by a commit that takes no message key.
+
+    Epochs that it heard of since may be ones that it acted in before: they count for old ones too.
+    """
+    household, strand = turn.state.household, turn.home
+    if not household.listening or household.gone:
+        return
+    here = live(strand)
+    if not turn.state.clock.online or here is None:  # without the head it comes back from outside (`desync`)
+        turn.due(Duty.HOME, devices.AWAKE, turn.now + turn.state.config.desync_after)
+        return
+    turn.use(listening(turn.emulation))
+    devices.keep(turn, listening=False)
+    try:
+        said, _ = acting.commit(turn, strand, force_path=True, derive=True, encrypt=False)
+        devices.keep(turn, awake=said.step.epoch)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("awake-later", str(error))
+    devices.keep(turn, listening=True)  # until the home stands on that
+    turn.due(Duty.HOME, devices.AWAKE, turn.now + turn.state.config.retry)
+
+
+def ask(turn: Turn) -> None:
+    """Where this device cannot speak, somebody else is to replace the leaf; where nobody else is, it does so itself."""
+    silent = tuple(
+        each.group_id for each in conversations(turn) if (here := live(each)) is not None and not able(turn, here.group)
+    )
+    if not silent:
+        return
+    turn.due(Duty.HOME, devices.ASK, turn.now + turn.state.config.retry_most)
+    if len(devices.present(turn.home)) == 1:
+        turn.due(Duty.HOME, devices.LEAVES, turn.now)
+    elif devices.may_speak(turn):
+        for at in range(0, len(silent), MAX_ENTRIES):
+            devices.announce(turn, Wanted(silent[at : at + MAX_ENTRIES]))
+
+
+def let_in(turn: Turn) -> None:
+    """A device was let in for good."""
+    if any(due(turn, here.group) for strand in conversations(turn) if (here := live(strand)) is not None):
+        _soon(turn)

@@ -1,0 +1,474 @@
+"""How a device comes into the account: how others let it in, and how it takes the account up.
+
+People have identified it, and it has a credential by a delegate (`credential_for`) and a KeyPackage with that. A
+delegate then makes one commit: the device is added to the home and put on the list. With it a Welcome is made that
+holds the virtual client's secrets, and a briefing (`briefing`). Neither is given out before it is certain that the
+commit stands: the state of the account is not for somebody whose Add lost. Then they are handed over, by the channel
+that the device was linked by, as often as it takes until the device is heard. If the commit loses it is made again, on
+the branch that won; the bundle that was made with it is thrown away.
+
+Certain is what is final. It is certain too when all who were members before, and stay, have voted for it: the one whose
+vote lacks is the new device itself, which cannot vote before it is told anything.
+
+The new device takes up what it is handed, and has what every device has: but in conversations it may not speak before
+somebody replaced the leaf (`leaves`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mls.codec import decode_exactly
+from mls.credential import Credential
+from mls.errors import MlsError
+from mls.hpke import CryptoError
+from mls.key_package import KeyPackage
+from mls.proposals import Proposal
+from mls.provider import Environment, Provider
+from mls.virtual import devices as emulator
+from mls.virtual.companion import MAX_PAST
+from mls.virtual.emulation import Head
+from mls.virtual.onboarding import Handed, admit, onboard
+from vcd.core import (
+    acting,
+    devices,
+    intents,
+    invitations,
+    keys,
+    kinds,
+    leaves,
+    listing,
+    ranks,
+    rotation,
+    siblings,
+    stock,
+)
+from vcd.core.accounts import editions
+from vcd.core.accounts.credential import DeviceCredential, check_device, device_credential, read
+from vcd.core.accounts.device_list import Edition, check_successor
+from vcd.core.accounts.editions import Made, NewDevice
+from vcd.core.accounts.identity import DelegateKey
+from vcd.core.duties import Duty
+from vcd.core.effects import HandOver
+from vcd.core.errors import Malformed, Misuse, NodeError, Refused
+from vcd.core.events import DevicesChanged, IntentFate
+from vcd.core.household import NOWHERE, Household, Link
+from vcd.core.names import DeviceId, EpochId
+from vcd.core.ordering.votes import decided
+from vcd.core.policy import Mode
+from vcd.core.record import decode
+from vcd.core.topics import TopicSecret
+from vcd.core.turn import Turn, home_judge
+
+if TYPE_CHECKING:
+    from mls.virtual.onboarding import Onboarded
+    from vcd.core import inputs
+    from vcd.core.briefing import Briefing
+    from vcd.core.state import State
+    from vcd.core.strand import Strand
+
+MAX_LINKS = 8
+
+
+# ---------------------------------------------------------------- the list, as it will be next
+
+
+def next_edition(turn: Turn) -> Edition:
+    """What this device's next change of the list starts from.
+
+    That is the list of the home's head. But what this device signed on a branch that lost may have been shown to
+    contacts, and so may a list of others there that shuts somebody out; and there is no second list of one version.
+    Then it is that list, or what follows both.
+    """
+    here, made = turn.home.here, turn.state.household.made
+    if here is None:
+        raise Misuse("out-of-sync", "this device cannot speak to the others now")
+    head = listing.of_group(here.group)
+    known = [listing.of_group(kept.group) for kept in turn.home.kept.values()]
+    ahead = [each for each in known if each.head.revoked > head.version and follows(turn, head, each)]
+    if ahead and (made is None or not follows(turn, head, made)):
+        made = max(ahead, key=lambda each: (each.version, each.head.digest))
+    if made is None or made.head.digest == head.head.digest or follows(turn, made, head):
+        return head
+    if follows(turn, head, made):
+        return made
+    delegate = turn.state.household.delegate
+    if delegate is None or head.head.authority.digest != made.head.authority.digest:
+        return head
+    joined = editions.join(turn.provider, head, made, delegate)
+    sign(turn, joined)
+    return joined.edition
+
+
+def follows(turn: Turn, old: Edition, new: Edition) -> bool:
+    try:
+        check_successor(old, new, turn.provider)
+    except NodeError:
+        return False
+    return True
+
+
+def sign(turn: Turn, made: Made) -> None:
+    """Remember a list that this device signed, and the keys that are new with it."""
+    household = turn.state.household
+    known = household.account_keys
+    if made.signing is not None:
+        known = known.set(made.edition.head.signing_key, made.signing)
+    own = made.edition.devices.find(turn.state.me.device)
+    delegate = household.delegate
+    if made.delegate is not None:
+        delegate = made.delegate if own is not None and own.delegate else None
+    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate)
+
+
+# ---------------------------------------------------------------- letting in
+
+
+def credential_for(state: State, provider: Provider, device: DeviceId, key: bytes) -> Credential:
+    """By a delegate, for a device that people have identified: what its leaf in the home says."""
+    edition, delegate = state.book.edition, state.household.delegate
+    if edition is None or delegate is None:
+        raise Misuse("not-delegate", "this device may not let in others")
+    return device_credential(provider, edition.head.authority, delegate, device, key)
+
+
+def link(turn: Turn, command: inputs.LinkDevice) -> None:
+    """Add a device."""
+    household = devices.require(turn)
+    if command.device in household.links:
+        return
+    if household.delegate is None:
+        raise Misuse("not-delegate", "this device may not let in others")
+    if len(household.links) >= MAX_LINKS:
+        raise Misuse("too-many", "too many devices are being added already")
+    edition = next_edition(turn)
+    node = command.package.leaf_node
+    _check_new(turn, edition, command.device, node.credential, node.signature_key)
+    if command.device in devices.present(turn.home):
+        raise Misuse("device-known", "this device belongs to the account already")
+    made = Link(device=command.device, name=command.name, intent=command.intent, package=command.package.encode())
+    _keep(turn, made)
+    _add(turn, command.device)
+
+
+def _check_new(turn: Turn, edition: Edition, device: DeviceId, credential: Credential, key: bytes) -> None:
+    try:
+        identity = read(credential)
+        if not isinstance(identity, DeviceCredential) or identity.device != device:
+            raise Refused("another-device")
+        if identity.account != edition.account:
+            raise Refused("another-account")
+        check_device(identity, key, turn.provider)
+    except NodeError as error:
+        raise Misuse("bad-device", f"this device's credential is not right: {error}") from None
+    if edition.devices.revoked(device) is not None:
+        raise Misuse("device-revoked", "this device was shut out, and cannot come back as the same one")
+
+
+def _keep(turn: Turn, link: Link) -> None:
+    devices.keep(turn, links=turn.state.household.links.set(link.device, link))
+
+
+def _drop(turn: Turn, device: DeviceId) -> None:
+    devices.keep(turn, links=turn.state.household.links.discard(device))
+    turn.not_due(Duty.HOME, devices.LINK + device)
+
+
+def _again(turn: Turn, link: Link) -> None:
+    tries = link.tries + 1
+    _keep(turn, replace(link, epoch=NOWHERE, bundle=b"", tries=tries))
+    turn.due(Duty.HOME, devices.LINK + link.device, turn.now + ranks.backoff(turn, link.device, tries))
+
+
+def _add(turn: Turn, device: DeviceId) -> None:
+    """The commit, and what is to be handed over when it stands."""
+    from vcd.core import briefing
+
+    link = turn.state.household.links[device]
+    if not devices.may_speak(turn):
+        _again(turn, link)
+        return
+    package = decode_exactly(link.package, KeyPackage.decode)
+    try:
+        edition = next_edition(turn)
+        if edition.devices.revoked(device) is not None:
+            _refuse(turn, link, "device-revoked")
+            return
+        if edition.devices.find(device) is None:
+            delegate = turn.state.household.delegate
+            if delegate is None:
+                _refuse(turn, link, "not-delegate")
+                return
+            new = NewDevice(device=device, key=package.leaf_node.signature_key, name=link.name)
+            made = editions.add_device(turn.provider, edition, delegate, new)
+            sign(turn, made)
+            edition = made.edition
+        strand = turn.home
+        here = strand.kept[strand.head]
+        proposals: list[Proposal] = []
+        if listing.of_group(here.group).head.digest != edition.head.digest:
+            proposals.append(listing.update(edition))
+        admission = admit(
+            turn.emulation.on(Head(here.group, here.newest)),
+            turn.home_env,
+            package,
+            conversations=[_handed(each) for each in leaves.conversations(turn)],
+            proposals=proposals,
+        )
+        turn.change(emulation=emulator.adopt(admission.made.emulation, admission.made))
+        newest = turn.emulation.head.newest
+        committed = admission.made.commit
+        key = briefing.briefing_key(turn, committed.group, device)
+        said = acting.adopt(turn, strand, keys.Made(commit=committed, newest=newest, claim=None))
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("link-later", str(error))
+        _again(turn, turn.state.household.links[device])
+        return
+    told = _briefing(turn)
+    bundle = briefing.seal(turn, key, admission.welcome(final=True), dict(admission.trees), told)
+    _keep(turn, replace(link, epoch=said.step.epoch, bundle=bundle))
+    turn.due(Duty.HOME, devices.LINK + device, turn.now + 2 * turn.state.config.quiet)
+
+
+def _handed(strand: Strand) -> Handed:
+    here = strand.kept[strand.head]
+    late = [
+        kept.group
+        for epoch, kept in sorted(strand.kept.items(), key=lambda item: (-item[1].group.epoch, item[0]))
+        if epoch != strand.head and kept.group.public.tree.leaf(kept.group.own_leaf) is not None
+    ]
+    return Handed(here.group, tuple(late[:MAX_PAST]))
+
+
+def _briefing(turn: Turn) -> Briefing:
+    from vcd.core import briefing
+
+    state, household = turn.state, turn.state.household
+    signing = household.signing
+    if signing is None:
+        raise Misuse("no-account", "this device has no account yet")
+    talks = state.talks
+    for group_id, talk in state.talks.items():
+        talks = talks.set(group_id, briefing.for_another(talk))
+    return briefing.Briefing(
+        signing=signing,
+        inbox=household.inbox,
+        book=state.book,
+        home=briefing.of_strand(turn.home),
+        conversations=tuple(briefing.of_strand(each) for each in leaves.conversations(turn)),
+        talks=talks,
+        rosters=household.rosters,
+        rotation=b"" if state.rotation is None else state.rotation.removal,
+        intents=state.intents,
+        invitations=state.invitations,
+        uses=state.stock.uses,
+    )
+
+
+def _refuse(turn: Turn, link: Link, reason: str) -> None:
+    _drop(turn, link.device)
+    turn.tell(IntentFate(intent=link.intent, stands=False, reason=reason))
+
+
+def cancel(turn: Turn, device: DeviceId) -> None:
+    """The device is to be removed before it was in."""
+    link = turn.state.household.links.find(device)
+    if link is not None:
+        _refuse(turn, link, "removed")
+
+
+# ---------------------------------------------------------------- until it is there
+
+
+def moved(turn: Turn) -> None:
+    """The home stands elsewhere."""
+    for device in sorted(turn.state.household.links.keys()):
+        _look(turn, turn.state.household.links[device])
+
+
+def go_on(turn: Turn, device: DeviceId) -> None:
+    """In due time."""
+    link = turn.state.household.links.find(device)
+    if link is None or link.handed:
+        return
+    if not link.epoch:
+        _add(turn, device)
+        return
+    _look(turn, link)
+    now = turn.state.household.links.find(device)
+    if now is not None and now.epoch and not now.handed:
+        turn.due(Duty.HOME, devices.LINK + device, turn.now + 2 * turn.state.config.quiet)
+
+
+def _look(turn: Turn, link: Link) -> None:
+    strand = turn.home
+    if link.handed or not link.epoch:
+        return
+    graph = strand.graph
+    if certain(strand, link.epoch):
+        _keep(turn, replace(link, handed=True))
+        turn.effects.append(HandOver(device=link.device, welcome=link.bundle))
+        turn.tell(IntentFate(intent=link.intent, stands=True))
+        leaves.let_in(turn)
+    elif not graph.has(link.epoch) or not graph.is_ancestor(link.epoch, strand.head):
+        _again(turn, link)
+
+
+def certain(strand: Strand, epoch: EpochId) -> bool:
+    """Whether the home can stand nowhere but on this epoch: see above."""
+    graph = strand.graph
+    if graph.is_ancestor(epoch, strand.final):
+        return True
+    if not graph.has(epoch) or not graph.is_ancestor(strand.final, epoch) or not graph.is_ancestor(epoch, strand.head):
+        return False
+    before = {each.incarnation for each in graph.members(strand.final)}
+    stay = before & {each.incarnation for each in graph.members(epoch)}
+    return all(
+        decided(graph, strand.ballots, step, frozenset(stay)) is not None for step in graph.path(epoch, strand.final)
+    )
+
+
+def started(turn: Turn) -> None:
+    """Hand over again what may not have arrived."""
+    for _, link in sorted(turn.state.household.links.items()):
+        if link.handed:
+            turn.effects.append(HandOver(device=link.device, welcome=link.bundle))
+
+
+def arrived(turn: Turn, device: DeviceId) -> None:
+    """The new device was heard."""
+    link = turn.state.household.links.find(device)
+    if link is not None and link.handed:
+        _drop(turn, device)
+        leaves.let_in(turn)
+
+
+# ---------------------------------------------------------------- on the new device
+
+
+def linked(turn: Turn, command: inputs.Linked) -> None:
+    """Take up the account."""
+    from vcd.core import briefing
+
+    if turn.state.home is not None:
+        return  # it was handed over before
+    if not command.packages:
+        raise Misuse("bad-handover", "the KeyPackage that this was made for is needed")
+    try:
+        bundle = decode(briefing.Bundle, command.welcome)
+        identity = read(command.packages[0].key_package.leaf_node.credential)
+        if not isinstance(identity, DeviceCredential) or identity.device != turn.state.me.device:
+            raise Refused("another-device")
+        judge = home_judge(turn.provider, identity.account)
+        env = Environment(provider=turn.provider, authentication=judge, now=turn.now)
+        new = onboard(
+            env,
+            kinds.home_parameters(),
+            kinds.parameters_of(Mode.DEMLS),
+            bundle.welcome,
+            command.packages,
+            trees=dict(bundle.trees),
+        )
+        edition = listing.check_first(new.emulation.group, turn.provider)
+        told = briefing.open_sealed(
+            turn, briefing.briefing_key(turn, new.emulation.group, turn.state.me.device), bundle
+        )
+        if edition.account != identity.account or told.book.own != edition.account:
+            raise Refused("another-account")
+        if new.waiting or {each.group.group_id for each in new.conversations} != {
+            each.group_id for each in told.conversations
+        }:
+            raise Malformed("conversations are missing")
+        _take_up(turn, new, told)
+    except (MlsError, NodeError) as error:
+        if isinstance(error, Misuse):
+            raise
+        raise Misuse("bad-handover", f"this is not what a device of the account hands over: {error}") from None
+
+
+def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
+    from vcd.core import briefing, sending
+
+    emulation = new.emulation
+    home = emulation.group
+    strand = briefing.to_strand(told.home, [home], home=True, newest=emulation.head.newest)
+    suite = turn.provider.suite(turn.state.config.cipher_suite)
+    public = suite.scheme.public_key(told.signing)
+    household = Household(
+        signing=told.signing,
+        inbox=told.inbox,
+        account_keys=turn.state.household.account_keys.set(public, told.signing),
+        key_told=public,
+        rosters=told.rosters,
+    )
+    turn.change(book=told.book, home=home.group_id, household=household, talks=told.talks)
+    turn.change(
+        emulation=replace(emulation, head=Head(strand.kept[EpochId(home.epoch_id)].group, emulation.head.newest))
+    )
+    turn.put(strand, graph=True)
+    briefs = {each.group_id: each for each in told.conversations}
+    for handed in new.conversations:
+        brief = briefs[handed.group.group_id]
+        turn.put(briefing.to_strand(brief, [handed.group, *handed.past], home=False, awake=turn.awake), graph=True)
+    for each in turn.state.strands.values():
+        for secret in each.topic_secrets():
+            turn.join(secret, each.group_id)
+    if told.inbox is not None:
+        turn.join(TopicSecret(told.inbox.raw), None, inbox=True)
+    devices.note_rosters(turn)
+    intents.briefed(turn, told.intents)
+    invitations.briefed(turn, told.invitations)
+    stock.briefed(turn, told.uses)
+    sending.started(turn)
+    turn.tell(DevicesChanged(devices=devices.present(turn.home)))
+    devices.tell(turn, siblings.Here(device=turn.state.me.device))
+    turn.due(Duty.HOME, devices.ASK, turn.now + turn.state.config.desync_after)
+    if told.rotation:
+        rotation.begin_with(turn, told.rotation)
+
+
+# ---------------------------------------------------------------- the delegates' key
+
+
+def share_delegate_key(turn: Turn) -> None:
+    """A new term has a new delegate key: each delegate gets it, sealed to its leaf in the home."""
+    household, strand = turn.state.household, turn.home
+    here, delegate = strand.here, household.delegate
+    if here is None or delegate is None:
+        return
+    group = here.group
+    edition = listing.of_group(group)
+    public = group.suite.scheme.public_key(delegate)
+    if public != edition.head.authority.delegate:
+        return
+    for leaf, node in group.members:
+        device = devices.device_at(group, leaf)
+        entry = None if device is None else edition.devices.find(device)
+        if device is None or entry is None or not entry.delegate or device == turn.state.me.device:
+            continue
+        context = group.suite.encryption_context(b"vcd delegate key", device)
+        kem, sealed = group.suite.seal(node.encryption_key, context, delegate.raw, turn.provider.random)
+        devices.tell(turn, siblings.NewDelegateKey(device=device, public=public, kem=kem, sealed=sealed))
+
+
+def take_delegate_key(turn: Turn, record: siblings.NewDelegateKey) -> None:
+    """The key of a new term, if it was sealed to a leaf that we have, or had when it was said first."""
+    here = turn.home.here
+    if record.device != turn.state.me.device or here is None:
+        return
+    suite = here.group.suite
+    context = suite.encryption_context(b"vcd delegate key", record.device)
+    for _, kept in sorted(turn.home.kept.items()):
+        private = kept.group.private.get(2 * kept.group.own_leaf)
+        if private is None:
+            continue
+        try:
+            found = DelegateKey(suite.open(private, context, record.kem, record.sealed))
+            right = suite.scheme.public_key(found) == record.public
+        except (CryptoError, MlsError):
+            continue
+        if right and record.public == listing.of_group(here.group).head.authority.delegate:
+            devices.keep(turn, delegate=found)
+            return
+    raise Refused("delegate-key")

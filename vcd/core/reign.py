@@ -1,0 +1,252 @@
+"""Who leads a group that has a lead, and where it stands by what was decided: facts of the graph and of what was said.
+
+`lead` says how this works and does it; here is only what follows from a strand and a `Reign`, the same for everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mls.components.dictionary import dictionary_of
+from mls.components.lists import components_of
+from mls.persistent import PMap
+from vcd.core.accounts.card import InboxSecret
+from vcd.core.names import EpochId, Incarnation
+from vcd.core.ordering.choice import Standing
+from vcd.core.ordering.graph import Member
+from vcd.core.payloads import Decision, Invite, Nomination
+from vcd.core.policy import COMPONENT, Mode, of_group
+from vcd.core.steps import at_leaf
+from vcd.core.strand import Strand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What counts of an epoch here, when its keys are gone too."""
+
+    lead: Incarnation
+    """Who chooses among commits on it, if nobody was voted for there."""
+    succession: bool
+    """Whether somebody may be."""
+    plain: tuple[Incarnation, ...] = ()
+    """Members that are no vcds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcoming:
+    """An invitation that waits for the lead."""
+
+    inbox: InboxSecret
+    invite: Invite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """What was said of who leads, and by the lead. All signatures were good."""
+
+    decisions: PMap[EpochId, tuple[Decision, ...]] = field(default_factory=PMap)
+    """By parent; of epochs in the graph."""
+    nominations: PMap[EpochId, tuple[Nomination, ...]] = field(default_factory=PMap)
+    past: tuple[Decision, ...] = ()
+    """The last ones of epochs before the graph: so that a lead that says something else later is found out."""
+    facts: PMap[EpochId, Fact] = field(default_factory=PMap)
+    """Of the epochs of the graph that are or were kept."""
+    welcomes: PMap[EpochId, Welcoming] = field(default_factory=PMap)
+    """Invitations of ours into epochs that are not decided on: nobody is brought into what may not come to be."""
+    waits: tuple[EpochId, int] | None = None
+    """The head, and since when (in milliseconds awake) a commit on it waits."""
+
+
+# ---------------------------------------------------------------- who leads
+
+
+def capable(strand: Strand, epoch: EpochId) -> tuple[Member, ...]:
+    """The members of an epoch that are vcds, by rank; all of them where their leaves are not known."""
+    kept = strand.kept.find(epoch)
+    members = strand.graph.members(epoch)
+    if kept is None:
+        return members
+    group = kept.group
+    number = group.parameters.components.numbers.app_components
+    found = []
+    for each in members:
+        node = group.public.tree.leaf(each.leaf)
+        if node is not None and COMPONENT in components_of(dictionary_of(node.extensions).find(number)):
+            found.append(each)
+    return tuple(found)
+
+
+def fact_of(strand: Strand, epoch: EpochId) -> Fact:
+    """Of an epoch that is kept."""
+    policy = of_group(strand.kept[epoch].group)
+    members = strand.graph.members(epoch)
+    able = capable(strand, epoch)
+    lead = policy.lead
+    if all(each.incarnation != lead for each in members):
+        lead = able[0].incarnation if able else Incarnation(b"")
+    plain = tuple(each.incarnation for each in members if each not in able)
+    return Fact(lead=lead, succession=policy.succeed_after > 0, plain=plain)
+
+
+def fact(strand: Strand, reign: Reign, epoch: EpochId) -> Fact:
+    """Of any epoch in the graph. Of one that was never kept here, what follows from the one before."""
+    known = reign.facts.find(epoch)
+    if known is not None:
+        return known
+    if epoch in strand.kept:
+        return fact_of(strand, epoch)
+    members = strand.graph.members(epoch)
+    parent = strand.graph.parent(epoch)
+    before = Fact(lead=Incarnation(b""), succession=True) if parent is None else fact(strand, reign, parent)
+    able = [each.incarnation for each in members if each.incarnation not in before.plain]
+    lead = before.lead if before.lead in able or not able else able[0]
+    return Fact(lead=lead, succession=before.succession, plain=before.plain)
+
+
+def leader(strand: Strand, reign: Reign, epoch: EpochId) -> Incarnation:
+    """Who chooses among commits on an epoch, if nobody was voted for there."""
+    return fact(strand, reign, epoch).lead
+
+
+def able(strand: Strand, reign: Reign, epoch: EpochId) -> tuple[Member, ...]:
+    """Who may vote and be voted for: the vcds among the members, by rank."""
+    plain = fact(strand, reign, epoch).plain
+    return tuple(each for each in strand.graph.members(epoch) if each.incarnation not in plain)
+
+
+def own_member(strand: Strand, epoch: EpochId) -> Member | None:
+    """Our account's member in an epoch that is kept."""
+    kept = strand.kept.find(epoch)
+    return None if kept is None else at_leaf(strand.graph.members(epoch), kept.group.own_leaf)
+
+
+# ---------------------------------------------------------------- where it stands
+
+
+def standing(strand: Strand, reign: Reign) -> Standing:
+    """The chain of decisions from the last final epoch on, and how far along it is final."""
+    old = strand.standing.final
+    chain = [old if strand.graph.has(old) else strand.graph.anchor.epoch]
+    while child := _choice(strand, reign, chain[-1]) or _entry(strand, chain[-1]):
+        chain.append(child)
+    return Standing(final=_final(strand, reign, chain), head=chain[-1], void=frozenset())
+
+
+def _choice(strand: Strand, reign: Reign, parent: EpochId) -> EpochId | None:
+    """The commit on an epoch that was decided on."""
+    several = reign.decisions.find(parent)
+    if not several:
+        return None
+    lead, successor = leader(strand, reign, parent), elected(strand, reign, parent)
+    found = []
+    for each in several:
+        if strand.graph.parent(each.child) != parent:
+            continue
+        if each.author == successor and _takes_over(strand, reign, each.child, successor):
+            found.append((0, each.child))
+        elif each.author == lead:
+            found.append((1, each.child))
+    return min(found)[1] if found else None
+
+
+def _entry(strand: Strand, at: EpochId) -> EpochId | None:
+    """The next epoch on the way to the one that we were brought into: what was decided before, others had to know."""
+    if at in strand.kept or at in strand.past:
+        return None
+    graph = strand.graph
+    below = [each for each in strand.kept if graph.is_ancestor(at, each)]
+    if not below:
+        return None
+    entry = min(below, key=lambda each: (graph.number(each), each))
+    return graph.path(entry, at)[0]
+
+
+def _takes_over(strand: Strand, reign: Reign, child: EpochId, successor: Incarnation) -> bool:
+    """Whether that commit names the successor in the policy, as far as can be seen."""
+    if child in strand.kept:
+        return of_group(strand.kept[child].group).lead == successor
+    known = reign.facts.find(child)
+    return known is None or known.lead == successor
+
+
+def _final(strand: Strand, reign: Reign, chain: list[EpochId]) -> EpochId:
+    """How far along the chain nobody else can be voted for any more."""
+    standing: set[Incarnation] = set()
+    bound: list[bool] = []
+    for parent, child in reversed(list(zip(chain, chain[1:], strict=False))):
+        standing.update(each.voter for each in strand.ballots.at(parent) if each.child == child)
+        bound.append(_is_bound(strand, reign, parent, child, standing))
+    final = chain[0]
+    for child, done in zip(chain[1:], reversed(bound), strict=True):
+        if not done:
+            break
+        final = child
+    return final
+
+
+def _is_bound(strand: Strand, reign: Reign, parent: EpochId, child: EpochId, standing: set[Incarnation]) -> bool:
+    """Whether too few are left who may still vote for a successor on this epoch, or for another one."""
+    if not fact(strand, reign, parent).succession:
+        return True
+    winner = elected(strand, reign, parent)
+    if winner is not None:
+        return any((each.author, each.child) == (winner, child) for each in reign.decisions.find(parent) or ())
+    lead = leader(strand, reign, parent)
+    last: dict[Incarnation, Nomination] = {}
+    for each in reign.nominations.find(parent) or ():
+        if each.voter not in last or last[each.voter].round < each.round:
+            last[each.voter] = each
+    loose = 0
+    for member in able(strand, reign, parent):
+        who = member.incarnation
+        stays = last[who].candidate == lead if who in last else who in standing
+        loose += who != lead and not stays
+    return 2 * loose <= len(strand.graph.members(parent))
+
+
+def elected(strand: Strand, reign: Reign, epoch: EpochId) -> Incarnation | None:
+    """Whom a strict majority of the leaves of an epoch voted for; the old lead may be it."""
+    votes = reign.nominations.find(epoch)
+    if not votes:
+        return None
+    count: dict[tuple[int, Incarnation], int] = {}
+    for each in _counting(strand, votes, epoch):
+        count[each.round, each.candidate] = count.get((each.round, each.candidate), 0) + 1
+    size = len(strand.graph.members(epoch))
+    won = sorted(place for place, several in count.items() if 2 * several > size)
+    return won[0][1] if won else None
+
+
+def _counting(strand: Strand, votes: Iterable[Nomination], epoch: EpochId) -> Iterator[Nomination]:
+    """Those of members who may vote, and did not vote for a commit on that epoch."""
+    bound = {each.voter for each in strand.ballots.at(epoch)}
+    return (each for each in votes if each.voter not in bound)
+
+
+def is_stuck(strand: Strand, reign: Reign, epoch: EpochId, round_: int) -> bool:
+    """Whether nobody can win that round any more, whoever else may vote."""
+    votes = [each for each in reign.nominations.find(epoch) or () if each.round == round_]
+    count: dict[Incarnation, int] = {}
+    for each in _counting(strand, votes, epoch):
+        count[each.candidate] = count.get(each.candidate, 0) + 1
+    if not count:
+        return False
+    spoken = {each.voter for each in reign.nominations.find(epoch) or () if each.round >= round_}
+    spoken.update(each.voter for each in strand.ballots.at(epoch))
+    lead = leader(strand, reign, epoch)
+    silent = sum(each.incarnation != lead and each.incarnation not in spoken for each in able(strand, reign, epoch))
+    return 2 * (max(count.values()) + silent) <= len(strand.graph.members(epoch))
+
+
+def undecided(strand: Strand) -> tuple[EpochId, ...]:
+    """Commits on the head that were followed and wait for the lead."""
+    if strand.mode is not Mode.LEAD:
+        return ()
+    return tuple(each for each in strand.graph.children(strand.head) if each in strand.bodies)
+
+
+def waits_for_lead(strand: Strand) -> bool:
+    """Whether a commit of ours waits: there is no sense in another one before that is decided."""
+    own = own_member(strand, strand.head)
+    return own is not None and any(strand.graph.steps[each].author == own.incarnation for each in undecided(strand))

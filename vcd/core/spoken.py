@@ -1,0 +1,91 @@
+"""What a device keeps of what is said in conversations: values only. `contents` and `outbox` change them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from vcd.core.names import AccountId, DeviceId, EpochId, GroupId
+from vcd.core.payloads import Content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A message that was taken."""
+
+    sender: AccountId
+    said_at: int
+    """By its author."""
+    until: int
+    """When it may be forgotten."""
+    nonce: bytes = b""
+    """What the app called it, if this device said it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A message on its way to the app."""
+
+    sender: AccountId
+    ours: bool
+    device: DeviceId | None
+    content: Content
+    since: int
+
+
+class Stage(enum.Enum):
+    """How far a message of ours is."""
+
+    QUEUED = 1  # it could not be said yet
+    SAID = 2  # it is on a branch that is not decided for good
+    ASKS = 3  # the user has to say whether those who are new may read it
+    CONFIRMED = 4  # it is on a branch that is final; kept for those who get it too late
+
+
+class Why(enum.Enum):
+    """Why it is to be said again."""
+
+    LOST = 1  # it is on no branch that counts
+    COLLIDED = 2  # another device of ours took the same key
+    MISSED = 3  # somebody got it when the keys were gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where it was said."""
+
+    epoch: EpochId
+    digest: bytes = b""
+    """Of the sealed message; empty if another device said it."""
+    claim: bytes = b""
+    """The name of the generation that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """Something that our account said, and that may have to be said again."""
+
+    conversation: GroupId
+    content: Content
+    device: DeviceId | None
+    """Which said it first. None: it is not known, and nobody says it again."""
+    since: int
+    """When it was said, or heard here."""
+    awake: int
+    """The same, in milliseconds that this device was awake and connected."""
+    stage: Stage = Stage.QUEUED
+    places: tuple[Place, ...] = ()
+    """The newest last."""
+    why: Why | None = None
+    again_at: int = 0
+    tries: int = 0
+    """How often it has met a message of another device of ours."""
+    asked: tuple[AccountId, ...] = field(default=(), repr=False)
+    """Who would be new, as the user was asked."""
+    consent: tuple[AccountId, ...] = field(default=(), repr=False)
+    """Of whom the user has said yes."""
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """Messages are said again in the order that they were said in."""
+        return (self.content.said_at, self.content.nonce)
