@@ -1,4 +1,4 @@
-"""The rule of fork choice and finality, checked exhaustively where it is quick; `python -m tests.model` does the rest."""
+"""The rule of fork choice and finality, exhaustively where that is quick; `python -m tests.model` does the rest."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Finality as a small model: one step, those who decide it, children that they vote for, one member that lies.
 
 A state is what the honest members have voted. What each of them has seen of it is left open: it may be any part, and
-from the member that lies anything at all, so every order of messages, every loss and every lie is in it. Members
-who are not needed any more, because a later step removes them, are in it too: nothing here asks for more than `enough`.
+from the member that lies anything at all, so every order of messages, every loss and every lie is in it. So are
+members who are not needed any more, because a later step removes them: nothing here asks for more than `enough`.
 
 `search` visits every state that can be reached and says which of them has two children that are both final for somebody.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tests.sim.disk import Disk
 from tests.sim.expected import Expected, Utterance, accounts_of
@@ -348,19 +349,29 @@ class Life:
     # ---------------------------------------------------------------- what goes wrong
 
     def split(self) -> None:
-        """The network falls apart, perhaps differently from how it was apart already."""
+        """The network falls apart, perhaps differently from how it was apart already, and life goes on in each part."""
         if self.over:
             return
         names = list(self.world.devices)
         self.rng.shuffle(names)
-        cut = self.rng.randint(0, len(names))
-        again = self.rng.randint(0, cut)
-        self.world.split(names[:again], names[again:cut])
+        cut = self.rng.randint(1, max(1, len(names) - 1))
+        again = self.rng.choice((0, 0, self.rng.randint(0, cut)))
+        sides = [side for side in (names[:again], names[again:cut], names[cut:]) if side]
+        self.world.split(*sides[1:])
         rest = max(MINUTE, self.plan.duration // 2)
         lasts = round(self.rng.choice((0.02, 0.2, 1.0)) * rest * self.rng.random()) + MINUTE
         self.world.after(lasts, self.world.heal)
-        for _ in range(self.rng.randint(2, 6)):  # that is when it matters what people do
-            self.world.after(self.rng.randint(0, lasts), self.act)
+        for side in sides:
+            for _ in range(self.rng.randint(1, 4)):
+                self.world.after(self.rng.randint(0, lasts), partial(self._act_apart, side))
+
+    def _act_apart(self, side: list[str]) -> None:
+        """Somebody in one part of the network does what may not go with what others do in theirs."""
+        running = [self.world.devices[name] for name in side if self.world.devices[name].runs]
+        if running and not self.over:
+            what = self.rng.choices([each for each, _ in APART], weights=[weight for _, weight in APART])[0]
+            self.world.count(f"act {what.__name__}")
+            what(self, self.rng.choice(running))
 
     def crash(self) -> None:
         device = self._device()
@@ -493,3 +504,15 @@ ACTS: tuple[tuple[Act, int], ...] = (
     (Life.remove_device, 3),
 )
 """What people do, and how often beside the others."""
+
+APART: tuple[tuple[Act, int], ...] = (
+    (Life.say, 8),
+    (Life.refresh, 5),
+    (Life.refresh_home, 2),
+    (Life.invite_somebody, 2),
+    (Life.remove_somebody, 2),
+    (Life.change_policy, 1),
+    (Life.link_somebody, 1),
+    (Life.remove_device, 1),
+)
+"""The same, while the network is apart."""

@@ -16,9 +16,10 @@ Whoever came back is not there yet: a member may have shown a GroupInfo that lea
 for the epoch that it made, or committed on it, it is on probation. If others know of the epoch and go on standing
 elsewhere, it was not followed: the device lets go of it, takes no way from that member again, and asks anew.
 
-What it cannot prove it does not do by itself. A way whose beginning it never heard of (everything that was final when
-it fell asleep is forgotten by the others) needs the user's consent, and so does trying on without end. Who was removed
-does not come back this way at all: somebody has to invite them.
+What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did. A way
+may begin where this device never was, as all that was final when it fell asleep is forgotten by the others. Both need
+the user's consent (`inputs.ComeBack`), and so does trying on without end. Who was removed does not come back this way:
+somebody has to invite them.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ TRIES = 12
 """After that the user is asked."""
 PATIENT = 2
 """Tries in which commits are asked for that could be followed, before the way back is."""
+ALONE_TRIES = 3
+"""How often what only one other member knows of is asked for before the user is."""
 MAX_DISTRUSTED = 16
 
 _PLEA = b"vcd plea"
@@ -135,7 +138,7 @@ def recover(turn: Turn, subject: bytes) -> None:
     if known.entered is not None:
         _probation(turn, strand, known)
         return
-    if strand.here is not None or voting.own(turn.state, strand) is None:
+    if (strand.here is not None and not known.consent) or voting.own(turn.state, strand) is None:
         return
     if not turn.state.clock.online or not _may(turn, strand):
         turn.later(Duty.DESYNC, group_id, turn.now + config.desync_after)
@@ -169,6 +172,25 @@ def _may(turn: Turn, strand: Strand) -> bool:
     talk = turn.state.talks.find(strand.group_id)
     accepted = talk is None or talk.acceptance is Acceptance.YES
     return accepted and turn.home.here is not None
+
+
+def behind(turn: Turn, strand: Strand) -> None:
+    """Where one other member says that the group stands elsewhere, and nobody is there who could vote for that.
+
+    So it is among two. That it is true cannot be shown, so only the user can take the other's word.
+    """
+    me = voting.own(turn.state, strand)
+    if strand.here is None or me is None:
+        return
+    graph, known = strand.graph, recovery(turn, strand.group_id)
+    for epoch in summaries.missing(strand):
+        author = graph.steps[epoch].author
+        others = {each.incarnation for each in graph.members(epoch)} - {author, me}
+        if author != me and not others and epoch not in strand.standing.void:
+            put(turn, strand.group_id, replace(known, tries=known.tries + 1))
+            if known.tries + 1 >= ALONE_TRIES:
+                ask_user(turn, strand.group_id)
+            return
 
 
 def ask_user(turn: Turn, group_id: GroupId) -> None:
@@ -259,7 +281,9 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
     summaries.seen(turn, group_id, payload.key)
     known = recovery(turn, group_id)
     strand = turn.strand(group_id)
-    if known.private is None or payload.key != known.public or known.entered is not None or strand.here is not None:
+    if known.private is None or payload.key != known.public or known.entered is not None:
+        return
+    if strand.here is not None and not known.consent:
         return
     near = comeback.nearest(strand)
     if near is None:
@@ -280,9 +304,9 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
             ask_user(turn, group_id)
             return
         strand = comeback.anchored_anew(turn.state, strand, way)
-    if way.epoch != strand.head:
+    if way.epoch != strand.head and (not known.consent or way.epoch in strand.standing.void):
         raise Refused("door-stale", "it does not lead to where the group stands")
-    if strand.here is not None:
+    if strand.entered(way.epoch):
         return  # what came with it was enough
     comeback.enter(turn, strand, way, info)
 

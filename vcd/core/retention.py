@@ -86,8 +86,9 @@ def touched(turn: Turn, group_id: GroupId) -> None:
 def _left(strand: Strand, awake: int) -> Strand:
     """With everything but the head left, and the head not."""
     changed: dict[EpochId, Kept] = {}
+    stays = _stays(strand)
     for epoch, kept in strand.kept.items():
-        if epoch == strand.head:
+        if epoch in stays:
             if kept.left_at is not None:
                 changed[epoch] = replace(kept, left_at=None)
         elif kept.left_at is None:

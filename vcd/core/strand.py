@@ -148,10 +148,11 @@ def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, chi
     None where we are not in it: that epoch is over for us as it begins, and counts like any that was followed.
     """
     parent = strand.kept[said.step.parent]
-    kept = strand.kept.set(
-        said.step.parent,
-        replace(parent, group=left(before), left_at=awake if parent.left_at is None else parent.left_at),
-    )
+    if strand.mode is Mode.LEAD and said.step.parent == strand.head:  # it stands there until that was decided on
+        stays = replace(parent, group=before)
+    else:
+        stays = replace(parent, group=left(before), left_at=awake if parent.left_at is None else parent.left_at)
+    kept = strand.kept.set(said.step.parent, stays)
     if child is not None:
         kept = kept.set(said.step.epoch, child)
     after = strand if strand.graph.has(said.step.epoch) else with_step(strand, said)
@@ -185,9 +186,7 @@ def dropped(strand: Strand, epoch: EpochId) -> Strand:
     bodies = strand.bodies.changed([child for child in strand.graph.children(epoch) if child in strand.bodies], {})
     proposals = strand.proposals.discard(epoch)
     laid = strand.laid.set(epoch, strand.kept[epoch].topic) if strand.graph.has(epoch) else strand.laid
-    return replace(
-        strand, kept=strand.kept.discard(epoch), past=past, bodies=bodies, proposals=proposals, laid=laid
-    )
+    return replace(strand, kept=strand.kept.discard(epoch), past=past, bodies=bodies, proposals=proposals, laid=laid)
 
 
 def without_branch(strand: Strand, root: EpochId) -> Strand:

@@ -247,6 +247,7 @@ def compare(turn: Turn, subject: bytes) -> None:
     acting.publish_wide(turn, strand, strand.head, digest, life=config.digest_every * 6)
     _put(turn, group_id, replace(comparing, shown=turn.now))
     want(turn, strand)
+    desync.behind(turn, strand)
 
 
 def on_digest(turn: Turn, group_id: GroupId, payload: Digest, frame: FrameId) -> None:

@@ -178,7 +178,7 @@ def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId
         if lacking is not None:
             missing = missing or lacking
             continue
-        if not after.graph.has(each.ballot.parent):
+        if not all(after.graph.has(epoch) for epoch in (each.ballot.parent, each.ballot.child, each.at)):
             continue  # of what is final already, or lost for good
         try:
             _check(after, each)

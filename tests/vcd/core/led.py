@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from tests.vcd.core.company import act, gather, step, strand_of
 from tests.vcd.core.village import Village
@@ -17,6 +18,7 @@ from vcd.core.strand import Strand
 from vcd.core.turn import Turn
 
 TEA = GroupId(b"tea")
+P = TypeVar("P")
 
 
 def village(*people: str, policy: Policy | None = None) -> Village:
@@ -58,9 +60,9 @@ def leads(v: Village, name: str) -> Incarnation:
     return leader(mine, said(v, name), mine.head)
 
 
-def payloads(v: Village, kind: type[object]) -> list[object]:
+def payloads(v: Village, kind: type[P]) -> list[P]:
     """What of one kind is on the mesh."""
-    found = []
+    found: list[P] = []
     for frame in v.log:
         for device in v.devices.values():
             joined = device.state.joined.find(frame.topic)

@@ -384,7 +384,6 @@ def test_a_way_that_is_none_is_refused(what: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_where_nobody_follows_is_left_again_and_who_showed_it_is_not_believed_again(
-
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A member shows a GroupInfo with a key of its own, so that nobody else can follow who comes back by it."""
@@ -476,6 +475,20 @@ def test_what_was_kept_of_before_follows_nothing_after_that() -> None:
     after = comeback.anchored_anew(village.state("cleo"), tea(village, "cleo"), strangers(village))
     assert set(after.kept) == set(tea(village, "cleo").kept)
     assert all(kept.settled for kept in after.kept.values())
+
+
+def test_among_two_nobody_can_vote_for_what_the_other_did_so_the_user_is_asked() -> None:
+    village = talk("anna", "cleo")
+    child = lose(village, "cleo")
+    village.wait(hours=3)
+    assert tea(village, "cleo").here is not None
+    assert tea(village, "cleo").head != child
+    assert told(village, "cleo") == [(True, False)]
+    village.do("cleo", inputs.ComeBack(group=TEA))
+    village.wait(hours=1)
+    assert heads(village, "anna", "cleo") == finals(village, "anna", "cleo")
+    assert tea(village, "cleo").here is not None
+    assert told(village, "cleo")[-1] == (False, True)
 
 
 # ---------------------------------------------------------------- duties

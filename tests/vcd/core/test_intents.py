@@ -23,10 +23,11 @@ from tests.vcd.core.people import (
     together,
 )
 from tests.vcd.core.village import Village
-from vcd.core import effects, events, inputs
+from vcd.core import effects, events, inputs, ranks
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.policy import HOUR, Mode, Policy, Who
+from vcd.core.turn import Turn
 
 FREE = Policy(remove=Who.EVERYBODY, change=Who.EVERYBODY)
 """Everybody may do everything."""
@@ -340,3 +341,28 @@ def test_asking_for_a_key_package_names_where_it_may_be_had() -> None:
     assert [each for each in outcome.effects if isinstance(each, effects.FetchPackage)] == [
         effects.FetchPackage(account=village.own("ben"), addresses=())
     ]
+
+
+def test_where_somebody_leads_a_commit_is_made_once_however_long_the_decision_takes() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben", policy=replace(FREE, mode=Mode.LEAD), mode=Mode.LEAD)
+    village.down("anna")
+    made = invite(village, "ben", "cleo")
+    village.wait(minutes=30)
+    assert len(village.state("ben").intents[made].made) == 1
+    village.restart("anna")
+    village.wait(minutes=5)
+    assert together(village, "anna", "ben", "cleo")
+
+
+def test_what_loses_waits_longer_each_time_and_devices_wait_differently() -> None:
+    village = friends("anna", "ben")
+    turns = [Turn(village.state(name), village.now, village.devices[name].provider) for name in ("anna", "ben")]
+    waits = [[ranks.backoff(turn, b"thing", tries) for tries in range(1, 20)] for turn in turns]
+    config = village.config
+    for several in waits:
+        for tries, wait in enumerate(several, start=1):
+            plain = min(config.retry * 2 ** (tries - 1), config.retry_most)
+            assert plain <= wait <= plain * 3 // 2
+    assert all(one != other for one, other in zip(*waits, strict=True))
+    assert waits[0] == [ranks.backoff(turns[0], b"thing", tries) for tries in range(1, 20)]

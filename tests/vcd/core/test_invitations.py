@@ -24,7 +24,7 @@ from tests.vcd.core.people import (
     together,
 )
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, payloads, summaries, topics
+from vcd.core import events, inputs, payloads, steps, summaries, topics
 from vcd.core.errors import Misuse
 from vcd.core.payloads import Invite, Lineage, Retry
 from vcd.core.policy import Policy, Who
@@ -389,6 +389,16 @@ def test_a_lineage_that_does_not_fit_the_tree_is_refused(monkeypatch: pytest.Mon
     invite(village, "anna", "ben")
     assert TEA not in village.state("ben").strands
     assert any(rule == "roster" for rule, _ in village.devices["ben"].refused)
+
+
+def test_a_header_that_its_author_did_not_sign_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    village = friends("anna", "ben")
+    village.do("anna", inputs.Open(conversation=TEA))
+    plain = steps.signed
+    monkeypatch.setattr(steps, "signed", lambda *given: replace(plain(*given), signature=bytes(64)))
+    invite(village, "anna", "ben")
+    assert TEA not in village.state("ben").strands
+    assert "step-signature" in {rule for rule, _ in village.devices["ben"].refused}
 
 
 def test_no_byte_of_an_invitation_can_be_altered() -> None:

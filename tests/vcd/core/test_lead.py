@@ -9,6 +9,7 @@ import pytest
 from mls import group as mls
 from mls.proposals import Remove
 from mls.registries import LeafIndex
+from tests.vcd.core import homes
 from tests.vcd.core.company import act, step
 from tests.vcd.core.led import (
     TEA,
@@ -25,11 +26,11 @@ from tests.vcd.core.led import (
     village,
 )
 from tests.vcd.core.village import Frame
-from vcd.core import acting, keys, kinds, lead
+from vcd.core import acting, founding, keys, kinds, lead
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, GroupId
-from vcd.core.payloads import Decision
+from vcd.core.payloads import Commit, Decision
 from vcd.core.policy import of_group
 from vcd.core.reign import undecided
 from vcd.core.turn import Turn
@@ -149,17 +150,61 @@ def test_only_one_device_of_the_lead_signs() -> None:
     before = strand(v, "anna").head
     commit(v, "ben")
     assert heads(v) == {before}
-    assert not [each for each in payloads(v, Decision) if isinstance(each, Decision) and each.parent == before]
+    assert not [each for each in payloads(v, Decision) if each.parent == before]
 
 
 def test_decisions_do_not_tell_the_devices_of_the_lead() -> None:
     v = village()
     commit(v, "ben")
     device = v.state("anna").me.device
-    found = [each for each in payloads(v, Decision) if isinstance(each, Decision)]
+    found = payloads(v, Decision)
     assert found
     assert all(each.device != device for each in found)
     assert lead.named(TEA, device) != lead.named(GroupId(b"coffee"), device)
+
+
+def test_another_device_of_the_lead_commits_and_waits_like_everybody() -> None:
+    v = village("anna", "ben")
+    v.wait(seconds=10)
+    phone = homes.link(v, "anna", "phone")
+    v.wait(minutes=5)
+    before = strand(v, phone).head
+    own = step(v, phone, refresh)
+    assert strand(v, phone).head == before
+    v.deliver()
+    assert heads(v) == {own}
+    by = {each.device for each in payloads(v, Decision)}
+    assert by == {lead.named(TEA, v.state("anna").me.device)}
+
+
+def test_two_devices_that_commit_at_once_are_not_taken_for_one_lie() -> None:
+    v = village("anna", "ben")
+    v.wait(seconds=10)
+    phone = homes.link(v, "anna", "phone")
+    v.wait(minutes=5)
+    for name in ("anna", phone):
+        step(v, name, refresh)
+    v.deliver()
+    v.wait(minutes=1)
+    assert len(heads(v)) == 1
+    assert not v.told("ben", Warned)
+
+
+def test_with_an_old_disk_the_lead_says_nothing_that_it_may_have_said_otherwise() -> None:
+    v = village("anna", "ben")
+    old = v.state("anna")
+    first, second = step(v, "ben", refresh), step(v, "ben", refresh)
+    v.deliver()
+    decided = strand(v, "ben").head
+    v.devices["anna"].state = founding.restored(old)
+    other = next(each for each in payloads(v, Commit) if each.signed.step.epoch in {first, second} - {decided})
+    give(v, "anna", other)
+    assert strand(v, "anna").head == strand(v, "ben").graph.parent(decided) or not payloads(v, Decision)[1:]
+    homes.restore(v, "anna", old)
+    v.wait(minutes=10)
+    assert heads(v) == {strand(v, "ben").head}
+    assert strand(v, "ben").graph.is_ancestor(decided, strand(v, "ben").head)
+    assert not v.told("ben", Warned)
 
 
 # ---------------------------------------------------------------- who has no say

@@ -57,7 +57,7 @@ def test_what_an_ordinary_client_says_is_heard() -> None:
     dora = with_dora(v)
     _, message = mls.seal(dora.here, dora.env, b"good evening")
     v.do("ben", inputs.Carry(conversation=TEA, message=message))
-    payload = next(each for each in payloads(v, Post) if isinstance(each, Post) and each.message == message)
+    payload = next(each for each in payloads(v, Post) if each.message == message)
     assert payload.epoch == strand(v, "ben").head
 
 

@@ -23,8 +23,8 @@ from vcd.core.topics import TopicSecret
 PEOPLE = ("anna", "ben", "cleo")
 
 
-def hikers(*names: str, **config: object) -> Village:
-    v = friends(*(names or PEOPLE), **config)
+def hikers(*names: str) -> Village:
+    v = friends(*(names or PEOPLE))
     open_talk(v, *(names or PEOPLE), mode=Mode.DIMLS)
     return v
 

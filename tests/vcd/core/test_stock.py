@@ -12,7 +12,7 @@ from tests.vcd.core.people import TEA, friends, intent, invite, open_talk, toget
 from tests.vcd.core.village import Village
 from vcd.core import effects, inputs, node, stock
 from vcd.core.config import Config
-from vcd.core.names import GroupId
+from vcd.core.names import EpochId, GroupId
 from vcd.core.policy import DAY
 from vcd.core.state import State
 from vcd.core.turn import Turn
@@ -191,6 +191,23 @@ def test_a_key_package_of_a_branch_that_lost_is_kept_until_we_are_on_the_one_tha
     village.wait(minutes=10)
     assert together(village, "anna", "ben", "cleo")
     assert not village.state("cleo").stock.uses
+
+
+def test_a_final_epoch_before_the_welcomes_or_without_us_lets_no_key_package_go() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben")
+    village.part(["anna", "cleo"], ["ben"])
+    village.do("anna", inputs.Refresh(intent=intent("fresh"), conversation=TEA))
+    invite(village, "anna", "cleo")
+    device = village.devices["cleo"]
+    before = device.state.strands[TEA]
+    between, ours = before.graph.path(before.head)
+    rival = replace(before.graph.steps[between], epoch=EpochId(b"rival" * 6 + b"xx"), tag=b"rival")
+    wider = replace(before, graph=before.graph.with_step(rival))
+    for final, left in ((between, 1), (rival.epoch, 1), (ours, 0)):
+        turn = Turn(device.state, village.now, device.provider)
+        stock.moved(turn, wider, replace(wider, standing=replace(wider.standing, final=final)))
+        assert len(turn.state.stock.uses) == left
 
 
 def test_uses_of_one_key_package_are_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.vcd.core.company import step
 from tests.vcd.core.led import (
     TEA,
     commit,
@@ -11,12 +12,15 @@ from tests.vcd.core.led import (
     heads,
     leads,
     member,
+    payloads,
     said,
     strand,
     village,
     vote,
 )
+from tests.vcd.core.village import Village
 from vcd.core import lead
+from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Nomination
 from vcd.core.policy import Mode, Policy
 from vcd.core.record import encode
@@ -26,7 +30,7 @@ from vcd.core.turn import Turn
 
 
 def nominations(v: Village) -> list[Nomination]:
-    return [each for each in payloads(v, Nomination) if isinstance(each, Nomination)]
+    return payloads(v, Nomination)
 
 
 def test_when_the_lead_is_gone_the_next_one_is_voted_for_and_commits_go_on() -> None:

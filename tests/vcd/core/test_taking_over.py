@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -24,10 +25,13 @@ from tests.vcd.core.people import (
     together,
 )
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, payloads, topics
+from vcd.core import events, inputs, intents, payloads, ranks, topics
+from vcd.core.duties import Duty
 from vcd.core.payloads import Retry
 from vcd.core.policy import HOUR, Policy, Who
-from vcd.core.wanting import Stage
+from vcd.core.siblings import IntentMade, Told
+from vcd.core.turn import Turn
+from vcd.core.wanting import Intent, Kind, Stage
 
 FREE = Policy(remove=Who.EVERYBODY, update_every=4 * HOUR)
 
@@ -166,7 +170,12 @@ def test_an_account_answers_once_however_many_devices_it_has(village: Village) -
         stock._withdraw(turn, sorted(turn.emulation.stock))
         made.state = turn.state
     village.part(["ben", "laptop", "phone"])
-    invite(village, "ben", "laptop")
+    command = inputs.Invite(intent=intent("ben invites laptop"), conversation=TEA, account=village.own("laptop"))
+    village.do("ben", command)
+    due = [
+        at for name in ("laptop", "phone") for (duty, _), at in village.state(name).duties.items() if duty is Duty.REPLY
+    ]
+    assert len(due) == 1 or due[0] + 10_000 <= due[1], "one after the other"
     reply = village.state("ben").intents[intent("ben invites laptop")].reply
     assert reply is not None
     village.wait(minutes=5)
@@ -245,3 +254,46 @@ def test_a_new_device_is_told_what_is_wanted_and_who_asks(village: Village) -> N
     village.do("tablet", inputs.Answer(conversation=other, accept=True))
     village.wait(minutes=2)
     assert together(village, "laptop", "phone", "tablet", "mallory", group=other)
+
+
+def test_of_two_who_took_it_over_the_later_one_acts(village: Village) -> None:
+    village.do("laptop", inputs.Open(conversation=TEA))
+    starve(village, "ben")
+    made = invite(village, "laptop", "ben")
+    known = village.state("phone").intents[made]
+    told = Told(device=device(village, "laptop"), epoch=known.decided_on, newest=b"")
+    owner = village.devices["laptop"]
+    turn = Turn(owner.state, village.now, owner.provider)
+    later = replace(known, device=device(village, "phone"), term=1)
+    for each in (later, known, later):
+        intents.on_intent(turn, told, IntentMade(intent=each))
+        assert turn.state.intents[made].device == device(village, "phone")
+
+
+def test_what_was_over_before_this_device_heard_of_it_does_not_begin_again(village: Village) -> None:
+    open_talk(village, "laptop", "ben", policy=FREE)
+    made = invite_record(village)
+    village.do("laptop", inputs.Refresh(intent=intent("fresh"), conversation=TEA))
+    village.wait(minutes=5)
+    phone = village.devices["phone"]
+    turn = Turn(phone.state, village.now, phone.provider)
+    intents.on_intent(turn, Told(device=made.device, epoch=made.decided_on, newest=b""), IntentMade(intent=made))
+    assert not turn.state.intents
+
+
+def invite_record(village: Village) -> Intent:
+    """A wish of the laptop's, of now, as the others are told of it."""
+    here = strand(village, "laptop")
+    own = ranks.own(here)
+    assert own is not None
+    return Intent(
+        intent=intent("old"),
+        kind=Kind.REMOVE,
+        group_id=TEA,
+        origin=device(village, "laptop"),
+        device=device(village, "laptop"),
+        decided_on=here.head,
+        author=own.incarnation,
+        account=village.own("ben"),
+        targets=tuple(each.incarnation for each in members(village, "laptop") if each != own),
+    )

@@ -21,8 +21,9 @@ and of two in one view the one that the choice of branches prefers; everybody wh
 
 A removal that an account's root ordered is decided without those whom it removes; it needs all others.
 
-Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted, and
-not alike, so that there is no polka; or there is one, and somebody who is needed went on without precommitting. Nobody votes on a clock.
+Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted,
+and not alike, so that there is no polka; or there is one, and somebody who is needed went on without precommitting.
+Nobody votes by a clock.
 """
 
 from __future__ import annotations
