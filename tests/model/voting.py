@@ -4,7 +4,8 @@ A state is what the honest members have voted. What each of them has seen of it 
 from the member that lies anything at all, so every order of messages, every loss and every lie is in it. So are
 members who are not needed any more, because a later step removes them: nothing here asks for more than `enough`.
 
-`search` visits every state that can be reached and says which of them has two children that are both final for somebody.
+`search` visits every state that can be reached and says which of them has two children that are both final for
+somebody.
 """
 
 from __future__ import annotations

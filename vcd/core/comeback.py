@@ -191,7 +191,7 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
 def _entered(
     strand: Strand, parent: EpochId, tree: RatchetTree, old: Member, group: Group, newest: bytes, message: bytes
 ) -> tuple[Strand, SignedStep]:
-    step = steps.step_back(strand.graph, parent, old, tree, group)
+    step = steps.step_back(parent, old, tree, group)
     said = steps.signed(group.suite, group.signature_key, step)
     after = with_step(strand, said)
     kept = Kept(group=group, topic=topic_of(group), newest=newest)

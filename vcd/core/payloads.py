@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from vcd.core.accounts.head import Head
 from vcd.core.errors import Malformed
-from vcd.core.names import ContentId, DeviceId, EpochId, GroupId, Incarnation
+from vcd.core.names import ContentId, DeviceId, EpochId, Incarnation
 from vcd.core.ordering.graph import Anchor, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.record import decode_as, encode_as
@@ -102,7 +102,7 @@ class Want:
     plea: Plea | None = None
     """If it cannot follow any more: to be shown the way back."""
     at: int = 0
-    """When it was asked: a question that is asked again is another frame, which the mesh does not take for the first."""
+    """When it was asked: a question that is asked again is another frame for the mesh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """The answer to a plea: a `Way`, sealed to who asked. Others who hear it, members of long ago among them, learn
-    nothing by it."""
+    """The answer to a plea: a `Way`, sealed to who asked. Others who hear it learn nothing, members of before least."""
 
     RECORD_TAG: ClassVar[int] = 7
     key: bytes

@@ -130,7 +130,7 @@ def step_of(
     )
 
 
-def step_back(graph: Graph, parent: EpochId, old: Member, tree: RatchetTree, child: Group) -> Step:
+def step_back(parent: EpochId, old: Member, tree: RatchetTree, child: Group) -> Step:
     """The header of a commit of ours from outside, into our old place; `tree` is that of the epoch that it ends.
 
     The same as `step_of` makes of it for those who follow.

@@ -190,8 +190,10 @@ def dropped(strand: Strand, epoch: EpochId) -> Strand:
 
 
 def without_branch(strand: Strand, root: EpochId) -> Strand:
-    """Without the values of an epoch that nobody else followed, and of what stands on it. It was never entered: its
-    header stays and counts for nothing unless others vote for it."""
+    """Without the values of an epoch that nobody else followed, and of what stands on it.
+
+    Its header stays, and counts for nothing unless others vote for it.
+    """
     graph = strand.graph
     gone = [epoch for epoch in sorted(strand.kept) if graph.is_ancestor(root, epoch)]
     bodies = [epoch for epoch in sorted(strand.bodies) if graph.is_ancestor(root, epoch)]

@@ -6,12 +6,12 @@ First some commits are void. Commit d *attacks* commit c if they are concurrent,
 - d shows a list of devices that shuts somebody out of the account of c's author, and c was made under an older one.
 
 A commit is *qualified* unless a qualified one attacks it by a list, or one senior to it attacks it by a removal. What
-a qualified commit attacks is void, with all that stands on it. So a removal holds even if its branch loses or is void, and
-whoever was removed writes nothing that stands beside it, wherever it forks. A commit is as senior as its author was in
-the last final tree: admins first, then who came first; who came since is junior to all of them. One that shows a list
-is a little more senior than that account, whoever made it: a stolen device cannot strike the list that shuts it out. It
-is no more senior than that, or somebody who was removed could show a list to strike an old commit of its own, on which
-its removal stands.
+a qualified commit attacks is void, with all that stands on it. So a removal holds even if its branch loses or is
+void, and whoever was removed writes nothing that stands beside it, wherever it forks. A commit is as senior as its
+author was in the last final tree: admins first, then who came first; who came since is junior to all of them. One
+that shows a list is a little more senior than that account, whoever made it: a stolen device cannot strike the list
+that shuts it out. It is no more senior than that, or somebody who was removed could show a list to strike an old
+commit of its own, on which its removal stands.
 
 Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that remove
 somebody go before those that do not, and among these the greater confirmation tag wins. Not the longer branch, not what
