@@ -15,6 +15,7 @@ from tests.sim.expected import Expected
 from tests.sim.people import Life
 from tests.sim.world import Device, World
 from vcd.core import events, inputs
+from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.names import ContentId, EpochId, GroupId
 from vcd.core.node import Outcome
@@ -202,8 +203,8 @@ def windows(run: Run, step: Step) -> None:
     del run
     awake, config = step.state.clock.awake, step.state.config
     for group_id, strand in step.state.strands.items():
-        here = strand.here
-        if here is None:
+        here, looks = strand.here, step.state.duties.find((Duty.RETAIN, group_id))
+        if here is None or (looks is not None and looks <= step.state.clock.now):
             continue
         sight = step.state.sights.find(group_id)
         longer = config.split_most if sight is not None and sight.suspected is not None else 0

@@ -18,8 +18,22 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.sim.seeds import Result, run
-from vcd.core import contents, flow, inputs, keys, linking, node, outbox, retention, steps, stored, strand as strands
-from vcd.core import intents, voting, waiting
+from vcd.core import (
+    contents,
+    flow,
+    inputs,
+    intents,
+    keys,
+    linking,
+    node,
+    outbox,
+    retention,
+    steps,
+    stored,
+    strand as strands,
+    voting,
+    waiting,
+)
 from vcd.core.duties import Duty
 from vcd.core.ordering import votes
 from vcd.core.spoken import Held
@@ -127,7 +141,7 @@ def _never_deletes_rows() -> Iterator[None]:
 
 
 def _at_once_again(turn: Turn, subject: bytes) -> None:
-    turn.due(Duty.DIGEST, subject, turn.now)
+    turn.due(Duty.DIGEST, subject, turn.now + 1)
 
 
 def _raises(*_: Any) -> None:

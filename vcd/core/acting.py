@@ -38,6 +38,10 @@ def commit(
     group_info_extensions: Extensions = (),
 ) -> tuple[SignedStep, keys.Made]:
     """Commit on the head of a strand, and send it. The strand that was given is old afterwards."""
+    from vcd.core import leaves
+
+    if force_path and leaf is KEEP and not strand.home and strand.here is not None:
+        leaf = leaves.shown(turn, strand.here.group)  # a newer list of our devices, if there is one to show
     made = keys.make(
         turn,
         strand,
@@ -66,7 +70,7 @@ def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
     )
     check(before, strand.graph.members(step.parent), step, committed.plan)
     if strand.home:
-        listing.check(before, child, turn.provider)
+        listing.check(before, child.public.context.dictionary, child.public.tree, turn.provider)
     said = steps.signed(before.suite, before.signature_key, step)
     kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
     turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)

@@ -97,6 +97,12 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """The conversation stands elsewhere. Who has just come back says what it will never be able to read."""
     if after.home or before.here is not None or after.here is None or after.group_id not in turn.state.talks:
         return
+    path = after.graph.path(after.head)
+    missed = [epoch for epoch in path if not after.entered(epoch)]
+    if missed:
+        known = [epoch for epoch in (after.graph.anchor.epoch, *path) if epoch != after.head and after.entered(epoch)]
+        since = known[-1] if known else EpochId(b"")
+        turn.publish(after.here.topic, Missed(at=after.head, since=since))
     room, graph = turn.state.waiting, after.graph
     for needs, frames in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
         epoch = EpochId(needs[1])

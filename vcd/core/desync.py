@@ -171,7 +171,7 @@ def _may(turn: Turn, strand: Strand) -> bool:
         return True
     talk = turn.state.talks.find(strand.group_id)
     accepted = talk is None or talk.acceptance is Acceptance.YES
-    return accepted and turn.home.here is not None
+    return accepted and turn.home.here is not None and not turn.state.household.listening
 
 
 def behind(turn: Turn, strand: Strand) -> None:

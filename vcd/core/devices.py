@@ -194,7 +194,7 @@ def heard(turn: Turn, epoch: EpochId, opened: Opened) -> None:
         return  # what is for one device alone was carried out where it was opened
     note_heard(turn, device, kept.newest)
     told = siblings.Told(device=device, epoch=epoch, newest=kept.newest)
-    _act(turn, told, event.data)
+    _act(turn, told, event.data, turn.now)
     _try_held(turn)
 
 
@@ -206,7 +206,15 @@ def note_heard(turn: Turn, device: DeviceId, newest: bytes) -> None:
         keep(turn, heard=household.heard.set(device, newest))
 
 
-def _act(turn: Turn, told: siblings.Told, data: bytes) -> None:
+def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
+    """Do what a device said; later, if it rests on what is still on its way, or if the device is not here any more.
+
+    One that was removed could still say things in epochs before that, and lead us into whatever it likes. If the
+    branch that removed it loses, it counts.
+    """
+    if told.device not in present(turn.home):
+        _hold(turn, told, data, since)
+        return
     try:
         if data[:1] >= bytes([siblings.MARK]):
             record = siblings.unpack(data)
@@ -217,10 +225,20 @@ def _act(turn: Turn, told: siblings.Told, data: bytes) -> None:
             if handler is not None:
                 handler(turn, told, announcement)
     except StaleError:  # something else of a sibling's is still on its way
-        held = Held(epoch=told.epoch, device=told.device, newest=told.newest, at=turn.now, data=data)
-        keep(turn, held=(*turn.state.household.held, held)[-MAX_HELD:])
+        _hold(turn, told, data, since)
     except (MlsError, Malformed, Refused) as error:
         turn.drop("sibling", str(error))
+
+
+def _hold(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
+    """Keep it. If there is too much, the oldest of the device that said most of it goes."""
+    held = Held(epoch=told.epoch, device=told.device, newest=told.newest, at=since, data=data)
+    everything = [*turn.state.household.held, held]
+    if len(everything) > MAX_HELD:
+        by = [each.device for each in everything]
+        most = max(sorted(set(by)), key=by.count)
+        del everything[by.index(most)]
+    keep(turn, held=tuple(everything))
 
 
 def _try_held(turn: Turn) -> None:
@@ -231,7 +249,7 @@ def _try_held(turn: Turn) -> None:
     keep(turn, held=())
     for each in held:
         if each.at + life > turn.now:
-            _act(turn, siblings.Told(device=each.device, epoch=each.epoch, newest=each.newest), each.data)
+            _act(turn, siblings.Told(device=each.device, epoch=each.epoch, newest=each.newest), each.data, each.at)
 
 
 def _on_created(turn: Turn, told: siblings.Told, announcement: Created) -> None:

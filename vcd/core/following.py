@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 
+from mls.components.dictionary import dictionary_of
 from mls.errors import (
     GroupEndedError,
     LimitError,
@@ -136,9 +137,14 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
     before = event.before
     if event.group.ended is Ended.REMOVED:  # who is removed cannot compute the epoch that begins
         check_author(strand, said)
-        own = steps.at_leaf(strand.graph.members(said.step.parent), parent.group.own_leaf)
-        if own is None or own.incarnation not in said.step.removes:
-            raise Refused("step-members")
+        members = strand.graph.members(said.step.parent)
+        own = steps.at_leaf(members, parent.group.own_leaf)
+        seen = steps.seen_by_removed(strand.graph, before, event.plan, event.committer, said.step)
+        if own is None or own.incarnation not in (*seen.removes, seen.author) or seen != said.step:
+            raise Refused("step-header", "a commit's header is not what it does")
+        check(before, members, seen, event.plan)
+        if strand.home:
+            listing.check(before, dictionary_of(event.plan.extensions), event.plan.tree, turn.provider)
         child = None
     else:
         computed = steps.step_of(
@@ -153,7 +159,8 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
             raise Refused("step-header", "a commit's header is not what it does")
         check(before, strand.graph.members(said.step.parent), computed, event.plan)
         if strand.home:
-            listing.check(before, event.group, turn.provider)
+            context = event.group.public.context
+            listing.check(before, context.dictionary, event.group.public.tree, turn.provider)
         check_author(strand, said, event)
         child = Kept(group=event.group, topic=topic_after(parent.topic, computed, event.group), newest=opened.newest)
     turn.change(emulation=opened.emulation)

@@ -112,6 +112,7 @@ def make(
             standing_on,
             turn.home_env,
             proposals=proposals,
+            references=(),  # nobody commits what another device proposed: each can do so itself
             derive=derive,
             force_path=force_path,
             encrypt=encrypt,

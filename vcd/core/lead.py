@@ -71,9 +71,8 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 MAX_ROUNDS = 64
-MAX_EACH = 8
-"""Decisions that are kept for one epoch: two of each author, and no more authors than this allows."""
 MAX_PAST = 64
+"""Decisions that are kept of epochs before the last final one."""
 
 _DECISION = b"vcd decision"
 _NOMINATION = b"vcd nomination"
@@ -229,9 +228,7 @@ def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId
     if any(each.child == payload.child for each in known):
         waiting.done(turn, frame)
         return
-    lead = leader(strand, reign, parent)
-    full = len(several) >= MAX_EACH and payload.author != lead
-    if len(known) >= 2 or full:
+    if len(known) >= 2:  # two are proof of a lie, more say nothing new
         raise Refused("decision-each")
     _check(turn, strand, parent, payload.author, _DECISION, payload)
     waiting.done(turn, frame)

@@ -139,7 +139,7 @@ def replace_due(turn: Turn) -> None:
         if not mine and not lonely:
             continue
         try:
-            acting.commit(turn, strand, force_path=True, leaf=shown(turn, here.group), encrypt=None if mine else False)
+            acting.commit(turn, strand, force_path=True, encrypt=None if mine else False)
         except (MlsError, Misuse, Refused) as error:
             turn.drop("leaf-later", str(error))
             turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)

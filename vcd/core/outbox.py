@@ -179,7 +179,7 @@ def _drop(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
         return
     if not gone:
         return
-    marks = [mark for name in gone for place in outbox[name].places for mark in _marks(place) if mark in talk.places]
+    marks = {mark: None for name in gone for place in outbox[name].places for mark in _marks(place)}
     after = outbox.changed(gone, {})
     going = talk.going.changed(gone, {})
     used = {after[name].content.epoch for name in going}
@@ -189,7 +189,7 @@ def _drop(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
             talk,
             going=going,
             queue=talk.queue.changed([name for name in gone if name in talk.queue], {}),
-            places=talk.places.changed(marks, {}),
+            places=talk.places.changed([mark for mark in marks if mark in talk.places], {}),
             audiences=talk.audiences.changed([epoch for epoch in talk.audiences if epoch not in used], {}),
         )
     )
@@ -551,6 +551,37 @@ def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) ->
         outgoing = None if name is None else turn.state.outbox.find(name)
         if name is None or outgoing is None or outgoing.why is not None or outgoing.places[-1].digest != digest:
             continue  # not of this device, or said again since
-        changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + turn.state.config.quiet)
-        turn.change(outbox=turn.state.outbox.set(name, changed))
-        turn.due(Duty.RELAY, group_id, changed.again_at)
+        _missed(turn, name)
+    if payload.since is not None:
+        for name in _since(turn, turn.strand(group_id), payload.at, payload.since):
+            _missed(turn, name)
+
+
+def _missed(turn: Turn, name: ContentId) -> None:
+    outgoing = turn.state.outbox[name]
+    changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + turn.state.config.quiet)
+    turn.change(outbox=turn.state.outbox.set(name, changed))
+    turn.due(Duty.RELAY, outgoing.conversation, changed.again_at)
+
+
+def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[ContentId]:
+    """What this device said after an epoch on the way to another one, to which somebody came back from outside.
+
+    Who was no member meanwhile is not told, and nobody is asked about that.
+    """
+    graph, talk, outbox = strand.graph, turn.talk(strand.group_id), turn.state.outbox
+    if not graph.has(at) or not any(graph.steps[each].moved for each in graph.path(at)):
+        return []
+    before: set[EpochId] = set()
+    if graph.has(since) and graph.is_ancestor(since, at):
+        before = {*talk.passed, graph.anchor.epoch, *graph.path(since)}
+    path = {*talk.passed, graph.anchor.epoch, *graph.path(at)} - before - {at}
+    return sorted(
+        name
+        for name in talk.going
+        if outbox[name].why is None
+        and outbox[name].places
+        and outbox[name].places[-1].digest
+        and outbox[name].places[-1].epoch in path
+        and not _strangers(strand, talk, outbox[name])
+    )

@@ -209,7 +209,10 @@ class Missed:
 
     RECORD_TAG: ClassVar[int] = 12
     at: EpochId
-    digests: tuple[bytes, ...]
+    digests: tuple[bytes, ...] = ()
+    since: EpochId | None = None
+    """Of who came back from outside: where it could read last, empty if that is long ago. What was said since then, it
+    does not even have the topics of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

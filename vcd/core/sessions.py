@@ -99,14 +99,17 @@ def show(turn: Turn, group_id: GroupId, session: Session) -> None:
     now = tuple(sorted(set(accounts(session).values())))
     if now == before:
         return
-    put(turn, group_id, shown=now)
+    went = tuple(each for each in before if each not in now)
+    called = sends_of(turn, group_id).called
+    over = [who for who in went if who in called]  # nobody comes back by the call that they came by
+    put(turn, group_id, shown=now, called=called.changed(over, {}))
     turn.tell(
         MembersChanged(
             conversation=group_id,
             epoch=EpochId(session.own.group.epoch_id),
             members=now,
             came=tuple(each for each in now if each not in before),
-            went=tuple(each for each in before if each not in now),
+            went=went,
         )
     )
 

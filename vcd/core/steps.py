@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mls.components.dictionary import dictionary_of
 from mls.leaf_node import LeafNode
@@ -75,10 +76,38 @@ def at_leaf(members: Sequence[Member], leaf: int) -> Member | None:
 def step_of(
     graph: Graph, before: Group, child: Group, plan: Plan, committer: LeafIndex, *, confirmation_tag: bytes
 ) -> Step:
-    """The header of a commit that was made or followed. `child` may have ended for us; its context is what counts."""
-    parent, epoch = EpochId(before.epoch_id), EpochId(child.epoch_id)
+    """The header of a commit that was made or followed."""
+    return _of_plan(graph, before, plan, committer, EpochId(child.epoch_id), child.public.tree, confirmation_tag)
+
+
+def seen_by_removed(graph: Graph, before: Group, plan: Plan, committer: LeafIndex, said: Step) -> Step:
+    """The same, as far as those see it whom the commit removes.
+
+    They cannot compute what the epoch is called that begins, nor see the committer's new leaf, and so not which list of
+    devices that shows in a conversation; all else they hold against what was said as everybody does.
+    """
+    members = graph.members(said.parent)
+    own = at_leaf(members, before.own_leaf)
+    if own is not None and plan.resynced == before.own_leaf:  # another run of ours came back into its place
+        return Step(
+            epoch=said.epoch,
+            parent=said.parent,
+            author=own.incarnation,
+            moved=((own.incarnation, int(committer)),),
+            tag=said.tag,
+            lists=said.lists,
+        )
+    seen = _of_plan(graph, before, plan, committer, said.epoch, plan.tree, said.tag)
+    return seen if listing.is_home(before) else replace(seen, lists=said.lists)
+
+
+def _of_plan(
+    graph: Graph, before: Group, plan: Plan, committer: LeafIndex, epoch: EpochId, tree: RatchetTree, tag: bytes
+) -> Step:
+    parent = EpochId(before.epoch_id)
     members = graph.members(parent)
-    policy, after = of_group(before), of_dictionary(dictionary_of(plan.extensions))
+    context = dictionary_of(plan.extensions)
+    policy, after = of_group(before), of_dictionary(context)
     external = plan.external_init is not None
     old = at_leaf(members, committer if plan.resynced is None else plan.resynced)
     if external and plan.resynced is None:
@@ -88,7 +117,6 @@ def step_of(
     moved = ((author, int(committer)),) if plan.resynced is not None and old is not None else ()
     number = before.epoch + 1
     comers = [(leaf, package.leaf_node) for leaf, package in zip(plan.added, plan.joining, strict=True)]
-    tree = child.public.tree
     if external and old is None:
         node = tree.leaf(committer)
         comers += [(committer, node)] if node is not None else []
@@ -113,7 +141,7 @@ def step_of(
     lists, under = _lists(before.public.tree, tree, committer), 0 if own is None else version_under(own.credential)
     ordered = False
     if listing.is_home(before):
-        lists, version, ordered = listing.step_of(before, child, gone)
+        lists, version, ordered = listing.step_of(before, context, gone)
         under = 0 if external else version
     return Step(
         epoch=epoch,
@@ -122,7 +150,7 @@ def step_of(
         adds=tuple(adds),
         removes=tuple(each.incarnation for each in gone),
         moved=moved,
-        tag=confirmation_tag,
+        tag=tag,
         lists=lists,
         under=under,
         admins=after.admins if after.admins != policy.admins else None,

@@ -75,7 +75,9 @@ def _senior(home: Strand) -> Incarnation:
 
 
 def votes_here(state: State, strand: Strand) -> bool:
-    """Whether this device is the one that votes there."""
+    """Whether this device is the one that votes there. With an old disk it does not know what it voted for."""
+    if state.household.listening:  # an old disk may not know how it voted
+        return False
     if strand.home:
         return True
     home = None if state.home is None else state.strands.find(state.home)
@@ -88,12 +90,30 @@ def votes_here(state: State, strand: Strand) -> bool:
 
 
 def _pending(turn: Turn, strand: Strand) -> tuple[votes.Ballot, ...]:
-    if strand.here is None or not votes_here(turn.state, strand):
+    if not votes_here(turn.state, strand):
         return ()
-    me = own(turn.state, strand)
-    if me is not None and strand.mode is Mode.LEAD:
-        return lead.pending(turn, strand, me)
-    return () if me is None else votes.cast(strand.graph, strand.ballots, me, strand.head)
+    me, at = own(turn.state, strand), strand.head
+    if me is None:
+        me, at = parting(strand)
+    if me is None or at not in strand.kept:
+        return ()
+    if strand.mode is Mode.LEAD:
+        return lead.pending(turn, strand, me) if at == strand.head else ()
+    return votes.cast(strand.graph, strand.ballots, me, strand.head)
+
+
+def parting(strand: Strand) -> tuple[Incarnation | None, EpochId]:
+    """Who we were in the last epoch on the way to the head that we were in, and that epoch.
+
+    Who is removed, or left, votes for that as well, as long as it is in the electorate of such a step. Of two or three
+    members the others may be too few to decide it.
+    """
+    for epoch in strand.graph.up(strand.head):
+        kept = strand.kept.find(epoch)
+        if kept is not None:
+            here = steps.at_leaf(strand.graph.members(epoch), kept.group.own_leaf)
+            return (None if here is None else here.incarnation), epoch
+    return None, strand.head
 
 
 def touched(turn: Turn, group_id: GroupId) -> None:
@@ -132,15 +152,18 @@ def cast(turn: Turn, subject: bytes) -> None:
     if strand is None:
         return
     turn.not_due(Duty.VOTE, subject)
-    pending, here = _pending(turn, strand), strand.here
-    if not pending or here is None:
+    pending = _pending(turn, strand)
+    if not pending:
         return
-    group = here.group
-    said = tuple(steps.cast(group.suite, group.signature_key, each, strand.head, strand.group_id) for each in pending)
+    at = strand.head if own(turn.state, strand) is not None else parting(strand)[1]
+    group = strand.kept[at].group
+    if not group.signature_key.raw:
+        return
+    said = tuple(steps.cast(group.suite, group.signature_key, each, at, strand.group_id) for each in pending)
     for each in said:
         strand = _with(strand, each)
     turn.put(strand, graph=True)
-    acting.publish_wide(turn, strand, strand.head, Votes(ballots=said))
+    acting.publish_wide(turn, strand, at, Votes(ballots=said))
 
 
 def name_of(said: SignedBallot) -> bytes:
@@ -204,7 +227,8 @@ def _check(strand: Strand, said: SignedBallot) -> None:
     graph, ballot = strand.graph, said.ballot
     if graph.parent(ballot.child) != ballot.parent or ballot.round >= votes.MAX_ROUND:
         raise Refused("ballot-step")
-    if all(each.incarnation != ballot.voter for each in graph.members(ballot.child)):
+    there = (*graph.members(ballot.child), *graph.members(ballot.parent))
+    if all(each.incarnation != ballot.voter for each in there):
         raise Refused("ballot-voter")
     suite = next(iter(strand.kept.values())).group.suite if strand.kept else None
     for node in leaves(strand, ballot.voter, said.at):

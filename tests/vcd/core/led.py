@@ -10,7 +10,7 @@ from tests.vcd.core.village import Village
 from vcd.core import acting, flow, reign, topics
 from vcd.core.names import DeviceId, EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering.votes import Ballot
-from vcd.core.payloads import Decision, Nomination, unpack
+from vcd.core.payloads import Decision, Payload, unpack
 from vcd.core.policy import Mode, Policy
 from vcd.core.record import encode
 from vcd.core.reign import Reign, leader
@@ -95,7 +95,7 @@ def forged(v: Village, by: str, **parts: object) -> Decision:
     return replace(made, signature=signature)
 
 
-def give(v: Village, name: str, payload: Decision | Nomination) -> None:
+def give(v: Village, name: str, payload: Payload) -> None:
 
     frame = FrameId(encode(payload)[:32])
     step(v, name, lambda turn: flow.deliver(turn, TEA, payload, frame))

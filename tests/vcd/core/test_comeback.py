@@ -11,7 +11,7 @@ from tests.vcd.core.branches import TEA as CHAT, bring, commit, finals, heads, s
 from tests.vcd.core.company import step
 from tests.vcd.core.homes import device, home, link
 from tests.vcd.core.village import Village
-from vcd.core import acting, desync, devices, events, inputs, voting
+from vcd.core import acting, desync, devices, events, founding, inputs, voting
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId, IntentId
 from vcd.core.payloads import Commit, Door, Votes, Want
@@ -84,6 +84,14 @@ def test_a_device_that_takes_over_the_voting_waits_until_the_votes_of_before_hav
         return waits, ready
 
     assert step(village, "phone", gone) == (False, True)
+
+
+def test_a_device_with_an_old_disk_does_not_vote() -> None:
+    village = chat()
+    state = founding.restored(village.state("laptop"))
+    assert voting.votes_here(village.state("laptop"), tea(village, "laptop"))
+    assert not voting.votes_here(state, state.strands[CHAT])
+    assert not voting.votes_here(state, home(village, "laptop"))
 
 
 def test_one_device_brings_the_account_back_and_the_others_come_along() -> None:

@@ -95,6 +95,17 @@ def test_branches_are_told_when_there_are_several_and_when_that_is_over() -> Non
             assert (other.group, other.branches, other.over) == (TEA, 1, True)
 
 
+def test_what_is_void_is_no_branch() -> None:
+    """Ben's commit crossed his removal: nothing is left to decide between the two."""
+    village = converse("anna", "ben", "cleo")
+    village.part(["anna"], ["ben", "cleo"])
+    commit(village, "ben")
+    remove(village, "anna", "ben")
+    village.heal()
+    assert tea(village, "cleo").head == tea(village, "anna").head
+    assert village.told("cleo", Forked) == []
+
+
 def test_of_a_conversation_that_waits_for_an_answer_the_app_hears_nothing() -> None:
     village = converse("anna", "ben", "cleo")
     _accept(village, "ben", Acceptance.ASKS)

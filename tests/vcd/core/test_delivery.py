@@ -83,6 +83,7 @@ def test_an_own_echo_is_no_error() -> None:
     assert here is not None
     give(village, "anna", post, here.topic, "echo")
     assert heard(village, "anna") == ["hello"]
+    assert posts(village, "ben", since(village, lambda: village.wait(minutes=1))) == []
     assert village.devices["anna"].refused == []
 
 
@@ -364,6 +365,9 @@ def test_who_asks_for_what_was_missed_gets_it_once_on_a_head() -> None:
     again = posts(village, "ben", since(village, lambda: village.wait(minutes=1)))
     assert [each.epoch for each in again] == [strand(village, "anna").head]
     publish(village, "cleo", Missed(at=head, digests=(*asked, sha256(again[0].message).digest())))
+    assert posts(village, "ben", since(village, lambda: village.wait(minutes=1))) == []
+    later = refresh(village, "cleo")
+    publish(village, "cleo", Missed(at=later, digests=asked))  # of the newer copy nobody has said so
     assert posts(village, "ben", since(village, lambda: village.wait(minutes=1))) == []
     assert heard(village, "ben") == ["hello"]
 

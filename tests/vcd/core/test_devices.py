@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from mls import group as mls
+from mls.proposals import Add, Remove
 from mls.virtual.announcements import Wanted
 from mls.virtual.conversation import Author
 from tests.vcd.core.homes import (
@@ -14,6 +17,7 @@ from tests.vcd.core.homes import (
     blank,
     couple,
     device,
+    devices_of,
     handed,
     here,
     home,
@@ -25,12 +29,13 @@ from tests.vcd.core.homes import (
     trio,
 )
 from tests.vcd.core.village import Frame, Village
-from vcd.core import devices, inputs, leaves, siblings
+from vcd.core import acting, devices, founding, inputs, leaves, listing, siblings
 from vcd.core.accounts.identity import AccountKey
 from vcd.core.config import Config
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.household import NOWHERE
-from vcd.core.names import DeviceId, GroupId, IntentId
+from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
+from vcd.core.payloads import Post
 from vcd.core.policy import DAY
 from vcd.core.turn import Turn
 
@@ -168,8 +173,6 @@ def test_records_are_read_strictly() -> None:
 
 
 def test_every_record_has_somebody_who_takes_it() -> None:
-    from typing import get_args
-
     assert set(get_args(siblings.Sibling)) == set(siblings.handlers())
 
 
@@ -346,30 +349,72 @@ def test_a_sleeping_device_holds_up_what_it_may_have_acted_in() -> None:
 
 
 def test_who_comes_in_is_on_the_list_and_who_goes_is_not() -> None:
-    from vcd.core import acting, listing
-
     village = Village()
     laptop, phone, tablet = trio(village)
-    turn = turn_of(village, laptop)
+    turn = turn_of(village, phone)
     leaf = here(village, tablet).group.own_leaf
-    from mls.proposals import Remove
-
-    said, made = acting.commit(turn, turn.home, proposals=[Remove(leaf)])
-    edition = listing.of_group(made.commit.group)
-    assert edition.devices.find(device(village, tablet)) is not None  # a list may be ahead of the home
-    assert said.step.removes
+    with pytest.raises(Refused) as refused:
+        acting.commit(turn, turn.home, proposals=[Remove(leaf)])
+    assert refused.value.rule == "removal-unlisted"
     package = blank(village, laptop, "thief")
-    from mls.proposals import Add
-
     turn = turn_of(village, phone)
     with pytest.raises(Refused) as refused:
         acting.commit(turn, turn.home, proposals=[Add(package.key_package)])
     assert refused.value.rule == "device-unlisted"
 
 
-def test_a_list_that_no_delegate_signed_is_refused() -> None:
-    from vcd.core import acting, listing
+def test_nobody_commits_what_another_device_proposes_in_the_home() -> None:
+    """Else a stolen device would have others remove each other, or make all of their commits ones to refuse."""
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    turn = turn_of(village, tablet)
+    group = here(village, tablet).group
+    leaf = here(village, laptop).group.own_leaf
+    _, message, _ = mls.propose(group, turn.home_env, Remove(leaf))
+    turn.publish(here(village, tablet).topic, Post(epoch=EpochId(group.epoch_id), message=message))
+    village.devices[tablet].state = turn.state
+    for effect in turn.effects:
+        village._run(village.devices[tablet], effect)
+    village.deliver()
+    assert here(village, phone).group.proposals
+    refresh_home(village, phone, 0)
+    village.wait(minutes=3)
+    assert len(devices_of(village, phone)) == 3
+    assert home(village, laptop).head == home(village, phone).head
+    assert not here(village, phone).group.proposals
 
+
+def test_what_a_removed_device_said_late_is_not_done() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    village.part([laptop, phone], [tablet])
+    shut_out = device(village, tablet)
+    village.do(tablet, inputs.Open(conversation=OTHER))  # in an epoch in which it still is
+    remove(village, laptop, tablet)
+    village.wait(minutes=2)
+    village.heal()
+    village.wait(minutes=2)
+    for name in (laptop, phone):
+        assert OTHER not in village.state(name).strands
+        assert {each.device for each in village.state(name).household.held} == {shut_out}
+
+
+def test_one_device_does_not_push_out_what_another_one_said() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    turn = turn_of(village, laptop)
+    newest = here(village, laptop).newest
+    first = siblings.Told(device=device(village, phone), epoch=home(village, laptop).head, newest=newest)
+    flood = replace(first, device=device(village, tablet))
+    devices._hold(turn, first, b"\x01\x03", village.now)
+    for _ in range(devices.MAX_HELD + 5):
+        devices._hold(turn, flood, b"\x01\x03", village.now)
+    held = turn.state.household.held
+    assert len(held) == devices.MAX_HELD
+    assert held[0].device == device(village, phone)
+
+
+def test_a_list_that_no_delegate_signed_is_refused() -> None:
     village = Village()
     _, phone = couple(village)
     turn = turn_of(village, phone)
@@ -381,8 +426,6 @@ def test_a_list_that_no_delegate_signed_is_refused() -> None:
 
 
 def test_commands_of_a_device_without_an_account_are_refused() -> None:
-    from vcd.core import founding
-
     village = Village()
     provider = village.world("blank")
     village.move_in("blank", provider, founding.blank(provider, "blank"))

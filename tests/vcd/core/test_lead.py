@@ -25,13 +25,14 @@ from tests.vcd.core.led import (
     strand,
     village,
 )
+from tests.vcd.core.people import friends, invite, open_talk, together
 from tests.vcd.core.village import Frame
 from vcd.core import acting, founding, keys, kinds, lead
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, GroupId
 from vcd.core.payloads import Commit, Decision
-from vcd.core.policy import of_group
+from vcd.core.policy import Mode, of_group
 from vcd.core.reign import undecided
 from vcd.core.turn import Turn
 
@@ -205,6 +206,21 @@ def test_with_an_old_disk_the_lead_says_nothing_that_it_may_have_said_otherwise(
     assert heads(v) == {strand(v, "ben").head}
     assert strand(v, "ben").graph.is_ancestor(decided, strand(v, "ben").head)
     assert not v.told("ben", Warned)
+
+
+def test_nobody_is_brought_in_before_the_lead_has_decided() -> None:
+    v = friends("anna", "ben", "cleo")
+    open_talk(v, "anna", "ben", mode=Mode.LEAD)
+    v.down("anna")
+    invite(v, "ben", "cleo")
+    v.wait(minutes=10)
+    assert TEA not in v.state("cleo").strands
+    assert len(said(v, "ben").welcomes) == 1
+    v.devices["anna"].up = True
+    v.deliver()
+    v.wait(minutes=5)
+    assert together(v, "anna", "ben", "cleo")
+    assert not said(v, "ben").welcomes
 
 
 # ---------------------------------------------------------------- who has no say

@@ -17,6 +17,7 @@ from tests.vcd.core.company import act, package, step
 from tests.vcd.core.talking import TEA, fates, heard, nonce, publish, say, skip, talk
 from tests.vcd.core.village import Village
 from vcd.core import acting, conversations, events, inputs, kinds, outbox, stored, summaries
+from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Fate
 from vcd.core.names import ContentId, EpochId
@@ -236,6 +237,21 @@ def test_a_yes_is_good_for_those_about_whom_the_user_was_asked() -> None:
     assert heard(village, "eve") == ["for anna, cleo and dora"]
 
 
+def test_a_yes_to_an_older_question_is_none_about_who_came_since() -> None:
+    """Frank is there already when the user answers, and was not when the user was asked."""
+    village, name = with_somebody_new("eve")
+    village.account("frank")
+    bring(village, "anna", "frank")
+    assert tea(village, "ben").head == tea(village, "frank").head
+    answer(village, "ben", name, again=True)
+    village.wait(minutes=1)
+    assert fates(village, "ben", name) == [SENT, ASKS, ASKS]
+    assert heard(village, "eve") == heard(village, "frank") == []
+    answer(village, "ben", name, again=True)
+    village.wait(minutes=1)
+    assert heard(village, "eve") == heard(village, "frank") == ["for anna, cleo and dora"]
+
+
 def test_the_user_is_asked_once_more_when_somebody_else_is_new() -> None:
     village, name = with_somebody_new("eve")
     village.account("frank")
@@ -291,6 +307,7 @@ def test_what_is_said_out_of_sync_is_said_when_the_device_is_back() -> None:
     forked(village)
     lost = say(village, "ben", "on the branch that loses")
     step(village, "ben", lambda turn: turn.put(dropped(turn.strand(TEA), root)))
+    away = say(village, "anna", "while you were away")
     village.heal()
     village.wait(seconds=30)
     assert tea(village, "ben").here is None
@@ -300,7 +317,9 @@ def test_what_is_said_out_of_sync_is_said_when_the_device_is_back() -> None:
     assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").head}
     assert fates(village, "ben", name) == [SENT, CONFIRMED]
     assert fates(village, "ben", lost) == [SENT, AGAIN, CONFIRMED]
-    assert sorted(heard(village, "cleo")) == ["hello", "on the branch that loses"]
+    assert sorted(heard(village, "cleo")) == ["hello", "on the branch that loses", "while you were away"]
+    # What it could never read was said again for it.
+    assert away in [message.content for message in village.told("ben", events.Message)]
 
 
 def test_what_cannot_be_confirmed_in_time_goes_back_to_the_user() -> None:
@@ -328,6 +347,17 @@ def test_nothing_is_said_again_after_the_horizon() -> None:
     assert AGAIN not in fates(village, "ben", name)
 
 
+def test_nothing_is_said_again_after_the_horizon_even_if_its_end_was_not_noticed_yet() -> None:
+    village = converse("anna", "ben", "cleo", "dora", policy=Policy(horizon=2 * DAY))
+    forked(village)
+    name = say(village, "ben", "hello")
+    village.heal()
+    step(village, "ben", lambda turn: turn.not_due(Duty.RETURN, TEA))
+    village.now += 3 * DAY
+    village.do("ben", inputs.Tick())
+    assert fates(village, "ben", name) == [SENT, RETURNED]
+
+
 def test_who_is_removed_gets_back_what_was_not_confirmed() -> None:
     village = converse("anna", "ben", "cleo")
     village.part(["ben"])
@@ -336,8 +366,7 @@ def test_who_is_removed_gets_back_what_was_not_confirmed() -> None:
     remove(village, "anna", "ben")
     village.heal()
     village.wait(minutes=2)
-    assert fates(village, "ben", name)[0] is SENT
-    assert fates(village, "ben", name)[-1] in (SENT, RETURNED)
+    assert fates(village, "ben", name) == [SENT, RETURNED]
     with pytest.raises(Misuse) as caught:
         say(village, "ben", "and another thing")
     assert caught.value.code == "not-a-member"
@@ -426,6 +455,8 @@ def test_two_devices_on_one_generation_both_say_theirs_again() -> None:
         village.step(device, inputs.Say(conversation=TEA, nonce=nonce(device), data=device.encode()))
     village.deliver()
     assert len(heard(village, "ben")) == 1
+    times = [next(iter(village.state(device).outbox.values())).again_at for device in ("laptop", "phone")]
+    assert abs(times[0] - times[1]) == village.config.turn_taking  # or they would meet again
     before = len(village.log)
     village.wait(minutes=1)
     assert sorted(heard(village, "ben")) == ["laptop", "phone"]

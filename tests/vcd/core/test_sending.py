@@ -19,6 +19,7 @@ from vcd.core.payloads import Call, Entry, Letter, Offering, Payload, unpack
 from vcd.core.policy import DAY, Mode, Policy
 from vcd.core.sends import NewTopic, Sends, pack_word
 from vcd.core.topics import TopicSecret
+from vcd.core.turn import Turn
 
 PEOPLE = ("anna", "ben", "cleo")
 
@@ -166,9 +167,9 @@ def test_nobody_gets_in_who_was_not_called() -> None:
     befriend(v, "anna", "mallory")
     topic = sends(v, "anna").topics[0]
 
-    def sneak(turn: object) -> None:
-        entries.begin(turn, TEA, by=v.own("anna"), topic=topic, number=0)  # type: ignore[arg-type]
-        entries.offer(turn, TEA)  # type: ignore[arg-type]
+    def sneak(turn: Turn) -> None:
+        entries.begin(turn, TEA, by=v.own("anna"), topic=topic, number=0)
+        entries.offer(turn, TEA)
 
     step(v, "mallory", sneak)
     v.deliver()
@@ -289,11 +290,11 @@ def test_an_epoch_that_was_forgotten_is_told_once() -> None:
     v = hikers()
     ben = session(v, "ben")
 
-    def forget(turn: object) -> None:
-        mine = turn.state.sessions[TEA]  # type: ignore[attr-defined]
+    def forget(turn: Turn) -> None:
+        mine = turn.state.sessions[TEA]
         bens = mine.others[ben.own.id]
         others = {**mine.others, ben.own.id: replace(bens, epochs={})}
-        turn.change(sessions=turn.state.sessions.set(TEA, replace(mine, others=others)))  # type: ignore[attr-defined]
+        turn.change(sessions=turn.state.sessions.set(TEA, replace(mine, others=others)))
 
     v.do("ben", inputs.Refresh(intent=intent("1"), conversation=TEA))
     step(v, "anna", forget)
@@ -407,6 +408,22 @@ def test_somebody_who_was_removed_comes_back_only_when_called_again() -> None:
     say(v, "cleo", "back again")
     v.wait(minutes=5)
     assert "back again" in heard(v, "ben")
+
+
+def test_the_removed_cannot_ask_to_be_let_in_again() -> None:
+    v = hikers()
+    old = sends(v, "cleo").topics[0]
+    remove(v, "ben", "cleo")  # whom Anna had called
+    v.wait(minutes=5)
+
+    def sneak(turn: Turn) -> None:
+        entries.begin(turn, TEA, by=v.own("anna"), topic=old, number=0)
+        entries.offer(turn, TEA)
+
+    step(v, "cleo", sneak)
+    v.deliver()
+    v.wait(minutes=10)
+    assert inside(v, "anna") == inside(v, "ben") == everybody(v, "anna", "ben")
 
 
 def test_who_departs_is_taken_out_by_the_others() -> None:

@@ -13,7 +13,7 @@ from vcd.core.payloads import Post, Want
 from vcd.core.strand import dropped
 from vcd.core.waiting import Need
 
-MANY = 140
+MANY = 180
 """More than twice as many as keys are kept that were passed over."""
 
 
@@ -76,11 +76,32 @@ def test_what_never_comes_holds_nothing_up_for_ever() -> None:
     assert waiting(village) == 0
 
 
+def test_each_block_has_a_while_of_its_own() -> None:
+    village, texts, frames = alone()
+    give(village, [*frames[1:64], *frames[64:96][::-1]])
+    village.wait(seconds=20)
+    give(village, frames[160:])
+    village.wait(seconds=15)
+    assert heard(village, "ben") == texts[1:96]
+    assert waiting(village) == MANY - 160
+    village.wait(seconds=20)
+    assert heard(village, "ben") == [*texts[1:96], *texts[160:]]
+
+
+def test_a_block_that_is_opened_without_what_is_missing_is_opened_in_order() -> None:
+    """Its own messages cost each other nothing, however they came."""
+    village, texts, frames = alone()
+    late = frames[160:]
+    give(village, late[::-1])
+    village.wait(minutes=1)
+    assert heard(village, "ben") == texts[160:]
+
+
 def test_what_waits_for_its_turn_is_not_asked_for() -> None:
     """Nobody else has it to give: it is here."""
     village, _, frames = alone()
     give(village, frames[100:])
-    assert waiting(village) == 40
+    assert waiting(village) == 80
     before = len(village.log)
     village.wait(seconds=20)
     asked = [each for _, each in sent(village, Want, before)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mls.proposals import Remove
 from tests.vcd.core import people
 from tests.vcd.core.homes import device, devices_of, here, home, link, remove, trio
@@ -97,15 +99,17 @@ def test_the_removed_device_forks_the_home_earlier_than_its_removal() -> None:
     assert village.state(tablet).home is None
 
 
-def test_a_device_that_removes_the_others_while_it_is_removed_does_not_win() -> None:
-    """It is no delegate, so its removals bring no list; whoever is senior, the list outranks it."""
+def test_a_device_that_removes_the_others_while_it_is_removed_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no delegate, so its removals bring no list, and nobody follows them."""
     village = Village()
     laptop, phone, tablet = trio(village)
     village.part([laptop], [phone, tablet])
     turn = Turn(village.state(tablet), village.now, village.devices[tablet].provider)
     leaves = [leaf for leaf, _ in here(village, tablet).group.members if leaf != here(village, tablet).group.own_leaf]
-    acting.commit(turn, turn.home, proposals=[Remove(leaf) for leaf in leaves])
-    flow.settle(turn)
+    with monkeypatch.context() as dishonest:
+        dishonest.setattr(listing, "check", lambda *_: None)
+        said, _ = acting.commit(turn, turn.home, proposals=[Remove(leaf) for leaf in leaves])
+        flow.settle(turn)
     village.devices[tablet].state = turn.state
     for effect in turn.effects:
         village._run(village.devices[tablet], effect)
@@ -117,6 +121,8 @@ def test_a_device_that_removes_the_others_while_it_is_removed_does_not_win() -> 
     for name in (laptop, phone):
         assert devices_of(village, name) == {device(village, laptop), device(village, phone)}
         assert village.state(name).rotation is None
+        assert not home(village, name).entered(said.step.epoch)
+    assert ("removal-unlisted", "removal-unlisted: nobody goes but by the list") in village.devices[phone].refused
 
 
 def test_the_recovery_phrase_is_above_a_stolen_delegate() -> None:

@@ -229,9 +229,9 @@ def _at_step(
     last = max(mine, default=-1)
     view = last // 2 if mine else max([each.round // 2 for each in several], default=0)
     best = polka(graph, ballots, parent)
-    choice = best[1] if best is not None and _mine(graph, best[1], me) else child
+    choice = best[1] if best is not None and graph.has(best[1]) else child
     found: list[Ballot] = []
-    if not _mine(graph, choice, me):  # it is to be removed by this step, and no polka says otherwise
+    if not _has_a_say(graph, parent, choice, me):
         return found, choice
 
     def vote(round_: int, which: EpochId) -> None:
@@ -247,14 +247,15 @@ def _at_step(
         for each in found:
             after = after.with_ballot(each)
         best = polka(graph, after, parent)
-    if best is not None and best[0] == view and 2 * view + 1 not in mine and _mine(graph, best[1], me):
+    if best is not None and best[0] == view and 2 * view + 1 not in mine and graph.has(best[1]):
         vote(2 * view + 1, best[1])
         choice = best[1]
     return found, choice
 
 
-def _mine(graph: Graph, child: EpochId, me: Incarnation) -> bool:
-    return graph.has(child) and any(each.incarnation == me for each in graph.members(child))
+def _has_a_say(graph: Graph, parent: EpochId, child: EpochId, me: Incarnation) -> bool:
+    """Members before a step, also those whom it removes: their last vote is for that. And those who come by it."""
+    return any(each.incarnation == me for each in (*graph.members(parent), *graph.members(child)))
 
 
 def _over(

@@ -1,0 +1,20 @@
+"""Every invariant finds a bug that was planted for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.invariants import AT_EVERY_STEP
+from tests.sim.mutations import MUTATIONS, Mutation, under
+from tests.sim.rest import AFTER_PROBES, AFTER_WINDOWS, AT_REST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[each.name for each in MUTATIONS])
+def test_a_planted_bug_is_found(mutation: Mutation) -> None:
+    assert under(mutation, mutation.seed).invariant == mutation.breaks
+
+
+def test_every_invariant_has_a_bug_that_it_finds() -> None:
+    known = {each.__name__ for each in (*AT_EVERY_STEP, *AT_REST, *AFTER_PROBES, *AFTER_WINDOWS)}
+    assert {each.breaks for each in MUTATIONS} >= known
