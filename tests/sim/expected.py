@@ -34,6 +34,8 @@ class Utterance:
     """Devices that were in the conversation then, as they saw it themselves."""
     content: ContentId | None = None
     fates: list[events.Fate] = field(default_factory=list)
+    lost: bool = False
+    """Whether its author's device was set back to before it."""
     widened: bool = False
     """Whether the user let it be said again to whoever is there then."""
     probe: bool = False
@@ -47,6 +49,7 @@ class Wish:
     device: str
     given: inputs.Input
     at: int
+    lost: bool = False
     ended: list[tuple[str, bool, str]] = field(default_factory=list)
     """Which device was told, whether it stands, and why not."""
 
@@ -140,6 +143,11 @@ class Expected:
             wish = self.wishes.get(event.intent)
             if wish is not None:
                 wish.ended.append((device.name, event.stands, event.reason))
+
+    def set_back(self, device: str, since: int) -> None:
+        """A device forgot what it said and wanted since then."""
+        for each in (*self.said.values(), *self.wishes.values()):
+            each.lost = each.lost or (each.device == device and each.at >= since)
 
     def refused(self, device: Device, given: inputs.Input, reason: Misuse) -> None:
         self.refusals.append((device.name, given, reason.code))

@@ -25,7 +25,7 @@ from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Commit, Payload, Votes, pack
 from vcd.core.policy import DAY
 from vcd.core.state import Joined, State
-from vcd.core.strand import Strand
+from vcd.core.strand import Kept, Strand
 from vcd.core.topics import open_sealed, seal
 
 MOST_PASTS = 12
@@ -182,30 +182,23 @@ class Hand:
 
     # ---------------------------------------------------------------- votes and headers
 
-    def _group(self) -> tuple[Strand, Joined] | None:
-        strands = [strand for _, strand in sorted(self._state().strands.items()) if not strand.home and strand.here]
-        if not strands:
-            return None
-        strand = self.rng.choice(strands)
-        assert strand.here is not None
-        name = next(
-            (
-                joined
-                for _, joined in sorted(self._state().joined.items())
-                if strand.here is not None and joined.secret == strand.here.topic
-            ),
-            None,
-        )
-        return None if name is None else (strand, name)
+    def _group(self) -> tuple[Strand, Kept, Joined] | None:
+        """A conversation that it stands in, and where that is heard."""
+        strands = [strand for _, strand in sorted(self._state().strands.items()) if not strand.home]
+        found = []
+        for strand in strands:
+            here = strand.here
+            for _, joined in sorted(self._state().joined.items()):
+                if here is not None and joined.secret == here.topic:
+                    found.append((strand, here, joined))
+        return self.rng.choice(found) if found else None
 
     def vote_for_all(self) -> None:
         """For every child of an epoch, in every round so far."""
         found = self._group()
         if found is None:
             return
-        strand, joined = found
-        here = strand.here
-        assert here is not None
+        strand, here, joined = found
         me = steps.at_leaf(strand.graph.members(strand.head), here.group.own_leaf)
         forks = [
             each for each in (strand.graph.anchor.epoch, *sorted(strand.graph.steps)) if strand.graph.children(each)
@@ -231,9 +224,7 @@ class Hand:
         found = self._group()
         if found is None:
             return
-        strand, joined = found
-        here = strand.here
-        assert here is not None
+        strand, here, joined = found
         if not strand.bodies or not strand.graph.steps:
             return
         epoch = self.rng.choice(sorted(strand.bodies))

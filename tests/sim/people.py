@@ -392,7 +392,7 @@ class Life:
         device = self._device()
         if device is None or self.over:
             return
-        disk = device.disk.copy()
+        disk, since = device.disk.copy(), self.world.now
 
         def restore() -> None:
             person = self.person_of(device.name)
@@ -402,6 +402,7 @@ class Life:
             if device.state is not None:
                 self.world.crash(device, 0)
             self.world.restart(device, disk)
+            self.expected.set_back(device.name, since)
 
         self.world.after(self.rng.randint(MINUTE, self.plan.duration // 4 + 2 * MINUTE), restore)
 

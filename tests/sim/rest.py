@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.sim.expected import accounts_of
-from tests.sim.invariants import Run, fail, no_nonce_twice
+from tests.sim.invariants import SLACK, Run, fail, no_nonce_twice
 from tests.sim.thief import Thief
 from tests.sim.world import Device
 from vcd.core import events
 from vcd.core.names import AccountId, EpochId, GroupId
+from vcd.core.policy import of_group
 from vcd.core.state import Acceptance, State
 from vcd.core.strand import Membership, Strand
 from vcd.core.waiting import Need
@@ -111,7 +112,7 @@ def wishes_end(run: Run) -> None:
     """Whatever somebody wanted stands, or they were told that it does not."""
     present = {device.name for device in run.present()}
     for wish in run.expected.wishes.values():
-        if wish.device in present and not wish.ended:
+        if wish.device in present and not wish.ended and not wish.lost:
             fail("wishes_end", f"{wish.device} never hears what became of its {type(wish.given).__name__}")
 
 
@@ -122,7 +123,7 @@ def all_read(run: Run) -> None:
     """Everything that was said is read by everybody it was said to, unless its author was told that it is not."""
     for said in run.expected.said.values():
         author = run.world.devices[said.device]
-        if author.hostile or author.lost or any(fate in _OVER for fate in said.fates):
+        if author.hostile or author.lost or said.lost or any(fate in _OVER for fate in said.fates):
             continue
         if author.name not in {device.name for device in run.present()}:
             continue
@@ -156,7 +157,10 @@ def probes_read(run: Run) -> None:
 
 
 def nothing_left(run: Run) -> None:
-    """Nothing waits to be sent, and nothing waits for what can be had: an epoch since this device came in."""
+    """Nothing waits to be sent, and nothing waits for what can be had: an epoch where the group may still come to stand.
+
+    Of a branch that lost, or before the last final epoch, nobody has the commits any more.
+    """
     hostile = any(device.hostile for device in run.world.devices.values())
     for device in run.present():
         state = _state(device)
@@ -167,11 +171,11 @@ def nothing_left(run: Run) -> None:
         for frame in sorted(state.waiting.items):
             each = state.waiting.items[frame]
             need, subject = each.needs
-            entry = run.entries.get((device.name, each.group_id))
+            strand = state.strands.find(each.group_id)
             members = run.rosters.get(EpochId(subject))
             if members is not None and all(member.account != state.book.own for member in members):
                 continue
-            if need is not Need.EPOCH or (entry is not None and run.descends(EpochId(subject), entry)):
+            if need is not Need.EPOCH or (strand is not None and run.descends(EpochId(subject), strand.final)):
                 fail("nothing_left", f"{device.name} has a message that waits for {need.name} {subject.hex()[:8]}")
 
 
@@ -204,11 +208,14 @@ def old_messages_are_gone(run: Run) -> None:
 
 
 def little_kept(run: Run) -> None:
-    """When all windows are over, a group that is final is one epoch."""
+    """When all windows are over, a group that is final is one epoch, but for what has only just been left."""
     for device in run.present():
-        for _, strand in _state(device).strands.items():
-            if strand.head == strand.final and len(strand.kept) > 1:
-                fail("little_kept", f"{device.name} keeps {len(strand.kept)} epochs of a group that is final")
+        awake = _state(device).clock.awake
+        for strand in _state(device).strands.values():
+            oldest = awake if strand.here is None else awake - of_group(strand.here.group).window - SLACK
+            old = [kept for kept in strand.kept.values() if kept.left_at is not None and kept.left_at < oldest]
+            if strand.head == strand.final and old and len(strand.kept) > 1:
+                fail("little_kept", f"{device.name} keeps {len(old)} old epochs of a group that is final")
             if strand.head == strand.final and strand.graph.steps:
                 fail("little_kept", f"{device.name} keeps {len(strand.graph.steps)} steps that nobody needs")
 

@@ -20,7 +20,7 @@ from vcd.core.accounts.identity import new_seed
 from vcd.core.config import Config
 from vcd.core.errors import Misuse
 from vcd.core.founding import new_account
-from vcd.core.names import GroupId
+from vcd.core.names import GroupId, IntentId
 from vcd.core.node import Outcome
 from vcd.core.policy import DAY, HOUR, MINUTE
 from vcd.core.state import State
@@ -204,8 +204,8 @@ def test_a_thief_of_today_does_not_read_what_was_read_here_before() -> None:
     assert not loot.messages
 
 
-def _intent(number: int) -> inputs.IntentId:
-    return inputs.IntentId(number.to_bytes(16, "big"))
+def _intent(number: int) -> IntentId:
+    return IntentId(number.to_bytes(16, "big"))
 
 
 # ---------------------------------------------------------------- plans and runs

@@ -44,9 +44,9 @@ class Thief:
         self._groups: dict[EpochId, tuple[Group, bytes, bool]] = {}
         self._topics: dict[bytes, TopicKeys] = {}
         self.loot = Loot()
-        for _, joined in state.joined.items():
+        for joined in state.joined.values():
             self._know(joined.secret)
-        for _, strand in state.strands.items():
+        for strand in state.strands.values():
             for epoch, kept in strand.kept.items():
                 self._groups[epoch] = (kept.group, kept.newest, strand.home)
                 self._know(kept.topic)

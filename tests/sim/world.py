@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from mls.key_package import KeyPackageSecrets
 from mls.provider import Provider
 from tests.sim.disk import Disk
@@ -38,6 +40,7 @@ from vcd.core.errors import Misuse
 from vcd.core.names import AccountId, DeviceId, FrameId as NodeFrameId, TopicId as NodeTopicId
 from vcd.core.node import Outcome
 from vcd.core.state import State
+from vcd.core.topics import VERSION as TOPIC
 
 MOMENT = 3
 """Milliseconds between an effect and what comes of it at once."""
@@ -50,7 +53,11 @@ MOST_IN_A_MINUTE = 2_000
 
 
 class Stored(Ledger):
-    """Counts what was sealed when the step is stored. A step that is not stored is forgotten, and nobody saw of it."""
+    """Counts what was sealed when the step is stored, and only what anybody sees of it.
+
+    A step that is not stored is forgotten. A message that was sealed and not sent, because it was found wrong after
+    all, is not counted either: a message is sent in the step that sealed it, or never.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,11 +70,27 @@ class Stored(Ledger):
 
     def keep(self) -> None:
         now, self._now = self._now, []
+        sent = b"".join([plaintext for _, _, _, _, aad, plaintext in now if aad == TOPIC])
         for each in now:
-            super().sealed(*each)
+            if not _unsent(each, sent):
+                super().sealed(*each)
 
     def forget(self) -> None:
         self._now.clear()
+
+
+def _unsent(seal: tuple[str, str, Sequence[bytes], bytes, bytes, bytes], sent: bytes) -> bool:
+    """Whether this is the content, or the sender, of an MLS message that is not among what was sent."""
+    _, operation, key, nonce, aad, plaintext = seal
+    if operation != "seal" or not _of_message(aad):
+        return False
+    return AESGCM(key[0]).encrypt(nonce, plaintext, aad) not in sent
+
+
+def _of_message(aad: bytes) -> bool:
+    """RFC 9420 §6.3: whether it begins with a group's id, an epoch and a content type."""
+    end = 1 + (aad[0] if aad else 64)
+    return 8 < end < 64 and len(aad) > end + 8 and aad[end + 8] in (1, 2, 3)
 
 
 class Runaway(AssertionError):
@@ -285,7 +308,7 @@ class World:
         later, device.later = device.later, []
         for given in later:
             self.give(device, given)
-        self._set_timer(device, device.state.clock.wake_at if device.state else 0)
+        self._set_timer(device, device.disk.state.clock.wake_at)
         self._survey_soon()
         self._fulfil(device)
 

@@ -75,8 +75,10 @@ def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
     kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
     turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)
     send_commit(turn, strand, Commit(signed=said, message=committed.message))
-    from vcd.core import upkeep
+    from vcd.core import contacts, upkeep
 
+    if not strand.home:
+        contacts.brought(turn, committed.plan, child, child.own_leaf)
     upkeep.followed(turn, strand.group_id, step, ours=True)
     return said
 
@@ -90,9 +92,7 @@ def send_commit(turn: Turn, strand: Strand, payload: Commit) -> None:
     publish_wide(turn, strand, payload.signed.step.parent, payload)
 
 
-def publish_wide(
-    turn: Turn, strand: Strand, epoch: EpochId, payload: Payload, *, life: int | None = None
-) -> None:
+def publish_wide(turn: Turn, strand: Strand, epoch: EpochId, payload: Payload, *, life: int | None = None) -> None:
     """In the topics of an epoch and of the last final one."""
     wanted: dict[bytes, TopicSecret] = {}
     kept = strand.kept.find(epoch)

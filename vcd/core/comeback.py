@@ -28,7 +28,7 @@ from mls.virtual.announcements import Announcement, ExternalJoin, JoinedExternal
 from mls.virtual.emulation import Head
 from mls.virtual.errors import UnknownEpochError
 from mls.welcome import GroupInfo, decode_group_info
-from vcd.core import desync, devices, kinds, ourselves, steps, voting
+from vcd.core import contacts, desync, devices, kinds, ourselves, steps, voting
 from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -171,6 +171,8 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
         return
     after, said = _entered(strand, way.epoch, tree, old, group, newest, message)
     turn.put(after, graph=True)
+    if not strand.home:
+        contacts.tree(turn, group)
     config, known = turn.state.config, desync.recovery(turn, strand.group_id)
     until = turn.now + 2 * config.digest_every
     desync.put(
@@ -285,4 +287,5 @@ def along(turn: Turn, told: JoinedExternally) -> bool:
         return True
     after, _ = _entered(strand, parent, _tree(info, prior), old, followed.group, b"", told.commit)
     turn.put(after, graph=True)
+    contacts.tree(turn, followed.group)
     return True

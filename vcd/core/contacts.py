@@ -1,15 +1,27 @@
 """People we know: by the cards that they gave us, and whether we want to hear of them.
 
 What the user says of them on one device, the account's other devices are told.
+
+What members' leaves show is learned wherever it is seen (`seen`): in the tree that we come in by, and in each commit,
+whether or not its branch wins, as the account has signed it either way. So nothing is done for a list that is known to
+be superseded, and an account that signed two lists of one version is found out. A commit that shows the second one
+where the first was seen is refused, and is evidence all the same (`witnessed`). Every device sees that for itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mls.leaf_node import LeafNode
+from mls.state import Group
+from mls.validation import Plan
 from vcd.core import ranks
+from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.card import from_bytes
+from vcd.core.accounts.head import CheckedHead
 from vcd.core.errors import Malformed, Misuse, Refused
+from vcd.core.events import ContactChanged, Warned
 from vcd.core.names import AccountId
 
 if TYPE_CHECKING:
@@ -75,3 +87,58 @@ def on_blocked(turn: Turn, told: Told, record: ContactBlocked) -> None:
     del told
     if turn.state.book.find(record.account) is not None:
         _block(turn, record.account, blocked=record.blocked)
+
+
+# ---------------------------------------------------------------- what leaves show
+
+_MET_AT_ONCE = 100
+"""Strangers that are met by one commit or in one tree: a large group does not fill the book."""
+_EVIDENCE_AT_ONCE = 8
+
+
+def seen(turn: Turn, leaves: Iterable[LeafNode | None]) -> None:
+    """Learn from leaves of a conversation, which were found good where they came."""
+    book, met = turn.state.book, 0
+    for leaf in leaves:
+        head = None if leaf is None else head_of(leaf.credential)
+        if head is None:
+            continue
+        known = book.find(head.account)
+        if known is None and head.account != book.own:
+            if met >= _MET_AT_ONCE:
+                continue
+            met += 1
+        learned = book.learn(CheckedHead(head))
+        book = learned.book
+        if learned.evidence is not None:
+            turn.tell(Warned(code="second-list", account=head.account))
+        if learned.newer and known is not None and known.accepted and not known.blocked:
+            shut_out = head.revoked > known.head.version
+            turn.tell(ContactChanged(account=head.account, version=head.version, shut_out=shut_out))
+    if book is not turn.state.book:
+        turn.change(book=book)
+
+
+def brought(turn: Turn, plan: Plan, child: Group, committer: int) -> None:
+    """Learn from the leaves that a commit brings."""
+    comers = [each.leaf_node for each in plan.joining]
+    seen(turn, [*comers, *plan.updated.values(), child.public.tree.leaf(committer)])
+
+
+def tree(turn: Turn, group: Group) -> None:
+    """Learn from all leaves of an epoch that we came in by."""
+    seen(turn, [leaf for _, leaf in group.members])
+
+
+def witnessed(turn: Turn) -> None:
+    """Lists that contradict each other, in what was refused in this step."""
+    for evidence in turn.evidence[:_EVIDENCE_AT_ONCE]:
+        account = evidence.first.account
+        try:
+            learned = turn.state.book.accuse(evidence, turn.provider)
+        except Refused:  # it was refused before its signatures were looked at
+            continue
+        if learned.evidence is not None or account == turn.state.book.own:
+            turn.change(book=learned.book)
+            turn.tell(Warned(code="second-list", account=account))
+    turn.evidence.clear()

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.virtual import client
-from vcd.core import contents, devices, kinds, ourselves, outbox, steps, waiting
+from vcd.core import contacts, contents, devices, kinds, ourselves, outbox, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Forked, Gone, MembersChanged
 from vcd.core.names import AccountId, EpochId, GroupId
-from vcd.core.policy import Mode, Policy, of_group
+from vcd.core.policy import Mode, of_group, usual
 from vcd.core.state import Acceptance, Talk
 from vcd.core.strand import Membership, Strand, begun
 from vcd.core.topics import topic_of
@@ -43,7 +43,7 @@ def open_(turn: Turn, command: inputs.Open) -> None:
     own = state.book.own
     if own is None:
         raise Misuse("no-account", "this device has no account yet")
-    policy = command.policy or Policy(mode=command.mode)
+    policy = command.policy or usual(command.mode)
     policy = replace(policy, mode=command.mode, admins=tuple(sorted({*policy.admins, own})))
     offer = ourselves.offer(turn)  # announces a key, so it comes before `turn.emulation` is taken
     made = client.create(
@@ -68,6 +68,7 @@ def enter(turn: Turn, group: Group) -> None:
     strand = begun(group, steps.founding(group), topic_of(group), mode, home=False)
     turn.put_talk(Talk(group_id=group.group_id, mode=mode))
     turn.put(strand, graph=True)
+    contacts.tree(turn, group)
     waiting.wake(turn, (Need.GROUP, group.group_id))
 
 

@@ -25,10 +25,9 @@ from vcd.core.accounts.credential import read
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed
 from vcd.core.names import EpochId, FrameId, GroupId
-from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack, unpack_said
+from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack_said
 from vcd.core.policy import Mode, of_group
 from vcd.core.spoken import Held
-from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
     from vcd.core.keys import Opened
@@ -97,22 +96,12 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """The conversation stands elsewhere. Who has just come back says what it will never be able to read."""
     if after.home or before.here is not None or after.here is None or after.group_id not in turn.state.talks:
         return
-    path = after.graph.path(after.head)
-    missed = [epoch for epoch in path if not after.entered(epoch)]
-    if missed:
-        known = [epoch for epoch in (after.graph.anchor.epoch, *path) if epoch != after.head and after.entered(epoch)]
-        since = known[-1] if known else EpochId(b"")
-        turn.publish(after.here.topic, Missed(at=after.head, since=since))
-    room, graph = turn.state.waiting, after.graph
-    for needs, frames in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
-        epoch = EpochId(needs[1])
-        if needs[0] is not Need.EPOCH or epoch in after.kept or graph.is_ancestor(after.head, epoch):
-            continue
-        for frame in frames:
-            held = room.items[frame]
-            payload = unpack(held.payload) if held.group_id == after.group_id else None
-            if isinstance(payload, Post):
-                late(turn, after, payload)
+    path = (after.graph.anchor.epoch, *after.graph.path(after.head))
+    if all(after.entered(epoch) for epoch in path):
+        return
+    known = [epoch for epoch in path[:-1] if after.entered(epoch)]
+    since = known[-1] if known else EpochId(b"")
+    turn.publish(after.here.topic, Missed(at=after.head, since=since))
 
 
 def late(turn: Turn, strand: Strand, payload: Post) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mls.errors import MlsError, StaleError
 from mls.group import ApplicationMessage
+from mls.registries import KeyPackageRef
 from mls.virtual import client
 from mls.virtual.announcements import (
     Announcement,
@@ -29,6 +30,7 @@ from mls.virtual.announcements import (
     JoinedExternally,
     LostEpoch,
     Progress,
+    Uploaded,
     Wanted,
     Welcomed,
     Withdrawn,
@@ -169,8 +171,30 @@ def _say_again(turn: Turn) -> None:
         return
     for number in again:
         found = turn.state.household.said.find(number)
-        if found is not None:
+        if found is None:
+            continue
+        foreign = _foreign(turn, found.data)
+        if False and foreign:
+            keep(turn, said=turn.state.household.said.discard(number))
+            stock.revoke(turn, foreign)
+        else:
             _say(turn, number, found)
+
+
+def _foreign(turn: Turn, data: bytes) -> tuple[KeyPackageRef, ...]:
+    """KeyPackages that are told of, where a device is here now that had no part in the epoch that they come from.
+
+    It cannot take up a Welcome to these. So they are not told of again, but withdrawn, and others are made.
+    """
+    if data[0] >= siblings.MARK:
+        return ()
+    told = decode_announcement(data, turn.emulation.settings.profile.form)
+    if not isinstance(told, Uploaded):
+        return ()
+    roster = turn.state.household.rosters.find(told.upload.epoch_id)
+    if roster is not None and frozenset(present(turn.home)) <= roster.names:
+        return ()
+    return tuple(each.reference for each in told.upload.key_packages)
 
 
 def _newcomers(graph: Graph, since: EpochId, to: EpochId) -> bool:

@@ -21,7 +21,7 @@ from mls.key_package import KeyPackage, KeyPackageSecrets, check_key_package
 from mls.registries import GroupId as MlsGroupId
 from mls.secrets import SignaturePrivateKey
 from mls.welcome import decode_welcome, join_informed
-from vcd.core import ourselves, ranks, sessions, steps, waiting
+from vcd.core import contacts, ourselves, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -233,6 +233,7 @@ def on_entry(turn: Turn, group_id: GroupId, payload: Entry) -> waiting.Needs | N
     except StrangerError:
         return Need.GROUP, group_id
     sessions.keep(turn, group_id, joined.session)
+    contacts.seen(turn, [joined.session.groups[joined.owner].owner_leaf])
     sessions.wake(turn, group_id, joined.session, joined.owner, entered=True)
     return None
 

@@ -125,6 +125,15 @@ class OutOfSync:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContactChanged:
+    """A contact has a newer list of devices. With `shut_out`, a device was removed since we heard of them last."""
+
+    account: AccountId
+    version: int
+    shut_out: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
     """Something that people should know: `code` is of docs/node.md."""
 
@@ -146,5 +155,6 @@ Event = (
     | Forked
     | Split
     | OutOfSync
+    | ContactChanged
     | Warned
 )

@@ -13,7 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from vcd.core import (
+    agenda,
     calls,
+    contacts,
     conversations,
     delivery,
     desync,
@@ -39,7 +41,7 @@ from vcd.core.duties import Duty
 from vcd.core.effects import Join, Leave, Publish, Wake
 from vcd.core.errors import Malformed, Refused
 from vcd.core.inputs import Arrived, Online, Published, Reached, Slept, Started
-from vcd.core.names import FrameId, GroupId
+from vcd.core.names import FrameId, GroupId, TopicId
 from vcd.core.payloads import (
     Call,
     Commit,
@@ -191,10 +193,11 @@ def join_topics(turn: Turn, group_id: GroupId) -> None:
     wanted: dict[bytes, Any] = {}
     for secret in strand.topic_secrets():
         wanted[secret.raw] = secret
-    for secret in wanted.values():
-        turn.join(secret, group_id)
-    for name, joined in turn.state.joined.items():
-        if joined.group_id != group_id or joined.inbox:
+    for raw in sorted(wanted):
+        turn.join(wanted[raw], group_id)
+    for name in turn.state.topics.find(group_id) or ():
+        joined = turn.state.joined.find(name)
+        if joined is None or joined.inbox:
             continue
         until = None if joined.secret.raw in wanted else joined.until or turn.now + turn.state.config.frame_life
         if until != joined.until:
@@ -210,9 +213,18 @@ def leave_topics(turn: Turn, _: bytes) -> None:
             continue
         if joined.until <= turn.now:
             turn.change(joined=turn.state.joined.discard(name))
+            _let_go(turn, joined.group_id, name)
             turn.effects.append(Leave(topic=name))
         else:
             turn.due(Duty.TOPICS, b"", joined.until)
+
+
+def _let_go(turn: Turn, group_id: GroupId | None, name: TopicId) -> None:
+    if group_id is None:
+        return
+    rest = tuple(each for each in turn.state.topics.find(group_id) or () if each != name)
+    several = turn.state.topics
+    turn.change(topics=several.set(group_id, rest) if rest else several.discard(group_id))
 
 
 # ---------------------------------------------------------------- the clock and the surroundings
@@ -268,11 +280,13 @@ def started(turn: Turn, _: Started) -> None:
 
 
 def finish(turn: Turn, before: State) -> None:
-    """Last of a step: topics that are new, and when to wake."""
+    """Last of a step: what was witnessed, topics that are new, and when to wake."""
+    contacts.witnessed(turn)
     turn.effects[:0] = [Join(topic=keys.name, seed=keys.seed) for keys in turn.joining]
     if turn.state.duties is before.duties and turn.state.clock.wake_at:
         return
-    at = min((each for _, each in turn.state.duties.items()), default=0)
+    plan, at = agenda.of(turn.state.agenda, turn.state.duties).first()
+    turn.change(agenda=plan)
     if at and at != turn.state.clock.wake_at:
         turn.change(clock=replace(turn.state.clock, wake_at=at))
         turn.effects.append(Wake(at=at))

@@ -29,7 +29,8 @@ from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, Target
 from mls.registries import ContentType
 from mls.state import Ended
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
-from vcd.core import delivery, devices, keys, listing, sequence, steps, summaries, upkeep, waiting
+from vcd.core import contacts, delivery, devices, keys, listing, sequence, steps, summaries, upkeep, waiting
+from vcd.core.accounts.head import Equivocation
 from vcd.core.acting import topic_after
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import EpochId, FrameId, GroupId
@@ -106,6 +107,8 @@ def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) ->
         _unopened(turn, strand, step.parent, payload, frame, error)
         return
     except (Refused, Malformed) as error:
+        if isinstance(error, Equivocation):
+            turn.evidence.append(error.evidence)
         turn.drop(getattr(error, "rule", "malformed"), str(error))
         waiting.done(turn, frame)
         return
@@ -165,6 +168,8 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
         child = Kept(group=event.group, topic=topic_after(parent.topic, computed, event.group), newest=opened.newest)
     turn.change(emulation=opened.emulation)
     turn.put(with_child(strand, said, payload.message, before, child, turn.awake), graph=True)
+    if not strand.home and child is not None:
+        contacts.brought(turn, event.plan, event.group, event.committer)
     upkeep.followed(turn, strand.group_id, said.step, ours=opened.ours)
     if strand.home:
         devices.followed(turn, said.step, opened)
@@ -201,6 +206,7 @@ def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
     said = SignedStep(step=step, signature=b"")
     turn.change(emulation=opened.emulation)
     turn.put(with_child(strand, said, payload.message, event.before, kept, turn.awake), graph=True)
+    contacts.brought(turn, event.plan, event.group, event.committer)
     upkeep.followed(turn, strand.group_id, step, ours=False)
     waiting.wake(turn, (Need.EPOCH, step.epoch))
 

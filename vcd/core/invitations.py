@@ -32,7 +32,7 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import introductions, kinds, ranks, steps, waiting
+from vcd.core import contacts, introductions, kinds, ranks, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
@@ -223,6 +223,7 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         )
     )
     turn.put(strand, graph=True)
+    contacts.tree(turn, group)
     stock.used(turn, found.reference, group.group_id, EpochId(group.epoch_id))
     if found.again:
         turn.tell(Warned(code="package-reused", group=group.group_id, account=found.by))
@@ -250,6 +251,7 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
         after = introductions.anew(strand, group, found.told)
     turn.change(emulation=found.emulation)
     turn.put(after, graph=True)
+    contacts.tree(turn, group)
     stock.used(turn, found.reference, group.group_id, epoch)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.EPOCH, epoch))

@@ -12,7 +12,7 @@ the account, and `mls.virtual.client` acts for it. Everybody else in the node us
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mls.commit import KEEP, Committed, NewLeaf
 from mls.errors import MlsError
@@ -27,6 +27,8 @@ from mls.virtual.emulation import Emulation, Head
 from mls.virtual.generation_id import GenerationId
 from vcd.core.errors import Misuse
 from vcd.core.names import EpochId
+from vcd.core.policy import of_group, takes_up
+from vcd.core.steps import at_leaf
 from vcd.core.strand import Kept, Strand, with_value
 from vcd.core.turn import Turn
 
@@ -103,7 +105,7 @@ def make(
     encrypt: bool | None = None,
     group_info_extensions: Extensions = (),
 ) -> Made:
-    """A commit on the head."""
+    """A commit on the head. It takes up what others proposed as far as the policy lets it."""
     kept = _here(turn, strand)
     emulation = turn.emulation
     if strand.home:
@@ -125,7 +127,7 @@ def make(
     try:
         acted = client.commit(
             emulation,
-            kept.group,
+            _picked(strand, kept.group),
             turn.env,
             proposals=proposals,
             force_path=force_path,
@@ -139,6 +141,19 @@ def make(
         raise
     turn.change(emulation=acted.emulation)
     return Made(commit=acted.commit, newest=b"", claim=acted.claim)
+
+
+def _picked(strand: Strand, group: Group) -> Group:
+    """With those proposals to be committed that may be, also where they were let wait so that people could talk."""
+    if not group.proposals:
+        return group
+    policy, members = of_group(group), strand.graph.members(EpochId(group.epoch_id))
+    own = at_leaf(members, group.own_leaf)
+    proposals = {
+        reference: replace(each, shelved=not takes_up(policy, members, own, each))
+        for reference, each in group.proposals.items()
+    }
+    return replace(group, proposals=proposals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

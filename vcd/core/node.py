@@ -17,6 +17,7 @@ from typing import Any
 
 from mls.provider import Provider
 from vcd.core import (
+    agenda,
     calls,
     contacts,
     conversations,
@@ -65,11 +66,7 @@ class Outcome:
 def _tick(turn: Turn, _: inputs.Tick) -> None:
     """Everything whose time has come, each once."""
     turn.change(clock=replace(turn.state.clock, wake_at=0))  # this was it: what is due at once needs another one
-    ready = sorted(
-        [(at, key) for key, at in turn.state.duties.items() if at <= turn.now],
-        key=lambda item: (item[0], item[1][0].value, item[1][1]),
-    )
-    for _at, (duty, subject) in ready:
+    for duty, subject in agenda.of(turn.state.agenda, turn.state.duties).ready(turn.now):
         wanted = turn.state.duties.find((duty, subject))
         if wanted is None or wanted > turn.now:
             continue  # what was done before it in this step did it too, or put it off

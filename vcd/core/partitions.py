@@ -6,8 +6,9 @@ what we see. As long as it suspects one, the keys of epochs that were left stay:
 side can then be followed and not only heard of. That is bounded (`Config.split_most`), and it is the only consequence.
 Fork choice asks nobody here.
 
-The suspicion is over when others are seen and one of them stands where we do, or something new is final. Who lies about
-any of this makes a device keep keys for longer or, at most, as long as it would without any suspicion.
+The suspicion is over when others are seen and one of them stands where we do, or something new is final; and when
+nobody else is in the group any more, as there is nobody to be parted from. Who lies about any of this makes a device
+keep keys for longer or, at most, as long as it would without any suspicion.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcd.core import events, summaries
+from vcd.core import events, ranks, summaries
 from vcd.core.duties import Duty
 from vcd.core.names import GroupId
 from vcd.core.policy import MINUTE
@@ -50,13 +51,14 @@ def online(turn: Turn, now: bool) -> None:
 
 def reached(turn: Turn, group_id: GroupId) -> None:
     """Others came to one of a group's topics, or went."""
-    joined = [each for each in turn.state.joined.values() if each.group_id == group_id]
+    several = [turn.state.joined.find(name) for name in turn.state.topics.find(group_id) or ()]
+    joined = [each for each in several if each is not None]
     peers = max((each.peers for each in joined), default=0)
     mailbox = any(each.mailbox for each in joined)
     sight = sight_of(turn.state, group_id)
     here = bool(peers or mailbox)
     alone = None if here else sight.alone
-    if not here and sight.seen and alone is None:
+    if not here and sight.seen and alone is None and _others(turn, turn.strand(group_id)):
         alone = turn.awake
         turn.due(Duty.SPLIT, group_id, turn.now + ALONE)
     if here and sight.suspected is not None:
@@ -90,6 +92,13 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         _agreed(turn, after.group_id)
 
 
+def _others(turn: Turn, strand: Strand) -> bool:
+    """Whether the group has another member, or our account another device in it."""
+    if len(strand.graph.members(strand.head)) > 1:
+        return True
+    return not strand.home and turn.state.home is not None and len(ranks.devices(turn)) > 1
+
+
 def tired(turn: Turn, subject: bytes) -> None:
     """Duty SPLIT."""
     group_id = GroupId(subject)
@@ -100,6 +109,10 @@ def tired(turn: Turn, subject: bytes) -> None:
     if sight.alone is not None:
         if not turn.state.clock.online:
             return  # looked at again when somebody is connected
+        if not _others(turn, strand):
+            put_sight(turn, group_id, replace(sight, alone=None))
+            _agreed(turn, group_id)
+            return
         others = any((each.peers or each.mailbox) and each.group_id != group_id for each in turn.state.joined.values())
         if others and turn.awake - sight.alone >= ALONE:
             _suspect(turn, group_id)

@@ -5,6 +5,11 @@ protocol: `check` looks only at what all of them see, the policy, the members an
 are kept after an epoch was left (`window`), and for how long a message may be said again (`horizon`), are in it because
 members who differ there would disagree about what is lost.
 
+Whoever commits is judged, and not whoever proposed what is committed. So a commit of ours takes up nothing that its
+author might not do (`takes_up`), or we would lend our rights to everybody. Some things nobody may do: end a group by
+a ReInit, use keys that others may lack, or change anything of the context but the policy (and the list of devices, at
+home). So there are no external senders either.
+
 `Mode` is how the members agree on an order, fixed when the group is made (docs/node.md has when to take which).
 """
 
@@ -13,12 +18,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.logic import LastWins, Refused as NotTaken
 from mls.components.numbers import ComponentId
+from mls.leaf_node import Extensions
+from mls.proposals import Add, Remove, SelfRemove, Update
+from mls.registries import ExtensionType, SenderType
 from mls.state import Group
-from mls.validation import Plan
+from mls.validation import Plan, Proposed
+from vcd.core import listing
 from vcd.core.accounts.credential import read
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import AccountId, Incarnation
@@ -97,6 +107,14 @@ HOME = Policy(window=7 * DAY, remove=Who.EVERYBODY, change=Who.EVERYBODY)
 """Of the group of an account's devices."""
 
 
+def usual(mode: Mode) -> Policy:
+    """Of a conversation that is opened without more being said of it.
+
+    States of plain MLS lead to all that can follow, so where a commit is adopted at once they are not kept for long.
+    """
+    return Policy(mode=mode, window=15 * MINUTE) if mode is Mode.EC2 else Policy(mode=mode)
+
+
 class PolicyLogic(LastWins):
     """How the policy changes: the last update is the new one, if it is a policy at all and of the same mode."""
 
@@ -112,7 +130,15 @@ class PolicyLogic(LastWins):
 def of_dictionary(dictionary: Dictionary) -> Policy:
     """The policy of a group with this application data; a group without one has everybody's default."""
     data = dictionary.find(COMPONENT)
-    return Policy() if data is None else decode(Policy, data)
+    return _DEFAULT if data is None else _decoded(data)
+
+
+_DEFAULT = Policy()
+
+
+@lru_cache(maxsize=1024)
+def _decoded(data: bytes) -> Policy:
+    return decode(Policy, data)
 
 
 def of_group(group: Group) -> Policy:
@@ -130,6 +156,37 @@ def _allowed(who: Who, member: Member | None) -> bool:
 def _succeeds(policy: Policy, after: Policy, author: Member | None) -> bool:
     """Whether all that changes is who leads, and that is the author: it counts only if the others voted for it."""
     return policy.mode is Mode.LEAD and author is not None and after == replace(policy, lead=author.incarnation)
+
+
+def takes_up(policy: Policy, members: Sequence[Member], own: Member | None, item: Proposed) -> bool:
+    """Whether our commit may carry out what another member proposed: it needs both its author's rights and ours.
+
+    Only where there are ordinary clients is anything proposed but to leave, or a new leaf of one's own.
+    """
+    author = next((each for each in members if each.leaf == item.sender.index), None)
+    if item.sender.type != SenderType.MEMBER or author is None:
+        return False
+
+    def both(who: Who) -> bool:
+        return policy.mode is Mode.LEAD and _allowed(who, author) and _allowed(who, own)
+
+    match item.proposal:
+        case SelfRemove() | Update():
+            return True
+        case Remove(removed) if removed == item.sender.index:  # one who knows no SelfRemove
+            return _allowed(policy.remove, own)
+        case Remove():
+            return both(policy.remove)
+        case Add():
+            return both(policy.add)
+        case _:
+            return False
+
+
+def _fixed(extensions: Extensions, *free: ComponentId) -> tuple[object, ...]:
+    """What of a group's context no commit may change."""
+    kept = [each for each in extensions if each.type != ExtensionType.APP_DATA_DICTIONARY]
+    return (*kept, *[each for each in dictionary_of(extensions).entries if each[0] not in free])
 
 
 def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> None:
@@ -152,6 +209,13 @@ def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> N
         asked.add(plan.resynced)
     if set(plan.removed) - asked and not _allowed(policy.remove, author):
         raise Refused("policy-remove")
+    if plan.reinit is not None or plan.psks:
+        raise Refused("policy-proposal", "nobody ends a group by a ReInit, or uses a key that others may lack")
+    if plan.extensions is before.public.context.extensions:
+        return
+    free = (COMPONENT, listing.COMPONENT) if listing.is_home(before) else (COMPONENT,)
+    if _fixed(plan.extensions, *free) != _fixed(before.public.context.extensions, *free):
+        raise Refused("policy-extensions", "a group keeps what it was made with, but for its policy and its list")
     after = of_dictionary(dictionary_of(plan.extensions))
     if after != policy:
         if not _allowed(policy.change, author) and not _succeeds(policy, after, author):

@@ -28,7 +28,7 @@ from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering.votes import Ballots
 from vcd.core.policy import MINUTE, SECOND, of_group
 from vcd.core.reign import undecided
-from vcd.core.strand import Kept, Strand, at_rest, dropped
+from vcd.core.strand import Kept, Membership, Strand, at_rest, dropped
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn
@@ -79,7 +79,7 @@ def touched(turn: Turn, group_id: GroupId) -> None:
         turn.drop("kept-most")
     if after is not strand:
         turn.put(after)
-    if len(after.kept) > 1:
+    if len(after.kept) > 1 or after.here is None:
         _look_again(turn, after)
 
 
@@ -120,8 +120,11 @@ def _in_order(strand: Strand) -> list[EpochId]:
 
 
 def _nearest(strand: Strand) -> EpochId | None:
-    """The epoch that stays although its time is over, where the head itself is not here."""
-    if strand.here is not None:
+    """The epoch that stays although its time is over, where the head itself is not here and we want to come back.
+
+    Who was removed, or left, does not.
+    """
+    if strand.here is not None or strand.membership is Membership.OUT:
         return None
     graph = strand.graph
     if graph.has(strand.head):
@@ -142,10 +145,10 @@ def _without(strand: Strand, epoch: EpochId) -> Strand:
 
 def window(turn: Turn, strand: Strand) -> int:
     """How long an epoch that was left keeps its keys now, in milliseconds awake."""
-    here = strand.here or strand.kept.find(_nearest(strand) or EpochId(b""))
-    if here is None:
+    newest = max(strand.kept, key=lambda each: (strand.kept[each].group.epoch, each), default=None)
+    if newest is None:
         return 0
-    return of_group(here.group).window + partitions.lengthened(turn.state, strand.group_id)
+    return of_group((strand.here or strand.kept[newest]).group).window + partitions.lengthened(turn.state, strand.group_id)
 
 
 def forget(turn: Turn, subject: bytes) -> None:

@@ -40,7 +40,7 @@ from mls.distributed.values import Session
 from mls.errors import CallerError, GroupEndedError, MlsError, OwnMessageError, PastEpochError, PeerError, ReplayError
 from mls.persistent import PMap
 from mls.registries import GroupId as MlsGroupId
-from vcd.core import calls, contents, entries, ranks, sessions, steps, waiting
+from vcd.core import calls, contacts, contents, entries, ranks, sessions, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.events import Fate, Gone, IntentFate, MessageFate, OutOfSync, Warned
@@ -129,6 +129,7 @@ def _on_letter(turn: Turn, group_id: GroupId, payload: Letter) -> waiting.Needs 
         _end(turn, group_id, removed=True)
         return None
     sessions.keep(turn, group_id, event.session)
+    contacts.seen(turn, [event.session.groups[event.owner].owner_leaf])
     sessions.wake(turn, group_id, event.session, event.owner, entered=False)
     return None
 

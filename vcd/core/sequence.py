@@ -6,7 +6,7 @@ keys of others waits for these. Messages are counted in blocks of half as many a
 block is that of the oldest message that is missing, or the next one. When the oldest that is missing has come, those
 that waited for it are looked at, so each waits once or twice, however many there are.
 
-What is missing may never come. After a while (`Config.retry`) a block is opened all the same, in order.
+What is missing may never come. After a while (`Config.retry`) a block is opened all the same.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def opened(turn: Turn, before: Group, after: Group, epoch: EpochId) -> None:
 
 
 def force(turn: Turn, group_id: GroupId) -> None:
-    """Part of duty ORDER: open what waited long enough for messages that did not come, in order."""
+    """Part of duty ORDER: open what waited long enough for messages that did not come."""
     from vcd.core import following
 
     room, wait = turn.state.waiting, turn.state.config.retry
@@ -116,18 +116,8 @@ def force(turn: Turn, group_id: GroupId) -> None:
         if since + wait > turn.now:
             turn.due(Duty.ORDER, group_id, since + wait)
             continue
-        for frame in _in_order(turn, group_id, needs):
+        for frame in room.by_need[needs]:
             held = turn.state.waiting.items.find(frame)
             payload = None if held is None else unpack(held.payload)
             if isinstance(payload, Post):
                 following.on_post(turn, group_id, payload, frame, in_turn=False)
-
-
-def _in_order(turn: Turn, group_id: GroupId, needs: Needs) -> list[FrameId]:
-    strand, found = turn.strand(group_id), []
-    for frame in turn.state.waiting.by_need.find(needs) or ():
-        payload = unpack(turn.state.waiting.items[frame].payload)
-        kept = strand.kept.find(payload.epoch) if isinstance(payload, Post) else None
-        at = None if kept is None or not isinstance(payload, Post) else place(kept.group, payload.message)
-        found.append((at or (0, 0), frame))
-    return [frame for _, frame in sorted(found)]

@@ -14,6 +14,7 @@ from mls.persistent import PMap
 from mls.secrets import SignaturePrivateKey
 from mls.virtual.emulation import Emulation
 from vcd.core.accounts.book import Book
+from vcd.core.agenda import Agenda
 from vcd.core.config import Config
 from vcd.core.duties import Duty
 from vcd.core.household import Household, Rotation
@@ -163,5 +164,9 @@ class State:
     sights: PMap[GroupId, Sight] = field(default_factory=PMap)
     """`partitions`: whom we see of each group."""
     joined: PMap[TopicId, Joined] = field(default_factory=PMap)
+    topics: PMap[GroupId, tuple[TopicId, ...]] = field(default_factory=PMap)
+    """Which of `joined` belong to each group. `turn` and `flow` keep it."""
     unsent: PMap[int, Sending] = field(default_factory=PMap)
     duties: PMap[tuple[Duty, bytes], int] = field(default_factory=PMap)
+    agenda: Agenda = field(default_factory=Agenda, compare=False, repr=False)
+    """Follows from `duties`, and is not stored. `turn` keeps it."""

@@ -257,10 +257,15 @@ def revoke_all(turn: Turn) -> tuple[KeyPackageRef, ...]:
 
     Those that a Welcome was taken up with stay until that is final. New ones are made by duty STOCK, or `replenish`.
     """
+    return revoke(turn, turn.emulation.stock)
+
+
+def revoke(turn: Turn, named: Iterable[KeyPackageRef]) -> tuple[KeyPackageRef, ...]:
+    """The same for some of them."""
     from vcd.core import devices
 
     stock = turn.emulation.stock
-    references = tuple(sorted(each for each in stock if not stock[each].used))
+    references = tuple(sorted(each for each in named if each in stock and not stock[each].used))
     for at in range(0, len(references), MAX_ENTRIES):
         devices.announce(turn, Withdrawn(references=references[at : at + MAX_ENTRIES]))
     _withdraw(turn, [bytes(each) for each in references])

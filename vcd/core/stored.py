@@ -634,7 +634,7 @@ class _StateRows(_Shape):
     """A state: its fields, and the emulation."""
 
     def __init__(self) -> None:
-        self.fields = _Parts("state", "", State, but=("emulation",))
+        self.fields = _Parts("state", "", State, but=("emulation", "agenda"))
 
     def write(self, value: State, key: bytes, out: Rows) -> None:
         self.fields.write(value, key, out)

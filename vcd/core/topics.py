@@ -36,9 +36,13 @@ _NONCE = 12
 
 
 class TopicSecret(Secret):
-    """Writes to a topic and reads it."""
+    """Writes to a topic and reads it. What follows from it is kept with it, once it was needed."""
 
-    __slots__ = ()
+    __slots__ = ("keys",)
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.keys: TopicKeys | None = None
 
 
 class WriteSeed(Secret):
@@ -63,6 +67,12 @@ def topic_of(group: Group) -> TopicSecret:
 
 
 def keys_of(suite: Suite, secret: TopicSecret) -> TopicKeys:
+    if secret.keys is None:
+        secret.keys = _keys_of(suite, secret)
+    return secret.keys
+
+
+def _keys_of(suite: Suite, secret: TopicSecret) -> TopicKeys:
     seed = suite.expand_with_label(secret.raw, b"write", b"", 32)
     public = suite.scheme.public_key(SignaturePrivateKey(seed))
     return TopicKeys(

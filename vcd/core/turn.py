@@ -14,8 +14,9 @@ from mls.credential import TrustBasic
 from mls.provider import Environment, Provider
 from mls.suite import Suite
 from mls.virtual.emulation import Emulation, Head
-from vcd.core import topics
-from vcd.core.accounts.judge import ConversationJudge, HomeJudge
+from vcd.core import agenda, topics
+from vcd.core.accounts.head import Evidence
+from vcd.core.accounts.judge import ConversationJudge, HomeJudge, Witness
 from vcd.core.duties import Duty
 from vcd.core.effects import Effect, Publish
 from vcd.core.errors import Misuse
@@ -68,6 +69,8 @@ class Turn:
         """The topic of a frame that has just arrived: where who sent it hears an answer."""
         self.refused: list[tuple[str, str]] = []
         """What was dropped and why, for whoever counts."""
+        self.evidence: list[Evidence] = []
+        """Of accounts that signed two lists of one version: `contacts` looks at it before the step ends."""
         self._suite: Suite | None = None
 
     # What an operation may consult
@@ -75,7 +78,8 @@ class Turn:
     @property
     def env(self) -> Environment:
         """In conversations."""
-        return Environment(provider=self.provider, authentication=conversation_judge(self.provider), now=self.now)
+        judge = Witness(conversation_judge(self.provider), self.evidence)
+        return Environment(provider=self.provider, authentication=judge, now=self.now)
 
     @property
     def home_env(self) -> Environment:
@@ -161,6 +165,9 @@ class Turn:
 
             joined = Joined(secret=secret, keys=keys, group_id=group_id, inbox=inbox)
             self.change(joined=self.state.joined.set(keys.name, joined))
+            if group_id is not None:
+                mine = self.state.topics.find(group_id) or ()
+                self.change(topics=self.state.topics.set(group_id, tuple(sorted((*mine, keys.name)))))
             self.joining.append(keys)
         return keys
 
@@ -190,12 +197,15 @@ class Turn:
         key = (duty, subject)
         known = self.state.duties.find(key)
         if known is None or at < known:
-            self.change(duties=self.state.duties.set(key, at))
+            self._plan(agenda.of(self.state.agenda, self.state.duties).with_duty(key, at))
 
     def later(self, duty: Duty, subject: bytes, at: int) -> None:
         """Have `duty` called at this time and no earlier."""
-        self.change(duties=self.state.duties.set((duty, subject), at))
+        self._plan(agenda.of(self.state.agenda, self.state.duties).with_duty((duty, subject), at))
 
     def not_due(self, duty: Duty, subject: bytes) -> None:
         if (duty, subject) in self.state.duties:
-            self.change(duties=self.state.duties.discard((duty, subject)))
+            self._plan(agenda.of(self.state.agenda, self.state.duties).without((duty, subject)))
+
+    def _plan(self, now: agenda.Agenda) -> None:
+        self.change(duties=now.duties, agenda=now)

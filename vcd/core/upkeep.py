@@ -19,15 +19,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.errors import MlsError
-from mls.proposals import Remove, SelfRemove, Update
+from mls.proposals import Remove, Update
 from mls.registries import LeafIndex, SenderType
 from vcd.core import acting, ranks, steps
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering.graph import Member
-from vcd.core.policy import DAY, Policy, Who, of_group
-from vcd.core.strand import with_value
+from vcd.core.policy import DAY, Policy, Who, of_group, takes_up
 
 if TYPE_CHECKING:
     from mls.group import ProposalMessage
@@ -103,23 +102,15 @@ def _plan_commit(turn: Turn, strand: Strand) -> None:
 def _waiting(strand: Strand) -> list[Proposed]:
     """Proposals on the head that we may commit for their authors."""
     here = strand.here
-    if here is None or here.group.ended is not None:
+    if here is None or here.group.ended is not None or not here.group.proposals:
         return []
+    policy, members = of_group(here.group), strand.graph.members(strand.head)
+    own = steps.at_leaf(members, here.group.own_leaf)
     return [
         each
         for each in here.group.proposals.values()
-        if _for_its_author(each) and each.sender.index != here.group.own_leaf
+        if each.sender.index != here.group.own_leaf and takes_up(policy, members, own, each)
     ]
-
-
-def _for_its_author(item: Proposed) -> bool:
-    """Whether a proposal is of the kind that somebody else has to commit for whoever made it."""
-    proposal = item.proposal
-    if item.sender.type != SenderType.MEMBER:
-        return False
-    if isinstance(proposal, Remove):
-        return proposal.removed == item.sender.index
-    return isinstance(proposal, SelfRemove | Update)
 
 
 def commit_proposals(turn: Turn, subject: bytes) -> None:
@@ -127,12 +118,6 @@ def commit_proposals(turn: Turn, subject: bytes) -> None:
     strand = turn.state.strands.find(GroupId(subject))
     if strand is None or not _waiting(strand):
         return
-    here = strand.kept[strand.head]
-    # What was let wait so that people could go on talking is taken up now; what is for its author alone is not.
-    picked = {
-        reference: replace(each, shelved=not _for_its_author(each)) for reference, each in here.group.proposals.items()
-    }
-    strand = with_value(strand, strand.head, replace(here.group, proposals=picked))
     _commit(turn, strand, Duty.PROPOSED)
 
 

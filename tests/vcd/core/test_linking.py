@@ -24,8 +24,9 @@ from tests.vcd.core.homes import (
     tea,
     trio,
 )
+from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
-from vcd.core import briefing, events, founding, inputs, linking, listing
+from vcd.core import briefing, events, founding, inputs, linking, listing, stock
 from vcd.core.errors import Misuse
 from vcd.core.names import DeviceId, GroupId, IntentId
 from vcd.core.record import decode, encode
@@ -329,3 +330,25 @@ def test_a_blank_device_does_nothing_and_breaks_nothing() -> None:
     assert village.devices["blank"].effects == []
     with pytest.raises(Misuse):
         village.do("blank", inputs.Open(conversation=TEA))
+
+
+def test_keypackages_that_a_new_device_cannot_take_up_are_withdrawn_and_made_anew() -> None:
+    village = Village()
+    laptop, phone = couple(village)
+    package = blank(village, laptop, "tablet")
+    known = len(village.log)
+    village.lost = lambda frame, name: name == laptop and frame in village.log[known:late]
+    late = 1 << 30
+    act(village, phone, lambda turn: (stock.revoke_all(turn), stock.replenish(turn, b"")))
+    late = len(village.log)
+    batch = set(village.state(phone).emulation.stock)  # type: ignore[union-attr]
+    ask(village, laptop, "tablet", package)
+    village.wait(minutes=1)
+    take_up(village, laptop, "tablet", package)
+    village.lost = lambda _frame, _name: False
+    village.wait(minutes=5)
+    stocks = [set(emulation.stock) for name in village.devices if (emulation := village.state(name).emulation)]
+    assert stocks[0] == stocks[1] == stocks[2]
+    assert not batch & stocks[0]
+    assert len(stocks[0]) >= 3 * village.config.packages
+    assert not any(village.state(name).waiting.items for name in village.devices)

@@ -11,7 +11,6 @@ import pytest
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import GroupId, LeafIndex
 from mls.virtual import client
-from tests.vcd.core import homes
 from tests.vcd.core.branches import bring, commit, heads, member, release, remove, sent, talk as converse, tea, withhold
 from tests.vcd.core.company import act, package, step
 from tests.vcd.core.talking import TEA, fates, heard, nonce, publish, say, skip, talk
@@ -300,14 +299,19 @@ def test_what_is_said_before_the_user_accepted_waits_and_is_said_then() -> None:
     assert [fates(village, "ben", name) for name in names] == [[SENT, CONFIRMED]] * 2
 
 
-def test_what_is_said_out_of_sync_is_said_when_the_device_is_back() -> None:
-    """Its branch lost after the keys of what they have in common were gone."""
+def cut_off() -> Village:
+    """Ben's branch lost after the keys of what it has in common with the others' were gone."""
     village = converse("anna", "ben", "cleo", "dora")
     root = tea(village, "ben").head
+    say(village, "anna", "before")
     forked(village)
-    lost = say(village, "ben", "on the branch that loses")
+    say(village, "ben", "on the branch that loses")
     step(village, "ben", lambda turn: turn.put(dropped(turn.strand(TEA), root)))
-    away = say(village, "anna", "while you were away")
+    return village
+
+
+def test_what_is_said_out_of_sync_is_said_when_the_device_is_back() -> None:
+    village = cut_off()
     village.heal()
     village.wait(seconds=30)
     assert tea(village, "ben").here is None
@@ -316,10 +320,49 @@ def test_what_is_said_out_of_sync_is_said_when_the_device_is_back() -> None:
     village.wait(minutes=30)
     assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").head}
     assert fates(village, "ben", name) == [SENT, CONFIRMED]
+    lost = village.told("ben", events.Message)[1].content
     assert fates(village, "ben", lost) == [SENT, AGAIN, CONFIRMED]
-    assert sorted(heard(village, "cleo")) == ["hello", "on the branch that loses", "while you were away"]
-    # What it could never read was said again for it.
-    assert away in [message.content for message in village.told("ben", events.Message)]
+    assert sorted(heard(village, "cleo")) == ["before", "hello", "on the branch that loses"]
+
+
+def test_who_comes_back_from_outside_hears_what_was_said_meanwhile() -> None:
+    """It had neither the keys nor the topic. What it read before is not said again."""
+    village = cut_off()
+    away = say(village, "anna", "while you were away")
+    village.heal()
+    village.wait(minutes=30)
+    assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").head}
+    assert sorted(heard(village, "ben")) == ["before", "on the branch that loses", "while you were away"]
+    assert heard(village, "cleo").count("while you were away") == 1
+    outbox = village.state("anna").outbox
+    assert {each.content.data: len(each.places) for each in outbox.values()} == {
+        b"before": 1,
+        b"while you were away": 2,
+    }
+    assert fates(village, "anna", away).count(SENT) == 1
+
+
+def test_what_was_said_meanwhile_is_not_said_again_to_who_came_later() -> None:
+    village = cut_off()
+    village.account("frank")
+    village.part(["anna", "cleo", "frank"], ["ben"])
+    away = say(village, "anna", "while you were away")
+    bring(village, "anna", "frank")
+    village.heal()
+    village.wait(minutes=30)
+    assert tea(village, "ben").head == tea(village, "frank").head
+    assert ASKS not in fates(village, "anna", away)
+    assert "while you were away" not in heard(village, "frank")
+
+
+def test_who_did_not_come_back_from_outside_gets_nothing_said_again() -> None:
+    village = converse("anna", "ben")
+    say(village, "anna", "hello")
+    head = commit(village, "ben")
+    publish(village, "ben", Missed(at=head, since=EpochId(b"")))
+    before = len(village.log)
+    village.wait(minutes=1)
+    assert list(sent(village, Post, before)) == []
 
 
 def test_what_cannot_be_confirmed_in_time_goes_back_to_the_user() -> None:
@@ -358,18 +401,37 @@ def test_nothing_is_said_again_after_the_horizon_even_if_its_end_was_not_noticed
     assert fates(village, "ben", name) == [SENT, RETURNED]
 
 
-def test_who_is_removed_gets_back_what_was_not_confirmed() -> None:
+def removed() -> tuple[Village, ContentId]:
     village = converse("anna", "ben", "cleo")
     village.part(["ben"])
     commit(village, "ben")
     name = say(village, "ben", "hello")
     remove(village, "anna", "ben")
     village.heal()
-    village.wait(minutes=2)
-    assert fates(village, "ben", name) == [SENT, RETURNED]
+    return village, name
+
+
+def test_who_is_removed_can_say_no_more_and_gets_back_what_was_not_confirmed() -> None:
+    village, name = removed()
     with pytest.raises(Misuse) as caught:
         say(village, "ben", "and another thing")
     assert caught.value.code == "not-a-member"
+    skip(village, 31 * DAY)
+    assert fates(village, "ben", name) == [SENT, RETURNED]
+    assert AGAIN not in fates(village, "ben", name)
+
+
+def test_who_is_removed_for_good_gets_it_back_at_once() -> None:
+    village, name = removed()
+
+    def settle(turn: Turn) -> None:
+        before = turn.strand(TEA)
+        after = replace(before, standing=replace(before.standing, final=before.head))
+        outbox.moved(turn, before, after)
+
+    step(village, "ben", settle)
+    assert fates(village, "ben", name) == [SENT, RETURNED]
+    assert village.state("ben").outbox.size == 0
 
 
 # ---------------------------------------------------------------- bounds
@@ -417,144 +479,6 @@ def test_the_outbox_is_stored_and_goes_on_after_a_restart() -> None:
     assert stored.rows(device.state).keys() >= {row for row in rows if row[0] == "outbox"}
     village.wait(minutes=2)
     assert fates(village, "ben", name) == [SENT, AGAIN, CONFIRMED]
-
-
-# ---------------------------------------------------------------- other devices of ours
-
-
-def family(seed: int = 1) -> Village:
-    """One account on two devices, and a friend."""
-    village = Village(seed)
-    village.account("laptop")
-    village.do("laptop", inputs.Open(conversation=TEA))
-    village.wait(minutes=1)
-    homes.link(village, "laptop", "phone")
-    bring(village, "laptop", "ben")
-    village.wait(minutes=2)
-    assert len(heads(village, "laptop", "phone", "ben")) == 1
-    return village
-
-
-def test_a_message_is_shown_once_on_every_device_of_its_author_with_the_device_that_said_it() -> None:
-    village = family()
-    name = say(village, "phone", "hello")
-    for device in ("laptop", "phone"):
-        [message] = village.told(device, events.Message)
-        assert message.content == name
-        assert message.ours
-        assert message.device == homes.device(village, "phone")
-    [message] = village.told("ben", events.Message)
-    assert (message.ours, message.device) == (False, None)
-    assert fates(village, "laptop", name)[-1:] == [CONFIRMED]
-
-
-def test_two_devices_on_one_generation_both_say_theirs_again() -> None:
-    """Ben can read one of the two, whichever comes first."""
-    village = family()
-    for device in ("laptop", "phone"):
-        village.step(device, inputs.Say(conversation=TEA, nonce=nonce(device), data=device.encode()))
-    village.deliver()
-    assert len(heard(village, "ben")) == 1
-    times = [next(iter(village.state(device).outbox.values())).again_at for device in ("laptop", "phone")]
-    assert abs(times[0] - times[1]) == village.config.turn_taking  # or they would meet again
-    before = len(village.log)
-    village.wait(minutes=1)
-    assert sorted(heard(village, "ben")) == ["laptop", "phone"]
-    for device in ("laptop", "phone"):
-        assert sorted(heard(village, device)) == ["laptop", "phone"]
-    assert len(list(sent(village, Post, before))) == 2
-    village.wait(minutes=10)
-    assert len(list(sent(village, Post, before))) == 2
-
-
-def test_two_devices_that_took_many_keys_alike_both_say_theirs_again() -> None:
-    """More than used keys are kept of: neither can read what the other said, but sees which keys it took."""
-    village = family()
-    village.part(["laptop"], ["phone"], ["ben"])
-    for each in range(68):
-        for device in ("laptop", "phone"):
-            say(village, device, f"{device} {each}")
-    village.heal()
-    village.wait(minutes=2)
-    expected = sorted(f"{device} {each}" for device in ("laptop", "phone") for each in range(68))
-    for name in ("laptop", "phone", "ben"):
-        assert sorted(heard(village, name)) == expected
-
-
-def on_a_losing_branch() -> tuple[Village, ContentId]:
-    """The phone says something that only the laptop hears, and is gone when its branch has lost to ben's."""
-    for seed in range(1, 20):
-        village = family(seed)
-        village.part(["laptop", "phone"], ["ben"])
-        epochs = {commit(village, "phone"), commit(village, "ben")}
-        name = say(village, "phone", "hello")
-        village.down("phone")
-        said = {frame.id for frame in village.log if frame.by == "phone"}
-        village.lost = lambda frame, who, said=said: frame.id in said and who == "ben"  # type: ignore[misc]
-        village.heal()
-        assert tea(village, "laptop").head in epochs
-        if tea(village, "laptop").head == tea(village, "ben").head:
-            return village, name
-    raise AssertionError("it never lost")
-
-
-def test_a_sibling_says_again_what_its_device_does_not() -> None:
-    village, name = on_a_losing_branch()
-    village.wait(minutes=4)
-    assert heard(village, "ben") == []
-    village.wait(minutes=3)
-    [message] = village.told("ben", events.Message)
-    assert message.content == name
-    assert message.relayed
-    assert message.sender == village.own("laptop")
-    village.restart("phone")
-    village.wait(minutes=20)
-    assert heard(village, "ben") == ["hello"]
-    for device in ("laptop", "phone"):
-        assert heard(village, device) == ["hello"]
-    assert fates(village, "laptop", name) == [AGAIN, CONFIRMED]
-    assert fates(village, "phone", name) == [SENT, CONFIRMED]
-
-
-def test_a_sibling_says_nothing_again_that_its_device_did() -> None:
-    village, name = on_a_losing_branch()
-    village.restart("phone")
-    village.wait(minutes=20)
-    [message] = village.told("ben", events.Message)
-    assert (message.content, message.relayed) == (name, False)
-    assert AGAIN not in fates(village, "laptop", name)
-
-
-def test_a_sibling_says_nothing_again_for_a_device_that_was_removed() -> None:
-    village, name = on_a_losing_branch()
-    homes.remove(village, "laptop", "phone")
-    village.wait(minutes=20)
-    assert heard(village, "ben") == []
-    assert fates(village, "laptop", name)[-1] is RETURNED
-
-
-def test_a_new_device_says_what_it_has_to_as_soon_as_it_may() -> None:
-    """It must not encrypt under a leaf from before its time; what it says until then waits."""
-    village = Village()
-    village.account("laptop")
-    village.do("laptop", inputs.Open(conversation=TEA))
-    village.account("ben")
-    bring(village, "laptop", "ben")
-    village.wait(minutes=1)
-    made = homes.blank(village, "laptop", "phone")
-    homes.ask(village, "laptop", "phone", made)
-    for _ in range(30):
-        if homes.handed(village, "laptop", "phone"):
-            break
-        village.wait(seconds=5)
-    village.down("laptop")
-    homes.take_up(village, "laptop", "phone", made)
-    name = say(village, "phone", "hello")
-    assert fates(village, "phone", name) == []
-    village.restart("laptop")
-    village.wait(minutes=5)
-    assert heard(village, "ben") == ["hello"]
-    assert fates(village, "phone", name)[0] is SENT
 
 
 # ---------------------------------------------------------------- what others missed

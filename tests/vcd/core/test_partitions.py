@@ -6,7 +6,7 @@ from tests.vcd.core.branches import TEA, commit, finals, sent, talk, tea
 from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
 from vcd.core import events, inputs, partitions
-from vcd.core.names import TopicId
+from vcd.core.names import IntentId, TopicId
 from vcd.core.payloads import Digest
 from vcd.core.policy import HOUR, MINUTE
 from vcd.core.sights import sight_of
@@ -192,3 +192,19 @@ def test_who_comes_back_is_shown_what_is_not_decided() -> None:
     see(village, "anna", TEA, 1)
     village.wait(seconds=10)
     assert list(sent(village, Digest, before))
+
+
+def test_nobody_is_parted_from_a_group_that_has_no_other_member() -> None:
+    village = alone()
+    village.wait(minutes=20)
+    assert suspects(village, "anna")
+    village.down("ben")
+    village.do(
+        "anna", inputs.Remove(intent=IntentId(b"remove ben" + bytes(6)), conversation=TEA, account=village.own("ben"))
+    )
+    village.wait(minutes=20)
+    assert not suspects(village, "anna")
+    assert splits(village, "anna") == [False, True]
+    see(village, "anna", TEA, 0)
+    village.wait(hours=2)
+    assert not suspects(village, "anna")

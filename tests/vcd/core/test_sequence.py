@@ -80,21 +80,13 @@ def test_each_block_has_a_while_of_its_own() -> None:
     village, texts, frames = alone()
     give(village, [*frames[1:64], *frames[64:96][::-1]])
     village.wait(seconds=20)
+    assert heard(village, "ben") == texts[1:64]
     give(village, frames[160:])
     village.wait(seconds=15)
     assert heard(village, "ben") == texts[1:96]
     assert waiting(village) == MANY - 160
     village.wait(seconds=20)
     assert heard(village, "ben") == [*texts[1:96], *texts[160:]]
-
-
-def test_a_block_that_is_opened_without_what_is_missing_is_opened_in_order() -> None:
-    """Its own messages cost each other nothing, however they came."""
-    village, texts, frames = alone()
-    late = frames[160:]
-    give(village, late[::-1])
-    village.wait(minutes=1)
-    assert heard(village, "ben") == texts[160:]
 
 
 def test_what_waits_for_its_turn_is_not_asked_for() -> None:

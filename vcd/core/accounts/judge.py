@@ -27,7 +27,7 @@ from vcd.core.accounts.credential import (
     check_virtual,
     read,
 )
-from vcd.core.accounts.head import check_next
+from vcd.core.accounts.head import Evidence, check_next, contradiction
 from vcd.core.accounts.identity import digest
 from vcd.core.errors import NodeError
 from vcd.core.names import AccountId
@@ -120,6 +120,35 @@ class ConversationJudge:
         if judge is None:
             raise PeerError("VAL-5.3.1-1", "the credential is of no account")
         return judge
+
+
+class Witness:
+    """Judges as another one does, and writes down where an account contradicts itself."""
+
+    def __init__(self, judge: ConversationJudge, evidence: list[Evidence]) -> None:
+        self._judge = judge
+        self._evidence = evidence
+
+    def validate(self, credential: Credential, signature_key: bytes, now: int) -> None:
+        self._judge.validate(credential, signature_key, now)
+
+    def succeeds(self, old: Credential, new: Credential) -> bool:
+        found = self._judge.succeeds(old, new)
+        if not found:
+            self._evidence += _contradictions(old, new)
+        return found
+
+
+def _contradictions(old: Credential, new: Credential) -> list[Evidence]:
+    """What two leaves prove, if both of them are the account's own."""
+    try:
+        before, after = read(old), read(new)
+    except NodeError:
+        return []
+    if not isinstance(before, VirtualCredential) or not isinstance(after, VirtualCredential):
+        return []
+    found = contradiction(before.head, after.head)
+    return [] if found is None else [found]
 
 
 class HomeJudge:

@@ -1,0 +1,1 @@
+"""What the node costs: see `python -m tests.bench.node --help`."""

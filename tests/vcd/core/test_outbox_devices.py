@@ -1,0 +1,170 @@
+"""What several devices of one account say in a conversation (`vcd.core.outbox`, `vcd.core.delivery`)."""
+
+from __future__ import annotations
+
+from tests.vcd.core import homes
+from tests.vcd.core.branches import bring, commit, heads, sent, tea
+from tests.vcd.core.talking import TEA, fates, heard, nonce, say
+from tests.vcd.core.village import Village
+from vcd.core import events, inputs
+from vcd.core.events import Fate
+from vcd.core.names import ContentId
+from vcd.core.payloads import Post
+from vcd.core.policy import HOUR
+
+SENT, AGAIN, CONFIRMED, RETURNED = Fate.SENT, Fate.AGAIN, Fate.CONFIRMED, Fate.RETURNED
+
+
+def family(seed: int = 1) -> Village:
+    """One account on two devices, and a friend."""
+    village = Village(seed)
+    village.account("laptop")
+    village.do("laptop", inputs.Open(conversation=TEA))
+    village.wait(minutes=1)
+    homes.link(village, "laptop", "phone")
+    bring(village, "laptop", "ben")
+    village.wait(minutes=2)
+    assert len(heads(village, "laptop", "phone", "ben")) == 1
+    return village
+
+
+def test_a_message_is_shown_once_on_every_device_of_its_author_with_the_device_that_said_it() -> None:
+    village = family()
+    name = say(village, "phone", "hello")
+    for device in ("laptop", "phone"):
+        [message] = village.told(device, events.Message)
+        assert message.content == name
+        assert message.ours
+        assert message.device == homes.device(village, "phone")
+    [message] = village.told("ben", events.Message)
+    assert (message.ours, message.device) == (False, None)
+    assert fates(village, "laptop", name)[-1:] == [CONFIRMED]
+
+
+def test_a_siblings_message_comes_at_once_however_much_this_device_said() -> None:
+    village = family()
+    for each in range(80):
+        say(village, "laptop", f"{each}")
+    say(village, "phone", "and me")
+    assert heard(village, "laptop")[-1] == "and me"
+
+
+def test_a_siblings_message_is_as_old_here_as_it_is_there() -> None:
+    village = family()
+    village.part(["phone"])
+    commit(village, "phone")
+    name = say(village, "phone", "hello")
+    village.now += HOUR
+    village.heal()
+    mine, theirs = village.state("laptop").outbox[name], village.state("phone").outbox[name]
+    assert mine.since == theirs.since
+    assert mine.device == theirs.device == homes.device(village, "phone")
+
+
+def test_two_devices_on_one_generation_both_say_theirs_again() -> None:
+    """Ben can read one of the two, whichever comes first."""
+    village = family()
+    for device in ("laptop", "phone"):
+        village.step(device, inputs.Say(conversation=TEA, nonce=nonce(device), data=device.encode()))
+    village.deliver()
+    assert len(heard(village, "ben")) == 1
+    times = [next(iter(village.state(device).outbox.values())).again_at for device in ("laptop", "phone")]
+    assert abs(times[0] - times[1]) == village.config.turn_taking  # or they would meet again
+    before = len(village.log)
+    village.wait(minutes=1)
+    assert sorted(heard(village, "ben")) == ["laptop", "phone"]
+    for device in ("laptop", "phone"):
+        assert sorted(heard(village, device)) == ["laptop", "phone"]
+    assert len(list(sent(village, Post, before))) == 2
+    village.wait(minutes=10)
+    assert len(list(sent(village, Post, before))) == 2
+
+
+def test_two_devices_that_took_many_keys_alike_both_say_theirs_again() -> None:
+    """More than used keys are kept of: neither can read what the other said, but sees which keys it took."""
+    village = family()
+    village.part(["laptop"], ["phone"], ["ben"])
+    for each in range(68):
+        for device in ("laptop", "phone"):
+            say(village, device, f"{device} {each}")
+    village.heal()
+    village.wait(minutes=2)
+    expected = sorted(f"{device} {each}" for device in ("laptop", "phone") for each in range(68))
+    for name in ("laptop", "phone", "ben"):
+        assert sorted(heard(village, name)) == expected
+
+
+def on_a_losing_branch() -> tuple[Village, ContentId]:
+    """The phone says something that only the laptop hears, and is gone when its branch has lost to ben's."""
+    for seed in range(1, 20):
+        village = family(seed)
+        village.part(["laptop", "phone"], ["ben"])
+        epochs = {commit(village, "phone"), commit(village, "ben")}
+        name = say(village, "phone", "hello")
+        village.down("phone")
+        said = {frame.id for frame in village.log if frame.by == "phone"}
+        village.lost = lambda frame, who, said=said: frame.id in said and who == "ben"  # type: ignore[misc]
+        village.heal()
+        assert tea(village, "laptop").head in epochs
+        if tea(village, "laptop").head == tea(village, "ben").head:
+            return village, name
+    raise AssertionError("it never lost")
+
+
+def test_a_sibling_says_again_what_its_device_does_not() -> None:
+    village, name = on_a_losing_branch()
+    village.wait(minutes=4)
+    assert heard(village, "ben") == []
+    village.wait(minutes=3)
+    [message] = village.told("ben", events.Message)
+    assert message.content == name
+    assert message.relayed
+    assert message.sender == village.own("laptop")
+    village.restart("phone")
+    village.wait(minutes=20)
+    assert heard(village, "ben") == ["hello"]
+    for device in ("laptop", "phone"):
+        assert heard(village, device) == ["hello"]
+    assert fates(village, "laptop", name) == [AGAIN, CONFIRMED]
+    assert fates(village, "phone", name) == [SENT, CONFIRMED]
+
+
+def test_a_sibling_says_nothing_again_that_its_device_did() -> None:
+    village, name = on_a_losing_branch()
+    village.restart("phone")
+    village.wait(minutes=20)
+    [message] = village.told("ben", events.Message)
+    assert (message.content, message.relayed) == (name, False)
+    assert AGAIN not in fates(village, "laptop", name)
+
+
+def test_a_sibling_says_nothing_again_for_a_device_that_was_removed() -> None:
+    village, name = on_a_losing_branch()
+    homes.remove(village, "laptop", "phone")
+    village.wait(minutes=20)
+    assert heard(village, "ben") == []
+    assert fates(village, "laptop", name)[-1] is RETURNED
+
+
+def test_a_new_device_says_what_it_has_to_as_soon_as_it_may() -> None:
+    """It must not encrypt under a leaf from before its time; what it says until then waits."""
+    village = Village()
+    village.account("laptop")
+    village.do("laptop", inputs.Open(conversation=TEA))
+    village.account("ben")
+    bring(village, "laptop", "ben")
+    village.wait(minutes=1)
+    made = homes.blank(village, "laptop", "phone")
+    homes.ask(village, "laptop", "phone", made)
+    for _ in range(30):
+        if homes.handed(village, "laptop", "phone"):
+            break
+        village.wait(seconds=5)
+    village.down("laptop")
+    homes.take_up(village, "laptop", "phone", made)
+    name = say(village, "phone", "hello")
+    assert fates(village, "phone", name) == []
+    village.restart("laptop")
+    village.wait(minutes=5)
+    assert heard(village, "ben") == ["hello"]
+    assert fates(village, "phone", name)[0] is SENT
