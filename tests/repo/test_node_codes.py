@@ -1,5 +1,7 @@
 """docs/node-reference.md lists every name that the node gives to what it refuses, warns of or gives up, and no other.
 
+So it does with what can be configured, and with what the rules of a group are.
+
 The names are read from the code: the first word of each `Refused`, `Misuse`, `Warned` and `IntentFate`, and of what is
 dropped. Where such a word is not written there but comes from a function, what that function returns is read.
 """
@@ -9,12 +11,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 
 import pytest
 
 from tests.repo.files import ROOT, modules, shown
+from vcd.core.config import Config
 from vcd.core.following import Verdict
+from vcd.core.policy import DAY, HOME, HOUR, MINUTE, SECOND, Mode, Policy
 
 RULES, MISUSE, WARNINGS, REASONS = "Rules", "Misuse", "Warnings", "Reasons"
 KINDS = (RULES, MISUSE, WARNINGS, REASONS)
@@ -37,13 +42,16 @@ class Source:
     name: str
     tree: ast.Module
     inside: dict[ast.Call, ast.FunctionDef] = field(default_factory=dict)
+    own: set[ast.Call] = field(default_factory=set)
+    """Calls within kinds of `Refused` that have one name."""
 
     def __post_init__(self) -> None:
-        for function in ast.walk(self.tree):
-            if isinstance(function, ast.FunctionDef):
-                for node in ast.walk(function):
-                    if isinstance(node, ast.Call):
-                        self.inside[node] = function
+        for place in ast.walk(self.tree):
+            calls = [node for node in ast.walk(place) if isinstance(node, ast.Call)]
+            if isinstance(place, ast.FunctionDef):
+                self.inside |= dict.fromkeys(calls, place)
+            elif isinstance(place, ast.ClassDef) and "Refused" in map(ast.unparse, place.bases):
+                self.own |= set(calls)
 
 
 SOURCES = [Source(shown(path), ast.parse(path.read_text(encoding="utf-8"))) for path in modules("vcd/core")]
@@ -103,13 +111,15 @@ def _said(source: Source) -> Iterator[tuple[str, str]]:
             continue
         name, inside = _called(call), source.inside.get(call)
         where = f"{source.name}:{call.lineno}"
-        value: ast.expr | None = None
+        kind, value = RULES, None
         if name in SAYS and isinstance(call.func, ast.Name):
             kind, place = SAYS[name]
             value = call.args[place] if place < len(call.args) else None
         elif name in KEYWORDS:
             kind, keyword = KEYWORDS[name]
             value = next((each.value for each in call.keywords if each.arg == keyword), None)
+        elif name == "__init__" and call in source.own:
+            kind, value = RULES, call.args[0]
         elif name == "drop" and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "turn":
             kind, value = RULES, call.args[0]
         if value is not None:
@@ -160,3 +170,41 @@ def test_names_are_found_in_the_code() -> None:
     assert {"no-member", "said-size"} <= USED[MISUSE]
     assert {"removed-meanwhile", "forbidden", "unreachable"} <= USED[REASONS]
     assert "lead-two-words" in USED[WARNINGS]
+
+
+# ---------------------------------------------------------------- values
+
+UNITS = {"days": DAY, "day": DAY, "h": HOUR, "min": MINUTE, "s": SECOND, "MiB": 1 << 20, "": 1}
+
+
+def _rows(owner: str) -> list[list[str]]:
+    """The rows of the table whose first column is headed by a class's name."""
+    table = re.search(rf"^\| `{owner}` \|.*\n\|[-|]*\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    assert table is not None
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
+
+
+def _meant(text: str) -> object:
+    """A value as the code shows it that the document writes like this."""
+    number = re.fullmatch(r"([0-9][0-9,]*) ?(\w*)", text)
+    if number is not None:
+        return int(number[1].replace(",", "")) * UNITS[number[2]]
+    return {"yes": True, "no": False}.get(text, text)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name if isinstance(value, Mode) else value.name.lower()
+    return "nobody" if value in ((), b"") else value
+
+
+def test_every_limit_is_listed_with_its_value() -> None:
+    listed = {row[0].strip("`"): _meant(row[1]) for row in _rows("Config")}
+    assert listed == {each.name: getattr(Config(), each.name) for each in fields(Config)}
+
+
+def test_every_rule_of_a_group_is_listed_with_its_value() -> None:
+    rows = _rows("Policy")
+    for policy, column in ((Policy(), 1), (HOME, 2)):
+        listed = {row[0].strip("`"): _meant(row[column]) for row in rows}
+        assert listed == {each.name: _shown(getattr(policy, each.name)) for each in fields(Policy)}

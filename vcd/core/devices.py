@@ -174,7 +174,7 @@ def _say_again(turn: Turn) -> None:
         if found is None:
             continue
         foreign = _foreign(turn, found.data)
-        if False and foreign:
+        if foreign:
             keep(turn, said=turn.state.household.said.discard(number))
             stock.revoke(turn, foreign)
         else:
@@ -431,6 +431,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     follow_list(turn)
     _say_again(turn)
     _tell_account_key(turn)
+    linking.share_delegate_key(turn)
     linking.moved(turn)
     leaves.home_moved(turn, before, after)
     _try_held(turn)

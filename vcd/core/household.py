@@ -84,6 +84,8 @@ class Household:
     """The topic that our card gives to others."""
     account_keys: PMap[bytes, AccountKey] = field(default_factory=PMap)
     """Of lists that may come to count: `signing` by its public half, and those of rival lists."""
+    term_key: DelegateKey | None = None
+    """The delegates' key of a term that this device began, until they were told."""
     made: Edition | None = None
     """The newest list that this device signed, whether or not its branch of the home won."""
     key_told: bytes = b""

@@ -238,6 +238,9 @@ def retry(turn: Turn, subject: bytes) -> None:
         _end(turn, intent, "no-conversation")
         return
     if verdicts.stands(intent, strand, strand.head, (strand.graph,)):
+        fate = verdicts.verdict(intent, strand, strand)
+        if fate is not None:  # it was so before it was wanted
+            _end(turn, intent, fate)
         return
     if intent.device != turn.state.me.device:
         gone = intent.device not in ranks.devices(turn)

@@ -116,10 +116,10 @@ def sign(turn: Turn, made: Made) -> None:
     if made.signing is not None:
         known = known.set(made.edition.head.signing_key, made.signing)
     own = made.edition.devices.find(turn.state.me.device)
-    delegate = household.delegate
+    delegate, term_key = household.delegate, household.term_key
     if made.delegate is not None:
-        delegate = made.delegate if own is not None and own.delegate else None
-    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate)
+        delegate, term_key = made.delegate if own is not None and own.delegate else None, made.delegate
+    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate, term_key=term_key)
 
 
 # ---------------------------------------------------------------- letting in
@@ -433,15 +433,15 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
 
 def share_delegate_key(turn: Turn) -> None:
     """A new term has a new delegate key: each delegate gets it, sealed to its leaf in the home."""
-    household, strand = turn.state.household, turn.home
-    here, delegate = strand.here, household.delegate
-    if here is None or delegate is None:
+    here, delegate = turn.home.here, turn.state.household.term_key
+    if here is None or delegate is None or not devices.may_speak(turn):
         return
     group = here.group
     edition = listing.of_group(group)
     public = group.suite.scheme.public_key(delegate)
     if public != edition.head.authority.delegate:
         return
+    devices.keep(turn, term_key=None)
     for leaf, node in group.members:
         device = devices.device_at(group, leaf)
         entry = None if device is None else edition.devices.find(device)

@@ -15,8 +15,8 @@ it be said twice on one: all places where it was said are known.
 It is said again in two more cases. Two devices of ours may take one key at once; others read whichever comes first
 and cannot read the second, so both say theirs again, one after the other. And somebody may get a message so late that
 the keys of its epoch are gone: they say so (`payloads.Missed`), with the name that the sealed bytes have for
-everybody. That is why what is confirmed is kept for as long as the keys would be, the group's window in time awake:
-in that time a device that was cut off will be heard of, or the suspicion of a split keeps the window open.
+everybody. That is why what is confirmed is kept for the group's horizon too, as long as there is room: a split may last
+longer than the window in which the other side keeps its keys. The app's history has it as well.
 
 A sibling says a message again if its own device has not for a while, is still one of the account's, and was when the
 message was heard. It is marked as relayed. What cannot be confirmed within the group's horizon goes back to the user.
@@ -36,7 +36,7 @@ from mls.errors import CallerError, MlsError, StaleError
 from mls.secret_tree import APPLICATION
 from mls.virtual import client
 from mls.virtual.generation_id import PrivateMessageContext
-from vcd.core import contents, keys, partitions, ranks, steps
+from vcd.core import contents, keys, ranks, steps
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Fate, MessageFate
@@ -101,7 +101,7 @@ def say(turn: Turn, command: inputs.Say) -> None:
     talk = contents.show(turn, replace(talk, nonces=talk.nonces.set(command.nonce, name)), name, held)
     talk = _with(turn, strand, talk, name, content, mine)
     turn.put_talk(replace(talk, queue=talk.queue.set(name, content.said_at)))
-    turn.due(Duty.RETURN, talk.group_id, turn.now + min(policy.horizon, policy.window))
+    turn.due(Duty.RETURN, talk.group_id, turn.now + policy.horizon)
     flush(turn, talk.group_id)
 
 
@@ -465,18 +465,16 @@ def give_back(turn: Turn, subject: bytes) -> None:
         _drop(turn, group_id, [name for name, each in turn.state.outbox.items() if each.conversation == group_id])
         return
     policy = _policy(strand)
-    window = policy.window + partitions.lengthened(turn.state, group_id)
     outbox = turn.state.outbox
     next_at = []
     done, over = [], []
     for name in talk.going:
         outgoing = outbox[name]
-        if outgoing.stage is not Stage.CONFIRMED:
-            end = outgoing.since + policy.horizon
-            over.append(name) if end <= turn.now else next_at.append(end)
-        else:  # time awake is never less than what is left of it
-            left = outgoing.awake + window - turn.awake
-            done.append(name) if left <= 0 else next_at.append(turn.now + left)
+        end = outgoing.since + policy.horizon
+        if end > turn.now:
+            next_at.append(end)
+        else:
+            (done if outgoing.stage is Stage.CONFIRMED else over).append(name)
     _drop(turn, group_id, done)
     _give_up(turn, group_id, over)
     if next_at:

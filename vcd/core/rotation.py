@@ -331,7 +331,7 @@ def _remove(turn: Turn, removal: Removal) -> None:
     if turn.now < wait:
         turn.due(Duty.ROTATE, b"", wait)
         return
-    edition = linking.next_edition(turn)
+    edition = _listed_out(turn, removal)
     there = {leaf: devices.device_at(here.group, leaf) for leaf, _ in here.group.members}
     proposals: list[Proposal] = [
         Remove(leaf)
@@ -343,6 +343,21 @@ def _remove(turn: Turn, removal: Removal) -> None:
     if listing.of_group(here.group).head.digest != edition.head.digest:
         proposals.append(listing.update(edition))
     acting.commit(turn, strand, proposals=proposals, force_path=True)
+
+
+def _listed_out(turn: Turn, removal: Removal) -> Edition:
+    """The list without them. It was signed when they were removed; but where a new term has begun since, or two lists
+    were made at once, it may have to be signed again."""
+    edition, delegate = linking.next_edition(turn), turn.state.household.delegate
+    suite = turn.provider.suite(turn.state.config.cipher_suite)
+    for name in sorted(removal.devices):
+        entry = edition.devices.find(DeviceId(name))
+        if entry is None or entry.delegate or delegate is None:
+            continue
+        if suite.scheme.public_key(delegate) == edition.head.authority.delegate:
+            linking.sign(turn, editions.revoke_device(turn.provider, edition, delegate, entry.device))
+            edition = turn.state.household.made or edition
+    return edition
 
 
 def _suites(turn: Turn) -> list[int]:

@@ -9,6 +9,9 @@ which those can reach it.
 A vote is signed with the key that the voter's leaf has in the epoch where it stands. Whoever does not know that epoch,
 or the one that is voted for, waits for it. A vote for an epoch whose commit was not followed here counts like any
 other: so does a branch that we cannot follow, if members stand on it.
+
+Who votes for two children in one round has two devices that do not know of each other, as an old disk makes it, or
+lies. Both votes count as what they are (`vcd.core.ordering.votes`), and people are told.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from mls.registries import LeafIndex
 from vcd.core import acting, lead, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
+from vcd.core.events import Warned
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering import votes
 from vcd.core.payloads import SignedBallot, Votes
@@ -208,10 +212,28 @@ def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId
         except Refused as error:
             turn.drop(error.rule)
             continue
+        _compared(turn, after, each.ballot)
         after = _with(after, each)
     if after is not strand:
         turn.put(after, graph=True)
     return missing
+
+
+def _compared(turn: Turn, strand: Strand, new: votes.Ballot) -> None:
+    """People are told of a member that votes for two children in one round: once, as long as its votes are here."""
+    ballots = strand.ballots
+    if not any(_doubles(new, each) for each in ballots.at(new.parent)):
+        return
+    mine = [each for several in ballots.cast.values() for each in several if each.voter == new.voter]
+    if any(_doubles(one, other) for one in mine for other in mine):
+        return
+    members = (*strand.graph.members(new.parent), *strand.graph.members(new.child))
+    who = next((each.account for each in members if each.incarnation == new.voter), None)
+    turn.tell(Warned(code="double-vote", group=strand.group_id, account=who))
+
+
+def _doubles(one: votes.Ballot, other: votes.Ballot) -> bool:
+    return (one.voter, one.parent, one.round) == (other.voter, other.parent, other.round) and one.child != other.child
 
 
 def _lacking(strand: Strand, said: SignedBallot) -> EpochId | None:

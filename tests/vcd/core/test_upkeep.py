@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.vcd.core.company import step
 from tests.vcd.core.people import (
     TEA,
     accounts,
@@ -18,6 +19,8 @@ from tests.vcd.core.people import (
 )
 from tests.vcd.core.village import Village
 from vcd.core import inputs
+from vcd.core.accounts import editions
+from vcd.core.accounts.admission import head_of
 from vcd.core.duties import Duty
 from vcd.core.policy import DAY, HOUR, Policy, Who
 
@@ -149,3 +152,21 @@ def test_what_is_remembered_of_members_goes_with_them() -> None:
     village.wait(days=2)
     there = {each.incarnation for each in members(village, "anna")}
     assert {*village.state("anna").talks[TEA].fresh} == there
+
+
+def test_a_fresh_leaf_shows_the_newest_list_of_our_devices() -> None:
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben", policy=FREE)
+    mine = village.state("ben")
+    assert mine.book.edition is not None
+    assert mine.household.delegate is not None
+    newer = editions.refresh(village.devices["ben"].provider, mine.book.edition, mine.household.delegate).edition
+    step(village, "ben", lambda turn: turn.change(book=replace(turn.state.book, edition=newer)))
+    village.wait(hours=6)
+    found = strand(village, "anna").here
+    assert found is not None
+    shown = {head.account: head for _, leaf in found.group.members if (head := head_of(leaf.credential)) is not None}
+    assert shown[village.own("ben")].digest == newer.head.digest
+    known = village.state("anna").book.find(village.own("ben"))
+    assert known is not None
+    assert known.head.digest == newer.head.digest

@@ -10,7 +10,7 @@ from mls.secrets import SignaturePrivateKey
 from tests.vcd.core.branches import TEA, commit, finals, heads, release, remove, sent, talk, tea, withhold
 from tests.vcd.core.company import act, step
 from tests.vcd.core.village import Village
-from vcd.core import node, steps, voting
+from vcd.core import events, node, steps, voting
 from vcd.core.inputs import Tick
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering import votes
@@ -126,12 +126,72 @@ def test_a_vote_for_a_step_that_starts_elsewhere_does_not_count() -> None:
     assert [rule for rule, _ in hear(village, "cleo", ballot(village, "ben", second, child=first))] == ["ballot-step"]
 
 
-def test_who_was_removed_by_a_step_has_no_vote_on_it() -> None:
+def test_who_is_removed_by_a_step_has_a_vote_on_it() -> None:
+    village = talk("anna", "ben", "cleo")
+    gone, at = me(village, "cleo"), tea(village, "cleo").head
+    child = remove(village, "anna", "cleo")
+    group = tea(village, "cleo").kept[at].group
+    plain = Ballot(voter=gone, parent=at, round=0, child=child)
+    said = steps.cast(group.suite, group.signature_key, plain, at, TEA)
+    assert hear(village, "anna", said) == []
+    assert tea(village, "anna").ballots.has(plain)
+
+
+def test_who_was_removed_before_a_step_has_no_vote_on_it() -> None:
     village = talk("anna", "ben", "cleo")
     gone = me(village, "cleo")
-    child = remove(village, "anna", "cleo")
+    removal = remove(village, "anna", "cleo")
+    child = commit(village, "anna")
     said = ballot(village, "ben", child, voter=gone)
+    assert said.ballot.parent == removal
     assert [rule for rule, _ in hear(village, "anna", said)] == ["ballot-voter"]
+
+
+def test_a_stranger_has_no_vote_on_the_step_by_which_somebody_is_removed() -> None:
+    village = talk("anna", "ben", "cleo")
+    child = remove(village, "anna", "cleo")
+    said = ballot(village, "ben", child, voter=Incarnation(bytes(32)))
+    assert [rule for rule, _ in hear(village, "anna", said)] == ["ballot-voter"]
+
+
+def warnings(village: Village, name: str) -> list[events.Warned]:
+    return [each for each in village.told(name, events.Warned) if each.code == "double-vote"]
+
+
+def test_people_are_told_once_of_a_member_that_votes_twice_in_one_round() -> None:
+    village = talk("anna", "ben", "cleo")
+    one = commit(village, "anna", heard=False)
+    other = commit(village, "cleo", heard=False)
+    village.deliver()
+    hear(village, "anna", ballot(village, "ben", one))
+    hear(village, "anna", ballot(village, "ben", other, round=2))
+    assert not warnings(village, "anna")  # two rounds
+    hear(village, "anna", ballot(village, "ben", other))
+    told = warnings(village, "anna")
+    assert [(each.group, each.account) for each in told] == [(TEA, village.own("ben"))]
+    hear(village, "anna", ballot(village, "ben", one, round=2), ballot(village, "ben", other))
+    assert warnings(village, "anna") == told
+
+
+def test_of_each_member_that_votes_twice_people_are_told() -> None:
+    village = talk("anna", "ben", "cleo", "dora")
+    one = commit(village, "anna", heard=False)
+    other = commit(village, "dora", heard=False)
+    village.deliver()
+    hear(village, "anna", *[ballot(village, name, child) for name in ("ben", "cleo") for child in (one, other)])
+    assert [each.account for each in warnings(village, "anna")] == [village.own("ben"), village.own("cleo")]
+
+
+def test_members_who_vote_for_one_branch_and_then_for_the_other_are_no_liars() -> None:
+    village = talk("anna", "ben", "cleo")
+    village.part(["anna"], ["ben", "cleo"])
+    commit(village, "anna")
+    commit(village, "ben")
+    village.wait(seconds=10)
+    village.heal()
+    village.wait(minutes=2)
+    assert len(finals(village, "anna", "ben", "cleo")) == 1
+    assert not [each for name in ("anna", "ben", "cleo") for each in warnings(village, name)]
 
 
 def test_a_vote_is_of_one_group_only() -> None:

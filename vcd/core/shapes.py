@@ -1,0 +1,247 @@
+"""How values lie in rows: the shapes that classes of the state have, found by their annotations.
+
+Every field of a dataclass that is a `PMap` is a table with a row an entry; all its other fields together are one row;
+whatever holds such a class holds its tables under its own name, with its own key before theirs. Keys are encoded by
+`record`, and as no encoding is the beginning of another, a key says where the outer one ends. Classes with rows of
+their own kind are in `SPECIAL` (`vcd.core.kept_rows`).
+
+A shape does three things: it writes a value, writes what differs between two values, and reads one. Differing goes by
+identity, so it costs what is not shared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from types import UnionType
+from typing import Any
+
+from mls.parameters import Parameters
+from mls.persistent import PMap
+from mls.provider import Provider
+from vcd.core.record import decode_as, encode_as
+
+Row = tuple[str, bytes]
+"""A table's name, and a key in it."""
+Rows = dict[Row, bytes]
+
+
+class Found:
+    """The rows of a state that is being read, by table and in order of keys."""
+
+    def __init__(self, rows: Mapping[Row, bytes], provider: Provider, parameters: Parameters) -> None:
+        self.provider = provider
+        self.parameters = parameters
+        """Of the groups that are being read now."""
+        self._rows = rows
+        self._keys: dict[str, list[bytes]] = {}
+        for table, key in sorted(rows):
+            self._keys.setdefault(table, []).append(key)
+
+    def has(self, table: str, key: bytes) -> bool:
+        return (table, key) in self._rows
+
+    def row(self, table: str, key: bytes) -> bytes:
+        return self._rows[table, key]
+
+    def under(self, table: str, prefix: bytes) -> Iterator[bytes]:
+        """The keys of a table that begin like this."""
+        keys = self._keys.get(table, [])
+        at = bisect_left(keys, prefix)
+        while at < len(keys) and keys[at].startswith(prefix):
+            yield keys[at]
+            at += 1
+
+
+class Shape:
+    """How values of one type lie in rows, under a table's name."""
+
+    def write(self, value: Any, key: bytes, out: Rows) -> None:
+        raise NotImplementedError
+
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        raise NotImplementedError
+
+    def read(self, found: Found, key: bytes) -> Any:
+        raise NotImplementedError
+
+    def there(self, found: Found, key: bytes) -> bool:
+        """Whether there is a value with this key."""
+        raise NotImplementedError
+
+    def drop(self, old: Any, key: bytes, gone: dict[Row, None]) -> None:
+        """All rows of a value that is there no more."""
+        out: Rows = {}
+        self.write(old, key, out)
+        gone.update(dict.fromkeys(out))
+
+
+class Cell(Shape):
+    """One row."""
+
+    def __init__(self, table: str, encode: Callable[[Any], bytes], decode: Callable[[Found, bytes], Any]) -> None:
+        self._table, self._encode, self._decode = table, encode, decode
+
+    @classmethod
+    def of(cls, table: str, kind: Any) -> Cell:
+        """Of a type that `record` knows."""
+        return cls(table, partial(encode_as, kind), lambda _, data: decode_as(kind, data))
+
+    def write(self, value: Any, key: bytes, out: Rows) -> None:
+        out[self._table, key] = self._encode(value)
+
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        del gone
+        if old is not new:
+            self.write(new, key, out)
+
+    def read(self, found: Found, key: bytes) -> Any:
+        return self._decode(found, found.row(self._table, key))
+
+    def there(self, found: Found, key: bytes) -> bool:
+        return found.has(self._table, key)
+
+    def drop(self, old: Any, key: bytes, gone: dict[Row, None]) -> None:
+        del old
+        gone[self._table, key] = None
+
+
+class Table(Shape):
+    """A `PMap`: its entries in rows, or in rows of their own shape."""
+
+    def __init__(self, table: str, kind: Any, item: Shape) -> None:
+        self._table, self._item = table, item
+        self._encode_key = partial(encode_as, kind)
+        self._kind = kind
+
+    def write(self, value: PMap[Any, Any], key: bytes, out: Rows) -> None:
+        for name, each in value.items():
+            self._item.write(each, key + self._encode_key(name), out)
+
+    def differ(self, old: PMap[Any, Any], new: PMap[Any, Any], key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        if old is new:
+            return
+        changed, dropped = new.changes(old)
+        for name, each in changed.items():
+            place = key + self._encode_key(name)
+            before = old.find(name)
+            if before is None:
+                self._item.write(each, place, out)
+            else:
+                self._item.differ(before, each, place, out, gone)
+        for name in dropped:
+            self._item.drop(old[name], key + self._encode_key(name), gone)
+
+    def read(self, found: Found, key: bytes) -> PMap[Any, Any]:
+        entries = {}
+        for place in list(found.under(self._table, key)):
+            entries[decode_as(self._kind, place[len(key) :])] = self._item.read(found, place)
+        return PMap(entries)
+
+
+class Maybe(Shape):
+    """A value or None."""
+
+    def __init__(self, inner: Shape) -> None:
+        self._inner = inner
+
+    def write(self, value: Any, key: bytes, out: Rows) -> None:
+        if value is not None:
+            self._inner.write(value, key, out)
+
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        if old is None:
+            self.write(new, key, out)
+        elif new is None:
+            self._inner.drop(old, key, gone)
+        else:
+            self._inner.differ(old, new, key, out, gone)
+
+    def read(self, found: Found, key: bytes) -> Any:
+        return self._inner.read(found, key) if self._inner.there(found, key) else None
+
+
+class Parts(Shape):
+    """A dataclass: its plain fields in one row, and whatever has rows of its own."""
+
+    def __init__(self, table: str, prefix: str, kind: type[Any], *, but: tuple[str, ...] = ()) -> None:
+        """`prefix` is what the tables of its fields have before their names; `but` are fields that others write."""
+        self.kind = kind
+        self._table = table
+        self._plain: list[str] = []
+        self._inner: list[tuple[str, Shape]] = []
+        hints = typing.get_type_hints(kind)
+        plain = []
+        for field in dataclasses.fields(kind):
+            if not field.init or field.name in but:
+                continue
+            shape = own_shape(prefix + field.name, hints[field.name])
+            if shape is not None:
+                self._inner.append((field.name, shape))
+            else:
+                self._plain.append(field.name)
+                plain.append(hints[field.name])
+        self._types: Any = tuple.__class_getitem__(tuple(plain))
+
+    def write(self, value: Any, key: bytes, out: Rows) -> None:
+        out[self._table, key] = encode_as(self._types, tuple([getattr(value, name) for name in self._plain]))
+        for name, shape in self._inner:
+            shape.write(getattr(value, name), key, out)
+
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+        if old is new:
+            return
+        now = [getattr(new, name) for name in self._plain]
+        if any(getattr(old, name) is not each for name, each in zip(self._plain, now, strict=True)):
+            out[self._table, key] = encode_as(self._types, tuple(now))
+        for name, shape in self._inner:
+            was, is_now = getattr(old, name), getattr(new, name)
+            if was is not is_now:
+                shape.differ(was, is_now, key, out, gone)
+
+    def read(self, found: Found, key: bytes) -> Any:
+        plain = decode_as(self._types, found.row(self._table, key))
+        fields = dict(zip(self._plain, plain, strict=True))
+        prepare = PREPARE.get(self.kind)
+        if prepare is not None:
+            prepare(found, fields)
+        for name, shape in self._inner:
+            fields[name] = shape.read(found, key)
+        return self.kind(**fields)
+
+    def there(self, found: Found, key: bytes) -> bool:
+        return found.has(self._table, key)
+
+
+SPECIAL: dict[Any, Callable[[str], Shape]] = {}
+"""Classes with rows of their own kind."""
+PREPARE: dict[Any, Callable[[Found, Mapping[str, Any]], None]] = {}
+"""What is to be known of a value, by its plain fields, before its tables are read."""
+
+
+def own_shape(table: str, kind: Any) -> Shape | None:
+    """The shape of what has rows of its own; None for what is part of a row."""
+    special = SPECIAL.get(kind)
+    if special is not None:
+        return special(table)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is PMap:
+        item = own_shape(table, arguments[1])
+        return Table(table, arguments[0], item or Cell.of(table, arguments[1]))
+    if origin in (typing.Union, UnionType):
+        rest = [each for each in arguments if each is not type(None)]
+        inner = own_shape(table, rest[0]) if len(rest) == 1 else None
+        return None if inner is None else Maybe(inner)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and _has_rows(kind):
+        return Parts(table, table + ".", kind)
+    return None
+
+
+@cache
+def _has_rows(kind: type[Any]) -> bool:
+    """Whether something in a class has rows of its own. No class of the state contains itself."""
+    hints = typing.get_type_hints(kind)
+    return any(field.init and own_shape("", hints[field.name]) is not None for field in dataclasses.fields(kind))
