@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
         ("distributed.md", ""),
         ("virtual.md", "members that Bob sees: 2\n"),
         ("mesh.md", "said before anybody was there\n"),
+        ("node.md", "said again: 1\n"),
     ],
-    ids=["mls", "components", "fork", "distributed", "virtual", "mesh"],
+    ids=["mls", "components", "fork", "distributed", "virtual", "mesh", "node"],
 )
 def test_the_first_program_runs(tmp_path: Path, guide: str, says: str) -> None:
     text = (ROOT / "docs" / guide).read_text(encoding="utf-8")

@@ -146,8 +146,10 @@ class Expected:
 
     def set_back(self, device: str, since: int) -> None:
         """A device forgot what it said and wanted since then."""
-        for each in (*self.said.values(), *self.wishes.values()):
-            each.lost = each.lost or (each.device == device and each.at >= since)
+        for said in self.said.values():
+            said.lost = said.lost or (said.device == device and said.at >= since)
+        for wish in self.wishes.values():
+            wish.lost = wish.lost or (wish.device == device and wish.at >= since)
 
     def refused(self, device: Device, given: inputs.Input, reason: Misuse) -> None:
         self.refusals.append((device.name, given, reason.code))

@@ -35,7 +35,9 @@ from vcd.core import (
     strand as strands,
 )
 from vcd.core.duties import Duty
+from vcd.core.names import EpochId
 from vcd.core.ordering import votes
+from vcd.core.ordering.graph import Graph
 from vcd.core.spoken import Held
 from vcd.core.strand import Strand
 from vcd.core.turn import Turn
@@ -108,7 +110,7 @@ def _stays_where_it_is() -> Iterator[None]:
     def stood(strand: Strand) -> Strand:
         after = plain(strand)
         graph = after.graph
-        if graph.has(strand.head) and not graph.is_ancestor(strand.head, after.head):
+        if graph.is_ancestor(after.final, strand.head) and not graph.is_ancestor(strand.head, after.head):
             return replace(after, standing=replace(after.standing, head=strand.head))
         return after
 
@@ -140,6 +142,12 @@ def _never_deletes_rows() -> Iterator[None]:
         yield
 
 
+def _any_vote(graph: Graph, ballots: votes.Ballots, child: EpochId, _: Any) -> int | None:
+    step = graph.steps.find(child)
+    cast = () if step is None else ballots.at(step.parent)
+    return next((each.round for each in cast if each.child == child), None)
+
+
 def _at_once_again(turn: Turn, subject: bytes) -> None:
     turn.due(Duty.DIGEST, subject, turn.now + 1)
 
@@ -152,7 +160,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets what was told", "told_once", _forgets_what_was_told, 0),
     Mutation("cuts messages", "told_what_was_said", _cuts_messages, 0),
     Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "_strangers", lambda *_: ()), 0),
-    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "enough", lambda *_: True), 0),
+    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "decided", _any_vote), 0),
     Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 0),
     Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 0),
     Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 0),

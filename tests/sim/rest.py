@@ -157,7 +157,7 @@ def probes_read(run: Run) -> None:
 
 
 def nothing_left(run: Run) -> None:
-    """Nothing waits to be sent, and nothing waits for what can be had: an epoch where the group may still come to stand.
+    """Nothing waits to be sent, and nothing waits for what can be had: an epoch where the group may come to stand.
 
     Of a branch that lost, or before the last final epoch, nobody has the commits any more.
     """

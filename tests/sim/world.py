@@ -116,6 +116,8 @@ class Device:
     """How often it began; what was meant for an earlier run is not for this one."""
     timer: int = 0
     online: bool = False
+    outside: list[Frame] = field(default_factory=list)
+    """What it wrote to topics that it does not read, as others' inboxes are. Its mesh serves that after a crash too."""
     wishes: list[inputs.Input] = field(default_factory=list)
     """Commands that were not stored yet."""
     later: list[inputs.Input] = field(default_factory=list)
@@ -252,6 +254,9 @@ class World:
         device.online, device.asleep_since = False, None
         device.later.clear()
         self.give(device, inputs.Started())
+        for frame in device.outside:
+            self.mesh.join(device.peer, frame.topic)
+            self.mesh.publish(device.peer, frame)
         self._survey_soon()
         self._fulfil(device)
 
@@ -425,6 +430,8 @@ class World:
             self.senders[frame.id] = device.name
         if frame.topic not in self.mesh.topics_of(device.peer):
             self.mesh.join(device.peer, frame.topic)  # somebody's inbox: to write to it is not to read it
+        if device.state is not None and NodeTopicId(frame.topic) not in device.state.joined:
+            device.outside.append(frame)
         self.mesh.publish(device.peer, frame)
         device.disk.frames[NodeFrameId(frame.id)] = None
         self._count("published")

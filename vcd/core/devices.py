@@ -407,6 +407,7 @@ def _few(table: Any, turn: Turn) -> Any:
 def on_delegate_key(turn: Turn, told: siblings.Told, record: siblings.NewDelegateKey) -> None:
     del told
     linking.take_delegate_key(turn, record)
+    rotation.wake(turn)
 
 
 def on_here(turn: Turn, told: siblings.Told, record: siblings.Here) -> None:

@@ -12,7 +12,7 @@ class Malformed(NodeError):
 
 
 class Refused(NodeError):
-    """Bytes that are well formed and break a rule. `rule` is one of the names that docs/node.md lists."""
+    """Bytes that are well formed and break a rule. `rule` is one of the names that docs/node-reference.md lists."""
 
     def __init__(self, rule: str, detail: str = "") -> None:
         super().__init__(f"{rule}: {detail}" if detail else rule)

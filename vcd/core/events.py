@@ -45,7 +45,7 @@ class MessageFate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentFate:
-    """What became of something that was wanted. `reason` is a code of docs/node.md where it was refused."""
+    """What became of something that was wanted. `reason` is a code of docs/node-reference.md where it was refused."""
 
     intent: IntentId
     stands: bool
@@ -135,7 +135,7 @@ class ContactChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something that people should know: `code` is of docs/node.md."""
+    """Something that people should know: `code` is of docs/node-reference.md."""
 
     code: str
     group: GroupId | None = None

@@ -177,7 +177,8 @@ def _begin(turn: Turn, made: Intent) -> None:
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """The group stands elsewhere."""
-    for key in sorted(turn.state.intents):
+    mine = [key for key, each in turn.state.intents.items() if after.home or each.group_id == after.group_id]
+    for key in sorted(mine):
         intent = turn.state.intents.find(key)
         if intent is None:
             continue

@@ -1,9 +1,9 @@
 """The rows of groups, of sessions of send groups, and of graphs: what `vcd.core.shapes` cannot know by itself.
 
-    Group     the public half and the secrets of an epoch are one row each, and so is every node and every ratchet of
-              its message keys: a message, sent or read, writes one ratchet
-    Session   a row for each send group
-    Graph     its anchor, and a row a step; all else in a graph follows from them
+Group     the public half and the secrets of an epoch are one row each, and so is every node and every ratchet of
+          its message keys: a message, sent or read, writes one ratchet
+Session   a row for each send group
+Graph     its anchor, and a row a step; all else in a graph follows from them
 """
 
 from __future__ import annotations
@@ -11,7 +11,29 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 
-IMPORTS
+from mls import snapshot
+from mls.codec import Reader, decode_exactly, opaque, u32, u64, vector
+from mls.distributed.values import Session
+from mls.persistent import PMap
+from mls.schedule import EpochSecrets
+from mls.secret_tree import Ratchet, SecretTree
+from mls.secrets import (
+    ConfirmationKey,
+    ExporterSecret,
+    ExternalSecret,
+    InitSecret,
+    MembershipKey,
+    ResumptionPsk,
+    SenderDataSecret,
+    SignaturePrivateKey,
+)
+from mls.snapshot import Delta, Snapshot
+from mls.state import Group
+from vcd.core.errors import Malformed
+from vcd.core.names import EpochId
+from vcd.core.ordering.graph import Anchor, Graph, Step
+from vcd.core.sends import BESIDE_OTHERS, decode_session, encode_other, encode_own
+from vcd.core.shapes import SPECIAL, Cell, Found, Row, Rows, Shape, Table
 
 _NOTHING = EpochSecrets(
     SenderDataSecret(b""),

@@ -81,24 +81,33 @@ def next_edition(turn: Turn) -> Edition:
     contacts, and so may a list of others there that shuts somebody out; and there is no second list of one version.
     Then it is that list, or what follows both.
     """
-    here, made = turn.home.here, turn.state.household.made
+    household, here = turn.state.household, turn.home.here
     if here is None:
         raise Misuse("out-of-sync", "this device cannot speak to the others now")
-    head = listing.of_group(here.group)
+    base = head = listing.of_group(here.group)
     known = [listing.of_group(kept.group) for kept in turn.home.kept.values()]
-    ahead = [each for each in known if each.head.revoked > head.version and follows(turn, head, each)]
-    if ahead and (made is None or not follows(turn, head, made)):
-        made = max(ahead, key=lambda each: (each.version, each.head.digest))
-    if made is None or made.head.digest == head.head.digest or follows(turn, made, head):
-        return head
-    if follows(turn, head, made):
-        return made
-    delegate = turn.state.household.delegate
-    if delegate is None or head.head.authority.digest != made.head.authority.digest:
-        return head
-    joined = editions.join(turn.provider, head, made, delegate)
-    sign(turn, joined)
-    return joined.edition
+    ahead = {each.head.digest: each for each in known if each.head.revoked > head.version}
+    if household.made is not None:
+        ahead[household.made.head.digest] = household.made
+    for each in sorted(ahead.values(), key=lambda edition: (edition.version, edition.head.digest)):
+        if follows(turn, base, each):
+            base = each
+        elif not follows(turn, each, base) and each.head.authority.digest == base.head.authority.digest:
+            delegate = signer(turn, base)
+            if delegate is not None:
+                joined = editions.join(turn.provider, base, each, delegate)
+                sign(turn, joined)
+                base = joined.edition
+    return base
+
+
+def signer(turn: Turn, edition: Edition) -> DelegateKey | None:
+    """The key that signs what follows that list, if this device has it."""
+    suite = turn.provider.suite(turn.state.config.cipher_suite)
+    for key in (turn.state.household.delegate, turn.state.household.term_key):
+        if key is not None and suite.scheme.public_key(key) == edition.head.authority.delegate:
+            return key
+    return None
 
 
 def follows(turn: Turn, old: Edition, new: Edition) -> bool:

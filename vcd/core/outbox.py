@@ -344,10 +344,12 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         _give_up(turn, after.group_id, list(talk.going))
         return
     stands, on_head = {*passed, *final}, {*passed, *final, *graph.path(after.head)}
-    for name in sorted(talk.going, key=lambda each: turn.state.outbox[each].order):
+    outbox = turn.state.outbox
+    unsure = [name for name in talk.going if outbox[name].stage not in (Stage.QUEUED, Stage.CONFIRMED)]
+    for name in sorted(unsure, key=lambda each: outbox[each].order):
         _judge(turn, name, stands, on_head)
     flush(turn, after.group_id)
-    _plan(turn, after.group_id)
+    _plan(turn, after.group_id, unsure)
 
 
 def _judge(turn: Turn, name: ContentId, stands: set[EpochId], on_head: set[EpochId]) -> None:
@@ -389,10 +391,10 @@ def _place_beside(turn: Turn, device: DeviceId | None) -> int:
     return others.index(mine) if mine in others else len(others)
 
 
-def _plan(turn: Turn, group_id: GroupId) -> None:
-    """Have the next message that is to be said again looked at in time."""
-    outbox = turn.state.outbox
-    times = [outbox[name].again_at for name in turn.talk(group_id).going if outbox[name].why is not None]
+def _plan(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
+    """Have the next of these that is to be said again looked at in time."""
+    found = [turn.state.outbox.find(name) for name in names]
+    times = [each.again_at for each in found if each is not None and each.why is not None]
     if times:
         turn.due(Duty.RELAY, group_id, min(times))
 
@@ -429,7 +431,7 @@ def relay(turn: Turn, subject: bytes) -> None:
     ready = [name for name in talk.going if outbox[name].why is not None and outbox[name].again_at <= turn.now]
     for name in sorted(ready, key=lambda each: turn.state.outbox[each].order):
         _again(turn, name)
-    _plan(turn, group_id)
+    _plan(turn, group_id, turn.talk(group_id).going)
 
 
 def _again(turn: Turn, name: ContentId) -> None:
@@ -515,7 +517,7 @@ def _look(turn: Turn, strand: Strand, name: ContentId) -> None:
     graph, talk = strand.graph, turn.talk(strand.group_id)
     stands = {*talk.passed, graph.anchor.epoch, *graph.path(strand.final)}
     _judge(turn, name, stands, {*stands, *graph.path(strand.head)})
-    _plan(turn, strand.group_id)
+    _plan(turn, strand.group_id, [name])
 
 
 def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) -> None:

@@ -347,15 +347,13 @@ def _remove(turn: Turn, removal: Removal) -> None:
 
 def _listed_out(turn: Turn, removal: Removal) -> Edition:
     """The list without them. It was signed when they were removed; but where a new term has begun since, or two lists
-    were made at once, it may have to be signed again."""
-    edition, delegate = linking.next_edition(turn), turn.state.household.delegate
-    suite = turn.provider.suite(turn.state.config.cipher_suite)
-    for name in sorted(removal.devices):
-        entry = edition.devices.find(DeviceId(name))
-        if entry is None or entry.delegate or delegate is None:
-            continue
-        if suite.scheme.public_key(delegate) == edition.head.authority.delegate:
-            linking.sign(turn, editions.revoke_device(turn.provider, edition, delegate, entry.device))
+    were made at once, it may have to be signed again. So may what the root did not know of when it began the term."""
+    edition, here = linking.next_edition(turn), turn.home.here
+    stones = () if here is None else listing.of_group(here.group).devices.tombstones
+    for name in sorted({*map(DeviceId, removal.devices), *(stone.device for stone in stones)}):
+        entry, key = edition.devices.find(name), linking.signer(turn, edition)
+        if entry is not None and not entry.delegate and key is not None:
+            linking.sign(turn, editions.revoke_device(turn.provider, edition, key, name))
             edition = turn.state.household.made or edition
     return edition
 

@@ -108,8 +108,8 @@ def force(turn: Turn, group_id: GroupId) -> None:
     room, wait = turn.state.waiting, turn.state.config.retry
     mine = sorted(
         (needs[1], needs)
-        for needs, frames in room.by_need.items()
-        if needs[0] is Need.TURN and room.items[frames[0]].group_id == group_id
+        for needs, awaited in room.by_need.items()
+        if needs[0] is Need.TURN and awaited.group_id == group_id
     )
     for _, needs in mine:
         since = room.asked.find(needs) or 0

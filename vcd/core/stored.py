@@ -3,16 +3,10 @@
     put, gone = changes(before, after)      what one step writes and deletes; in one transaction, before any effect
     state = load(rows, provider)            after a restart
 
-A row has a table, a key, and bytes. Which rows there are follows from the classes: every field of a dataclass that is a
-`PMap` is a table with a row an entry, all its other fields together are one row, and whatever holds such a class holds
-its tables under its own name (`strands.kept`), with its own key before theirs. So a room that gets a field has it
-stored, and nothing is written twice. Three classes have rows of their own kind:
-
-    Group       the public half and the secrets of an epoch are one row each, and so is every node and every ratchet
-                of its message keys: a message, sent or read, writes one ratchet
-    Emulation   a row for each derivation epoch, operation, package and key. Its group is the home's, and is written
-                with the home; only a device that cannot follow its home has it apart
-    Graph       its anchor, and a row a step
+A row has a table, a key, and bytes. Which rows there are follows from the classes (`vcd.core.shapes`), so a room that
+gets a field has it stored, and nothing is written twice. The emulation has a row for each derivation epoch, operation,
+package and key. Its group is the home's, and is written with the home; only a device that cannot follow its home has
+it apart.
 
 `changes` goes by identity: what both states share is not looked at. So it costs what a step did, whatever the state
 holds, and an equal value that was made anew is written once more, which does no harm.
@@ -28,36 +22,15 @@ device only listens then, until it has begun an epoch of its own (`founding.rest
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from types import UnionType
-from typing import Any, TypeVar
+from typing import Any
 
-from mls import snapshot
-from mls.codec import Reader, decode_exactly, opaque, optional, u32, u64, vector
-from mls.distributed.values import Session
+from mls.codec import Reader, decode_exactly, opaque, optional
 from mls.errors import MlsError
-from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.provider import Provider
 from mls.registries import KeyPackageRef
-from mls.schedule import EpochSecrets
-from mls.secret_tree import Ratchet, SecretTree
-from mls.secrets import (
-    ConfirmationKey,
-    ExporterSecret,
-    ExternalSecret,
-    InitSecret,
-    MembershipKey,
-    ResumptionPsk,
-    SenderDataSecret,
-    SignaturePrivateKey,
-)
-from mls.snapshot import Delta, Snapshot
 from mls.state import Group
 from mls.virtual.emulation import Emulation, Head, Known, Material, OperationKey, Origin, RingKey
 from mls.virtual.epoch import DerivationEpoch
@@ -66,21 +39,17 @@ from mls.virtual.settings import Settings
 from mls.virtual.transfer import decode_operation, encode_operation
 from vcd.core.errors import Malformed, NodeError
 from vcd.core.founding import restored as as_restored
+from vcd.core.kept_rows import GroupRows
 from vcd.core.kinds import home_parameters, parameters_of
 from vcd.core.names import EpochId
-from vcd.core.ordering.graph import Anchor, Graph, Step
 from vcd.core.record import Source, decode_as, encode_as
-from vcd.core.sends import BESIDE_OTHERS, decode_session, encode_other, encode_own
+from vcd.core.shapes import PREPARE, Cell, Found, Parts, Row, Rows, Shape, Table
 from vcd.core.state import State
 from vcd.core.strand import Strand
 
+__all__ = ["VERSION", "Row", "Rows", "Unreadable", "changes", "load", "rows", "seal_under"]
+
 VERSION = 1
-
-T = TypeVar("T")
-
-Row = tuple[str, bytes]
-"""A table's name, and a key in it."""
-Rows = dict[Row, bytes]
 
 
 class Unreadable(NodeError):
@@ -117,7 +86,7 @@ def load(rows: Mapping[Row, bytes], provider: Provider, *, restored: bool = Fals
     if number > VERSION:
         raise Unreadable(f"this was stored by a newer program, in version {number}: this one reads up to {VERSION}")
     try:
-        state = _read_state(Found(rows, provider))
+        state = _read_state(Found(rows, provider, home_parameters()))
     except (Malformed, MlsError, KeyError, ValueError) as damage:
         raise Unreadable("what is stored is damaged") from damage
     return as_restored(state) if restored else state
@@ -296,4 +265,10 @@ def _read_state(found: Found) -> State:
     return replace(state, emulation=emulation)
 
 
+def _prepare_strand(found: Found, fields: Mapping[str, Any]) -> None:
+    """The parameters of its groups are no part of them."""
+    found.parameters = home_parameters() if fields["home"] else parameters_of(fields["mode"])
+
+
+PREPARE[Strand] = _prepare_strand
 _STATE = _StateRows()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def verdict(intent: Intent, before: Strand, after: Strand) -> str | None:
     """What the last final epoch says: "" that it stands, or why it is refused; None that it is too early to say."""
-    final, graphs = after.final, (before.graph, after.graph)
+    final = after.final
+    graphs = (after.graph,) if before.graph is after.graph else (before.graph, after.graph)
     if intent.decided_on != final and any(graph.is_ancestor(final, intent.decided_on) for graph in graphs):
         return None
     if not after.graph.has(final):

@@ -249,8 +249,7 @@ def _check(strand: Strand, said: SignedBallot) -> None:
     graph, ballot = strand.graph, said.ballot
     if graph.parent(ballot.child) != ballot.parent or ballot.round >= votes.MAX_ROUND:
         raise Refused("ballot-step")
-    there = (*graph.members(ballot.child), *graph.members(ballot.parent))
-    if all(each.incarnation != ballot.voter for each in there):
+    if all(each.incarnation != ballot.voter for each in graph.members(ballot.parent)):
         raise Refused("ballot-voter")
     suite = next(iter(strand.kept.values())).group.suite if strand.kept else None
     for node in leaves(strand, ballot.voter, said.at):

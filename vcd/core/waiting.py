@@ -9,6 +9,7 @@ gives way, so that a member who floods one conversation pushes nobody out of ano
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,30 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """What several things wait for. They come out in the order that they went in."""
+
+    group_id: GroupId
+    """Of the first that waited for it."""
+    since: int
+    frames: PMap[FrameId, int] = field(default_factory=PMap)
+    """With a number each."""
+
+    def __iter__(self) -> Iterator[FrameId]:
+        return iter(sorted(self.frames, key=lambda each: self.frames[each]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """All that waits, and what for."""
 
     items: PMap[FrameId, Waiting] = field(default_factory=PMap)
-    by_need: PMap[Needs, tuple[FrameId, ...]] = field(default_factory=PMap)
+    by_need: PMap[Needs, Awaited] = field(default_factory=PMap)
     asked: PMap[Needs, int] = field(default_factory=PMap)
     """When what is missing was asked for last."""
     bytes: int = 0
+    number: int = 0
+    """Of what came last."""
 
 
 def hold(turn: Turn, frame: FrameId, group_id: GroupId, needs: Needs, payload: Payload | bytes) -> None:
@@ -77,15 +94,19 @@ def hold(turn: Turn, frame: FrameId, group_id: GroupId, needs: Needs, payload: P
         return
     room = turn.state.waiting
     while room.items and (len(room.items) >= config.max_waiting or room.bytes + len(data) > config.max_waiting_bytes):
-        room = _without(room, _least(room))
-        turn.drop("waiting-full")
+        for each in _least(room):
+            room = _without(room, each)
+            turn.drop("waiting-full")
+    number = room.number + 1
+    awaited = room.by_need.find(needs) or Awaited(group_id=group_id, since=waiting.since)
     _keep(
         turn,
         replace(
             room,
             items=room.items.set(frame, waiting),
-            by_need=room.by_need.set(needs, (*(room.by_need.find(needs) or ()), frame)),
+            by_need=room.by_need.set(needs, replace(awaited, frames=awaited.frames.set(frame, number))),
             bytes=room.bytes + len(data),
+            number=number,
         ),
     )
     turn.due(Duty.ASK, b"", turn.now + SHORT)
@@ -100,22 +121,23 @@ def _keep(turn: Turn, room: Room) -> None:
     turn.change(waiting=room)
 
 
-def _least(room: Room) -> FrameId:
+def _least(room: Room) -> list[FrameId]:
+    """What gives way when it is full: of a big room some at once, as finding them means to look at everything."""
     count: dict[GroupId, int] = {}
     for each in room.items.values():
         count[each.group_id] = count.get(each.group_id, 0) + len(each.payload)
     most = max(count, key=lambda group_id: (count[group_id], group_id))
-    return min(
-        (frame for frame, each in room.items.items() if each.group_id == most),
-        key=lambda frame: (room.items[frame].since, frame),
-    )
+    theirs = sorted((each.since, frame) for frame, each in room.items.items() if each.group_id == most)
+    return [frame for _, frame in theirs[: max(1, len(room.items) // 64)]]
 
 
 def _without(room: Room, frame: FrameId) -> Room:
     old = room.items.find(frame)
     if old is None:
         return room
-    rest = tuple(each for each in room.by_need.find(old.needs) or () if each != frame)
+    awaited = room.by_need[old.needs]
+    frames = awaited.frames.discard(frame)
+    rest = replace(awaited, frames=frames) if frames else None
     return replace(
         room,
         items=room.items.discard(frame),
@@ -149,15 +171,15 @@ def ask(turn: Turn, _: bytes) -> None:
     wanted: dict[GroupId, list[Needs]] = {}
     asked = room.asked
     again: list[int] = []
-    for needs, frames in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
+    for needs, awaited in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
         if needs[0] in (Need.HOME, Need.GROUP, Need.TURN):
             continue
-        pause = max(config.ask_again, (turn.now - room.items[frames[0]].since) // 4)
+        pause = max(config.ask_again, (turn.now - awaited.since) // 4)
         last = asked.find(needs) or 0
         again.append(pause + (last if turn.now - last < pause else turn.now))
         if turn.now - last < pause:
             continue  # what nobody had for a day is asked for a few times a day
-        group_id = room.items[frames[0]].group_id
+        group_id = awaited.group_id
         if len(wanted.setdefault(group_id, [])) < ASKED_AT_ONCE:
             wanted[group_id].append(needs)
             asked = asked.set(needs, turn.now)

@@ -377,7 +377,9 @@ def test_nobody_commits_what_another_device_proposes_in_the_home() -> None:
         village._run(village.devices[tablet], effect)
     village.deliver()
     assert here(village, phone).group.proposals
+    before = home(village, phone).head
     refresh_home(village, phone, 0)
+    assert home(village, phone).head != before
     village.wait(minutes=3)
     assert len(devices_of(village, phone)) == 3
     assert home(village, laptop).head == home(village, phone).head

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mls.virtual.announcements import Keys
-from tests.vcd.core.homes import TEA, couple, device, devices_of, here, home, listed, restore, say
+from tests.vcd.core.homes import TEA, couple, device, devices_of, here, home, link, listed, restore, say
 from tests.vcd.core.village import Village
 from vcd.core import events, founding, inputs, keys, listing, stored
 from vcd.core.accounts.identity import RecoverySeed, new_seed, root_key
+from vcd.core.config import Config
 from vcd.core.errors import Misuse
 from vcd.core.names import GroupId, IntentId
+from vcd.core.policy import MINUTE
 from vcd.core.turn import Turn
 
 
@@ -75,14 +79,22 @@ def test_a_restored_disk_says_nothing_at_first() -> None:
 
 
 def test_a_restored_disk_begins_an_epoch_of_its_own_and_speaks_then() -> None:
-    village = Village()
+    village = Village(config=replace(Config(), desync_after=10 * MINUTE))
     laptop, phone = couple(village)
     backup = village.state(phone)
     for number in range(3):
         say(village, phone, b"before %d" % number)
     restore(village, phone, backup)
     old = home(village, phone).head
-    village.wait(minutes=15)
+    link(village, laptop, "box")  # an epoch begins that it may have acted in before
+    assert village.state(phone).household.listening
+    village.wait(minutes=30)
+    emulation = village.state(phone).emulation
+    assert emulation is not None
+    own = [each for each in emulation.epochs.values() if each.epoch.own_leaf is not None]
+    assert [each.epoch.epoch_id for each in own] == [here(village, phone).newest]
+    begun = home(village, phone)
+    assert begun.bodies.find(village.state(phone).household.awake, b"")[2:4] == b"\x00\x01"  # not encrypted
     assert not village.state(phone).household.listening
     assert home(village, phone).head == home(village, laptop).head != old
     village.wait(minutes=5)

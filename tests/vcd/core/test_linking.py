@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mls.credential import BasicCredential
 from tests.vcd.core.homes import (
     TEA,
     ask,
@@ -26,10 +27,12 @@ from tests.vcd.core.homes import (
 )
 from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
-from vcd.core import briefing, events, founding, inputs, linking, listing, stock
+from vcd.core import briefing, events, founding, inputs, linking, listing
+from vcd.core.accounts import editions
+from vcd.core.accounts.credential import MARK, DeviceCredential, Identity, read
 from vcd.core.errors import Misuse
 from vcd.core.names import DeviceId, GroupId, IntentId
-from vcd.core.record import decode, encode
+from vcd.core.record import decode, encode, encode_as
 
 
 def test_a_new_device_has_what_the_others_have() -> None:
@@ -117,35 +120,6 @@ def test_what_is_handed_over_twice_is_taken_up_once() -> None:
     assert village.state("phone").emulation is before.emulation
 
 
-def test_an_add_that_lost_is_made_again_and_its_bundle_thrown_away() -> None:
-    """Whichever branch wins, the device comes in by that one, with what was made for it there."""
-    village = Village()
-    laptop, phone = couple(village)
-    village.part([laptop], [phone])
-    package = blank(village, laptop, "tablet")
-    village.devices["tablet"].group = 1
-    ask(village, laptop, "tablet", package)
-    lost = village.state(laptop).household.links[device(village, "tablet")]
-    # The phone commits a removal-free rival again and again, until its branch is the one that wins.
-    for number in range(8):
-        village.do(
-            phone,
-            inputs.Refresh(intent=IntentId(b"refresh" + bytes([number])), conversation=home(village, phone).group_id),
-        )
-        village.wait(minutes=1)
-    village.heal()
-    village.wait(minutes=10)
-    assert handed(village, laptop, "tablet")
-    found = handed(village, laptop, "tablet")[-1]
-    take_up(village, laptop, "tablet", package)
-    village.wait(minutes=2)
-    heads = {home(village, name).head for name in (laptop, phone, "tablet")}
-    assert len(heads) == 1
-    assert len(devices_of(village, phone)) == 3
-    graph_had_it = lost.bundle == found
-    assert graph_had_it or lost.bundle not in handed(village, laptop, "tablet")
-
-
 def test_two_devices_are_linked_at_once() -> None:
     village = Village()
     village.account("laptop")
@@ -182,6 +156,40 @@ def test_a_device_with_a_credential_that_is_not_its_own_is_not_let_in() -> None:
     with pytest.raises(Misuse) as refused:
         village.do("laptop", command)
     assert refused.value.code == "bad-device"
+
+
+def test_a_device_with_a_credential_that_no_delegate_signed_is_not_let_in() -> None:
+    village = Village()
+    village.account("laptop")
+    package = blank(village, "laptop", "phone")
+    node = package.key_package.leaf_node
+    identity = read(node.credential)
+    assert isinstance(identity, DeviceCredential)
+    forged = BasicCredential(MARK + encode_as(Identity, replace(identity, signature=_altered(identity.signature))))
+    state = village.state("phone")
+    again = founding.package_for(village.devices["phone"].provider, state, forged, village.now)
+    with pytest.raises(Misuse) as refused:
+        ask(village, "laptop", "phone", again)
+    assert refused.value.code == "bad-device"
+    assert not village.state("laptop").household.links
+
+
+def test_a_new_device_does_not_come_in_where_it_is_not_on_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lets it in may be a thief, and its list one that no delegate signed."""
+    village = Village()
+    village.account("laptop")
+    package = blank(village, "laptop", "phone")
+    with monkeypatch.context() as dishonest:
+        edition = village.state("laptop").book.edition
+        assert edition is not None
+        dishonest.setattr(editions, "add_device", lambda *_: editions.Made(edition=edition))
+        dishonest.setattr(listing, "check", lambda *_: None)
+        ask(village, "laptop", "phone", package)
+        village.wait(minutes=1)
+    with pytest.raises(Misuse) as refused:
+        take_up(village, "laptop", "phone", package)
+    assert refused.value.code == "bad-handover"
+    assert village.state("phone").home is None
 
 
 def test_a_device_of_another_account_is_not_let_in() -> None:

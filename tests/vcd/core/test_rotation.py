@@ -28,12 +28,12 @@ from tests.vcd.core.homes import (
     trio,
 )
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, leaves, listing, rotation as rotation_room, siblings
+from vcd.core import events, inputs, leaves, listing, rotation as rotation_room, siblings, voting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.identity import RecoverySeed, root_key
 from vcd.core.errors import Misuse
 from vcd.core.founding import new_account
-from vcd.core.names import GroupId, IntentId
+from vcd.core.names import DeviceId, GroupId, IntentId
 from vcd.core.state import State
 from vcd.core.turn import Turn
 
@@ -137,17 +137,22 @@ def test_those_who_stay_carry_on_if_the_device_that_began_goes_to_sleep() -> Non
         gone_from(village, name, old)
 
 
-def test_conversations_are_shared_out_and_none_is_done_twice() -> None:
+def test_conversations_are_shared_out_and_none_is_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     village = Village()
-    laptop, _, tablet = trio(village)
+    laptop, phone, tablet = trio(village)
     names = [GroupId(b"more" + bytes([number]) + bytes(11)) for number in range(8)]
     for name in names:
         village.do(laptop, inputs.Open(conversation=name))
     village.wait(minutes=1)
     before = {name: tea(village, laptop, name).epoch for name in names}
+    topics = {name for name, each in village.state(laptop).joined.items() if each.group_id in names}
+    village.log = [frame for frame in village.log if frame.topic not in topics]
+    monkeypatch.setattr(voting, "touched", lambda *_: None)  # so that commits are all that is sent there
     remove(village, laptop, tablet)
     village.wait(minutes=5)
     assert {name: tea(village, laptop, name).epoch - before[name] for name in names} == dict.fromkeys(names, 1)
+    by = {frame.by for frame in village.log if frame.topic in topics}
+    assert by == {laptop, phone}
 
 
 def test_a_removal_that_lost_at_home_is_made_again() -> None:
@@ -275,20 +280,39 @@ def test_a_removal_asked_for_twice_is_one() -> None:
     assert home(village, laptop).head == before
 
 
-def test_the_removed_device_learns_nothing_of_how_far_it_is() -> None:
+def test_the_removed_device_learns_nothing_of_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     village = Village()
     laptop, phone, tablet = trio(village)
-    village.part([laptop, phone], [tablet])
+    heard: list[DeviceId] = []
+    really = rotation_room.heard
+
+    def listening(turn: Turn, told: siblings.Told, announcement: Progress) -> None:
+        heard.append(turn.state.me.device)
+        really(turn, told, announcement)
+
+    monkeypatch.setattr(rotation_room, "heard", listening)
+    shut_out = device(village, tablet)
     remove(village, laptop, tablet)
     village.wait(minutes=5)
-    for name in (laptop, phone):
-        said = village.state(name).household.said
-        with_it = [
-            each
-            for each in said.values()
-            if each.epoch in village.state(tablet).strands[home(village, tablet).group_id].kept
-        ]
-        assert not [each for each in with_it if each.data[1] == 13]  # Progress
+    assert device(village, phone) in heard
+    assert shut_out not in heard
+
+
+def test_who_follows_the_commit_knows_enough_to_carry_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    monkeypatch.setattr(rotation_room, "_announce", lambda *_: None)  # the laptop never says how far it is
+    monkeypatch.setattr(rotation_room, "_rotate", lambda *_: None)
+    remove(village, laptop, tablet)
+    village.wait(seconds=2)
+    rotation = village.state(phone).rotation
+    assert rotation is not None
+    assert not Removal.decode(rotation.removal).complete
+    village.down(laptop)
+    monkeypatch.undo()
+    leaf = tea(village, phone).own_leaf_node
+    village.wait(minutes=5)
+    assert tea(village, phone).own_leaf_node.signature_key != leaf.signature_key
 
 
 def test_progress_that_a_removed_device_announces_is_not_believed() -> None:

@@ -134,7 +134,7 @@ def test_the_recovery_phrase_is_above_a_stolen_delegate() -> None:
     phone, tablet = link(village, "laptop", "phone"), link(village, "laptop", "tablet")
     stolen = device(village, "laptop")
     root, _ = root_key(provider.suite(1), seed)
-    village.part(["laptop"], [phone, tablet])
+    village.part(["laptop"], [phone], [tablet])
     remove(village, "laptop", phone)
     village.do(phone, inputs.RemoveDevice(intent=IntentId(b"stolen"), device=stolen, root=root))
     village.wait(minutes=2)

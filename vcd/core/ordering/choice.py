@@ -14,8 +14,10 @@ that shuts it out. It is no more senior than that, or somebody who was removed c
 commit of its own, on which its removal stands.
 
 Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that remove
-somebody go before those that do not, and among these the greater confirmation tag wins. Not the longer branch, not what
-was heard first, and no clock: members who have the same commits stand on the same epoch.
+somebody go before those that do not, and among these the greater confirmation tag wins. A child that has a polka goes
+before all of them, as no other one is voted for any more, and so none can be final: whoever stood elsewhere would work
+where nothing can come of it. Not the longer branch, not what was heard first, and no clock: members who have the same
+commits and votes stand on the same epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 
 from vcd.core.names import AccountId, EpochId, Incarnation
 from vcd.core.ordering.graph import Graph, Step
-from vcd.core.ordering.votes import Ballots, final
+from vcd.core.ordering.votes import Ballots, final, polka
 
 Rank = tuple[bool, int, int, bytes]
 
@@ -139,13 +141,19 @@ class _People:
         return (self.seniority(step), -newest, step.epoch)
 
 
-def head(graph: Graph, since: EpochId, void: frozenset[EpochId], counts: frozenset[EpochId]) -> EpochId:
+def head(
+    graph: Graph, ballots: Ballots, since: EpochId, void: frozenset[EpochId], counts: frozenset[EpochId]
+) -> EpochId:
     """Where the group stands, given what is final and void."""
     at = since
     while True:
         children = [each for each in graph.children(at) if each in counts and each not in void]
         if not children:
             return at
+        chosen = polka(graph, ballots, at) if len(children) > 1 else None
+        if chosen is not None and chosen[1] in children:
+            at = chosen[1]
+            continue
         at = max(children, key=lambda each: (bool(graph.steps[each].removes), graph.steps[each].tag, each))
 
 
@@ -153,4 +161,4 @@ def standing(graph: Graph, ballots: Ballots, counts: frozenset[EpochId]) -> Stan
     """All of it."""
     last = final(graph, ballots)
     void = voids(graph, last, counts)
-    return Standing(final=last, head=head(graph, last, void, counts), void=void)
+    return Standing(final=last, head=head(graph, ballots, last, void, counts), void=void)

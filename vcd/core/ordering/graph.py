@@ -107,6 +107,8 @@ class Graph:
         """Whether a is b, or an epoch that b stands on."""
         if not self.has(a) or not self.has(b):
             return False
+        if a == self.anchor.epoch:
+            return True
         floor = self.number(a)
         for each in self.up(b):
             if each == a:

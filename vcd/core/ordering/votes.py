@@ -6,8 +6,8 @@ the parent's tree, whatever was final when they voted. Voting goes in views of t
     prevote     for the child that had the newest *polka*, else for the one on the way to one's head
     precommit   for a child that has a polka in this view: enough of the electorate prevoted it
     final       an epoch, when for every step on the way to it there is a view in which enough of the electorate
-                precommitted, and with them everybody who was in the tree of that step's child and still is in the
-                epoch's
+                precommitted, and with them everybody of the electorate who still is in the epoch's tree. Who comes by
+                a step knows of no other branch, and is not waited for
 
 A member votes once in each round, and never takes a vote back. Who precommitted has seen a polka, and so prevotes the
 same child from then on, unless there is a newer polka for another one. That is what makes a final epoch stay final: two
@@ -178,20 +178,27 @@ def _furthest(
 ) -> tuple[EpochId, ...] | None:
     """The nearest final epoch at or below a child, by the way to it from the anchor."""
     todo = [child]
-    start = len(before)
-    while todo:
-        at = todo.pop(0)
-        if ballots.has_child(at):  # no step is decided for which nobody voted, so neither is any below it
-            way = graph.path(at)
-            here = frozenset([each.incarnation for each in graph.members(at)])
-            if all(
-                decided(graph, ballots, step, here & frozenset([m.incarnation for m in graph.members(step)]))
-                is not None
-                for step in way[start:]
-            ):
-                return way
-            todo += graph.children(at)
+    since = before[-1] if before else graph.anchor.epoch
+    for at in todo:
+        if decided(graph, ballots, at, frozenset()) is None:  # whoever is needed, it is not: nothing below it is final
+            continue
+        if _all_decided(graph, ballots, at, since):
+            return graph.path(at)
+        todo += graph.children(at)
     return None
+
+
+def _all_decided(graph: Graph, ballots: Ballots, to: EpochId, since: EpochId) -> bool:
+    """Whether each step on the way to an epoch was precommitted by all who are in it. The last one decides mostly."""
+    here = frozenset([each.incarnation for each in graph.members(to)])
+    for step in graph.up(to):
+        if step == since:
+            return True
+        before = graph.members(graph.steps[step].parent)
+        needed = here & frozenset([each.incarnation for each in before])
+        if decided(graph, ballots, step, needed) is None:
+            return False
+    return True
 
 
 def _preference(
@@ -200,7 +207,8 @@ def _preference(
     """Of ways that part at their first step: how they are preferred, if that should ever be necessary."""
     step = graph.steps[way[start]]
     here = frozenset([each.incarnation for each in graph.members(way[-1])])
-    view = decided(graph, ballots, step.epoch, here & frozenset([m.incarnation for m in graph.members(step.epoch)]))
+    before = graph.members(step.parent)
+    view = decided(graph, ballots, step.epoch, here & frozenset([each.incarnation for each in before]))
     return (-1 if view is None else view, bool(step.removes), step.tag, step.epoch)
 
 
@@ -231,7 +239,7 @@ def _at_step(
     best = polka(graph, ballots, parent)
     choice = best[1] if best is not None and graph.has(best[1]) else child
     found: list[Ballot] = []
-    if not _has_a_say(graph, parent, choice, me):
+    if not _has_a_say(graph, parent, me):
         return found, choice
 
     def vote(round_: int, which: EpochId) -> None:
@@ -253,9 +261,9 @@ def _at_step(
     return found, choice
 
 
-def _has_a_say(graph: Graph, parent: EpochId, child: EpochId, me: Incarnation) -> bool:
-    """Members before a step, also those whom it removes: their last vote is for that. And those who come by it."""
-    return any(each.incarnation == me for each in (*graph.members(parent), *graph.members(child)))
+def _has_a_say(graph: Graph, parent: EpochId, me: Incarnation) -> bool:
+    """Members before a step, also those whom it removes: their last vote is for that."""
+    return any(each.incarnation == me for each in graph.members(parent))
 
 
 def _over(
@@ -267,7 +275,8 @@ def _over(
     best: tuple[int, EpochId] | None,
 ) -> bool:
     """Whether a view can bring nothing any more, as far as one sees."""
-    needed = [each.incarnation for each in graph.members(choice)]
+    electorate = {each.incarnation for each in graph.members(graph.steps[choice].parent)}
+    needed = [each.incarnation for each in graph.members(choice) if each.incarnation in electorate]
     latest = dict.fromkeys(needed, -1)
     committed = set()
     split = False
