@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.codec import opaque
@@ -36,6 +35,7 @@ from vcd.core.policy import HOUR
 from vcd.core.record import encode
 from vcd.core.spoken import Held, Seen
 from vcd.core.state import Acceptance, Talk
+from vcd.core.values import replace
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn

@@ -432,7 +432,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     follow_list(turn)
     _say_again(turn)
     _tell_account_key(turn)
-    linking.share_delegate_key(turn)
+    linking.term(turn)
     linking.moved(turn)
     leaves.home_moved(turn, before, after)
     _try_held(turn)

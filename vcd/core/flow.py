@@ -9,7 +9,6 @@ what waiting messages waited for, so this goes on until nothing does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from vcd.core import (
@@ -62,6 +61,7 @@ from vcd.core.payloads import (
 from vcd.core.state import State
 from vcd.core.strand import Strand, stood
 from vcd.core.turn import Turn
+from vcd.core.values import replace
 
 Handler = Callable[[Turn, GroupId, Any, FrameId], None]
 

@@ -50,6 +50,8 @@ class Link:
     """What is handed over when that is final."""
     handed: bool = False
     tries: int = 0
+    earlier: tuple[tuple[EpochId, bytes], ...] = field(default=(), repr=False)
+    """The same of commits that the home does not stand on now, and that may win yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,9 @@ class Household:
     account_keys: PMap[bytes, AccountKey] = field(default_factory=PMap)
     """Of lists that may come to count: `signing` by its public half, and those of rival lists."""
     term_key: DelegateKey | None = None
-    """The delegates' key of a term that this device began, until they were told."""
+    """The delegates' key of a term that began on some branch, until it is final."""
+    term_told: bytes = b""
+    """The one that this device told the delegates last, by its public half."""
     made: Edition | None = None
     """The newest list that this device signed, whether or not its branch of the home won."""
     key_told: bytes = b""

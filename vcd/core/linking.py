@@ -4,11 +4,13 @@ People have identified it, and it has a credential by a delegate (`credential_fo
 delegate then makes one commit: the device is added to the home and put on the list. With it a Welcome is made that
 holds the virtual client's secrets, and a briefing (`briefing`). Neither is given out before it is certain that the
 commit stands: the state of the account is not for somebody whose Add lost. Then they are handed over, by the channel
-that the device was linked by, as often as it takes until the device is heard. If the commit loses it is made again, on
-the branch that won; the bundle that was made with it is thrown away.
+that the device was linked by, as often as it takes until the device is heard. If the home stands on another branch the
+commit is made again there; the bundle that was made with the first one is thrown away when that has lost for good.
+Until then it may win, and the device cannot vote for it before it is told anything.
 
-Certain is what is final. It is certain too when all who were members before, and stay, have voted for it: the one whose
-vote lacks is the new device itself, which cannot vote before it is told anything.
+Certain is what is final. It is certain too when it was decided (`vcd.core.ordering.votes`), and all who were members
+before, and stay where the home stands, have voted for the way there: the ones whose votes lack are the new device
+itself, and whoever is removed by then.
 
 The new device takes up what it is handed, and has what every device has: but in conversations it may not speak before
 somebody replaced the leaf (`leaves`).
@@ -54,7 +56,7 @@ from vcd.core.effects import HandOver
 from vcd.core.errors import Malformed, Misuse, NodeError, Refused
 from vcd.core.events import DevicesChanged, IntentFate
 from vcd.core.household import NOWHERE, Household, Link
-from vcd.core.names import DeviceId, EpochId
+from vcd.core.names import DeviceId, EpochId, Incarnation
 from vcd.core.ordering.votes import decided
 from vcd.core.policy import Mode
 from vcd.core.record import decode
@@ -62,6 +64,7 @@ from vcd.core.topics import TopicSecret
 from vcd.core.turn import Turn, home_judge
 
 if TYPE_CHECKING:
+    from mls.state import Group
     from mls.virtual.onboarding import Onboarded
     from vcd.core import inputs
     from vcd.core.briefing import Briefing
@@ -69,6 +72,9 @@ if TYPE_CHECKING:
     from vcd.core.strand import Strand
 
 MAX_LINKS = 8
+MAX_EARLIER = 4
+"""Commits beside the present one that may win yet."""
+_DELEGATE_KEY = b"vcd delegate key"
 
 
 # ---------------------------------------------------------------- the list, as it will be next
@@ -186,7 +192,8 @@ def _drop(turn: Turn, device: DeviceId) -> None:
 
 def _again(turn: Turn, link: Link) -> None:
     tries = link.tries + 1
-    _keep(turn, replace(link, epoch=NOWHERE, bundle=b"", tries=tries))
+    earlier = (*link.earlier, (link.epoch, link.bundle)) if link.epoch else link.earlier
+    _keep(turn, replace(link, epoch=NOWHERE, bundle=b"", tries=tries, earlier=earlier[-MAX_EARLIER:]))
     turn.due(Duty.HOME, devices.LINK + link.device, turn.now + ranks.backoff(turn, link.device, tries))
 
 
@@ -312,16 +319,30 @@ def go_on(turn: Turn, device: DeviceId) -> None:
 
 def _look(turn: Turn, link: Link) -> None:
     strand = turn.home
-    if link.handed or not link.epoch:
+    if link.handed:
         return
     graph = strand.graph
-    if certain(strand, link.epoch):
-        _keep(turn, replace(link, handed=True))
-        turn.effects.append(HandOver(device=link.device, welcome=link.bundle))
+    made = [each for each in (*link.earlier, (link.epoch, link.bundle)) if graph.has(each[0])]
+    here = next((each for each in made if graph.is_ancestor(each[0], strand.head)), None)
+    if here is None:
+        rest = tuple(each for each in made if each[0] != link.epoch)
+        if rest != link.earlier:
+            link = replace(link, earlier=rest)
+            _keep(turn, link)
+        if link.epoch:
+            _again(turn, link)
+        return
+    epoch, bundle = here
+    if certain(strand, epoch):
+        _keep(turn, replace(link, epoch=epoch, bundle=bundle, earlier=(), handed=True))
+        turn.effects.append(HandOver(device=link.device, welcome=bundle))
         turn.tell(IntentFate(intent=link.intent, stands=True))
         leaves.let_in(turn)
-    elif not graph.has(link.epoch) or not graph.is_ancestor(link.epoch, strand.head):
-        _again(turn, link)
+        return
+    rest = tuple(each for each in made if each != here)
+    if (epoch, rest) != (link.epoch, link.earlier):
+        _keep(turn, replace(link, epoch=epoch, bundle=bundle, earlier=rest))
+        turn.due(Duty.HOME, devices.LINK + link.device, turn.now + 2 * turn.state.config.quiet)
 
 
 def certain(strand: Strand, epoch: EpochId) -> bool:
@@ -332,10 +353,19 @@ def certain(strand: Strand, epoch: EpochId) -> bool:
     if not graph.has(epoch) or not graph.is_ancestor(strand.final, epoch) or not graph.is_ancestor(epoch, strand.head):
         return False
     before = {each.incarnation for each in graph.members(strand.final)}
-    stay = before & {each.incarnation for each in graph.members(epoch)}
-    return all(
-        decided(graph, strand.ballots, step, frozenset(stay)) is not None for step in graph.path(epoch, strand.final)
-    )
+    to, after = graph.path(epoch, strand.final), graph.path(strand.head, epoch)
+    for end in (epoch, *after):
+        stay = frozenset(before & {each.incarnation for each in graph.members(end)})
+        if all(decided(graph, strand.ballots, step, stay) is not None for step in to) and all(
+            stay <= _voters(strand, step) for step in after[: after.index(end) + 1 if end in after else 0]
+        ):
+            return True
+    return False
+
+
+def _voters(strand: Strand, step: EpochId) -> frozenset[Incarnation]:
+    """Who voted for a step at all."""
+    return frozenset([each.voter for each in strand.ballots.at(strand.graph.steps[step].parent) if each.child == step])
 
 
 def started(turn: Turn) -> None:
@@ -440,34 +470,48 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
 # ---------------------------------------------------------------- the delegates' key
 
 
-def share_delegate_key(turn: Turn) -> None:
-    """A new term has a new delegate key: each delegate gets it, sealed to its leaf in the home."""
-    here, delegate = turn.home.here, turn.state.household.term_key
-    if here is None or delegate is None or not devices.may_speak(turn):
+def term(turn: Turn) -> None:
+    """After the home moved: a new term has a new delegate key, for those who are delegates in it."""
+    key, here = turn.state.household.term_key, turn.home.here
+    if key is None or here is None:
         return
-    group = here.group
-    edition = listing.of_group(group)
-    public = group.suite.scheme.public_key(delegate)
+    edition = listing.of_group(here.group)
+    public = here.group.suite.scheme.public_key(key)
     if public != edition.head.authority.delegate:
         return
-    devices.keep(turn, term_key=None)
+    own = edition.devices.find(turn.state.me.device)
+    devices.keep(turn, delegate=key if own is not None and own.delegate else None)
+    made = turn.state.household.made
+    if made is not None and made.head.authority.delegate == public and turn.state.household.term_told != public:
+        _share(turn, here.group, edition, key, public)
+    final = turn.home.kept.find(turn.home.final)
+    if final is not None and listing.of_group(final.group).head.authority.delegate == public:
+        devices.keep(turn, term_key=None)
+
+
+def _share(turn: Turn, group: Group, edition: Edition, key: DelegateKey, public: bytes) -> None:
+    """Each delegate gets it sealed to its leaf in the home."""
+    if not devices.may_speak(turn):
+        return
+    devices.keep(turn, term_told=public)
     for leaf, node in group.members:
         device = devices.device_at(group, leaf)
         entry = None if device is None else edition.devices.find(device)
         if device is None or entry is None or not entry.delegate or device == turn.state.me.device:
             continue
-        context = group.suite.encryption_context(b"vcd delegate key", device)
-        kem, sealed = group.suite.seal(node.encryption_key, context, delegate.raw, turn.provider.random)
+        context = group.suite.encryption_context(_DELEGATE_KEY, device)
+        kem, sealed = group.suite.seal(node.encryption_key, context, key.raw, turn.provider.random)
         devices.tell(turn, siblings.NewDelegateKey(device=device, public=public, kem=kem, sealed=sealed))
 
 
 def take_delegate_key(turn: Turn, record: siblings.NewDelegateKey) -> None:
-    """The key of a new term, if it was sealed to a leaf that we have, or had when it was said first."""
+    """The key of a term, if it was sealed to a leaf that we have, or had when it was said first."""
     here = turn.home.here
     if record.device != turn.state.me.device or here is None:
         return
+    named = {listing.of_group(kept.group).head.authority.delegate for kept in turn.home.kept.values()}
     suite = here.group.suite
-    context = suite.encryption_context(b"vcd delegate key", record.device)
+    context = suite.encryption_context(_DELEGATE_KEY, record.device)
     for _, kept in sorted(turn.home.kept.items()):
         private = kept.group.private.get(2 * kept.group.own_leaf)
         if private is None:
@@ -477,7 +521,8 @@ def take_delegate_key(turn: Turn, record: siblings.NewDelegateKey) -> None:
             right = suite.scheme.public_key(found) == record.public
         except (CryptoError, MlsError):
             continue
-        if right and record.public == listing.of_group(here.group).head.authority.delegate:
-            devices.keep(turn, delegate=found)
+        if right and record.public in named:
+            devices.keep(turn, term_key=found)
+            term(turn)
             return
     raise Refused("delegate-key")

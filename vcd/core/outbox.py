@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.errors import CallerError, MlsError, StaleError
@@ -46,6 +45,7 @@ from vcd.core.policy import DAY, Mode, Policy, of_group
 from vcd.core.spoken import Held, Outgoing, Place, Seen, Stage, Why
 from vcd.core.state import Acceptance, Talk
 from vcd.core.strand import Membership
+from vcd.core.values import replace
 
 if TYPE_CHECKING:
     from mls.state import Group

@@ -347,7 +347,8 @@ def _remove(turn: Turn, removal: Removal) -> None:
 
 def _listed_out(turn: Turn, removal: Removal) -> Edition:
     """The list without them. It was signed when they were removed; but where a new term has begun since, or two lists
-    were made at once, it may have to be signed again. So may what the root did not know of when it began the term."""
+    were made at once, it may have to be signed again. So may what the root did not know of when it began the term.
+    """
     edition, here = linking.next_edition(turn), turn.home.here
     stones = () if here is None else listing.of_group(here.group).devices.tombstones
     for name in sorted({*map(DeviceId, removal.devices), *(stone.device for stone in stones)}):

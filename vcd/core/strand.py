@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mls.fork.retention import left, settled
 from mls.persistent import PMap
@@ -29,6 +29,7 @@ from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import SignedBallot, SignedStep
 from vcd.core.policy import Mode
 from vcd.core.topics import TopicSecret
+from vcd.core.values import replace
 
 MAX_PAST = 4096
 

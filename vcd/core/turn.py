@@ -6,7 +6,6 @@ A `Turn` lives for one input. Rooms read `turn.state`, put changed parts back (`
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from vcd.core.names import AccountId, FrameId, GroupId
 from vcd.core.payloads import Payload, pack
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
+from vcd.core.values import replace
 
 if TYPE_CHECKING:
     from vcd.core.state import State, Talk

@@ -75,9 +75,7 @@ class _Suite(Suite):
     __slots__ = ("_counts",)
 
     def __init__(self, inner: Suite, counts: Counts) -> None:
-        super().__init__(
-            inner.cipher_suite, hpke=_Hpke(inner.hpke, counts), scheme=_Scheme(inner.scheme, counts)
-        )
+        super().__init__(inner.cipher_suite, hpke=_Hpke(inner.hpke, counts), scheme=_Scheme(inner.scheme, counts))
         self._counts = counts
         self.kdf = Kdf(SUITES[inner.cipher_suite].hash)
         mac, hash_ = self.kdf.mac, self.kdf.hash

@@ -67,7 +67,7 @@ def say(village: Village, name: str, text: bytes) -> None:
 # ---------------------------------------------------------------- attacks
 
 
-def test_a_rival_is_withheld_until_just_before_the_window_ends_and_shown_to_half_the_group() -> None:
+def test_a_rival_that_was_withheld_and_is_shown_to_half_the_group_moves_nobody_who_has_the_votes() -> None:
     people = ("anna", "ben", "cleo", "dora", "mallory")
     village = talk(*people, policy=SHORT)
     start = tea(village, "anna").head
@@ -84,7 +84,7 @@ def test_a_rival_is_withheld_until_just_before_the_window_ends_and_shown_to_half
     assert wins  # or there is nothing to test with this seed
     village.lost = lambda frame, name: frame.by == "mallory" and name in ("cleo", "dora")
     village.heal()
-    assert heads(village, "anna", "ben") != heads(village, "cleo", "dora")
+    assert heads(village, "anna", "ben") == heads(village, "cleo", "dora") == {honest}
     village.wait(minutes=3)  # the window is over for those who have not heard of it
     village.wait(hours=4)
     assert together(village, "anna", "ben", "cleo", "dora")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mls.virtual.announcements import Keys
-from tests.vcd.core.homes import TEA, couple, device, devices_of, here, home, link, listed, restore, say
+from tests.vcd.core.homes import TEA, ask, blank, couple, device, devices_of, here, home, listed, restore, say
 from tests.vcd.core.village import Village
 from vcd.core import events, founding, inputs, keys, listing, stored
 from vcd.core.accounts.identity import RecoverySeed, new_seed, root_key
@@ -79,14 +79,16 @@ def test_a_restored_disk_says_nothing_at_first() -> None:
 
 
 def test_a_restored_disk_begins_an_epoch_of_its_own_and_speaks_then() -> None:
-    village = Village(config=replace(Config(), desync_after=10 * MINUTE))
+    village = Village(config=replace(Config(), desync_after=20 * MINUTE))
     laptop, phone = couple(village)
     backup = village.state(phone)
     for number in range(3):
         say(village, phone, b"before %d" % number)
     restore(village, phone, backup)
     old = home(village, phone).head
-    link(village, laptop, "box")  # an epoch begins that it may have acted in before
+    ask(village, laptop, "box", blank(village, laptop, "box"))  # an epoch begins that it may have acted in before
+    village.wait(seconds=5)
+    assert home(village, phone).head == home(village, laptop).head != old
     assert village.state(phone).household.listening
     village.wait(minutes=30)
     emulation = village.state(phone).emulation

@@ -125,7 +125,8 @@ def test_what_was_derived_on_a_branch_that_lost_can_be_followed_and_is_replaced(
 
 def test_two_removals_on_two_branches_both_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """One by a delegate, the other one with the recovery phrase: whichever commit wins, the other one is made again,
-    under the list that counts then. And nobody who is to go is told the keys of those who stay."""
+    under the list that counts then. And nobody who is to go is told the keys of those who stay.
+    """
     heard: list[tuple[bytes, bytes]] = []
     really = devices.on_account_key
 

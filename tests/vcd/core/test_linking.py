@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mls.credential import BasicCredential
+from tests.vcd.core.company import act
 from tests.vcd.core.homes import (
     TEA,
     ask,
@@ -25,9 +26,8 @@ from tests.vcd.core.homes import (
     tea,
     trio,
 )
-from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
-from vcd.core import briefing, events, founding, inputs, linking, listing
+from vcd.core import briefing, events, founding, inputs, linking, listing, stock
 from vcd.core.accounts import editions
 from vcd.core.accounts.credential import MARK, DeviceCredential, Identity, read
 from vcd.core.errors import Misuse
@@ -360,3 +360,43 @@ def test_keypackages_that_a_new_device_cannot_take_up_are_withdrawn_and_made_ane
     assert not batch & stocks[0]
     assert len(stocks[0]) >= 3 * village.config.packages
     assert not any(village.state(name).waiting.items for name in village.devices)
+
+
+def test_an_add_beside_which_others_went_on_is_not_in_the_way_of_anything() -> None:
+    """The laptop is the senior one, and voted for its Add: nothing else can be final, however long the other branch."""
+    village = Village()
+    laptop, phone = couple(village)
+    village.part([laptop], [phone])
+    package = blank(village, laptop, "tablet")
+    village.devices["tablet"].group = 1
+    ask(village, laptop, "tablet", package)
+    for number in range(8):
+        intent = IntentId(b"refresh" + bytes([number]))
+        village.do(phone, inputs.Refresh(intent=intent, conversation=home(village, phone).group_id))
+        village.wait(minutes=1)
+    village.heal()
+    village.wait(minutes=10)
+    take_up(village, laptop, "tablet", package)
+    village.wait(minutes=2)
+    strands = [home(village, name) for name in (laptop, phone, "tablet")]
+    assert len({strand.head for strand in strands}) == 1
+    assert all(strand.head == strand.final for strand in strands)
+    assert len(devices_of(village, phone)) == 3
+
+
+def test_what_is_in_the_way_of_an_add_may_be_removed_after_it() -> None:
+    """The lost phone votes for nothing, and the tablet for nothing before it is told: each would wait for the other."""
+    village = Village()
+    laptop, phone = couple(village)
+    village.down(phone)
+    package = blank(village, laptop, "tablet")
+    ask(village, laptop, "tablet", package)
+    village.wait(minutes=1)
+    assert not handed(village, laptop, "tablet")
+    remove(village, laptop, phone)
+    village.wait(minutes=1)
+    take_up(village, laptop, "tablet", package)
+    village.wait(minutes=5)
+    assert devices_of(village, "tablet") == {device(village, laptop), device(village, "tablet")}
+    for name in (laptop, "tablet"):
+        assert home(village, name).head == home(village, name).final
