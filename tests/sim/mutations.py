@@ -18,26 +18,33 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+from mls.virtual.announcements import Created
 from tests.sim.plan import Size, draw
 from tests.sim.seeds import Result, run
 from vcd.core import (
     contents,
+    devices,
     flow,
     inputs,
     intents,
     keys,
+    lead,
     linking,
     node,
     outbox,
     retention,
+    rotation,
     steps,
     stored,
     strand as strands,
+    summaries,
+    waiting,
 )
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId
 from vcd.core.ordering import votes
 from vcd.core.ordering.graph import Graph
+from vcd.core.payloads import Post
 from vcd.core.spoken import Held
 from vcd.core.strand import Strand
 from vcd.core.turn import Turn
@@ -104,17 +111,29 @@ def _cuts_messages() -> Iterator[None]:
 
 @contextmanager
 def _stays_where_it_is() -> Iterator[None]:
-    """A head is only left for one that stands on it."""
-    plain = strands.stood
+    """A head is only left for one that stands on it, or by what is final."""
+    plain = lead.stood
 
-    def stood(strand: Strand) -> Strand:
-        after = plain(strand)
+    def stood(turn: Turn, strand: Strand) -> Strand:
+        after = plain(turn, strand)
         graph = after.graph
         if graph.is_ancestor(after.final, strand.head) and not graph.is_ancestor(strand.head, after.head):
             return replace(after, standing=replace(after.standing, head=strand.head))
         return after
 
-    with patch.object(flow, "stood", stood), patch.object(strands, "stood", stood):
+    with patch.object(lead, "stood", stood):
+        yield
+
+
+@contextmanager
+def _drops_what_comes_early() -> Iterator[None]:
+    plain = waiting.hold
+
+    def hold(turn: Turn, frame: Any, group_id: Any, needs: Any, payload: Any) -> None:
+        if not isinstance(payload, Post):
+            plain(turn, frame, group_id, needs, payload)
+
+    with patch.object(waiting, "hold", hold):
         yield
 
 
@@ -140,6 +159,14 @@ def _never_deletes_rows() -> Iterator[None]:
 
     with patch.object(stored, "changes", changes):
         yield
+
+
+def _knows_nothing() -> Any:
+    return patch.object(summaries, "rebuilt", lambda group, *_: (Graph(steps.founding(group)), ()))
+
+
+def _tells_nobody() -> Any:
+    return patch.object(devices, "ANNOUNCED", {**devices.ANNOUNCED, Created: _nothing})
 
 
 def _any_vote(graph: Graph, ballots: votes.Ballots, child: EpochId, _: Any) -> int | None:
@@ -168,16 +195,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 0),
     Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 0),
     Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 0),
-    Mutation("lets lost messages lie", "all_read", _without_moved(outbox), 0),
+    Mutation("drops what comes early", "all_read", _drops_what_comes_early, 0),
     Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 0),
     Mutation("settles the head", "probes_read", _settles_the_head, 0),
     Mutation("begins no graph anew", "little_kept", _without_moved(retention), 0),
     Mutation("deletes no rows", "stored", _never_deletes_rows, 0),
     Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 0),
     Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 0),
-    Mutation("takes any signature", "one_roster", _instead(steps, "check_signature", _nothing), 0),
-    Mutation("asks for nothing", "one_head", _without_duty(Duty.ASK), 0),
-    Mutation("never comes back", "one_head", _without_duty(Duty.DESYNC), 0),
+    Mutation("knows nothing of before", "one_roster", _knows_nothing, 0),
+    Mutation("tells nobody of what it opened", "siblings_agree", _tells_nobody, 0),
+    Mutation("forgets to rotate", "thieves_read_nothing", _instead(rotation, "_groups", lambda _: []), 0),
+    Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 0),
 )
 
 

@@ -234,6 +234,8 @@ class Life:
             world.after(rng.randint(0, plan.duration), self.crash)
         for _ in range(plan.sleeps):
             world.after(rng.randint(0, plan.duration), self.sleep)
+        if plan.vanishes:
+            world.after(rng.randint(0, plan.duration), self.vanish)
         for _ in range(plan.backups):
             world.after(rng.randint(0, plan.duration // 2), self.backup)
         for hand in self.hands:
@@ -305,6 +307,14 @@ class Life:
         strand = self._strand(device)
         if strand is not None:
             self.world.command(device.name, inputs.Refresh(intent=self._intent(), conversation=strand.group_id))
+
+    def refresh_and_say(self, device: Device) -> None:
+        """What is said may come before the epoch that it is said in."""
+        strand = self._strand(device)
+        if strand is not None:
+            self.world.command(device.name, inputs.Refresh(intent=self._intent(), conversation=strand.group_id))
+            for _ in range(self.rng.randint(1, 3)):
+                self.say_in(device, strand.group_id)
 
     def refresh_home(self, device: Device) -> None:
         home = self.state(device.name).home
@@ -427,6 +437,14 @@ class Life:
         self.missing[device.name] = by
         self.world.after(notices, lambda: self._notice(device.name))
 
+    def vanish(self) -> None:
+        """Somebody goes away for good, and nobody will hear why."""
+        person = self.rng.choice([each for each in self.people if not each.hostile])
+        self.world.count("vanished")
+        for name in person.devices:
+            self.world.lose(self.world.devices[name])
+            self.missing.pop(name, None)
+
     def _notice(self, name: str) -> None:
         by = self.missing.pop(name, None)
         if by is not None:
@@ -498,7 +516,8 @@ ACTS: tuple[tuple[Act, int], ...] = (
     (Life.invite_somebody, 12),
     (Life.remove_somebody, 8),
     (Life.depart, 2),
-    (Life.refresh, 12),
+    (Life.refresh, 8),
+    (Life.refresh_and_say, 8),
     (Life.refresh_home, 5),
     (Life.change_policy, 4),
     (Life.link_somebody, 4),
@@ -508,7 +527,8 @@ ACTS: tuple[tuple[Act, int], ...] = (
 
 APART: tuple[tuple[Act, int], ...] = (
     (Life.say, 8),
-    (Life.refresh, 5),
+    (Life.refresh, 4),
+    (Life.refresh_and_say, 4),
     (Life.refresh_home, 2),
     (Life.invite_somebody, 2),
     (Life.remove_somebody, 2),

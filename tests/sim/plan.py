@@ -50,6 +50,8 @@ class Plan:
     """How often a device is restored from an old disk."""
     losses: int
     """How many devices are lost for good."""
+    vanishes: bool
+    """Whether somebody goes away with all devices, and never comes back."""
     hostile: bool
     """Whether one of the people is."""
     mailbox: bool
@@ -115,13 +117,18 @@ def draw(seed: int) -> Plan:
         sleeps=rng.choice((0, 0, 1, 2)) * scale,
         backups=rng.choice((0, 0, 0, 0, 1)),
         losses=rng.choice((0, 0, 0, 1)),
+        vanishes=rng.random() < 0.1 and len(devices) > 2,
         hostile=rng.random() < 0.2 and len(devices) > 2,
         mailbox=rng.random() < 0.8,
         exact=rng.random() < 0.25,
         config=config(rng, duration),
     )
+    if plan.backups:  # who is set back learns what it missed from its other devices
+        plan = replace(plan, losses=0)
     if trouble < 0.1:  # some seeds are as easy as can be: whatever fails there is no matter of luck
-        plan = replace(plan, conditions=PERFECT, splits=0, crashes=0, sleeps=0, backups=0, losses=0, skew=0)
+        plan = replace(
+            plan, conditions=PERFECT, splits=0, crashes=0, sleeps=0, backups=0, losses=0, skew=0, vanishes=False
+        )
     return plan
 
 

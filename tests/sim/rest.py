@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.sim.expected import accounts_of
+from tests.sim.expected import Wish, accounts_of
 from tests.sim.invariants import SLACK, Run, fail, no_nonce_twice
 from tests.sim.thief import Thief
 from tests.sim.world import Device
@@ -112,8 +112,19 @@ def wishes_end(run: Run) -> None:
     """Whatever somebody wanted stands, or they were told that it does not."""
     present = {device.name for device in run.present()}
     for wish in run.expected.wishes.values():
-        if wish.device in present and not wish.ended and not wish.lost:
+        if wish.device in present and not wish.ended and not wish.lost and not _at_the_mercy(run, wish):
             fail("wishes_end", f"{wish.device} never hears what became of its {type(wish.given).__name__}")
+
+
+def _at_the_mercy(run: Run, wish: Wish) -> bool:
+    """Whether it is about a group in which nothing becomes final: somebody is away, or only the hostile are left."""
+    group_id = getattr(wish.given, "conversation", None)
+    strand = None if group_id is None else _state(run.world.devices[wish.device]).strands.find(group_id)
+    if strand is None or strand.head == strand.final:
+        return False
+    honest = {_state(device).book.own for device in run.present()}
+    members = accounts_of(strand)
+    return not members & honest or _away(run, members)
 
 
 _OVER = (events.Fate.ASKS, events.Fate.RETURNED)
@@ -231,4 +242,4 @@ AT_REST: tuple[RestInvariant, ...] = (
     nothing_left,
 )
 AFTER_PROBES: tuple[RestInvariant, ...] = (probes_read, thieves_read_nothing, no_nonce_twice)
-AFTER_WINDOWS: tuple[RestInvariant, ...] = (little_kept, old_messages_are_gone)
+AFTER_WINDOWS: tuple[RestInvariant, ...] = (old_messages_are_gone, little_kept)

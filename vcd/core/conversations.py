@@ -120,6 +120,8 @@ def _membership(turn: Turn, after: Strand) -> None:
     if now is after.membership:
         return
     turn.put(replace(turn.strand(after.group_id), membership=now))
+    if now is not Membership.IN:
+        waiting.wake_inbox(turn)
     if now is Membership.OUT and turn.talk(after.group_id).acceptance is Acceptance.YES:
         wanted = any(each.kind is Kind.DEPART and each.group_id == after.group_id for each in state.intents.values())
         turn.tell(Gone(conversation=after.group_id, removed=not wanted))

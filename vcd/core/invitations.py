@@ -6,7 +6,8 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
     of a contact        it is accepted at once (or asked for, if the device is set up so)
     of a stranger       it waits, and the app is told. Nothing is joined and nothing is sent before the user answers
     of somebody blocked it is dropped
-    of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand
+    of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand.
+                        If it hangs on nothing that is known here it waits until it does, or until we are out
     not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
     to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
 
@@ -69,6 +70,14 @@ class _Opened:
     by: AccountId
 
 
+class _ElsewhereError(Exception):
+    """A Welcome leads to an epoch that we know nothing of, in a group that we are in as far as we know."""
+
+    def __init__(self, epoch: EpochId) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+
 # ---------------------------------------------------------------- what arrives
 
 
@@ -80,6 +89,9 @@ def on_invite(turn: Turn, payload: Invite, frame: FrameId) -> None:
     try:
         found = _open(turn, payload)
         _consider(turn, payload, found)
+    except _ElsewhereError as error:  # it may turn out that we were removed before it
+        waiting.hold(turn, frame, waiting.INBOX, (Need.EPOCH, error.epoch), payload)
+        turn.drop("invite-elsewhere")
     except WithdrawnPackageError:
         waiting.done(turn, frame)
         _wait(turn, payload, turn.now + ranks.turn_of(turn, 0) * _SLOTS)
@@ -245,8 +257,7 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
         if after is None:  # it hangs on nothing that we know, and we can do without it: nobody leads us away like that
-            turn.drop("invite-elsewhere")
-            return
+            raise _ElsewhereError(epoch)
     else:
         after = introductions.anew(strand, group, found.told)
     turn.change(emulation=found.emulation)

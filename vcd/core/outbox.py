@@ -469,7 +469,8 @@ def give_back(turn: Turn, subject: bytes) -> None:
     policy = _policy(strand)
     outbox = turn.state.outbox
     next_at = []
-    done, over = [], []
+    done: list[ContentId] = []
+    over: list[ContentId] = []
     for name in talk.going:
         outgoing = outbox[name]
         end = outgoing.since + policy.horizon

@@ -22,11 +22,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.fork.retention import left
+from mls.persistent import PMap
 from vcd.core import partitions
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering.votes import Ballots
-from vcd.core.policy import MINUTE, SECOND, of_group
+from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Lineage
+from vcd.core.policy import MINUTE, SECOND, Mode, of_group
 from vcd.core.reign import undecided
 from vcd.core.strand import Kept, Membership, Strand, at_rest, dropped
 
@@ -52,6 +54,7 @@ def rebased(strand: Strand) -> Strand:
     after = replace(
         strand,
         graph=graph,
+        proofs=_proven(strand),
         ballots=ballots,
         signed=strand.signed.changed([each for each in strand.signed if each not in graph.steps], {}),
         votes=strand.votes.changed([name for name in strand.votes if name not in votes], {}),
@@ -64,6 +67,33 @@ def rebased(strand: Strand) -> Strand:
         if not graph.has(epoch):
             after = at_rest(after, epoch)
     return after
+
+
+MAX_PROOFS = 16
+"""Final epochs of which it is kept how they became so."""
+
+
+def _proven(strand: Strand) -> PMap[EpochId, Lineage]:
+    """With what made the last final epoch final: only precommits decide."""
+    graph = strand.graph
+    way = graph.path(strand.final)[:MAX_STEPS]
+    if strand.mode is Mode.LEAD or any(epoch not in strand.signed for epoch in way):
+        return strand.proofs
+    ballots = [
+        (graph.number(said.ballot.parent), name, said)
+        for name, said in strand.votes.items()
+        if said.ballot.round % 2 == 1 and said.ballot.child in way
+    ]
+    ballots.sort(key=lambda each: each[:2])
+    proof = Lineage(
+        anchor=graph.anchor,
+        steps=tuple(strand.signed[epoch] for epoch in way),
+        ballots=tuple([said for _, _, said in ballots][:MAX_BALLOTS]),
+    )
+    proofs = strand.proofs.set(graph.anchor.epoch, proof)
+    while len(proofs) > MAX_PROOFS:
+        proofs = proofs.discard(min(proofs, key=lambda each: (proofs[each].anchor.number, each)))
+    return proofs
 
 
 def touched(turn: Turn, group_id: GroupId) -> None:

@@ -5,8 +5,8 @@ other how far they are (`Progress`). This room does the steps:
 
     WITHDRAW    KeyPackages are taken back, as the removed device could open Welcomes to them
     REMOVE      one commit in the home removes it, and brings the list in which it is shut out
-    RENEW       a new signature key for our leaves, told to those who stay
-    ROTATE      each conversation gets a leaf from the new epoch, with that key, and with the head of the new list
+    RENEW       new signature keys for our leaves, told to those who stay
+    ROTATE      each conversation gets a leaf from the new epoch, with a key of its own, and the head of the new list
     UPLOAD      new KeyPackages
 
 Nothing waits for the new epoch to be final; only `complete` does. If the commit loses at home, it is made again on the
@@ -55,6 +55,7 @@ other, as nobody has to vote on his own."""
 AT_ONCE = 8
 """New leaves that one device makes before it looks at what else there is."""
 MAX_DONE = 1024
+MAX_DRAWN = 1 << 15
 _NOBODY = IntentId(b"")
 
 
@@ -296,7 +297,7 @@ def go_on(turn: Turn) -> None:
             removal = _upload(turn, removal)
         rotations = [GroupId(each.name) for each in todo if each.step is Step.ROTATE]
         if rotations:
-            _rotate(turn, removal, rotations)
+            removal = _rotate(turn, removal, rotations)
     except (MlsError, Misuse, Refused) as error:
         turn.drop("rotation-later", str(error))
         turn.due(Duty.ROTATE, b"", turn.now + turn.state.config.retry)
@@ -415,38 +416,61 @@ def _upload(turn: Turn, removal: Removal) -> Removal:
     return removal.uploaded(newest)
 
 
-def _rotate(turn: Turn, removal: Removal, group_ids: list[GroupId]) -> None:
+def _rotate(turn: Turn, removal: Removal, group_ids: list[GroupId]) -> Removal:
     """New leaves: those of this device's share at once, others when nobody else made them."""
     edition, signing = turn.state.book.edition, turn.state.household.signing
     here = turn.home.here
     if edition is None or signing is None or here is None:
-        return
+        return removal
     if edition.head.digest != listing.of_group(here.group).head.digest:
-        return  # its account key is still on its way
-    new, made, later = _new_keys(turn, removal), 0, []
+        return removal  # its account key is still on its way
+    new = _new_keys(turn, removal)
+    now: list[tuple[GroupId, int]] = []
+    later: list[int] = []
     for group_id in group_ids:
         strand = turn.state.strands.find(group_id)
         kept = None if strand is None else leaves.live(strand)
         if strand is None or kept is None or not leaves.able(turn, kept.group):
             continue
         at = max(_at(turn, group_id), _rotation(turn).tried.find(group_id) or 0)
-        key = turn.emulation.keys.find(new.get(kept.group.suite.cipher_suite, b""))
-        if at > turn.now or made >= AT_ONCE or key is None:
+        suite = kept.group.suite.cipher_suite
+        if at > turn.now or len(now) >= AT_ONCE or suite not in new:
             later.append(max(at, turn.now))
-            continue
-        credential = virtual_credential(turn.provider, edition.head, signing, new[kept.group.suite.cipher_suite])
+        else:
+            now.append((group_id, suite))
+    if later:
+        turn.due(Duty.ROTATE, b"", min(later))
+    removal, drawn = _draw(turn, removal, [suite for _, suite in now], new)
+    for (group_id, _), public in zip(now, drawn, strict=True):
+        credential = virtual_credential(turn.provider, edition.head, signing, public)
+        leaf = NewLeaf(credential=credential, signature_private=turn.emulation.keys[public].private)
         rotation = _rotation(turn)
         tried = rotation.tried.set(group_id, turn.now + turn.state.config.retry)
         turn.change(rotation=replace(rotation, tried=tried))
-        made += 1
         try:
-            acting.commit(
-                turn, strand, force_path=True, leaf=NewLeaf(credential=credential, signature_private=key.private)
-            )
+            acting.commit(turn, turn.strand(group_id), force_path=True, leaf=leaf)
         except (MlsError, Misuse, Refused) as error:
             turn.drop("rotation-later", str(error))
-    if later:
-        turn.due(Duty.ROTATE, b"", min(later))
+    return removal
+
+
+def _draw(turn: Turn, removal: Removal, suites: list[int], shared: dict[int, bytes]) -> tuple[Removal, list[bytes]]:
+    """A signature key for each of several conversations: with one and the same, strangers could connect them.
+
+    Others are told first. Where no more keys can be noted, it is the one that was drawn for all.
+    """
+    newest = turn.emulation.head.newest
+    if newest not in removal.clean or len(removal.renewals) >= MAX_DRAWN:
+        return removal, [shared[suite] for suite in suites]
+    drawn = []
+    for suite in suites:
+        emulation, public = turn.emulation.drawn_key(turn.env, suite)
+        turn.change(emulation=emulation)
+        drawn.append(SignatureKey(cipher_suite=suite, public=public, private=emulation.keys[public].private))
+        removal = removal.renewed(newest, public)
+    if drawn:
+        devices.announce(turn, Keys(tuple(drawn)))
+    return removal, [key.public for key in drawn]
 
 
 def _at(turn: Turn, group_id: GroupId) -> int:

@@ -36,6 +36,8 @@ class Owed:
     epoch: EpochId | None = None
     proposals: EpochId | None = None
     plea: Plea | None = None
+    proof: EpochId | None = None
+    """The last final epoch before the one of which it is to be shown how it became so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

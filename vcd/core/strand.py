@@ -26,7 +26,7 @@ from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering.choice import Standing, counted, standing
 from vcd.core.ordering.graph import Anchor, Graph
 from vcd.core.ordering.votes import Ballots
-from vcd.core.payloads import SignedBallot, SignedStep
+from vcd.core.payloads import Lineage, SignedBallot, SignedStep
 from vcd.core.policy import Mode
 from vcd.core.topics import TopicSecret
 from vcd.core.values import replace
@@ -81,6 +81,9 @@ class Strand:
     """The topic of the last final epoch, which outlives its value: there all branches hear of each other."""
     laid: PMap[EpochId, TopicSecret] = field(default_factory=PMap)
     """The topics of epochs in the graph that were dropped: one of them may become final."""
+    proofs: PMap[EpochId, Lineage] = field(default_factory=PMap)
+    """What made epochs final: the way there and the votes for it, by the last final epoch before. The oldest are given
+    up. Who missed some of it could never become final, as nobody else has anything to decide any more."""
     membership: Membership = Membership.IN
 
     @property

@@ -10,6 +10,9 @@ else was quicker. So is it with answers. No digest and no question says who sent
 is in it is signed by those that it names, and what it asks for, everybody here may have. The way back into the group
 is sealed to who asked for it (`desync`).
 
+Who shows that less is final for it than for us has missed votes that everybody else has done with. So it is kept for
+some final epochs how they became final (`Strand.proofs`), and shown to who is behind.
+
 A newcomer knows nothing of what was before. It takes the graph that led to its epoch from the member who added it
 (`Lineage`), and holds it against the tree that it joined: who is in it, who made the commits that it can check. What it
 has to take on trust is who was in the group before whom. A lineage of anybody else, or one that does not lead to where
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 
 ANSWER_STEP = 500
 """How much later than the one before each member answers, in milliseconds."""
+PROOFS_AT_ONCE = 4
+"""Final epochs of which one digest that is behind is answered with what made them so."""
 OWED_AT_ONCE = 16
 """Commits that one question gets; who misses more asks again."""
 
@@ -163,6 +168,8 @@ def on_lineage(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) 
 def on_headers(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) -> None:
     """A lineage in the open: nobody knows who sent it. What is signed in it counts, and no more."""
     waiting.done(turn, frame)
+    if turn.strand(group_id).proofs.find(payload.anchor.epoch) == payload:
+        seen(turn, group_id, b"proof" + payload.anchor.epoch)
     learn(turn, group_id, payload.steps, payload.ballots)
 
 
@@ -268,6 +275,29 @@ def on_digest(turn: Turn, group_id: GroupId, payload: Digest, frame: FrameId) ->
             turn.due(Duty.DIGEST, group_id, turn.now + ANSWER_STEP * (1 + place(turn, strand, payload.head)))
     elif (payload.head, payload.final) == (strand.head, strand.final):
         _put(turn, group_id, replace(comparing, shown=turn.now))
+    _prove(turn, strand, payload.final)
+
+
+def _prove(turn: Turn, strand: Strand, final: EpochId) -> None:
+    """Somebody does not know yet that more than this is final: show what makes it so."""
+    topic = turn.came_by or strand.trunk
+    if topic is None or strand.graph.has(final):
+        return
+    owed = []
+    at: EpochId | None = final
+    while at is not None and len(owed) < PROOFS_AT_ONCE:
+        found = next(
+            (proof for proof in strand.proofs.values() if at == proof.anchor.epoch or _passes(proof, at)), None
+        )
+        if found is None:
+            break
+        owed.append(Owed(at=0, topic=topic, proof=found.anchor.epoch))
+        at = found.steps[-1].step.epoch if found.steps else None
+    _promise(turn, strand, owed)
+
+
+def _passes(proof: Lineage, epoch: EpochId) -> bool:
+    return any(each.step.epoch == epoch for each in proof.steps[:-1])
 
 
 def _lacks(strand: Strand, digest: Digest) -> bool:
@@ -330,6 +360,12 @@ def on_want(turn: Turn, group_id: GroupId, payload: Want, frame: FrameId) -> Non
     owed += [Owed(at=0, topic=topic, proposals=each) for each in wished if each in strand.proposals]
     if payload.plea is not None and desync.hears(strand, payload.plea):
         owed.append(Owed(at=0, topic=topic, plea=payload.plea))
+    _promise(turn, strand, owed)
+
+
+def _promise(turn: Turn, strand: Strand, owed: Sequence[Owed]) -> None:
+    """To give it when it is our turn, unless somebody did so recently."""
+    group_id = strand.group_id
     comparing = _comparing(turn, group_id)
     answered = dict(comparing.answered)
     promised = {_name(each): each for each in comparing.owed}
@@ -385,6 +421,8 @@ def _name(owed: Owed) -> bytes:
         return owed.epoch
     if owed.proposals is not None:
         return b"proposals" + owed.proposals
+    if owed.proof is not None:
+        return b"proof" + owed.proof
     return b"" if owed.plea is None else owed.plea.key
 
 
@@ -396,6 +434,10 @@ def _give(turn: Turn, strand: Strand, owed: Owed, life: int) -> None:
     elif owed.proposals is not None:
         for message in strand.proposals.find(owed.proposals) or ():
             turn.publish(owed.topic, Post(epoch=owed.proposals, message=message), life=life)
+    elif owed.proof is not None:
+        proof = strand.proofs.find(owed.proof)
+        if proof is not None:
+            turn.publish(owed.topic, proof, life=life)
     elif owed.plea is not None:
         door = desync.opened(turn, strand, owed.plea)
         if door is not None:

@@ -210,7 +210,10 @@ def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId
         try:
             _check(after, each)
         except Refused as error:
-            turn.drop(error.rule)
+            if error.rule == "ballot-signature" and not after.entered(each.at):
+                missing = missing or each.at  # its leaf may have got a new key on the way there
+            else:
+                turn.drop(error.rule)
             continue
         _compared(turn, after, each.ballot)
         after = _with(after, each)
@@ -249,7 +252,8 @@ def _check(strand: Strand, said: SignedBallot) -> None:
     graph, ballot = strand.graph, said.ballot
     if graph.parent(ballot.child) != ballot.parent or ballot.round >= votes.MAX_ROUND:
         raise Refused("ballot-step")
-    if all(each.incarnation != ballot.voter for each in graph.members(ballot.parent)):
+    there = (*graph.members(ballot.child), *graph.members(ballot.parent))
+    if all(each.incarnation != ballot.voter for each in there):
         raise Refused("ballot-voter")
     suite = next(iter(strand.kept.values())).group.suite if strand.kept else None
     for node in leaves(strand, ballot.voter, said.at):

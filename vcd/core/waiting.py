@@ -159,6 +159,13 @@ def wake(turn: Turn, needs: Needs) -> None:
         turn.again[frame] = None
 
 
+def wake_inbox(turn: Turn) -> None:
+    """We are out of a group: a Welcome that leads back into it, and came before we knew, is looked at again."""
+    for frame, each in sorted(turn.state.waiting.items.items()):
+        if each.group_id == INBOX and each.needs[0] is Need.EPOCH:
+            turn.again[frame] = None
+
+
 def wake_home(turn: Turn) -> None:
     """Another device of ours was heard: whatever rests on that is tried again."""
     if turn.state.home is not None:

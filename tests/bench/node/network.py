@@ -23,7 +23,7 @@ from vcd.core.effects import Effect
 from vcd.core.errors import Malformed
 from vcd.core.events import Event
 from vcd.core.names import AccountId, FrameId, TopicId
-from vcd.core.payloads import Post, unpack
+from vcd.core.payloads import unpack
 from vcd.core.state import State
 
 
@@ -53,6 +53,9 @@ class Providers:
             stream = self._root.fork(name)
             self._made[name] = Counted(stream) if self._counted else stream
         return self._made[name]
+
+
+Held = tuple[Device, Frame]
 
 
 @dataclass
@@ -91,7 +94,9 @@ class Net(Village):
         self._logs: dict[TopicId, Log] = {}
         self._has: dict[FrameId, set[int]] = {}
         """In which parts of the network a frame is."""
-        self._queue: deque[tuple[Device, Frame]] = deque()
+        self._queue: deque[Held] = deque()
+        self._holding: dict[str, list[Held]] = {}
+        self.kept_back: list[Held] = []
 
     # Steps
 
@@ -166,14 +171,16 @@ class Net(Village):
                     for other in self.devices.values():
                         self._offer(other, frame)
                 return self.step(device.name, inputs.Published(number=effect.number))
-        return super()._run(device, effect)
+            case _:
+                return super()._run(device, effect)
 
     def _log(self, topic: TopicId) -> Log:
         return self._logs.setdefault(topic, Log())
 
     def _offer(self, device: Device, frame: Frame) -> None:
         if frame.topic in device.topics and frame.id not in device.has:
-            self._queue.append((device, frame))
+            held = self._holding.get(device.name)
+            (self._queue if held is None else held).append((device, frame))
 
     def deliver(self) -> None:
         while self._queue:
@@ -212,6 +219,22 @@ class Net(Village):
                 self.step(device.name, inputs.Reached(topic=topic, peers=peers))
         self.deliver()
 
+    # What is held back
+
+    def hold(self, name: str) -> list[Held]:
+        """From now on nothing new reaches a device; the list fills with it."""
+        self._holding[name] = held = []
+        return held
+
+    def release(self, held: list[Held]) -> None:
+        """What was held back arrives, in order."""
+        self._holding.clear()
+        self._queue.extend(held)
+        self.deliver()
+
+    def frames_by(self, name: str) -> list[tuple[TopicId, Frame]]:
+        return [(topic, frame) for topic, log in self._logs.items() for frame in log.frames if frame.by == name]
+
     # What was measured
 
     def record(self, what: Callable[[], object]) -> list[Sample]:
@@ -222,15 +245,3 @@ class Net(Village):
         finally:
             self.recording = False
         return self.samples
-
-    def posts(self, name: str) -> int:
-        """How many messages a device has put into topics that it can read."""
-        device, found = self.devices[name], 0
-        for log in self._logs.values():
-            for frame in log.frames:
-                joined = device.state.joined.find(frame.topic)
-                if frame.by != name or joined is None:
-                    continue
-                payload = unpack(topics.open_sealed(device.provider.suite(1), joined.keys, frame.payload))
-                found += isinstance(payload, Post)
-        return found

@@ -96,7 +96,7 @@ def test_a_restored_disk_begins_an_epoch_of_its_own_and_speaks_then() -> None:
     own = [each for each in emulation.epochs.values() if each.epoch.own_leaf is not None]
     assert [each.epoch.epoch_id for each in own] == [here(village, phone).newest]
     begun = home(village, phone)
-    assert begun.bodies.find(village.state(phone).household.awake, b"")[2:4] == b"\x00\x01"  # not encrypted
+    assert begun.bodies[village.state(phone).household.awake][2:4] == b"\x00\x01"  # not encrypted
     assert not village.state(phone).household.listening
     assert home(village, phone).head == home(village, laptop).head != old
     village.wait(minutes=5)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from mls.key_package import KeyPackageSecrets
+from mls.virtual.removal import Removal
 from tests.vcd.core.homes import (
     ask,
     blank,
@@ -151,10 +152,15 @@ def test_two_removals_on_two_branches_both_hold(monkeypatch: pytest.MonkeyPatch)
         village.do("phone", inputs.RemoveDevice(intent=IntentId(b"box"), device=box, root=root))
         village.wait(seconds=3)
         first = home(village, "laptop").head
+        keys = {name: listing.of_group(here(village, name).group).head.signing_key for name in ("laptop", "phone")}
         heard.clear()
         village.heal()
         village.wait(seconds=1)
         won = stands(village, "laptop", first)
+        for name, lost in (("laptop", not won), ("phone", won)):
+            rotation = village.state(name).rotation
+            assert rotation is not None
+            assert any(not each.stands for each in Removal.decode(rotation.removal).epochs.values()) is lost
         village.wait(minutes=20)
         for name in ("laptop", "phone"):
             assert devices_of(village, name) == {device(village, "laptop"), device(village, "phone")}
@@ -165,8 +171,9 @@ def test_two_removals_on_two_branches_both_hold(monkeypatch: pytest.MonkeyPatch)
         assert home(village, "laptop").head == home(village, "phone").head
         edition = listing.of_group(here(village, "laptop").group)
         assert village.state("laptop").household.signing == village.state("phone").household.signing
-        last = edition.head.signing_key
-        assert not {who for who, public in heard if public == last} & {tablet, box}
+        assert (tablet, keys["laptop"]) not in heard
+        assert (box, keys["phone"]) not in heard
+        assert not {who for who, public in heard if public == edition.head.signing_key} & {tablet, box}
         assert village.state("laptop").household.delegate is not None  # it was told the key of the new term
         assert village.state("phone").household.delegate is None
         assert linking.credential_for(village.state("laptop"), provider, box, b"key") is not None

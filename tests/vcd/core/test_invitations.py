@@ -427,3 +427,23 @@ def test_key_packages_that_served_are_forgotten_when_that_is_final() -> None:
     assert not village.state("ben").stock.uses
     assert all(not each.used for each in emulation.stock.values())
     assert len(emulation.withdrawn) == 1
+
+
+def test_an_invitation_that_comes_before_we_know_that_we_were_removed_is_taken_up_then() -> None:
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben")
+    known = strand(village, "ben").head
+    inbox = {name for name, each in village.state("ben").joined.items() if each.inbox}
+    village.lost = lambda frame, name: name == "ben" and frame.topic not in inbox
+    village.do("anna", inputs.Remove(intent=intent("anna removes ben"), conversation=TEA, account=village.own("ben")))
+    village.wait(minutes=2)
+    invite(village, "anna", "ben", name="anna invites ben again")
+    village.wait(minutes=2)
+    assert strand(village, "ben").head == known
+    village.lost = lambda _frame, _name: False
+    village.deliver()
+    village.wait(minutes=2)
+    assert len(village.told("ben", events.Gone)) == 1
+    assert together(village, "anna", "ben")
+    assert strand(village, "anna").head == strand(village, "anna").final
+    assert not village.state("ben").waiting.items

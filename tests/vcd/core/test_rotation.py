@@ -116,6 +116,25 @@ def test_an_app_is_told_how_far_a_removal_is() -> None:
     assert [each.rotated for each in told] == sorted(each.rotated for each in told)
 
 
+def test_conversations_have_no_key_in_common_after_a_removal_either() -> None:
+    """Each of them is signed for with a key that no other one has."""
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    several = [TEA, *[GroupId(b"more" + bytes([number]) + bytes(11)) for number in range(3)]]
+    for group_id in several[1:]:
+        village.do(laptop, inputs.Open(conversation=group_id))
+    village.wait(minutes=1)
+    before = {each: tea(village, laptop, each) for each in several}
+    remove(village, laptop, tablet)
+    village.wait(minutes=5)
+    for name in (laptop, phone):
+        assert village.state(name).rotation is None
+        after = {each: tea(village, name, each) for each in several}
+        keys = [each.own_leaf_node.signature_key for each in after.values()]
+        assert len({*keys, *[each.own_leaf_node.signature_key for each in before.values()]}) == 2 * len(several)
+        assert [after[each].epoch - before[each].epoch for each in several] == [1] * len(several)
+
+
 def test_those_who_stay_carry_on_if_the_device_that_began_goes_to_sleep() -> None:
     village = Village()
     laptop, phone, tablet = trio(village)
@@ -183,6 +202,8 @@ def test_two_removals_at_once_become_one() -> None:
     laptop, phone, tablet = trio(village)
     box = link(village, laptop, "box")
     old, older = village.state(tablet), village.state(box)
+    village.down(tablet)
+    village.down(box)  # two thieves: neither votes for anything
     first, second = remove(village, laptop, tablet), remove(village, laptop, box)
     village.wait(minutes=10)
     assert fates(village, laptop, first) == fates(village, laptop, second) == [True]
@@ -302,7 +323,7 @@ def test_who_follows_the_commit_knows_enough_to_carry_on(monkeypatch: pytest.Mon
     village = Village()
     laptop, phone, tablet = trio(village)
     monkeypatch.setattr(rotation_room, "_announce", lambda *_: None)  # the laptop never says how far it is
-    monkeypatch.setattr(rotation_room, "_rotate", lambda *_: None)
+    monkeypatch.setattr(rotation_room, "_rotate", lambda _turn, removal, _names: removal)
     remove(village, laptop, tablet)
     village.wait(seconds=2)
     rotation = village.state(phone).rotation

@@ -8,10 +8,10 @@ import pytest
 
 from mls.proposals import SelfRemove
 from mls.virtual import client
-from tests.vcd.core.branches import TEA, bring, commit, finals, heads, payload_of, release, sent, talk, tea
+from tests.vcd.core.branches import TEA, bring, commit, finals, heads, payload_of, release, sent, talk, tea, withhold
 from tests.vcd.core.company import act, add, package, step
 from tests.vcd.core.village import Village
-from vcd.core import conversations, flow, kinds, steps, summaries
+from vcd.core import conversations, flow, kinds, retention, steps, summaries
 from vcd.core.errors import Refused
 from vcd.core.inputs import Online
 from vcd.core.names import AccountId, EpochId, FrameId, Incarnation
@@ -72,14 +72,40 @@ def test_nothing_is_shown_where_nothing_is_left_to_decide() -> None:
 
 
 def test_what_stays_undecided_for_long_is_shown_seldomer() -> None:
-    village = talk("anna", "ben")
-    village.lost = lambda frame, _: isinstance(payload_of(village, frame), Votes)
+    village = talk("anna", "ben", "cleo")
+    village.down("cleo")  # who does not vote, so nothing becomes final
     commit(village, "anna")
     village.wait(days=1)
     first = len(list(sent(village, Digest)))
     village.wait(days=10)
     assert 10 < first < 40
     assert len(list(sent(village, Digest))) - first < 40
+
+
+def test_who_missed_the_votes_that_made_epochs_final_is_shown_them_by_those_who_are_done() -> None:
+    village = talk("anna", "ben", "cleo")
+    withhold(village, lambda payload: isinstance(payload, Votes | Digest), "cleo")
+    for name in ("anna", "ben"):
+        child = commit(village, name)
+        village.wait(minutes=1)
+        assert finals(village, "anna", "ben") == {child}
+    assert len(tea(village, "cleo").graph.steps) == 2
+    assert not tea(village, "anna").votes  # nothing is left to decide there
+    withhold(village, lambda payload: isinstance(payload, Votes), "cleo")
+    village.wait(minutes=30)
+    assert finals(village, "cleo") == {child}
+    assert len(list(sent(village, Lineage))) == 2
+
+
+def test_what_made_epochs_final_is_kept_for_some_of_them() -> None:
+    village = talk("anna", "ben")
+    for _ in range(retention.MAX_PROOFS + 3):
+        commit(village, "anna")
+        village.wait(minutes=1)
+    proofs = tea(village, "ben").proofs
+    assert len(proofs) == retention.MAX_PROOFS
+    newest = max(proofs.values(), key=lambda each: each.anchor.number)
+    assert newest.steps[-1].step.epoch == tea(village, "ben").final
 
 
 def test_nobody_shows_anything_while_nobody_is_connected() -> None:

@@ -6,8 +6,8 @@ the parent's tree, whatever was final when they voted. Voting goes in views of t
     prevote     for the child that had the newest *polka*, else for the one on the way to one's head
     precommit   for a child that has a polka in this view: enough of the electorate prevoted it
     final       an epoch, when for every step on the way to it there is a view in which enough of the electorate
-                precommitted, and with them everybody of the electorate who still is in the epoch's tree. Who comes by
-                a step knows of no other branch, and is not waited for
+                precommitted, and with them everybody who was in the tree of that step's child and still is in the
+                epoch's
 
 A member votes once in each round, and never takes a vote back. Who precommitted has seen a polka, and so prevotes the
 same child from then on, unless there is a newer polka for another one. That is what makes a final epoch stay final: two
@@ -194,8 +194,7 @@ def _all_decided(graph: Graph, ballots: Ballots, to: EpochId, since: EpochId) ->
     for step in graph.up(to):
         if step == since:
             return True
-        before = graph.members(graph.steps[step].parent)
-        needed = here & frozenset([each.incarnation for each in before])
+        needed = here if step == to else here & frozenset([each.incarnation for each in graph.members(step)])
         if decided(graph, ballots, step, needed) is None:
             return False
     return True
@@ -207,8 +206,7 @@ def _preference(
     """Of ways that part at their first step: how they are preferred, if that should ever be necessary."""
     step = graph.steps[way[start]]
     here = frozenset([each.incarnation for each in graph.members(way[-1])])
-    before = graph.members(step.parent)
-    view = decided(graph, ballots, step.epoch, here & frozenset([each.incarnation for each in before]))
+    view = decided(graph, ballots, step.epoch, here & frozenset([m.incarnation for m in graph.members(step.epoch)]))
     return (-1 if view is None else view, bool(step.removes), step.tag, step.epoch)
 
 
@@ -235,11 +233,12 @@ def _at_step(
     several = ballots.at(parent)
     mine = {each.round: each.child for each in several if each.voter == me}
     last = max(mine, default=-1)
-    view = last // 2 if mine else max([each.round // 2 for each in several], default=0)
     best = polka(graph, ballots, parent)
+    # Not the highest view that anybody named: a liar would name the last one, and none would be left.
+    view = last // 2 if mine else 0 if best is None else best[0]
     choice = best[1] if best is not None and graph.has(best[1]) else child
     found: list[Ballot] = []
-    if not _has_a_say(graph, parent, me):
+    if not _has_a_say(graph, parent, choice, me):
         return found, choice
 
     def vote(round_: int, which: EpochId) -> None:
@@ -261,9 +260,9 @@ def _at_step(
     return found, choice
 
 
-def _has_a_say(graph: Graph, parent: EpochId, me: Incarnation) -> bool:
-    """Members before a step, also those whom it removes: their last vote is for that."""
-    return any(each.incarnation == me for each in graph.members(parent))
+def _has_a_say(graph: Graph, parent: EpochId, child: EpochId, me: Incarnation) -> bool:
+    """Members before a step, also those whom it removes: their last vote is for that. And those who come by it."""
+    return any(each.incarnation == me for each in (*graph.members(parent), *graph.members(child)))
 
 
 def _over(
@@ -274,22 +273,25 @@ def _over(
     choice: EpochId,
     best: tuple[int, EpochId] | None,
 ) -> bool:
-    """Whether a view can bring nothing any more, as far as one sees."""
-    electorate = {each.incarnation for each in graph.members(graph.steps[choice].parent)}
-    needed = [each.incarnation for each in graph.members(choice) if each.incarnation in electorate]
-    latest = dict.fromkeys(needed, -1)
-    committed = set()
-    split = False
+    """Whether a view can bring nothing any more, as far as one sees.
+
+    Who went on is in the next view, not just in any later one: a liar would be in the last.
+    """
+    needed = frozenset([each.incarnation for each in graph.members(choice)])
+    voted, next_view, committed, split = set(), set(), set(), False
     for each in several:
-        if each.voter in latest:
-            latest[each.voter] = max(latest[each.voter], each.round)
-            split = split or (each.round == 2 * view and each.child != choice)
-        if each.round == 2 * view + 1:
-            committed.add((each.voter, each.child))
-    if any(round_ < 2 * view for round_ in latest.values()):
+        if each.voter not in needed:
+            continue
+        if each.round >= 2 * view:
+            voted.add(each.voter)
+        if each.round // 2 == view + 1:
+            next_view.add(each.voter)
+        if each.round == 2 * view:
+            split = split or each.child != choice
+        elif each.round == 2 * view + 1 and best is not None and each.child == best[1]:
+            committed.add(each.voter)
+    if voted < needed:
         return False  # somebody who is needed has not voted in this view
     if best is None or best[0] < view:  # if all want the same and are not enough, another view does not help
-        return split or any(round_ > 2 * view + 1 for round_ in latest.values())
-    return any(latest[each] > 2 * view + 1 and (each, best[1]) not in committed for each in needed) or (
-        2 * view + 1 in mine and mine[2 * view + 1] != best[1]
-    )
+        return split or bool(next_view)
+    return bool(next_view - committed) or mine.get(2 * view + 1, best[1]) != best[1]
