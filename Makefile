@@ -47,6 +47,9 @@ bench-mesh: setup ## the mesh's table, beside the libraries by themselves; BENCH
 bench-virtual: setup ## virtual clients against a member per device; BENCH_ARGS="--quick" for some seconds
 	@$(BIN)/python -m tests.bench.virtual --json $(BENCH_ARGS)
 
+bench-node: setup ## what a step of the node costs, and healing a split; BENCH_ARGS="--quick" for some seconds
+	@$(BIN)/python -m tests.bench.node --json $(BENCH_ARGS)
+
 vectors: ## fetch the MLS working group's test vectors (FROM=FOLDER to copy them)
 	@FROM="$(FROM)" bash .ci/vectors
 
@@ -65,4 +68,4 @@ clean: ## remove .venv, caches and build output
 		.coverage .coverage.* htmlcov
 	find mls transport vcd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test check format test-long coverage bench bench-mesh bench-virtual vectors lock clean
+.PHONY: help setup run test check format test-long coverage bench bench-mesh bench-virtual bench-node vectors lock clean

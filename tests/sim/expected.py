@@ -145,9 +145,10 @@ class Expected:
                 wish.ended.append((device.name, event.stands, event.reason))
 
     def set_back(self, device: str, since: int) -> None:
-        """A device forgot what it said and wanted since then."""
+        """A device forgot what it said and wanted since then; and what it read, perhaps for good."""
         for said in self.said.values():
             said.lost = said.lost or (said.device == device and said.at >= since)
+            said.readers = tuple(name for name in said.readers if name != device)
         for wish in self.wishes.values():
             wish.lost = wish.lost or (wish.device == device and wish.at >= since)
 

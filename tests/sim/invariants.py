@@ -65,8 +65,6 @@ class Run:
     """Of every step that any device took into a graph, if only for a moment: see `noting_steps`."""
     finals: dict[GroupId, EpochId] = field(default_factory=dict)
     """The newest final epoch that any honest device has seen."""
-    entries: dict[tuple[str, GroupId], EpochId] = field(default_factory=dict)
-    """Where each device came into each group."""
     rosters: dict[EpochId, tuple[Member, ...]] = field(default_factory=dict)
 
     def descends(self, epoch: EpochId, ancestor: EpochId) -> bool:
@@ -202,8 +200,8 @@ def windows(run: Run, step: Step) -> None:
     awake, config = step.state.clock.awake, step.state.config
     for group_id, strand in step.state.strands.items():
         here, looks = strand.here, step.state.duties.find((Duty.RETAIN, group_id))
-        if here is None or (looks is not None and looks <= step.state.clock.now):
-            continue
+        if here is None or (looks is not None and looks <= step.state.clock.now + SLACK):
+            continue  # a window that became shorter is noticed soon
         sight = step.state.sights.find(group_id)
         longer = config.split_most if sight is not None and sight.suspected is not None else 0
         oldest = awake - of_group(here.group).window - longer - SLACK
@@ -235,8 +233,6 @@ class Watch:
         if device.hostile:
             return
         step = Step(device, before, given, outcome)
-        for strand in step.moved():
-            self._run.entries.setdefault((device.name, strand.group_id), strand.head)
         for invariant in AT_EVERY_STEP:
             invariant(self._run, step)
 

@@ -138,6 +138,8 @@ def all_read(run: Run) -> None:
             continue
         if author.name not in {device.name for device in run.present()}:
             continue
+        if run.world.counts.get("splits") and not _still_there(author, said.conversation):
+            continue  # who is out cannot say it again to those who got it after their window
         for device in run.present():
             if device.name not in said.readers or not _still_there(device, said.conversation):
                 continue
@@ -210,24 +212,34 @@ def old_messages_are_gone(run: Run) -> None:
     """When all windows are over, what is stored opens only what was said in epochs that stand."""
     for device in run.present():
         state = _state(device)
-        heads: set[EpochId] = {strand.head for _, strand in state.strands.items()}
+        young = {epoch for strand in state.strands.values() for epoch in strand.kept if not _old(state, strand, epoch)}
         provider = run.world.provider(f"thief of {device.name}")
         loot = Thief(state, provider, run.world.now).read(run.world.frames.values())
         for data, epochs in sorted(loot.messages.items()):
-            if not epochs & heads:
+            if not epochs & young:
                 fail("old_messages_are_gone", f"{data!r} can still be read with what {device.name} has stored")
+
+
+def _old(state: State, strand: Strand, epoch: EpochId) -> bool:
+    """Whether an epoch was left so long ago that it should be gone."""
+    left_at, here = strand.kept[epoch].left_at, strand.here
+    if left_at is None or epoch == strand.head:
+        return False
+    window = 0 if here is None else of_group(here.group).window
+    return left_at < state.clock.awake - window - SLACK
 
 
 def little_kept(run: Run) -> None:
     """When all windows are over, a group that is final is one epoch, but for what has only just been left."""
     for device in run.present():
-        awake = _state(device).clock.awake
-        for strand in _state(device).strands.values():
-            oldest = awake if strand.here is None else awake - of_group(strand.here.group).window - SLACK
-            old = [kept for kept in strand.kept.values() if kept.left_at is not None and kept.left_at < oldest]
-            if strand.head == strand.final and old and len(strand.kept) > 1:
+        state = _state(device)
+        for strand in state.strands.values():
+            if strand.head != strand.final:
+                continue
+            old = [epoch for epoch in strand.kept if _old(state, strand, epoch)]
+            if old and len(strand.kept) > 1:
                 fail("little_kept", f"{device.name} keeps {len(old)} old epochs of a group that is final")
-            if strand.head == strand.final and strand.graph.steps:
+            if strand.graph.steps:
                 fail("little_kept", f"{device.name} keeps {len(strand.graph.steps)} steps that nobody needs")
 
 

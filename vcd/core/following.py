@@ -285,6 +285,8 @@ def signature_keys(strand: Strand, said: SignedStep) -> list[bytes]:
         node = None if member is None else kept.group.public.tree.leaf(member.leaf)
         if node is not None:
             found[node.signature_key] = None
+    if strand.home and (key := listing.key_of(strand, said.step.author)) is not None:
+        found[key] = None
     return list(found)
 
 

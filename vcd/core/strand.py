@@ -159,7 +159,10 @@ def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, chi
     kept = strand.kept.set(said.step.parent, stays)
     if child is not None:
         kept = kept.set(said.step.epoch, child)
-    after = strand if strand.graph.has(said.step.epoch) else with_step(strand, said)
+    known = strand.graph.steps.find(said.step.epoch)
+    after = strand if known is not None else with_step(strand, said)
+    if known is not None and known != said.step and child is not None:  # its header was a lie that somebody else signed
+        after = replace(after, graph=strand.graph.corrected(said.step), signed=strand.signed.set(said.step.epoch, said))
     if child is None:
         after = replace(after, past=_noted(after.past, said.step.epoch))
     return replace(after, kept=kept, bodies=after.bodies.set(said.step.epoch, body))

@@ -283,7 +283,7 @@ def _prove(turn: Turn, strand: Strand, final: EpochId) -> None:
     topic = turn.came_by or strand.trunk
     if topic is None or strand.graph.has(final):
         return
-    owed = []
+    owed: list[Owed] = []
     at: EpochId | None = final
     while at is not None and len(owed) < PROOFS_AT_ONCE:
         found = next(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from mls.leaf_node import LeafNode
 from mls.registries import LeafIndex
-from vcd.core import acting, lead, steps, waiting
+from vcd.core import acting, lead, listing, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
@@ -264,7 +264,11 @@ def _check(strand: Strand, said: SignedBallot) -> None:
         except Refused:
             continue
         return
-    raise Refused("ballot-signature")
+    key = listing.key_of(strand, said.ballot.voter) if strand.home else None
+    here = next(iter(strand.kept.values()), None)
+    if key is None or here is None:
+        raise Refused("ballot-signature")
+    steps.check_ballot(here.group.suite, key, said, strand.group_id)
 
 
 def leaves(strand: Strand, member: Incarnation, at: EpochId) -> list[LeafNode]:

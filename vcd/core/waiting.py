@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mls.persistent import PMap
+from vcd.core import topics
 from vcd.core.duties import Duty
+from vcd.core.effects import Synchronize
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import Payload, Want, pack
 
@@ -197,6 +199,8 @@ def ask(turn: Turn, _: bytes) -> None:
         here = None if strand is None else strand.here
         if here is None:
             continue
+        topic = topics.keys_of(turn.topic_suite, here.topic)
+        turn.effects.append(Synchronize(topic=topic.name))  # a frame may just have been lost
         epochs = tuple(EpochId(subject) for need, subject in several if need is Need.EPOCH)
         proposals = tuple(subject for need, subject in several if need is Need.PROPOSAL)
         turn.publish(here.topic, Want(epochs=epochs, proposals=proposals, at=turn.now), life=config.ask_again * 5)

@@ -171,6 +171,11 @@ class Net(Village):
                     for other in self.devices.values():
                         self._offer(other, frame)
                 return self.step(device.name, inputs.Published(number=effect.number))
+            case effects.OfferPackages():  # the newest first: older ones may show a list that is superseded
+                new = [package.encode() for package in effect.packages]
+                account = self.own(device.name)
+                self.packages[account] = new + self.packages.get(account, [])
+                return []
             case _:
                 return super()._run(device, effect)
 
@@ -223,7 +228,8 @@ class Net(Village):
 
     def hold(self, name: str) -> list[Held]:
         """From now on nothing new reaches a device; the list fills with it."""
-        self._holding[name] = held = []
+        held: list[Held] = []
+        self._holding[name] = held
         return held
 
     def release(self, held: list[Held]) -> None:

@@ -49,7 +49,12 @@ def test_what_is_held_back_arrives_when_it_is_released(net: Net) -> None:
 
 
 def test_each_step_is_named_counted_and_weighed(net: Net) -> None:
-    samples = net.record(lambda: (say(net, "anna", "hello"), renew(net, "anna", 1), net.wait(minutes=1)))
+    def happens() -> None:
+        say(net, "anna", "hello")
+        renew(net, "anna", 1)
+        net.wait(minutes=1)
+
+    samples = net.record(happens)
     kinds = {each.kind: each for each in samples}
     assert {"say", "published", "hear:post", "refresh", "hear:commit", "tick:vote", "hear:votes"} <= set(kinds)
     assert kinds["say"].counts["sign"] == 1
@@ -90,7 +95,7 @@ def test_a_counted_provider_computes_what_it_counts() -> None:
 def test_what_is_missed_is_said() -> None:
     slow = Row("message_sent", "said", 10, 1.0, 0.1, 10.0, 1, 1, 0.1, 5, 1000.0, {})
     slower = Row("message_sent", "said", 1000, 2.0, 0.1, 20.0, 1, 1, 0.1, 5, 500.0, {})
-    split = Healing("heal", "six", 1, 10, 2, -1.0, 1.0, 1, 1, 0, 0.0, 0)
+    split = Healing("heal", "six", 1, 10, 2, -1.0, 1.0, 1, 1, 0, 0.0, 0, 0)
     assert not list(missed([slow]))
     assert len(list(missed([slow, slower, split]))) == 2
 

@@ -6,7 +6,8 @@ timed one by one as they happen; a row is the median of the steps of one kind on
 
 A split parts people's devices so that nobody hears anybody on the other side. On both sides people talk and renew their
 leaves; then all hear everything at once, and time goes by until all devices stand on one epoch that is final, or for
-two days. That time is of the mesh's clock. Beside it stands the CPU time that all devices together took for it.
+two days. Where a user is asked, the answer is yes. That time is of the mesh's clock. Beside it stands the CPU time that
+all devices together took for it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class Healing:
     share: float
     """How many messages were sealed once more, of all."""
     missing: int
-    """Messages that somebody's device does not have afterwards."""
+    """Messages that somebody's device does not have afterwards, each counted for each such device."""
+    asked: int
+    """Devices that could come back only with their user's consent, which they got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,10 @@ class Bench:
         befriend(net, *net.devices)
         net.wait(seconds=1)
         open_talk(net, *people)
-        net.wait(minutes=5)
+        for _ in range(120):
+            if all(TEA in each.state.strands for each in net.devices.values()) and agreed(net):
+                break
+            net.wait(minutes=1)
         net.survey()
         return net
 
@@ -274,7 +280,7 @@ class Bench:
                 net.account(name)
                 link(net, name, f"{name}-2")
             befriend(net, *net.devices)
-            sides = (("anna", "ben"), ("anna-2", "ben-2"))
+            sides: tuple[tuple[str, ...], ...] = (("anna", "ben"), ("anna-2", "ben-2"))
         else:
             net = Net(1, config=SMALL, clock=self.clock)
             names = ("anna", "ben", "cleo", "dora", "emil", "fred")
@@ -291,6 +297,8 @@ class Bench:
         spent, taken = 0.0, net.now
         again = {name: told(net, name, events.Fate.AGAIN) for name in net.devices}
 
+        asked: set[str] = set()
+
         def heal() -> None:
             net.heal()
             net.survey()
@@ -298,6 +306,10 @@ class Bench:
                 if agreed(net):
                     return
                 net.wait(seconds=60)
+                for name in sorted({*net.devices} - asked):
+                    if any(each.asks for each in net.told(name, events.OutOfSync)):
+                        asked.add(name)
+                        net.do(name, inputs.ComeBack(group=TEA))
 
         samples = net.record(heal)
         spent = sum(each.ms for each in samples)
@@ -320,6 +332,7 @@ class Bench:
             again=sealed,
             share=round(sealed / whole, 4),
             missing=missing,
+            asked=len(asked),
         )
 
 

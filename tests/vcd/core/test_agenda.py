@@ -50,7 +50,7 @@ def test_an_older_one_is_as_it_was() -> None:
 
 
 def test_one_that_belongs_to_other_duties_is_made_anew() -> None:
-    duties = PMap({(Duty.VOTE, b"a"): 5, (Duty.SEEN, b"b"): 2, (Duty.SEEN, b"a"): 2})
+    duties: PMap[agenda.Key, int] = PMap({(Duty.VOTE, b"a"): 5, (Duty.SEEN, b"b"): 2, (Duty.SEEN, b"a"): 2})
     plan = agenda.of(Agenda(), duties)
     assert plan.ready(2) == [(Duty.SEEN, b"a"), (Duty.SEEN, b"b")]
     assert agenda.of(plan, duties) is plan

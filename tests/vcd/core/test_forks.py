@@ -25,9 +25,9 @@ from tests.vcd.core.branches import (
     tea,
     withhold,
 )
-from tests.vcd.core.company import step
+from tests.vcd.core.company import act, step
 from tests.vcd.core.village import Village
-from vcd.core import acting, events, inputs, voting
+from vcd.core import acting, events, following, inputs, steps, voting
 from vcd.core.names import EpochId
 from vcd.core.payloads import Commit, Door, Votes, Want
 from vcd.core.policy import DAY, MINUTE, Policy
@@ -93,6 +93,25 @@ def test_a_rival_that_was_withheld_and_is_shown_to_half_the_group_moves_nobody_w
     village.wait(minutes=5)
     for name in ("anna", "ben", "cleo", "dora"):
         assert {b"anna", b"ben", b"cleo", b"dora"} <= set(village.said(name))
+
+
+def test_a_header_that_a_member_signed_under_the_name_of_anothers_commit_gives_way_to_that_commit() -> None:
+    village = talk(*ALL, "mallory")
+    start = tea(village, "cleo").head
+    withhold(village, lambda payload: isinstance(payload, Commit), "cleo")
+    child = commit(village, "anna", heard=False)
+    honest = tea(village, "anna").signed[child]
+    mallory, group = voting.own(village.state("mallory"), tea(village, "mallory")), tea(village, "mallory").kept[start]
+    assert mallory is not None
+    lie = replace(honest.step, author=mallory, removes=(honest.step.author,), tag=b"\xff" * 32)
+    signed = steps.signed(group.group.suite, group.group.signature_key, lie)
+    act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), signed))
+    assert tea(village, "cleo").graph.steps[child] == lie
+    release(village)
+    village.wait(minutes=1)
+    assert together(village, *ALL, "mallory")
+    assert tea(village, "cleo").graph.members(child) == tea(village, "anna").graph.members(child)
+    assert finals(village, *ALL, "mallory") == {child}
 
 
 def test_a_sleeping_device_wakes_after_the_window() -> None:

@@ -347,7 +347,8 @@ def test_keypackages_that_a_new_device_cannot_take_up_are_withdrawn_and_made_ane
     known = len(village.log)
     village.lost = lambda frame, name: name == laptop and frame in village.log[known:late]
     late = 1 << 30
-    act(village, phone, lambda turn: (stock.revoke_all(turn), stock.replenish(turn, b"")))
+    act(village, phone, stock.revoke_all)
+    act(village, phone, lambda turn: stock.replenish(turn, b""))
     late = len(village.log)
     batch = set(village.state(phone).emulation.stock)  # type: ignore[union-attr]
     ask(village, laptop, "tablet", package)

@@ -28,8 +28,8 @@ def test_it_does_what_the_standard_library_does() -> None:
         (strand.kept[strand.head], {"left_at": 1}),
         (policy.HOME, {"window": policy.DAY}),
     ):
-        assert replace(value, **parts) == dataclasses.replace(value, **parts)  # type: ignore[type-var] # of all kinds
-        assert replace(value) == value  # type: ignore[type-var]
+        assert replace(value, **parts) == dataclasses.replace(value, **parts)
+        assert replace(value) == value
 
 
 def test_the_old_value_is_as_it_was() -> None:

@@ -10,7 +10,7 @@ from mls.secrets import SignaturePrivateKey
 from tests.vcd.core.branches import TEA, commit, finals, heads, release, remove, sent, talk, tea, withhold
 from tests.vcd.core.company import act, step
 from tests.vcd.core.village import Village
-from vcd.core import events, node, steps, voting
+from vcd.core import events, following, node, steps, voting
 from vcd.core.inputs import Tick
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering import votes
@@ -260,3 +260,20 @@ def test_in_the_home_every_device_votes_and_in_conversations_the_most_senior_one
     assert voting.votes_here(state, home)
     assert voting.voter_device(state) == voting.own(state, home)
     assert voting.votes_here(state, tea(village, "anna"))
+
+
+def test_a_vote_with_a_key_that_its_leaf_may_have_got_in_an_epoch_that_is_not_here_waits_for_that_epoch() -> None:
+    village = talk("anna", "ben", "cleo")
+    start = tea(village, "ben").head
+    withhold(village, lambda payload: isinstance(payload, Commit), "ben")
+    child = commit(village, "anna")
+    act(village, "ben", lambda turn: following.on_header(turn, turn.strand(TEA), tea(village, "anna").signed[child]))
+    plain = Ballot(voter=me(village, "anna"), parent=start, round=0, child=child)
+    group = tea(village, "cleo").kept[child].group
+    new = steps.cast(group.suite, group.signature_key, plain, child, TEA)
+    old = steps.cast(group.suite, group.signature_key, plain, start, TEA)
+    waits = act(village, "ben", lambda turn: voting.take(turn, TEA, [new]))
+    assert waits == child
+    assert hear(village, "ben", new) == []
+    assert hear(village, "ben", old) == [("ballot-signature", "")]
+    assert not tea(village, "ben").ballots.has(plain)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.vcd.core.village import START, Village
 from vcd.core import waiting
 from vcd.core.config import Config
-from vcd.core.effects import Publish
+from vcd.core.effects import Publish, Synchronize
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import Post
 from vcd.core.turn import Turn
@@ -116,6 +116,7 @@ def test_a_missing_epoch_is_asked_for_once_in_a_while() -> None:
 
     waiting.ask(at, b"")
     assert asked() == 1
+    assert [type(effect) for effect in at.effects] == [Synchronize, Publish]
     waiting.ask(at, b"")
     assert asked() == 1
     at.now += at.state.config.ask_again

@@ -142,6 +142,20 @@ class Graph:
             below=self.below.set(step.parent, siblings),
         )
 
+    def corrected(self, step: Step) -> Graph:
+        """With this step, which was followed, in the place of one that somebody made up under its name."""
+        steps = {**dict(self.steps.items()), step.epoch: step}
+        below: dict[EpochId, list[EpochId]] = {}
+        for epoch in sorted(steps):
+            below.setdefault(steps[epoch].parent, []).append(epoch)
+        graph = Graph(self.anchor)
+        todo = [self.anchor.epoch]
+        for at in todo:
+            for child in below.get(at, ()):
+                graph = graph.with_step(steps[child])
+                todo.append(child)
+        return graph
+
     def rebased(self, final: EpochId) -> tuple[Graph, tuple[EpochId, ...]]:
         """From a final epoch on, and what does not descend from it."""
         anchor = Anchor(epoch=final, number=self.number(final), members=self.members(final))
