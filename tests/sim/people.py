@@ -174,7 +174,8 @@ class Life:
         self.world.command(person.devices[0], inputs.AddContact(card=to_bytes(card), petname=other.name))
 
     def _open(self, number: int, mode: Mode) -> None:
-        person = self.rng.choice(self.people)
+        able = [each for each in self.people if mode is not Mode.LEAD or not each.hostile]  # a lead is trusted by all
+        person = self.rng.choice(able)
         group_id = GroupId(b"conversation-%d" % number)
         self.conversations.append(group_id)
         policy = None

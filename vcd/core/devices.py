@@ -15,13 +15,12 @@ for the home's window, it forgets the account, all of it: it may be in somebody 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mls.errors import MlsError, StaleError
 from mls.group import ApplicationMessage
-from mls.registries import KeyPackageRef
 from mls.virtual import client
 from mls.virtual.announcements import (
     Announcement,
@@ -30,7 +29,6 @@ from mls.virtual.announcements import (
     JoinedExternally,
     LostEpoch,
     Progress,
-    Uploaded,
     Wanted,
     Welcomed,
     Withdrawn,
@@ -41,7 +39,6 @@ from mls.virtual.conversation import Author
 from mls.welcome import decode_group_info
 from vcd.core import desync, keys, kinds, leaves, linking, listing, policy, ranks, rotation, siblings, stock
 from vcd.core.accounts.credential import DeviceCredential, read
-from vcd.core.accounts.identity import DeviceKey, new_device_id, new_key
 from vcd.core.duties import Duty
 from vcd.core.effects import Leave, TakeBackPackages
 from vcd.core.errors import Malformed, Misuse, Refused
@@ -162,7 +159,7 @@ def _say_again(turn: Turn) -> None:
         elif each.epoch != strand.final and strand.graph.is_ancestor(each.epoch, strand.final):
             if _newcomers(strand.graph, each.epoch, strand.final):
                 again.append(number)
-            else:
+            elif not _newcomers(strand.graph, strand.final, strand.head):  # else there may be more to come
                 said = said.discard(number)
         elif each.epoch == strand.final and each.at + turn.state.config.frame_life < turn.now:
             said = said.discard(number)
@@ -171,33 +168,12 @@ def _say_again(turn: Turn) -> None:
         return
     for number in again:
         found = turn.state.household.said.find(number)
-        if found is None:
-            continue
-        foreign = _foreign(turn, found.data)
-        if foreign:
-            keep(turn, said=turn.state.household.said.discard(number))
-            stock.revoke(turn, foreign)
-        else:
+        if found is not None and stock.to_be_told_again(turn, number, found):
             _say(turn, number, found)
 
 
-def _foreign(turn: Turn, data: bytes) -> tuple[KeyPackageRef, ...]:
-    """KeyPackages that are told of, where a device is here now that had no part in the epoch that they come from.
-
-    It cannot take up a Welcome to these. So they are not told of again, but withdrawn, and others are made.
-    """
-    if data[0] >= siblings.MARK:
-        return ()
-    told = decode_announcement(data, turn.emulation.settings.profile.form)
-    if not isinstance(told, Uploaded):
-        return ()
-    roster = turn.state.household.rosters.find(told.upload.epoch_id)
-    if roster is not None and frozenset(present(turn.home)) <= roster.names:
-        return ()
-    return tuple(each.reference for each in told.upload.key_packages)
-
-
 def _newcomers(graph: Graph, since: EpochId, to: EpochId) -> bool:
+    """Whether somebody came in between, by a commit whose author may not have heard by then."""
     return any(graph.steps[each].adds or graph.steps[each].moved for each in graph.path(to, since))
 
 
@@ -234,9 +210,10 @@ def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
     """Do what a device said; later, if it rests on what is still on its way, or if the device is not here any more.
 
     One that was removed could still say things in epochs before that, and lead us into whatever it likes. If the
-    branch that removed it loses, it counts.
+    branch that removed it loses, it counts; and so does what brought us into a conversation that one who is here
+    follows too.
     """
-    if told.device not in present(turn.home):
+    if told.device not in present(turn.home) and not _vouched(turn, data):
         _hold(turn, told, data, since)
         return
     try:
@@ -252,6 +229,32 @@ def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
         _hold(turn, told, data, since)
     except (MlsError, Malformed, Refused) as error:
         turn.drop("sibling", str(error))
+
+
+def _vouched(turn: Turn, data: bytes) -> bool:
+    """Whether it is of a conversation that a device that stays told us of."""
+    vouched = turn.state.household.vouched
+    if not vouched or data[:1] >= bytes([siblings.MARK]):
+        return False
+    try:
+        announcement = decode_announcement(data, turn.emulation.settings.profile.form)
+        if not isinstance(announcement, Created | JoinedExternally):
+            return False
+        return decode_group_info(announcement.group_info).context.group_id in vouched
+    except MlsError:
+        return False
+
+
+MAX_VOUCHED = 4096
+
+
+def vouch(turn: Turn, group_ids: Iterable[GroupId]) -> None:
+    """Another device is in these conversations; this one may have missed how the account came in."""
+    unknown = [each for each in group_ids if each not in turn.state.strands]
+    vouched = frozenset([*turn.state.household.vouched, *unknown])
+    if len(vouched) <= MAX_VOUCHED and vouched != turn.state.household.vouched:
+        keep(turn, vouched=vouched)
+        _try_held(turn)
 
 
 def _hold(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
@@ -543,21 +546,17 @@ def started(turn: Turn) -> None:
 
 def _forget_account(turn: Turn) -> None:
     """This device belongs to the account no more: nothing of it stays."""
-    from vcd.core.state import Clock, Me, State
+    from vcd.core import founding
 
     old = turn.state
     if not old.household.gone or old.emulation is None:
         return
-    for name in sorted(old.joined.keys()):
+    for name in sorted(old.joined):
         turn.effects.append(Leave(topic=name))
-    references = tuple(sorted(old.emulation.stock.keys()))
+    references = tuple(sorted(old.emulation.stock))
     if references:
         turn.effects.append(TakeBackPackages(references=references))
-    suite = turn.provider.suite(old.config.cipher_suite)
-    private, _ = new_key(DeviceKey, suite, turn.provider)
-    clock = Clock(now=old.clock.now, awake=old.clock.awake, online=old.clock.online, number=old.clock.number)
-    me = Me(device=new_device_id(turn.provider), name=old.me.name, signature_private=private)
-    turn.state = State(config=old.config, me=me, book=type(old.book)(), clock=clock)
+    turn.state = founding.forgotten(turn.provider, old)
     turn.touched.clear()
     turn.again.clear()
     turn.tell(DevicesChanged(devices=()))

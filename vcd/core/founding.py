@@ -111,6 +111,12 @@ def blank(provider: Provider, name: str, config: Config | None = None) -> State:
     return State(config=config, me=me, book=Book())
 
 
+def forgotten(provider: Provider, state: State) -> State:
+    """A device that belonged to an account, as one that belongs to nobody: it is another one from now on."""
+    clock = replace(state.clock, wake_at=0)
+    return replace(blank(provider, state.me.name, state.config), clock=clock)
+
+
 def device_key(provider: Provider, state: State) -> bytes:
     """The public half of the key by which a device signs in the home."""
     return provider.suite(state.config.cipher_suite).scheme.public_key(state.me.signature_private)

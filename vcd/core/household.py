@@ -100,6 +100,8 @@ class Household:
     """Those that may have to be told again, in order."""
     held: tuple[Held, ...] = ()
     """What was heard and could not be done yet."""
+    vouched: frozenset[GroupId] = frozenset()
+    """Conversations that a device that stays is in and this one was not brought into, told of during a removal."""
     links: PMap[DeviceId, Link] = field(default_factory=PMap)
     rosters: PMap[bytes, Roster] = field(default_factory=PMap)
     """By derivation epoch."""

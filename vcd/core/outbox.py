@@ -137,6 +137,7 @@ def _with(
         talk,
         said=max(talk.said, content.said_at),
         going=talk.going.set(name, content.said_at),
+        unsure=talk.unsure.set(name, content.said_at),
         audiences=audiences,
     )
 
@@ -189,6 +190,7 @@ def _drop(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
             talk,
             going=going,
             queue=talk.queue.changed([name for name in gone if name in talk.queue], {}),
+            unsure=talk.unsure.changed([name for name in gone if name in talk.unsure], {}),
             places=talk.places.changed([mark for mark in marks if mark in talk.places], {}),
             audiences=talk.audiences.changed([epoch for epoch in talk.audiences if epoch not in used], {}),
         )
@@ -333,9 +335,10 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         return
     graph = before.graph  # `after` may have lost what is not past the final epoch
     final = (graph.anchor.epoch, *graph.path(after.final))
-    passed = tuple(epoch for epoch in dict.fromkeys((*talk.passed, *final)) if epoch in after.kept)
-    if passed != talk.passed:
-        talk = replace(talk, passed=passed)
+    gone = [epoch for epoch in talk.passed if epoch not in after.kept]
+    new = [epoch for epoch in final if epoch in after.kept and epoch not in talk.passed]
+    if gone or new:
+        talk = replace(talk, passed=talk.passed.changed(gone, dict.fromkeys(new, turn.awake)))
         turn.put_talk(talk)
     if not talk.going:
         return
@@ -343,10 +346,10 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if all(each.account != own for each in graph.members(after.final)):
         _give_up(turn, after.group_id, list(talk.going))
         return
-    stands, on_head = {*passed, *final}, {*passed, *final, *graph.path(after.head)}
-    outbox = turn.state.outbox
-    unsure = [name for name in talk.going if outbox[name].stage not in (Stage.QUEUED, Stage.CONFIRMED)]
-    for name in sorted(unsure, key=lambda each: outbox[each].order):
+    stands = {*talk.passed, *final}
+    on_head = {*stands, *graph.path(after.head)}
+    unsure = sorted(talk.unsure, key=lambda each: turn.state.outbox[each].order)
+    for name in unsure:
         _judge(turn, name, stands, on_head)
     flush(turn, after.group_id)
     _plan(turn, after.group_id, unsure)
@@ -402,6 +405,8 @@ def _plan(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
 def _confirm(turn: Turn, name: ContentId) -> None:
     outgoing = turn.state.outbox[name]
     _tell(turn, outgoing.conversation, name, Fate.CONFIRMED)
+    talk = turn.talk(outgoing.conversation)
+    turn.put_talk(replace(talk, unsure=talk.unsure.discard(name)))
     if not any(place.digest for place in outgoing.places):
         _drop(turn, outgoing.conversation, [name])  # whoever misses it asks the device that sealed it
         return

@@ -238,7 +238,7 @@ class Offering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A Welcome to a send group, with KeyPackages of everybody in it, for newcomers to make send groups of their own."""
+    """A Welcome to a send group, with KeyPackages of all in it: newcomers make send groups of their own with them."""
 
     RECORD_TAG: ClassVar[int] = 15
     welcome: bytes = field(repr=False)

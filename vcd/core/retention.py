@@ -178,7 +178,9 @@ def window(turn: Turn, strand: Strand) -> int:
     newest = max(strand.kept, key=lambda each: (strand.kept[each].group.epoch, each), default=None)
     if newest is None:
         return 0
-    return of_group((strand.here or strand.kept[newest]).group).window + partitions.lengthened(turn.state, strand.group_id)
+    return of_group((strand.here or strand.kept[newest]).group).window + partitions.lengthened(
+        turn.state, strand.group_id
+    )
 
 
 def forget(turn: Turn, subject: bytes) -> None:

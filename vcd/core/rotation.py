@@ -152,8 +152,8 @@ def _known(turn: Turn, removal: Removal) -> Removal:
             removal = removal.adopted(
                 name, parent=present[place + 1] if place + 1 < len(present) else b"", removes=removes
             )
-            if strand.graph.is_ancestor(roster.epoch, strand.final):
-                removal = removal.final(name)
+            if not strand.graph.has(roster.epoch) or strand.graph.is_ancestor(roster.epoch, strand.final):
+                removal = removal.final(name)  # those before the graph begins are final too
     for name in sorted(removal.epochs):
         branch = removal.epochs[name]
         if branch.stands and not branch.final and name not in present and name in emulation.epochs:
@@ -218,6 +218,7 @@ def heard(turn: Turn, told: siblings.Told, announcement: Progress) -> None:
     roster = turn.state.household.rosters.find(told.newest)
     if roster is None or any(each in roster.names for each in named):
         return  # a device that is to go could say so
+    devices.vouch(turn, [group_id for group_id, each in theirs.conversations.items() if each.stands])
     if all(each in turn.state.household.done for each in named):
         return
     rotation = turn.state.rotation

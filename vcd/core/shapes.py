@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from types import UnionType
-from typing import Any
+from typing import Any, Protocol
 
 from mls.parameters import Parameters
 from mls.persistent import PMap
@@ -56,21 +56,18 @@ class Found:
             at += 1
 
 
-class Shape:
+class Shape(Protocol):
     """How values of one type lie in rows, under a table's name."""
 
-    def write(self, value: Any, key: bytes, out: Rows) -> None:
-        raise NotImplementedError
+    def write(self, value: Any, key: bytes, out: Rows) -> None: ...
 
-    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
-        raise NotImplementedError
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None: ...
 
-    def read(self, found: Found, key: bytes) -> Any:
-        raise NotImplementedError
+    def read(self, found: Found, key: bytes) -> Any: ...
 
     def there(self, found: Found, key: bytes) -> bool:
         """Whether there is a value with this key."""
-        raise NotImplementedError
+        ...
 
     def drop(self, old: Any, key: bytes, gone: dict[Row, None]) -> None:
         """All rows of a value that is there no more."""

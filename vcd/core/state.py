@@ -108,17 +108,19 @@ class Talk:
     missed: tuple[bytes, ...] = ()
     """Messages that came too late to be read, by their digests, until that was said. Owned by `delivery`."""
     said: int = 0
-    """The time that our account's last message had. Owned by `outbox`, as are the next five."""
+    """The time that our account's last message had. Owned by `outbox`, as are the next six."""
     going: PMap[ContentId, int] = field(default_factory=PMap)
     """Those of `State.outbox` that belong here, with their times."""
+    unsure: PMap[ContentId, int] = field(default_factory=PMap)
+    """Those of `going` that are not confirmed."""
     queue: PMap[ContentId, int] = field(default_factory=PMap)
     """Those of `going` that could not be said yet."""
     places: PMap[bytes, ContentId] = field(default_factory=PMap)
     """Which message of this device was sealed with a digest, or took a generation, of that name."""
     audiences: PMap[EpochId, tuple[AccountId, ...]] = field(default_factory=PMap)
     """Who was there in the epochs that messages of `going` were first meant for."""
-    passed: tuple[EpochId, ...] = ()
-    """Epochs before the last final one, on the way to it, that are kept."""
+    passed: PMap[EpochId, int] = field(default_factory=PMap)
+    """Epochs before the last final one, on the way to it, that are kept; with when that was seen."""
     quiet_until: int = 0
     """Until when nobody speaks (EC1). Owned by `conversations`, as are the next two."""
     quiet_since: int = 0

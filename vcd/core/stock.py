@@ -28,10 +28,10 @@ from mls.components.last_resort import mark
 from mls.errors import MlsError
 from mls.registries import KeyPackageRef
 from mls.virtual import stock as batches
-from mls.virtual.announcements import MAX_ENTRIES, Withdrawn
+from mls.virtual.announcements import MAX_ENTRIES, Uploaded, Withdrawn, decode_announcement
 from mls.virtual.emulation import Emulation
 from mls.virtual.stock import Offer
-from vcd.core import kinds, ourselves, ranks
+from vcd.core import kinds, ourselves, ranks, siblings
 from vcd.core.duties import Duty
 from vcd.core.effects import OfferPackages, TakeBackPackages
 from vcd.core.names import EpochId, GroupId
@@ -41,6 +41,7 @@ from vcd.core.wanting import Share, Use
 if TYPE_CHECKING:
     from mls.persistent import PMap
     from vcd.core import inputs
+    from vcd.core.household import Saying
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
@@ -271,6 +272,45 @@ def revoke(turn: Turn, named: Iterable[KeyPackageRef]) -> tuple[KeyPackageRef, .
     _withdraw(turn, [bytes(each) for each in references])
     reconcile(turn)
     return references
+
+
+# ---------------------------------------------------------------- what was told, and who cannot follow it
+
+
+def to_be_told_again(turn: Turn, number: int, saying: Saying) -> bool:
+    """Whether what a device told is to be told again, now that the home moved.
+
+    A batch is not, if a device is here that had no part in the epoch that it comes from: it cannot follow that. Who was
+    let in by us was handed it. Any other one may lack it, and could not take up a Welcome to these KeyPackages. So they
+    are withdrawn, and others made.
+    """
+    from vcd.core import devices
+
+    if saying.data[0] >= siblings.MARK:
+        return True
+    told = decode_announcement(saying.data, turn.emulation.settings.profile.form)
+    if not isinstance(told, Uploaded):
+        return True
+    household = turn.state.household
+    roster = household.rosters.find(told.upload.epoch_id)
+    if roster is not None and frozenset(devices.present(turn.home)) <= roster.names:
+        return True
+    if _let_in_by_us(turn.home, saying.epoch):
+        devices.keep(turn, said=household.said.set(number, replace(saying, epoch=turn.home.head)))
+    else:
+        devices.keep(turn, said=household.said.discard(number))
+        revoke(turn, [each.reference for each in told.upload.key_packages])
+    return False
+
+
+def _let_in_by_us(home: Strand, since: EpochId) -> bool:
+    """Whether everybody who came into the home since was added by this device."""
+    graph, mine = home.graph, ranks.own(home)
+    if mine is None or not graph.is_ancestor(since, home.head):
+        return False
+    return all(
+        graph.steps[each].author == mine.incarnation for each in graph.path(home.head, since) if graph.steps[each].adds
+    )
 
 
 def briefed(turn: Turn, uses: PMap[bytes, tuple[Use, ...]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.vcd.core.village import START, Village
 from vcd.core import waiting
@@ -16,7 +17,7 @@ from vcd.core.waiting import Need
 TEA, CHAT = GroupId(b"tea"), GroupId(b"chat")
 
 
-def turn(**limits: int) -> Turn:
+def turn(**limits: Any) -> Turn:
     village = Village(config=replace(Config(), **limits))
     name = village.account("anna")
     return Turn(village.state(name), START, village.devices[name].provider)

@@ -290,8 +290,10 @@ def _over(
             split = split or each.child != choice
         elif each.round == 2 * view + 1 and best is not None and each.child == best[1]:
             committed.add(each.voter)
-    if voted < needed:
-        return False  # somebody who is needed has not voted in this view
+    parent = graph.parent(choice)
+    before = needed if parent is None else {each.incarnation for each in graph.members(parent)}
+    if not needed & before <= voted:
+        return False  # somebody who is needed has not voted in this view; who comes in by it may not be able to yet
     if best is None or best[0] < view:  # if all want the same and are not enough, another view does not help
         return split or bool(next_view)
     return bool(next_view - committed) or mine.get(2 * view + 1, best[1]) != best[1]
