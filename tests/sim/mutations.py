@@ -18,17 +18,18 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+from mls.state import Group
 from mls.virtual.announcements import Created
 from tests.sim.plan import Size, draw
 from tests.sim.seeds import Result, run
 from vcd.core import (
     contents,
+    delivery,
     devices,
     flow,
     inputs,
     intents,
     keys,
-    lead,
     linking,
     node,
     outbox,
@@ -36,15 +37,14 @@ from vcd.core import (
     rotation,
     steps,
     stored,
-    strand as strands,
     summaries,
     waiting,
 )
 from vcd.core.duties import Duty
-from vcd.core.names import EpochId
+from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.ordering import votes
 from vcd.core.ordering.graph import Graph
-from vcd.core.payloads import Post
+from vcd.core.payloads import Commit, Post
 from vcd.core.spoken import Held
 from vcd.core.strand import Strand
 from vcd.core.turn import Turn
@@ -110,18 +110,15 @@ def _cuts_messages() -> Iterator[None]:
 
 
 @contextmanager
-def _stays_where_it_is() -> Iterator[None]:
-    """A head is only left for one that stands on it, or by what is final."""
-    plain = lead.stood
+def _takes_the_first() -> Iterator[None]:
+    """A commit on anything but the head is dropped: what came first stands."""
+    plain = flow.PAYLOADS[Commit]
 
-    def stood(turn: Turn, strand: Strand) -> Strand:
-        after = plain(turn, strand)
-        graph = after.graph
-        if graph.is_ancestor(after.final, strand.head) and not graph.is_ancestor(strand.head, after.head):
-            return replace(after, standing=replace(after.standing, head=strand.head))
-        return after
+    def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:
+        if payload.signed.step.parent == turn.strand(group_id).head:
+            plain(turn, group_id, payload, frame)
 
-    with patch.object(lead, "stood", stood):
+    with patch.dict(flow.PAYLOADS, {Commit: on_commit}):
         yield
 
 
@@ -138,14 +135,14 @@ def _drops_what_comes_early() -> Iterator[None]:
 
 
 @contextmanager
-def _settles_the_head() -> Iterator[None]:
-    plain = retention.rebased
+def _ignores_our_others() -> Iterator[None]:
+    plain = delivery.heard
 
-    def rebased(strand: Strand) -> Strand:
-        after = plain(strand)
-        return strands.at_rest(after, after.head) if after.head in after.kept else after
+    def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: keys.Opened) -> None:
+        if not opened.ours:
+            plain(turn, strand, epoch, opened)
 
-    with patch.object(retention, "rebased", rebased):
+    with patch.object(delivery, "heard", heard):
         yield
 
 
@@ -161,8 +158,13 @@ def _never_deletes_rows() -> Iterator[None]:
         yield
 
 
-def _knows_nothing() -> Any:
-    return patch.object(summaries, "rebuilt", lambda group, *_: (Graph(steps.founding(group)), ()))
+def _forgets_admins() -> Any:
+    def rebuilt(group: Group, *_: Any) -> Any:
+        anchor = steps.founding(group)
+        members = tuple(replace(member, admin=False) for member in anchor.members)
+        return Graph(replace(anchor, members=members)), ()
+
+    return patch.object(summaries, "rebuilt", rebuilt)
 
 
 def _tells_nobody() -> Any:
@@ -191,18 +193,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 0),
     Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 0),
     Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 0),
-    Mutation("stays where it is", "one_head", _stays_where_it_is, 0),
+    Mutation("takes the first", "one_head", _takes_the_first, 0),
     Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 0),
     Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 0),
     Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 0),
-    Mutation("drops what comes early", "all_read", _drops_what_comes_early, 0),
+    Mutation("ignores our other devices", "all_read", _ignores_our_others, 0),
     Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 0),
-    Mutation("settles the head", "probes_read", _settles_the_head, 0),
+    Mutation("drops what comes early", "probes_read", _drops_what_comes_early, 0),
     Mutation("begins no graph anew", "little_kept", _without_moved(retention), 0),
     Mutation("deletes no rows", "stored", _never_deletes_rows, 0),
     Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 0),
     Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 0),
-    Mutation("knows nothing of before", "one_roster", _knows_nothing, 0),
+    Mutation("forgets who is an admin", "one_roster", _forgets_admins, 0),
     Mutation("tells nobody of what it opened", "siblings_agree", _tells_nobody, 0),
     Mutation("forgets to rotate", "thieves_read_nothing", _instead(rotation, "_groups", lambda _: []), 0),
     Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 0),

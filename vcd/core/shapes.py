@@ -63,11 +63,14 @@ class Shape(Protocol):
 
     def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None: ...
 
-    def read(self, found: Found, key: bytes) -> Any: ...
+    def read(self, found: Found, key: bytes) -> Any:
+        """The value that was written; None for what is read in some other way."""
+        del found, key
 
     def there(self, found: Found, key: bytes) -> bool:
-        """Whether there is a value with this key."""
-        ...
+        """Whether there is a value with this key. What may be empty is always there."""
+        del found, key
+        return True
 
     def drop(self, old: Any, key: bytes, gone: dict[Row, None]) -> None:
         """All rows of a value that is there no more."""

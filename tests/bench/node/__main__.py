@@ -74,7 +74,7 @@ def line(row: Row | Healing | Kept) -> str:
     return (
         f"heal {row.who:12}{row.hours:4} h: {row.messages} messages, {row.commits} commits; {took}, CPU "
         f"{row.cpu_ms:.0f} ms, {row.frames} frames of {row.frame_bytes} B, {row.again} said again "
-        f"({row.share:.1%}), {row.missing} missing, {row.asked} asked"
+        f"({row.share:.1%}), {row.late} late, {row.missing} missing, {row.asked} asked"
     )
 
 

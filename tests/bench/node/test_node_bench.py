@@ -94,8 +94,8 @@ def test_a_counted_provider_computes_what_it_counts() -> None:
 
 def test_what_is_missed_is_said() -> None:
     slow = Row("message_sent", "said", 10, 1.0, 0.1, 10.0, 1, 1, 0.1, 5, 1000.0, {})
-    slower = Row("message_sent", "said", 1000, 2.0, 0.1, 20.0, 1, 1, 0.1, 5, 500.0, {})
-    split = Healing("heal", "six", 1, 10, 2, -1.0, 1.0, 1, 1, 0, 0.0, 0, 0)
+    slower = Row("message_sent", "said", 1000, 3.0, 0.1, 30.0, 1, 1, 0.1, 5, 333.3, {})
+    split = Healing("heal", "six", 1, 10, 2, -1.0, 1.0, 1, 1, 0, 0.0, 0, 0, 0)
     assert not list(missed([slow]))
     assert len(list(missed([slow, slower, split]))) == 2
 

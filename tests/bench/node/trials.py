@@ -83,8 +83,10 @@ class Healing:
     again: int
     share: float
     """How many messages were sealed once more, of all."""
+    late: int
+    """Messages that somebody's device does not have half an hour later, each counted for each such device."""
     missing: int
-    """Messages that somebody's device does not have afterwards, each counted for each such device."""
+    """The same, a day later."""
     asked: int
     """Devices that could come back only with their user's consent, which they got."""
 
@@ -318,7 +320,8 @@ class Bench:
         taken = net.now - taken
         there = agreed(net)
         net.wait(minutes=30)  # for what was said again
-        missing = sum(whole - len({each.content for each in net.told(name, events.Message)}) for name in net.devices)
+        late = missing(net, whole)
+        net.wait(days=1)
         return Healing(
             op="heal",
             who=who,
@@ -331,7 +334,8 @@ class Bench:
             frame_bytes=net.size - size,
             again=sealed,
             share=round(sealed / whole, 4),
-            missing=missing,
+            late=late,
+            missing=missing(net, whole),
             asked=len(asked),
         )
 
@@ -381,6 +385,10 @@ def agreed(net: Net) -> bool:
         if len({each.head for each in strands if each is not None}) != 1:
             return False
     return True
+
+
+def missing(net: Net, messages: int) -> int:
+    return sum(messages - len({each.content for each in net.told(name, events.Message)}) for name in net.devices)
 
 
 def told(net: Net, name: str, fate: events.Fate) -> int:

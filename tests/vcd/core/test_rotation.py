@@ -353,6 +353,23 @@ def test_progress_that_a_removed_device_announces_is_not_believed() -> None:
     assert turn.state is before
 
 
+def test_a_removal_is_complete_also_if_the_home_went_on_before_it_was_final() -> None:
+    village = Village()
+    laptop, phone, tablet = trio(village)
+    box = link(village, laptop, "box")
+    village.down(box)  # so that nothing becomes final
+    old = village.state(tablet)
+    remove(village, laptop, tablet)
+    village.wait(minutes=1)
+    village.do(phone, inputs.Refresh(intent=IntentId(b"on"), conversation=home(village, phone).group_id))
+    village.wait(minutes=1)
+    assert village.state(laptop).rotation is not None
+    village.restart(box)
+    village.wait(minutes=5)
+    for name in (laptop, phone, box):
+        gone_from(village, name, old)
+
+
 def test_a_conversation_that_is_opened_during_a_removal_is_rotated_too() -> None:
     village = Village()
     laptop, phone, tablet = trio(village)
