@@ -10,6 +10,7 @@ mutation breaks may as well not be there.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
-from mls.state import Group
 from mls.virtual.announcements import Created
 from tests.sim.plan import Size, draw
 from tests.sim.seeds import Result, run
@@ -35,15 +35,13 @@ from vcd.core import (
     outbox,
     retention,
     rotation,
-    steps,
     stored,
-    summaries,
     waiting,
 )
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.ordering import votes
-from vcd.core.ordering.graph import Graph
+from vcd.core.ordering.graph import Graph, Member
 from vcd.core.payloads import Commit, Post
 from vcd.core.spoken import Held
 from vcd.core.strand import Strand
@@ -158,13 +156,10 @@ def _never_deletes_rows() -> Iterator[None]:
         yield
 
 
-def _forgets_admins() -> Any:
-    def rebuilt(group: Group, *_: Any) -> Any:
-        anchor = steps.founding(group)
-        members = tuple(replace(member, admin=False) for member in anchor.members)
-        return Graph(replace(anchor, members=members)), ()
-
-    return patch.object(summaries, "rebuilt", rebuilt)
+def _ranks_by_chance() -> Any:
+    """Seniority that is another one whenever somebody looks."""
+    looks = itertools.count()
+    return patch.object(Member, "rank", property(lambda member: (not member.admin, next(looks) % 3, 0, b"")))
 
 
 def _tells_nobody() -> Any:
@@ -186,28 +181,28 @@ def _raises(*_: Any) -> None:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    Mutation("forgets what was told", "told_once", _forgets_what_was_told, 0),
-    Mutation("cuts messages", "told_what_was_said", _cuts_messages, 0),
-    Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "_strangers", lambda *_: ()), 0),
-    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "decided", _any_vote), 0),
-    Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 0),
-    Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 0),
-    Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 0),
-    Mutation("takes the first", "one_head", _takes_the_first, 0),
-    Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 0),
-    Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 0),
-    Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 0),
-    Mutation("ignores our other devices", "all_read", _ignores_our_others, 0),
-    Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 0),
-    Mutation("drops what comes early", "probes_read", _drops_what_comes_early, 0),
-    Mutation("begins no graph anew", "little_kept", _without_moved(retention), 0),
-    Mutation("deletes no rows", "stored", _never_deletes_rows, 0),
-    Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 0),
-    Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 0),
-    Mutation("forgets who is an admin", "one_roster", _forgets_admins, 0),
-    Mutation("tells nobody of what it opened", "siblings_agree", _tells_nobody, 0),
-    Mutation("forgets to rotate", "thieves_read_nothing", _instead(rotation, "_groups", lambda _: []), 0),
-    Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 0),
+    Mutation("forgets what was told", "told_once", _forgets_what_was_told, 1),
+    Mutation("cuts messages", "told_what_was_said", _cuts_messages, 1),
+    Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "_strangers", lambda *_: ()), 3),
+    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "decided", _any_vote), 6),
+    Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 1),
+    Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 110),
+    Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 1),
+    Mutation("takes the first", "one_head", _takes_the_first, 26),
+    Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 1),
+    Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 1),
+    Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 3),
+    Mutation("ignores our other devices", "all_read", _ignores_our_others, 1),
+    Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 1),
+    Mutation("drops what comes early", "probes_read", _drops_what_comes_early, 105),
+    Mutation("begins no graph anew", "little_kept", _without_moved(retention), 1),
+    Mutation("deletes no rows", "stored", _never_deletes_rows, 2),
+    Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 1),
+    Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 1),
+    Mutation("ranks by chance", "one_roster", _ranks_by_chance, 0),
+    Mutation("tells nobody of what it opened", "siblings_agree", _tells_nobody, 4),
+    Mutation("forgets to rotate", "thieves_read_nothing", _instead(rotation, "_groups", lambda _: []), 2),
+    Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 50),
 )
 
 

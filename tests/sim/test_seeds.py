@@ -21,6 +21,27 @@ def test_seeds_come_to_rest_with_every_invariant_kept(first: int) -> None:
     assert not broken, "\n".join(["", *broken])
 
 
+QUIET = 5
+"""A seed of two people with two devices each in which nothing goes wrong by itself."""
+
+
+@pytest.mark.slow
+def test_a_device_may_crash_at_any_boundary() -> None:
+    """Before a step is stored, and between that and each effect: here at forty places of all that there are."""
+    quiet = run(QUIET)
+    assert not quiet.broken, quiet.line()
+    places = range(1, quiet.boundaries, max(1, quiet.boundaries // 40))
+    broken = [(place, result.broken) for place in places if (result := run(QUIET, crash_at=place)).broken]
+    assert not broken
+
+
+@pytest.mark.long
+def test_a_device_may_crash_at_every_boundary() -> None:
+    places = range(1, run(QUIET).boundaries)
+    broken = [(place, result.broken) for place in places if (result := run(QUIET, crash_at=place)).broken]
+    assert not broken
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(SEEDS + 1, 5001, AT_ONCE))
 def test_more_seeds_come_to_rest(first: int) -> None:

@@ -188,6 +188,10 @@ class World:
         self.blank: dict[DeviceId, str] = {}
         """Devices that wait to be linked, or were."""
         self.counts: dict[str, int] = {}
+        self.boundaries = 0
+        """How many times a device could have crashed."""
+        self.crash_at = 0
+        """At which of these one does."""
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._numbered = 0
         self._survey_due = False
@@ -355,7 +359,7 @@ class World:
         before = device.state
         self.ledger.forget()
         outcome = node.step(before, given, self.clock(device), device.provider)
-        if device.burns():
+        if self._burns(device):
             self.crash(device)
             return False
         self.ledger.keep()
@@ -367,11 +371,16 @@ class World:
         for observer in self.observers:
             observer.stepped(device, before, given, outcome)
         for effect in outcome.effects:
-            if device.burns():
+            if self._burns(device):
                 self.crash(device)
                 break
             self._run(device, effect)
         return True
+
+    def _burns(self, device: Device) -> bool:
+        """Whether a device crashes at this boundary, which is one of all devices' and one of its own."""
+        self.boundaries += 1
+        return device.burns() or self.boundaries == self.crash_at
 
     def _notice(self, device: Device) -> None:
         """Somebody who does too much in a short time does it for ever."""

@@ -58,7 +58,7 @@ def counted(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> froz
         add(epoch)
     for child, voters in ballots.voters.items():
         step = graph.steps.find(child)
-        if step is not None and voters - {step.author}:
+        if step is not None and any(each not in ballots.liars for each in voters - {step.author}):
             add(child)
     return frozenset(found)
 

@@ -38,8 +38,9 @@ from vcd.core.ordering.graph import Graph, Member
 MAX_ROUND = 128
 """A member that never stops splitting votes keeps a step from being final anyway."""
 
-MAX_CHILDREN = 8
-"""Votes of one member in one round that are kept. Two are proof that it lies; more say nothing new."""
+PROOF = 2
+"""Votes of one member in one round that are kept. Two are proof that it lies, whichever they are: it counts as if it
+had voted for everything in that round, so that further ones would say nothing, and no order of arrival matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class Ballots:
     cast: PMap[EpochId, tuple[Ballot, ...]] = field(default_factory=PMap)
     voters: PMap[EpochId, frozenset[Incarnation]] = field(default_factory=PMap)
     """Who voted for each child at all."""
+    liars: frozenset[Incarnation] = frozenset()
+    """Who voted for two children in one round. What they say alone, nobody believes."""
 
     def at(self, parent: EpochId) -> tuple[Ballot, ...]:
         return self.cast.find(parent) or ()
@@ -75,11 +78,13 @@ class Ballots:
         known = self.at(ballot.parent)
         if ballot in known or not 0 <= ballot.round < MAX_ROUND:
             return self
-        if sum(each.voter == ballot.voter and each.round == ballot.round for each in known) >= MAX_CHILDREN:
+        if sum(each.voter == ballot.voter and each.round == ballot.round for each in known) >= PROOF:
             return self
         several = sorted([*known, ballot], key=lambda each: (each.round, each.voter, each.child))
         who = self.voters.find(ballot.child) or frozenset()
+        twice = any(each.voter == ballot.voter and each.round == ballot.round for each in known)
         return Ballots(
+            liars=self.liars | {ballot.voter} if twice else self.liars,
             cast=self.cast.set(ballot.parent, tuple(several)),
             voters=self.voters.set(ballot.child, who | {ballot.voter}),
         )
@@ -126,7 +131,13 @@ def _dismissed(graph: Graph, child: EpochId) -> frozenset[Incarnation]:
 
 
 def _yes(ballots: tuple[Ballot, ...], round_: int, child: EpochId) -> frozenset[Incarnation]:
-    return frozenset([each.voter for each in ballots if each.round == round_ and each.child == child])
+    voted: dict[Incarnation, EpochId] = {}
+    yes = set()
+    for each in ballots:
+        if each.round == round_:
+            if each.child == child or voted.setdefault(each.voter, each.child) != each.child:
+                yes.add(each.voter)
+    return frozenset(yes)
 
 
 def polka(graph: Graph, ballots: Ballots, parent: EpochId) -> tuple[int, EpochId] | None:
@@ -236,7 +247,7 @@ def _at_step(
     best = polka(graph, ballots, parent)
     # Not the highest view that anybody named: a liar would name the last one, and none would be left.
     view = last // 2 if mine else 0 if best is None else best[0]
-    choice = best[1] if best is not None and graph.has(best[1]) else child
+    choice = best[1] if best is not None and _follows(graph, several, best[1], child, me) else child
     found: list[Ballot] = []
     if not _has_a_say(graph, parent, choice, me):
         return found, choice
@@ -254,10 +265,32 @@ def _at_step(
         for each in found:
             after = after.with_ballot(each)
         best = polka(graph, after, parent)
-    if best is not None and best[0] == view and 2 * view + 1 not in mine and graph.has(best[1]):
-        vote(2 * view + 1, best[1])
-        choice = best[1]
+    if best is not None and best[0] == view and 2 * view + 1 not in mine:
+        if best[1] == choice or _follows(graph, several, best[1], child, me):
+            vote(2 * view + 1, best[1])
+            choice = best[1]
     return found, choice
+
+
+def _follows(graph: Graph, several: tuple[Ballot, ...], chosen: EpochId, child: EpochId, me: Incarnation) -> bool:
+    """Whether to vote for a child that has a polka and is not on the way to the head: it is void.
+
+    Only for the sake of those who precommitted it and cannot go back: ourselves, or somebody who stays in the head's
+    tree or without whom nothing can be decided. Else those who voted before they heard of a removal would undo it.
+    """
+    if chosen == child:
+        return True
+    stay = _names(graph.members(child)) | {me}
+    electorate = graph.members(graph.steps[child].parent)
+    if not enough(electorate, stay, _dismissed(graph, child)):
+        stay |= _names(electorate)
+    return graph.has(chosen) and any(
+        each.round % 2 == 1 and each.child == chosen and each.voter in stay for each in several
+    )
+
+
+def _names(members: tuple[Member, ...]) -> frozenset[Incarnation]:
+    return frozenset([each.incarnation for each in members])
 
 
 def _has_a_say(graph: Graph, parent: EpochId, child: EpochId, me: Incarnation) -> bool:
@@ -278,8 +311,12 @@ def _over(
     Who went on is in the next view, not just in any later one: a liar would be in the last.
     """
     needed = frozenset([each.incarnation for each in graph.members(choice)])
-    voted, next_view, committed, split = set(), set(), set(), False
+    electorate = graph.members(graph.steps[choice].parent)
+    also = frozenset() if enough(electorate, needed, _dismissed(graph, choice)) else _names(electorate)
+    voted, next_view, committed, split = set(), set(), set(), mine[2 * view] != choice
     for each in several:
+        if each.voter in also - needed and each.round // 2 == view + 1:
+            next_view.add(each.voter)  # it is removed by this step, and they cannot do without its vote
         if each.voter not in needed:
             continue
         if each.round >= 2 * view:
@@ -294,6 +331,8 @@ def _over(
     before = needed if parent is None else {each.incarnation for each in graph.members(parent)}
     if not needed & before <= voted:
         return False  # somebody who is needed has not voted in this view; who comes in by it may not be able to yet
-    if best is None or best[0] < view:  # if all want the same and are not enough, another view does not help
+    if (
+        best is None or best[0] < view or best[1] != choice
+    ):  # if all want the same and are not enough, another view does not help
         return split or bool(next_view)
     return bool(next_view - committed) or mine.get(2 * view + 1, best[1]) != best[1]
