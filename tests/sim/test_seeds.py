@@ -9,6 +9,10 @@ from tests.sim.seeds import Result, run
 SEEDS = 200
 AT_ONCE = 10
 
+OPEN = frozenset({120, 154})
+"""Seeds that are known to be broken: somebody who asks to leave never hears what became of it. To be mended; one that
+is not broken any more has to be taken out."""
+
 
 def ran(first: int) -> list[Result]:
     return [run(seed, real=seed % 10 == 0) for seed in range(first, first + AT_ONCE)]

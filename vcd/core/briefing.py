@@ -95,7 +95,15 @@ def for_another(talk: Talk) -> Talk:
     """Without what one device keeps of what it said itself."""
     sends = None if talk.sends is None else sends_for_another(talk.sends)
     return replace(
-        talk, fresh=PMap(), nonces=PMap(), going=PMap(), queue=PMap(), places=PMap(), audiences=PMap(), sends=sends
+        talk,
+        fresh=PMap(),
+        nonces=PMap(),
+        going=PMap(),
+        unsure=PMap(),
+        queue=PMap(),
+        places=PMap(),
+        audiences=PMap(),
+        sends=sends,
     )
 
 

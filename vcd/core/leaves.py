@@ -33,6 +33,7 @@ from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.names import DeviceId, EpochId, GroupId
+from vcd.core.policy import Mode
 from vcd.core.strand import Kept, Strand
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def replace_due(turn: Turn) -> None:
     lonely = len(devices.present(turn.home)) == 1
     for strand in conversations(turn):
         here = live(strand)
-        if here is None or not due(turn, here.group):
+        if here is None or not due(turn, here.group) or _asked(strand):
             continue
         mine = able(turn, here.group)
         if not mine and not lonely:
@@ -146,6 +147,14 @@ def replace_due(turn: Turn) -> None:
             continue
         turn.due(Duty.HOME, devices.LEAVES, turn.now + SPREAD)
         return
+
+
+def _asked(strand: Strand) -> bool:
+    """Whether a commit of ours waits for who leads there: the group stands where it stood until that is decided."""
+    graph, mine = strand.graph, ranks.own(strand)
+    if strand.mode is not Mode.LEAD or mine is None:
+        return False
+    return any(graph.steps[each].author == mine.incarnation for each in graph.children(strand.head))
 
 
 def shown(turn: Turn, group: Group) -> NewLeaf:

@@ -280,9 +280,9 @@ def revoke(turn: Turn, named: Iterable[KeyPackageRef]) -> tuple[KeyPackageRef, .
 def to_be_told_again(turn: Turn, number: int, saying: Saying) -> bool:
     """Whether what a device told is to be told again, now that the home moved.
 
-    A batch is not, if a device is here that had no part in the epoch that it comes from: it cannot follow that. Who was
-    let in by us was handed it. Any other one may lack it, and could not take up a Welcome to these KeyPackages. So they
-    are withdrawn, and others made.
+    A batch is not, if a device is here that had no part in the epoch that it comes from, or may have missed it as it
+    came back from outside: it cannot follow that. Who was let in by us was handed it. Any other one may lack it, and
+    could not take up a Welcome to these KeyPackages. So they are withdrawn, and others made.
     """
     from vcd.core import devices
 
@@ -293,7 +293,8 @@ def to_be_told_again(turn: Turn, number: int, saying: Saying) -> bool:
         return True
     household = turn.state.household
     roster = household.rosters.find(told.upload.epoch_id)
-    if roster is not None and frozenset(devices.present(turn.home)) <= roster.names:
+    everybody = roster is not None and frozenset(devices.present(turn.home)) <= roster.names
+    if everybody and not _came_back(turn.home, saying.epoch):
         return True
     if _let_in_by_us(turn.home, saying.epoch):
         devices.keep(turn, said=household.said.set(number, replace(saying, epoch=turn.home.head)))
@@ -303,13 +304,21 @@ def to_be_told_again(turn: Turn, number: int, saying: Saying) -> bool:
     return False
 
 
+def _came_back(home: Strand, since: EpochId) -> bool:
+    """Whether a device came back into the home from outside since."""
+    graph = home.graph
+    return graph.is_ancestor(since, home.head) and any(graph.steps[each].moved for each in graph.path(home.head, since))
+
+
 def _let_in_by_us(home: Strand, since: EpochId) -> bool:
-    """Whether everybody who came into the home since was added by this device."""
+    """Whether everybody who came into the home since was added by this device, or is this device."""
     graph, mine = home.graph, ranks.own(home)
     if mine is None or not graph.is_ancestor(since, home.head):
         return False
     return all(
-        graph.steps[each].author == mine.incarnation for each in graph.path(home.head, since) if graph.steps[each].adds
+        graph.steps[each].author == mine.incarnation
+        for each in graph.path(home.head, since)
+        if graph.steps[each].adds or graph.steps[each].moved
     )
 
 

@@ -27,7 +27,7 @@ from tests.vcd.core.led import (
 )
 from tests.vcd.core.people import friends, invite, open_talk, together
 from tests.vcd.core.village import Frame
-from vcd.core import acting, founding, keys, kinds, lead
+from vcd.core import acting, founding, keys, kinds, lead, leaves
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, GroupId
@@ -317,3 +317,16 @@ def test_a_member_cannot_fill_our_memory_with_decisions() -> None:
         give(v, "cleo", forged(v, "ben", child=EpochId(bytes([number]) * 32)))
     assert len(said(v, "cleo").decisions[strand(v, "cleo").graph.parent(own) or EpochId(b"")]) == 2
     assert ("decision-each", "decision-each") in v.devices["cleo"].refused
+
+
+def test_a_leaf_that_has_to_be_replaced_is_not_replaced_anew_while_the_lead_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    v = village("anna", "ben")
+    v.down("anna")
+    head = strand(v, "ben").head
+    monkeypatch.setattr(leaves, "due", lambda *_: True)
+    act(v, "ben", lambda turn: leaves.look(turn, TEA))
+    v.wait(minutes=10)
+    assert strand(v, "ben").head == head
+    assert len({each.signed.step.epoch for each in payloads(v, Commit) if each.signed.step.parent == head}) == 1
