@@ -20,7 +20,7 @@ def _seeds(text: str) -> range:
 
 
 def _real(seed: int, every: int, always: bool) -> bool:
-    return always or (every > 0 and seed % every == every - 1)
+    return always or (every > 0 and seed % every == 0)
 
 
 def _one(seed: int, *, every: int, always: bool, mode: str | None) -> Result:
