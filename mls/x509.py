@@ -389,6 +389,27 @@ class X509Authentication:
         return _Path(path)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What people are shown of a certificate. Texts are as its issuer, whoever that is, wrote them."""
+
+    subject: str
+    """The distinguished name, or else the alternative names."""
+    issuer: str
+    ends: int
+    """ms since 1970."""
+
+
+def show(der: bytes, limits: Limits = Limits()) -> Shown:
+    """Read a certificate for people. Nothing is checked: only `X509Authentication` says whether to believe it."""
+    if len(der) > limits.certificate_bytes:
+        raise PeerError("VAL-5.3-7", "a certificate is too long")
+    found = _parse(der)  # which read the names, and every extension
+    names = subject(found.parsed) or alternative_names(found.parsed)
+    issuer = found.parsed.issuer.rfc4514_string()
+    return Shown(subject=", ".join(value for _, value in names), issuer=issuer, ends=1000 * found.ends)
+
+
 def _local(der: bytes, what: str) -> _Certificate:
     try:
         return _parse(der)

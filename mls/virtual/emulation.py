@@ -324,14 +324,21 @@ class Emulation:
         """KeyPackages that nobody should use after `now`, in milliseconds since 1970."""
         return tuple(sorted([ref for ref, each in self.stock.items() if 0 < each.not_after < now // 1000]))
 
-    def pruned(self, conversations: Iterable[Group], *, since: bytes, drop: Iterable[bytes] = ()) -> Emulation:
+    def pruned(
+        self,
+        conversations: Iterable[Group],
+        *,
+        since: bytes,
+        drop: Iterable[bytes] = (),
+        keys: Iterable[bytes] = (),
+    ) -> Emulation:
         """Without what nothing refers to any more.
 
         `conversations` are all values of conversations that are still held: the present ones, those that wait to be
         adopted, rivals, and old ones for as long as late messages are read. `since` is the oldest derivation epoch of
         this branch in which a device may still have acted: each that is left was heard to be in it, or in a later one.
         Epochs of other branches, and what was told of them, stay until `drop` names them. A signature key is
-        dropped once it was in use and is not any more.
+        dropped once it was in use and is not any more; `keys` are in use beside those of the conversations.
         """
         present = list(self.lineage(self.head.newest))
         if since not in present:
@@ -340,7 +347,7 @@ class Emulation:
         dropped = set(drop) - {self.head.newest}
         epochs = {*present[: present.index(since) + 1], *(set(self.epochs) - ours - dropped)}
         makers: set[OperationKey | Origin] = set()
-        in_use: set[bytes] = set()
+        in_use: set[bytes] = set(keys)
         for group in conversations:
             for leaf in _own_leaves(group):
                 in_use.add(leaf.signature_key)
@@ -351,7 +358,7 @@ class Emulation:
         epochs.update(each.origin.epoch_id for _, each in self.stock.items() if each.origin is not None)
         in_stock = {each.signature_key for _, each in self.stock.items() if each.origin is not None}
         in_use |= in_stock
-        keys = {
+        ring = {
             public: replace(key, used=key.used or (public in in_use and public not in in_stock))
             for public, key in self.keys.items()
             if public in in_use or not key.used or b"" in in_stock
@@ -368,7 +375,7 @@ class Emulation:
                 }
             ),
             seeds=PMap({key: each for key, each in self.seeds.items() if key in makers}),
-            keys=PMap(keys),
+            keys=PMap(ring),
         )
 
     def maker(self, leaf: LeafNode, group_id: bytes) -> OperationKey | Origin | None:

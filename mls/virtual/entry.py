@@ -399,7 +399,11 @@ def _check_replaced(
 
 
 def with_history(group: Group, prior: Group) -> Group:
-    """A conversation that was entered again, with the resumption PSKs of when we were in it before."""
+    """A conversation that was entered again, with the resumption PSKs of when we were in it before.
+
+    What we knew last may be a branch that lost and had come further: of one number there is one epoch on our way here,
+    and no epoch is before those that led to it.
+    """
     kept = group.parameters.resumption_psks
-    whole = (*prior.resumption, *group.resumption)
+    whole = (*[each for each in prior.resumption if each[0] < group.epoch], *group.resumption)
     return replace(group, resumption=whole[-kept:] if kept else ())

@@ -14,6 +14,9 @@ The leaf's private key is not in the draft's struct: it follows from the operati
 DerivationInfo names, so the caller derives it (`mls.virtual.derive`). Only for a leaf without that, the companion has
 it. The signature key is found among the virtual client's by the public key in the leaf.
 
+Where branches are kept, the present epoch may be one that was left for a rival and is the head again. Its exporter and
+its confirmation key are gone (`mls.fork.retention`), so it goes without, and its tag is not looked at.
+
 A new device was no member of the emulation epoch that the leaf was made in, so it must not send before the leaf is
 replaced, which is for whoever draws the reuse guards to see to. Where the state of another implementation comes without
 a companion, `take_over_bare` makes what can be made of it: a member of RFC 9420, without what was passed over or waits.
@@ -87,8 +90,8 @@ def hand_over(group: Group, past: Sequence[Group] = (), *, carry_leaf_key: bool 
     DerivationInfo. What cannot be handed over raises CallerError: the new device can still join from outside. An epoch
     that is given twice goes once, the head before others.
     """
-    if isinstance(group.ended, Ended) or not group.secrets.confirmation.raw:
-        raise CallerError("this epoch was left, or is over for us", "hand over the head; this one as an earlier epoch")
+    if isinstance(group.ended, Ended):
+        raise CallerError("this epoch is over for us", "hand over the head; this one as an earlier epoch")
     _check_past(group, past)
     past = _each_once(group, past)
     if carry_leaf_key is None:
@@ -216,6 +219,7 @@ def take_over_bare(
     """
     if isinstance(state, ExternalGroup):
         raise _joined_from_outside()
+    check_size(state.confirmation.raw, (suite_of(provider, context.cipher_suite).hash_size,))
     part = ConversationPart(
         context=context,
         confirmation_tag=confirmation_tag,
@@ -254,7 +258,7 @@ def _head(
         raise PeerError("VC-5.1-19")
     _check_secrets(suite, recipe, state, part)
     tag, confirmed = part.confirmation_tag, context.confirmed_transcript_hash
-    if not suite.verify_mac(state.confirmation.raw, confirmed, tag):
+    if state.confirmation.raw and not suite.verify_mac(state.confirmation.raw, confirmed, tag):
         raise PeerError("VC-5.1-22")
     keys = state.secret_tree.message_tree(suite, tree.leaf_count)
     if not _waiting_fits(suite, tree, [item for _, item in part.proposals], part.updates):
@@ -336,9 +340,12 @@ def _private_keys(suite: Suite, tree: RatchetTree, own_leaf: LeafIndex, given: S
 
 def _check_secrets(suite: Suite, recipe: Recipe, state: TransferredGroup, part: ConversationPart) -> None:
     size = suite.hash_size
+    gone = () if recipe.init else ("init",)
+    if not state.confirmation.raw:  # an epoch that was left
+        gone = (*gone, "confirmation", "exporter")
     for name, _ in SECRETS:
         secret: Secret = getattr(state, name)
-        check_size(secret.raw, (size if name != "init" or recipe.init else 0,))
+        check_size(secret.raw, (0 if name in gone else size,))
     for secret in [secret for _, secret in part.extra] + [psk for _, psk in part.resumption]:
         check_size(secret.raw, (size,))
     check_size(state.authenticator, (size,))

@@ -149,8 +149,8 @@ class Removal:
         clean = self.clean
         if not clean:
             return tuple(withdrawals) or (Task(Step.REMOVE),)
-        if not any(epoch_id in clean for epoch_id, _ in self.renewals):
-            return (*withdrawals, Task(Step.RENEW))
+        if not any(epoch_id in clean and identity not in self.old_keys for epoch_id, identity in self.renewals):
+            return (*withdrawals, Task(Step.RENEW))  # also if somebody said that all of them are old
         new = self._new_keys(clean)
         rotations = [
             Task(Step.ROTATE, group_id)

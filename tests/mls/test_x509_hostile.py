@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from mls.credential import X509Credential
 from mls.errors import PeerError
-from mls.x509 import Identity, X509Authentication, subject
+from mls.x509 import Identity, X509Authentication, show, subject
 from tests.mls.little_pki import KEY, LEAF, LEAF_KEY, MIDDLE, NOW, ROOT, TRUST, chain, member, refused
 from tests.validation import breaks
 
@@ -97,7 +97,10 @@ def test_serial_numbers_are_positive() -> None:
 
 @breaks("VAL-5.3-2")
 def test_names_that_are_no_text() -> None:
-    refused("VAL-5.3-2", resigned(b"im:alice@example.com", b"im:alice@exampl\xff.com"))
+    damaged = resigned(b"im:alice@example.com", b"im:alice@exampl\xff.com")
+    refused("VAL-5.3-2", damaged)
+    with pytest.raises(PeerError, match=r"VAL-5\.3-2"):
+        show(damaged.certificates[0])
 
 
 @breaks("VAL-5.3-2")

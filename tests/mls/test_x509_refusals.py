@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mls.credential import X509Credential
-from mls.errors import CallerError
-from mls.x509 import MESSAGING, PURPOSES, Limits, X509Authentication
+from mls.errors import CallerError, PeerError
+from mls.x509 import MESSAGING, PURPOSES, Limits, X509Authentication, show
 from tests.mls.little_pki import (
     AUTHORITY,
     DAY,
@@ -232,6 +232,10 @@ def test_bounds() -> None:
     tight = Limits(certificates=1, certificate_bytes=len(LEAF.der) - 1)
     refused("VAL-5.3-7", chain(LEAF), X509Authentication([MIDDLE.der], limits=tight))
     refused("VAL-5.3-7", chain(LEAF, MIDDLE), X509Authentication([MIDDLE.der], limits=tight))
+    assert show(LEAF.der, small).subject == "CN=alice"
+    with pytest.raises(PeerError) as error:
+        show(LEAF.der, tight)
+    assert error.value.check == "VAL-5.3-7"
 
 
 @breaks("VAL-5.3-4")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import product
 
 from tests.model.branches import undone, worlds
-from tests.model.compare import differs, play
-from tests.model.voting import Vote, search
+from tests.model.compare import differs
+from tests.model.runs import play
+from tests.model.voting import Newcomers, Ordered, Vote, orders, search
+
+MAYBE = (False, True)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,17 +38,35 @@ def main(arguments: list[str]) -> int:
                 print(
                     f"{people} members, liar {liar}, {children} children, {views} views: {states} states, {what}{note}"
                 )
-    for people in (2, 3, 4, 5, 7):
-        for lying in (False, True):
-            runs = [play(seed, people, lying=lying) for seed in range(200)]
-            changed = sum(each.changed and not (each.liar == 0 and people < 4) for each in runs)
-            slow = sum(not lying and not each.finished and not each.stuck for each in runs)
-            apart = sum(each.apart for each in runs)
-            bad += changed + slow + apart
-            print(
-                f"{people} members, {'one lies' if lying else 'honest'}: {len(runs)} runs, {changed} changed, "
-                f"{apart} apart, {slow} without an end"
-            )
+    for people in (2, 3, 4):
+        for acted in range(1, people):
+            liars = [liar for liar in range(-1, people) if search(Newcomers(people, acted, liar, 2, 2))[1]]
+            bad += liars != [0]
+            print(f"{people} members of whom {acted} acted: two finals if one of {liars} lies; it has to be 0")
+    for people in (2, 3, 4) if "--long" in arguments else (2, 3):
+        sets = unsafe = wrong = 0
+        for pair in orders(people):
+            for liar in range(-1, people):
+                vote = Ordered(people, liar, 2, pair)
+                sets, unsafe = sets + 1, unsafe + vote.apart()
+                wrong += (search(vote)[1] is not None) != vote.apart()
+        bad += wrong
+        print(f"{people} members, orders: {sets} sets, {unsafe} contradict each other, {wrong} wrong", flush=True)
+    for people, lying, silent, ordered in product((1, 2, 3, 4, 5, 7), MAYBE, MAYBE, MAYBE):
+        if people == 1 and lying:
+            continue
+        runs = [play(seed, people, lying=lying, silent=silent, orders=ordered) for seed in range(100)]
+        changed = sum(each.changed and not each.decides for each in runs)
+        apart, hasty = sum(each.apart for each in runs), sum(each.hasty for each in runs)
+        stuck, mute = sum(each.stuck for each in runs), sum(each.mute for each in runs)
+        without = sum(not (each.finished or each.decides or each.mute or (each.stuck and not ordered)) for each in runs)
+        bad += changed + apart + hasty + without
+        how = f"{'one lies' if lying else 'honest'}{', some are lost' if silent else ''}{', orders' if ordered else ''}"
+        print(
+            f"{people} members, {how}: {len(runs)} runs, {changed} changed, {apart} apart, {hasty} with views for "
+            f"nothing, {without} without an end, {stuck} with too few left, {mute} mute",
+            flush=True,
+        )
     print(f"{'wrong: ' + str(bad) if bad else 'all as it has to be'}, {time.monotonic() - begun:.0f} s")
     return 1 if bad else 0
 

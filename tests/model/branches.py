@@ -36,6 +36,26 @@ def members(world: World, at: int, people: int) -> frozenset[int]:
     return found | {FIRST_NEW + at} if commit.adds else found
 
 
+def acted(world: World, at: int, people: int) -> frozenset[int]:
+    """Members who were there in the beginning, or made a commit since."""
+    if at < 0:
+        return frozenset(range(people))
+    before = acted(world, world[at].parent, people) | {world[at].author}
+    return before & members(world, at, people)
+
+
+def electors(world: World, at: int, people: int) -> frozenset[int]:
+    """Who decides on the children of an epoch: who acted; all, if those have gone."""
+    return acted(world, at, people) or members(world, at, people)
+
+
+def dismissed(world: World, at: int) -> frozenset[int]:
+    """If all removals are orders: whom those remove that an epoch begins by, or that stand on it."""
+    return frozenset(
+        each.removes for d, each in enumerate(world) if each.removes != NOBODY and (at < 0 or stands_on(world, d, at))
+    )
+
+
 def stands_on(world: World, upper: int, lower: int) -> bool:
     while upper > lower:
         upper = world[upper].parent

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mls.provider import Provider
 from vcd.core import stored
 from vcd.core.events import Event
-from vcd.core.names import FrameId
+from vcd.core.names import FrameId, GroupId
 from vcd.core.node import Outcome
 from vcd.core.state import State
 
@@ -33,6 +33,8 @@ class Disk:
     """What the app was told, in order. It is stored with the state, so it is never told twice, nor lost."""
     frames: dict[FrameId, None] = field(default_factory=dict)
     """What the mesh need not deliver again: read and stored, or our own."""
+    puts: dict[GroupId, int] = field(default_factory=dict)
+    """How much of what its service has was put, for each group of an app."""
 
     def __post_init__(self) -> None:
         if self.exact and not self.rows:
@@ -63,4 +65,4 @@ class Disk:
 
     def copy(self) -> Disk:
         """As a backup, or a thief, has it."""
-        return Disk(self.state, self.exact, dict(self.rows), list(self.told), dict(self.frames))
+        return Disk(self.state, self.exact, dict(self.rows), list(self.told), dict(self.frames), dict(self.puts))

@@ -13,6 +13,7 @@ from vcd.core import events, inputs
 from vcd.core.errors import Misuse
 from vcd.core.names import AccountId, ContentId, EpochId, GroupId, IntentId
 from vcd.core.node import Outcome
+from vcd.core.ordering.graph import Member
 from vcd.core.state import State
 from vcd.core.strand import Strand
 
@@ -30,6 +31,8 @@ class Utterance:
     """The head when it was said."""
     audience: frozenset[AccountId]
     """Who was in the epoch that it was first said in."""
+    members: tuple[Member, ...] = ()
+    """The same, leaf by leaf."""
     readers: tuple[str, ...] = ()
     """Devices that were in the conversation then, as they saw it themselves."""
     content: ContentId | None = None
@@ -110,6 +113,7 @@ class Expected:
             at=state.clock.now - device.skew,
             epoch=strand.head,
             audience=accounts_of(strand),
+            members=strand.graph.members(strand.head),
             readers=readers,
             probe=given.data.startswith(b"probe"),
         )
@@ -128,7 +132,8 @@ class Expected:
                 del self.queued[said.data]
                 said.epoch = outgoing.places[0].epoch
                 if strand.graph.has(said.epoch):
-                    said.audience = frozenset(each.account for each in strand.graph.members(said.epoch))
+                    said.members = strand.graph.members(said.epoch)
+                    said.audience = frozenset(each.account for each in said.members)
 
     def _heard(self, device: Device, event: events.Event) -> None:
         if isinstance(event, events.Message):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 
 from cryptography.exceptions import InvalidTag
@@ -206,11 +206,12 @@ class Reuse:
         return self.first == self.second
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    nonce: bytes
-    device: str
-    content: bytes
+@dataclass(slots=True)
+class _Uses:
+    """Of one key: who sealed which content with which nonce, and what each device sealed first, by hashes."""
+
+    nonces: dict[bytes, dict[bytes, str]] = field(default_factory=dict)
+    first: dict[str, bytes] = field(default_factory=dict)
 
 
 class Ledger:
@@ -219,16 +220,18 @@ class Ledger:
     `nonces_again` are the fatal ones: key and nonce were those of something else. `keys_again` are those whose nonce
     was another one, as when two devices that share a leaf take the same generation: MLS seals once with each key, and
     only the reuse guard kept these apart. To seal the same again, with the same nonce or not, is neither.
+    Under authenticated data that is `shared` a key is there to seal many things, and only nonces are looked at.
 
     Remembering takes about 350 bytes a seal, for as long as the ledger lives; `remember=False` only counts.
     """
 
-    def __init__(self, *, remember: bool = True) -> None:
+    def __init__(self, *, remember: bool = True, shared: bytes | None = None) -> None:
         self.nonces_again: list[Reuse] = []
         self.keys_again: list[Reuse] = []
         self.by_device: dict[str, dict[str, int]] = {}
         self._remember = remember
-        self._uses: dict[bytes, list[_Use]] = {}
+        self._shared = shared
+        self._uses: dict[bytes, _Uses] = {}
 
     def counts(self, device: str) -> dict[str, int]:
         """The counters of a device, live."""
@@ -244,16 +247,20 @@ class Ledger:
         """Note what was sealed under the key that these parts make, or name."""
         if not self._remember:
             return
-        uses = self._uses.setdefault(_digest(operation.encode(), *key), [])
+        uses = self._uses.setdefault(_digest(operation.encode(), *key), _Uses())
         content = _digest(aad, plaintext)
-        for use in uses:
-            if use.content == content:
-                if use.nonce == nonce:
-                    return
-            else:
-                reuse = Reuse(operation=operation, first=use.device, second=device, authenticated_data=aad)
-                (self.nonces_again if use.nonce == nonce else self.keys_again).append(reuse)
-        uses.append(_Use(nonce, device, content))
+        there = uses.nonces.setdefault(nonce, {})
+        if content in there:
+            return
+        for first in there.values():
+            self.nonces_again.append(Reuse(operation=operation, first=first, second=device, authenticated_data=aad))
+        if not there and aad != self._shared:
+            for first, other in uses.first.items():
+                if other != content:
+                    reuse = Reuse(operation=operation, first=first, second=device, authenticated_data=aad)
+                    self.keys_again.append(reuse)
+        there[content] = device
+        uses.first.setdefault(device, content)
 
     def require_unique_nonces(self) -> None:
         """Fail, with who did it, if a key and nonce ever sealed two different things."""

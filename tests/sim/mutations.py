@@ -19,6 +19,8 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+from mls.mode import PLAIN
+from mls.virtual import client
 from mls.virtual.announcements import Created
 from tests.sim.plan import Size, draw
 from tests.sim.seeds import Result, run
@@ -27,22 +29,30 @@ from vcd.core import (
     delivery,
     devices,
     flow,
+    founding,
     inputs,
     intents,
     keys,
+    leaves,
     linking,
     node,
     outbox,
+    raw_care,
+    raw_heard,
+    renaming,
     retention,
     rotation,
+    siblings,
+    stock,
     stored,
-    waiting,
 )
+from vcd.core.accounts.book import Book, Learned
+from vcd.core.accounts.card import InboxSecret
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId, FrameId, GroupId
-from vcd.core.ordering import votes
+from vcd.core.ordering import choice, votes
 from vcd.core.ordering.graph import Graph, Member
-from vcd.core.payloads import Commit, Post
+from vcd.core.payloads import Commit, Invite
 from vcd.core.spoken import Held
 from vcd.core.strand import Strand
 from vcd.core.turn import Turn
@@ -121,18 +131,6 @@ def _takes_the_first() -> Iterator[None]:
 
 
 @contextmanager
-def _drops_what_comes_early() -> Iterator[None]:
-    plain = waiting.hold
-
-    def hold(turn: Turn, frame: Any, group_id: Any, needs: Any, payload: Any) -> None:
-        if not isinstance(payload, Post):
-            plain(turn, frame, group_id, needs, payload)
-
-    with patch.object(waiting, "hold", hold):
-        yield
-
-
-@contextmanager
 def _ignores_our_others() -> Iterator[None]:
     plain = delivery.heard
 
@@ -166,14 +164,94 @@ def _tells_nobody() -> Any:
     return patch.object(devices, "ANNOUNCED", {**devices.ANNOUNCED, Created: _nothing})
 
 
-def _any_vote(graph: Graph, ballots: votes.Ballots, child: EpochId, _: Any) -> int | None:
-    step = graph.steps.find(child)
-    cast = () if step is None else ballots.at(step.parent)
-    return next((each.round for each in cast if each.child == child), None)
+@contextmanager
+def _forgets_to_rotate() -> Iterator[None]:
+    with patch.object(rotation, "_groups", lambda _: []), patch.object(leaves, "due", lambda *_: False):
+        yield
+
+
+def _offers_all_but_one() -> Any:
+    plain = stock._offer
+    return _instead(stock, "_offer", lambda turn, references: plain(turn, references[1:]))()
+
+
+def _final_by_any_vote(graph: Graph, ballots: votes.Ballots) -> Any:
+    at = graph.anchor.epoch
+    while voted := [each for each in graph.children(at) if ballots.has_child(each)]:
+        at = max(voted)
+    return at
+
+
+def _takes_so_many(turn: Turn, group_id: Any, name: Any, *rest: Any) -> bool:
+    talk = turn.talk(group_id)
+    return (name in talk.seen or len(talk.seen) < 16) and _TAKE(turn, group_id, name, *rest)
+
+
+_TAKE = contents.take
 
 
 def _at_once_again(turn: Turn, subject: bytes) -> None:
     turn.due(Duty.DIGEST, subject, turn.now + 1)
+
+
+def _without_news(kind: type[Any]) -> Apply:
+    """Devices take no notice when another one tells them this."""
+    return lambda: patch.dict(siblings.handlers(), {kind: _nothing})
+
+
+@contextmanager
+def _one_inbox_for_ever() -> Iterator[None]:
+    """The secret of an account's inbox follows from nothing but the recovery phrase: here, from who it is."""
+    plain = founding._moved_in
+
+    def moved_in(provider: Any, made: Any, *rest: Any) -> Any:
+        inbox = InboxSecret(made.edition.account[:32])
+        with patch.object(founding, "InboxSecret", lambda _: inbox):
+            return plain(provider, made, *rest)
+
+    with patch.object(founding, "_moved_in", moved_in):
+        yield
+
+
+@contextmanager
+def _never_comes_again() -> Iterator[None]:
+    """A Welcome to an account that was recovered is dropped."""
+    plain = flow.INBOX[Invite]
+
+    def on_invite(turn: Turn, *rest: Any) -> None:
+        edition = turn.state.book.edition
+        if edition is None or edition.head.authority.term < 1000:
+            plain(turn, *rest)
+
+    with patch.dict(flow.INBOX, {Invite: on_invite}):
+        yield
+
+
+@contextmanager
+def _believes_the_first_list() -> Iterator[None]:
+    plain = Book.learn
+
+    def learn(book: Book, head: Any) -> Learned:
+        return plain(book, head) if book.find(head.account) is None else Learned(book=book)
+
+    with patch.object(Book, "learn", learn):
+        yield
+
+
+@contextmanager
+def _forgets_that_an_app_spoke() -> Iterator[None]:
+    plain = client.seal
+
+    def seal(emulation: Any, group: Any, *rest: Any, **more: Any) -> Any:
+        sealed = plain(emulation, group, *rest, **more)
+        return replace(sealed, group=group) if group.mode is PLAIN and more else sealed
+
+    with patch.object(client, "seal", seal):
+        yield
+
+
+def _no_late_messages() -> Any:
+    return patch.object(raw_care, "PAST_LIFE", 1)
 
 
 def _raises(*_: Any) -> None:
@@ -183,10 +261,10 @@ def _raises(*_: Any) -> None:
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets what was told", "told_once", _forgets_what_was_told, 1),
     Mutation("cuts messages", "told_what_was_said", _cuts_messages, 1),
-    Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "_strangers", lambda *_: ()), 3),
-    Mutation("one vote is enough", "final_is_for_good", _instead(votes, "decided", _any_vote), 6),
+    Mutation("says again to anybody", "told_to_its_readers", _instead(outbox, "strangers", lambda *_: ()), 3),
+    Mutation("one vote is enough", "final_is_for_good", _instead(choice, "final", _final_by_any_vote), 6),
     Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 1),
-    Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda _: []), 110),
+    Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda *_: []), 1),
     Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 1),
     Mutation("takes the first", "one_head", _takes_the_first, 26),
     Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 1),
@@ -194,14 +272,28 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 3),
     Mutation("ignores our other devices", "all_read", _ignores_our_others, 1),
     Mutation("sends for ever", "nothing_left", _without_handler(inputs.Published), 1),
-    Mutation("drops what comes early", "probes_read", _drops_what_comes_early, 105),
-    Mutation("begins no graph anew", "little_kept", _without_moved(retention), 1),
+    Mutation("offers all but one", "packages_can_be_had", _offers_all_but_one, 1),
+    Mutation("takes so many messages and no more", "probes_read", _instead(contents, "take", _takes_so_many), 10),
+    Mutation("begins no graph anew", "little_kept", _instead(retention, "_may_begin", lambda *_: False), 1),
     Mutation("deletes no rows", "stored", _never_deletes_rows, 2),
     Mutation("ticks for ever", "runaway", lambda: patch.dict(node.DUTIES, {Duty.DIGEST: _at_once_again}), 1),
     Mutation("raises", "raised", lambda: patch.dict(node.HANDLERS, {inputs.Reached: _raises}), 1),
     Mutation("ranks by chance", "one_roster", _ranks_by_chance, 0),
     Mutation("tells nobody of what it opened", "siblings_agree", _tells_nobody, 4),
-    Mutation("forgets to rotate", "thieves_read_nothing", _instead(rotation, "_groups", lambda _: []), 2),
+    Mutation("forgets to rotate", "thieves_read_nothing", _forgets_to_rotate, 2),
+    Mutation("labels for itself", "labels_agree", _without_news(siblings.Labeled), 8),
+    Mutation("looks no more for a name", "names_agree", _instead(renaming, "push", _nothing), 8),
+    Mutation("removes contacts for itself", "contacts_agree", _without_news(siblings.ContactRemoved), 12),
+    Mutation("believes the first list", "recovered_is_known", _believes_the_first_list, 4),
+    Mutation("never comes again", "recovered_is_back", _never_comes_again, 4),
+    Mutation("has one inbox for ever", "lost_stay_out", _one_inbox_for_ever, 4),
+    Mutation("knows no author", "apps_told_what_was_said", _instead(raw_heard, "_account", _nothing), 4),
+    Mutation("follows nobody else", "apps_rest", _instead(raw_heard, "_follow", _nothing), 16),
+    Mutation("comes in alone", "apps_agree", _without_news(siblings.RawTold), 20),
+    Mutation("reads nothing late", "apps_read", _no_late_messages, 24),
+    Mutation("forgets that an app spoke", "no_nonce_twice", _forgets_that_an_app_spoke, 32),
+    Mutation("cannot speak before others do", "apps_speak", _instead(raw_care, "look", _nothing), 16),
+    Mutation("keeps leaves in apps", "app_thieves_read_nothing", _instead(raw_care, "renewing", lambda *_: False), 60),
     Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 50),
 )
 

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from tests.sim.accounts import Accounts
+from tests.sim.apps import Apps
 from tests.sim.disk import Disk
 from tests.sim.expected import Expected, Utterance, accounts_of
 from tests.sim.hostile import Hand
+from tests.sim.leaving import Leaving
 from tests.sim.plan import Plan
 from tests.sim.world import Device, World
 from vcd.core import events, inputs
 from vcd.core.accounts.card import make_card, to_bytes
-from vcd.core.accounts.identity import new_seed
+from vcd.core.accounts.identity import RecoverySeed, new_seed
 from vcd.core.errors import Misuse
 from vcd.core.founding import blank, device_key, new_account, package_for
 from vcd.core.linking import credential_for
@@ -41,6 +44,7 @@ class Person:
     name: str
     account: AccountId
     devices: list[str]
+    seed: RecoverySeed
     hostile: bool = False
     made: int = 0
     """How many devices they had, ever."""
@@ -58,15 +62,21 @@ class Stolen:
     """The wish to remove it."""
     conversation: GroupId | None = None
     """Where its person was removed, if that is all."""
+    with_all: bool = False
+    """Whether the account lost all its devices then, and was to be recovered."""
 
     def out(self, life: Life) -> bool:
         """Whether whoever had it is to be shut out by now."""
+        if self.with_all:
+            return True
         wish = None if self.intent is None else life.expected.wishes.get(self.intent)
         return wish is not None and any(stands for _, stands, _ in wish.ended)
 
     def shut_out_of(self, life: Life, said: Utterance) -> bool:
         """Whether it must not open this."""
         account = next(each.account for each in life.people if each.name == self.person)
+        if self.with_all:
+            return life.accounts.shut_out(account, said)
         if self.conversation is None:
             return True
         return said.conversation == self.conversation and account not in said.audience
@@ -83,9 +93,12 @@ class Life:
     people: list[Person] = field(default_factory=list)
     conversations: list[GroupId] = field(default_factory=list)
     stolen: list[Stolen] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    """Devices that are lost and not missed yet, each with the one on which their person will say so."""
+    vanished: list[str] = field(default_factory=list)
+    """People who went away for good."""
     hands: list[Hand] = field(default_factory=list)
+    accounts: Accounts = field(init=False)
+    leaving: Leaving = field(init=False)
+    apps: Apps = field(init=False)
     numbered: int = 0
     over: bool = False
     """People do nothing new any more."""
@@ -93,6 +106,9 @@ class Life:
     def __post_init__(self) -> None:
         self.rng = random.Random(f"life {self.plan.seed}")
         self.world.observers.append(self)
+        self.accounts = Accounts(self)
+        self.leaving = Leaving(self)
+        self.apps = Apps(self)
 
     # ---------------------------------------------------------------- people and their devices
 
@@ -118,10 +134,11 @@ class Life:
     def _person(self, name: str, *, hostile: bool) -> Person:
         device = f"{name}-1"
         provider, skew = self.world.provider(device), self._skew()
-        state = new_account(provider, new_seed(provider), device, self.world.now + skew, self.plan.config)
+        seed = new_seed(provider)
+        state = new_account(provider, seed, device, self.world.now + skew, self.plan.config)
         account = state.book.own
         assert account is not None
-        person = Person(name, account, [device], hostile, 1)
+        person = Person(name, account, [device], seed, hostile, 1)
         self.people.append(person)
         begun = self.world.begin(device, Disk(state, self.plan.exact), skew=skew, hostile=hostile)
         if hostile:
@@ -130,7 +147,7 @@ class Life:
 
     def link(self, person: Person) -> None:
         """A device more, if one of those that are there can add it."""
-        helpers = [name for name in person.devices if self._may_link(name)]
+        helpers = [name for name in person.devices if self.may_link(name)]
         if not helpers:
             return
         helper = self.rng.choice(helpers)
@@ -146,13 +163,13 @@ class Life:
         self.world.blank[state.me.device] = name
         self.world.command(
             helper,
-            inputs.LinkDevice(intent=self._intent(), device=state.me.device, name=name, package=package.key_package),
+            inputs.LinkDevice(intent=self.intent(), device=state.me.device, name=name, package=package.key_package),
         )
 
-    def _may_link(self, name: str) -> bool:
-        return self.world.devices[name].runs and self._is_delegate(name)
+    def may_link(self, name: str) -> bool:
+        return self.world.devices[name].runs and self.is_delegate(name)
 
-    def _is_delegate(self, name: str) -> bool:
+    def is_delegate(self, name: str) -> bool:
         return self.state(name).household.delegate is not None
 
     def _introduce(self, person: Person, other: Person) -> None:
@@ -197,7 +214,7 @@ class Life:
         self.numbered += 1
         return self.numbered
 
-    def _intent(self) -> IntentId:
+    def intent(self) -> IntentId:
         return IntentId(self.rng.randbytes(16))
 
     def _device(self) -> Device | None:
@@ -243,7 +260,9 @@ class Life:
             for _ in range(plan.acts):
                 world.after(rng.randint(0, plan.duration), hand.act)
         for _ in range(plan.losses):
-            world.after(rng.randint(plan.duration // 4, plan.duration), self.lose)
+            world.after(rng.randint(plan.duration // 4, plan.duration), self.leaving.lose)
+        self.accounts.schedule()
+        self.apps.schedule()
 
     def act(self) -> None:
         """Somebody does something."""
@@ -273,6 +292,7 @@ class Life:
             for group_id in self.conversations:
                 if self.takes_part(device, group_id):
                     self.say_in(device, group_id, probe=True)
+        self.apps.say_everywhere()
 
     def invite_somebody(self, device: Device) -> None:
         strand = self._strand(device)
@@ -283,7 +303,7 @@ class Life:
             self.invite(device.name, strand.group_id, self.rng.choice(others))
 
     def invite(self, device: str, group_id: GroupId, account: AccountId) -> None:
-        self.world.command(device, inputs.Invite(intent=self._intent(), conversation=group_id, account=account))
+        self.world.command(device, inputs.Invite(intent=self.intent(), conversation=group_id, account=account))
 
     def remove_somebody(self, device: Device) -> None:
         strand, own = self._strand(device), self.state(device.name).book.own
@@ -292,7 +312,7 @@ class Life:
         others = sorted(accounts_of(strand) - {own})
         admins = {each.account for each in strand.graph.members(strand.head) if each.admin}
         if others and (own in admins or self.rng.random() < 0.1):
-            account, intent = self.rng.choice(others), self._intent()
+            account, intent = self.rng.choice(others), self.intent()
             target = next(each for each in self.people if each.account == account)
             for name in target.devices[:1]:
                 copy = self.world.devices[name].disk.copy()
@@ -302,25 +322,25 @@ class Life:
     def depart(self, device: Device) -> None:
         strand = self._strand(device)
         if strand is not None and len(accounts_of(strand)) > 2:
-            self.world.command(device.name, inputs.Depart(intent=self._intent(), conversation=strand.group_id))
+            self.world.command(device.name, inputs.Depart(intent=self.intent(), conversation=strand.group_id))
 
     def refresh(self, device: Device) -> None:
         strand = self._strand(device)
         if strand is not None:
-            self.world.command(device.name, inputs.Refresh(intent=self._intent(), conversation=strand.group_id))
+            self.world.command(device.name, inputs.Refresh(intent=self.intent(), conversation=strand.group_id))
 
     def refresh_and_say(self, device: Device) -> None:
         """What is said may come before the epoch that it is said in."""
         strand = self._strand(device)
         if strand is not None:
-            self.world.command(device.name, inputs.Refresh(intent=self._intent(), conversation=strand.group_id))
+            self.world.command(device.name, inputs.Refresh(intent=self.intent(), conversation=strand.group_id))
             for _ in range(self.rng.randint(1, 3)):
                 self.say_in(device, strand.group_id)
 
     def refresh_home(self, device: Device) -> None:
         home = self.state(device.name).home
         if home is not None:
-            self.world.command(device.name, inputs.Refresh(intent=self._intent(), conversation=home))
+            self.world.command(device.name, inputs.Refresh(intent=self.intent(), conversation=home))
 
     def change_policy(self, device: Device) -> None:
         strand = self._strand(device)
@@ -331,7 +351,7 @@ class Life:
         new = replace(old, admins=admins, window=self.rng.choice((HOUR, 6 * HOUR, DAY)))
         self.world.command(
             device.name,
-            inputs.ChangePolicy(intent=self._intent(), conversation=strand.group_id, policy=new),
+            inputs.ChangePolicy(intent=self.intent(), conversation=strand.group_id, policy=new),
         )
 
     def link_somebody(self, device: Device) -> None:
@@ -340,19 +360,16 @@ class Life:
             self.link(person)
 
     def remove_device(self, device: Device) -> None:
-        """A device that its person does not want any more, and still has in hand."""
-        person = self.person_of(device.name)
-        others = [each for each in person.devices if each != device.name and not self.world.devices[each].lost]
-        if others and self._is_delegate(device.name):
-            self._shut_out(device.name, self.rng.choice(others), person)
+        self.leaving.remove(device)
 
-    def _shut_out(self, by: str, name: str, person: Person) -> None:
-        if name in person.devices:
-            person.devices.remove(name)
-        intent = self._intent()
+    def steal(self, name: str, intent: IntentId) -> None:
+        """What a device has that is to be removed."""
         copy = self.world.devices[name].disk.copy()
-        self.stolen.append(Stolen(name, person.name, self.world.now, copy, intent))
-        self.world.command(by, inputs.RemoveDevice(intent=intent, device=self.state(name).me.device))
+        self.stolen.append(Stolen(name, self.person_of(name).name, self.world.now, copy, intent))
+
+    def steal_all(self, name: str, disk: Disk) -> None:
+        """What a device had, of an account that has lost all."""
+        self.stolen.append(Stolen(name, self.person_of(name).name, self.world.now, disk, with_all=True))
 
     def person_of(self, name: str) -> Person:
         return next(each for each in self.people if each.name == name.split("-", maxsplit=1)[0])
@@ -401,8 +418,8 @@ class Life:
 
     def backup(self) -> None:
         device = self._device()
-        if device is None or self.over:
-            return
+        if device is None or self.over or self.state(device.name).home is None:
+            return  # set back to before it was linked it is no device of the account, which nobody else can see
         disk, since = device.disk.copy(), self.world.now
 
         def restore() -> None:
@@ -414,47 +431,19 @@ class Life:
                 self.world.crash(device, 0)
             self.world.restart(device, disk)
             self.expected.set_back(device.name, since)
+            self.accounts.set_back(device.name, since)
+            self.apps.back.add(device.name)
 
         self.world.after(self.rng.randint(MINUTE, self.plan.duration // 4 + 2 * MINUTE), restore)
-
-    def lose(self) -> None:
-        """A device is gone, and its person finds out sooner or later. One that may say so is left to them."""
-        if self.over:
-            return
-        chosen = [
-            self.world.devices[name]
-            for person in self.people
-            for name in person.devices
-            if any(self._is_delegate(other) for other in person.devices if other != name)
-        ]
-        if not chosen:
-            return
-        device = self.rng.choice(chosen)
-        person = self.person_of(device.name)
-        self.world.lose(device)
-        person.devices.remove(device.name)
-        notices = self.rng.choice((MINUTE, HOUR, DAY))
-        by = self.rng.choice([name for name in person.devices if self._is_delegate(name)])
-        self.missing[device.name] = by
-        self.world.after(notices, lambda: self._notice(device.name))
 
     def vanish(self) -> None:
         """Somebody goes away for good, and nobody will hear why."""
         person = self.rng.choice([each for each in self.people if not each.hostile])
         self.world.count("vanished")
+        self.vanished.append(person.name)
         for name in person.devices:
             self.world.lose(self.world.devices[name])
-            self.missing.pop(name, None)
-
-    def _notice(self, name: str) -> None:
-        by = self.missing.pop(name, None)
-        if by is not None:
-            self._shut_out(by, name, self.person_of(name))
-
-    def notice_all(self) -> None:
-        """People look where their devices are."""
-        for name in list(self.missing):
-            self._notice(name)
+            self.leaving.missing.pop(name, None)
 
     # ---------------------------------------------------------------- what people answer
 
@@ -485,12 +474,6 @@ class Life:
 
     def refused(self, device: Device, given: inputs.Input, reason: Misuse) -> None:
         """It was a mistake, and the person was told."""
-        del reason
-        if isinstance(given, inputs.RemoveDevice):
-            for name, other in self.world.devices.items():
-                person = self.person_of(name)
-                if other.disk.state.me.device == given.device and not other.lost and name not in person.devices:
-                    person.devices.append(name)
 
 
 def _kind(event: events.Event) -> str:

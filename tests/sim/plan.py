@@ -27,6 +27,22 @@ class Size(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class More:
+    """What one seed in four plays besides. It is drawn apart, so the others are what they are without it."""
+
+    names: int = 0
+    """How often something of an account's is named."""
+    contacts: int = 0
+    """How often a contact goes, or comes again."""
+    recoveries: int = 0
+    """How often somebody loses all devices, and takes the account up again."""
+    groups: int = 0
+    """Groups of apps with a delivery service of their own."""
+    app_acts: int = 0
+    """How many things are done in these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """See above. Times are milliseconds."""
 
@@ -58,6 +74,7 @@ class Plan:
     exact: bool
     """Whether disks write what changed, row by row."""
     config: Config
+    more: More = More()
 
     @property
     def days(self) -> float:
@@ -129,7 +146,22 @@ def draw(seed: int) -> Plan:
         plan = replace(
             plan, conditions=PERFECT, splits=0, crashes=0, sleeps=0, backups=0, losses=0, skew=0, vanishes=False
         )
-    return plan
+    return replace(plan, more=_more(seed, scale)) if seed % MORE == 0 else plan
+
+
+MORE = 4
+"""One seed in so many plays more. Some of those with real cryptography (one in ten) are among them."""
+
+
+def _more(seed: int, scale: int) -> More:
+    rng = random.Random(f"more {seed}")
+    return More(
+        names=rng.choice((0, 2, 6)) * scale,
+        contacts=rng.choice((0, 0, 2, 4)) * scale,
+        recoveries=rng.choice((0, 0, 1)),
+        groups=rng.choice((0, 1, 1, 2)),
+        app_acts=rng.randint(4, 16) * scale,
+    )
 
 
 def _mode(rng: random.Random) -> Mode:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from tests.sim.expected import Wish, accounts_of
+from mls.virtual.removal import Removal
+from tests.sim.expected import Utterance, Wish, accounts_of
 from tests.sim.invariants import SLACK, Run, fail, no_nonce_twice
 from tests.sim.thief import Thief
 from tests.sim.world import Device
-from vcd.core import events
-from vcd.core.names import AccountId, EpochId, GroupId
-from vcd.core.policy import of_group
+from vcd.core import events, inputs, partitions
+from vcd.core.names import EpochId, GroupId
+from vcd.core.ordering import votes
+from vcd.core.ordering.graph import Member
+from vcd.core.policy import Mode, of_group
+from vcd.core.reign import leader, undecided
 from vcd.core.state import Acceptance, State
 from vcd.core.strand import Membership, Strand
 from vcd.core.waiting import Need
@@ -35,10 +39,15 @@ def _inside(run: Run, group_id: GroupId) -> list[tuple[Device, Strand]]:
     return found
 
 
-def _away(run: Run, members: frozenset[AccountId]) -> bool:
-    """Whether somebody of these has no device that is there."""
+def _away(run: Run, members: Iterable[Member]) -> bool:
+    """Whether somebody of these has no device that is there, or none that has the keys of that leaf."""
     there = {_state(device).book.own for device in run.present()}
-    return not members <= there
+    several = list(members)
+    return any(each.account not in there for each in several) or not run.life.accounts.alive(several)
+
+
+def _members(strand: Strand) -> tuple[Member, ...]:
+    return strand.graph.members(strand.head)
 
 
 # ---------------------------------------------------------------- one group
@@ -72,10 +81,12 @@ def one_home(run: Run) -> None:
 
 
 def all_final(run: Run) -> None:
-    """Where every member has come back, what stands is final."""
+    """Where every member has come back, and those without whom it cannot be decided, what stands is final."""
     for group_id in run.life.conversations:
         for device, strand in _inside(run, group_id):
-            if strand.head != strand.final and not _away(run, accounts_of(strand)):
+            if strand.head == strand.final or _away(run, _members(strand)):
+                continue
+            if not _undecidable(run, strand, _state(device)):
                 fail("all_final", f"{group_id.decode()}: {device.name} waits for somebody's votes")
     for device in run.present():
         home = _state(device).home
@@ -83,6 +94,25 @@ def all_final(run: Run) -> None:
         strand = _state(device).strands[home]
         if strand.head != strand.final:
             fail("all_final", f"the home of {device.name} is not final")
+
+
+def _undecidable(run: Run, strand: Strand, state: State) -> bool:
+    """Whether a step needs the last vote of somebody whom it removed, and who is away: the senior one of two or three.
+
+    With a lead it is those whom it removed who could still vote for another one, if they are most.
+    """
+    graph = strand.graph
+    for child in graph.path(strand.head, strand.final):
+        parent = graph.steps[child].parent
+        members = graph.members(parent)
+        there = [each.incarnation for each in members if not _away(run, [each])]
+        if strand.mode is Mode.LEAD:
+            lead = leader(strand, state.talks[strand.group_id].lead, parent)
+            if 2 * sum(each.incarnation not in (*there, lead) for each in members) > len(members):
+                return True
+        elif not votes.enough(votes.electorate(graph, parent), there, graph.dismissed.find(child) or frozenset()):
+            return True
+    return False
 
 
 def siblings_agree(run: Run) -> None:
@@ -119,12 +149,43 @@ def wishes_end(run: Run) -> None:
 def _at_the_mercy(run: Run, wish: Wish) -> bool:
     """Whether it is about a group in which nothing becomes final: somebody is away, or only the hostile are left."""
     group_id = getattr(wish.given, "conversation", None)
-    strand = None if group_id is None else _state(run.world.devices[wish.device]).strands.find(group_id)
-    if strand is None or strand.head == strand.final:
+    state = _state(run.world.devices[wish.device])
+    if isinstance(wish.given, inputs.RemoveDevice):
+        return _rotation_waits(run, state)
+    strand = None if group_id is None else state.strands.find(group_id)
+    if strand is None:
         return False
+    if strand.head == strand.final:
+        return _leaderless(run, strand, state)
     honest = {_state(device).book.own for device in run.present()}
-    members = accounts_of(strand)
-    return not members & honest or _away(run, members)
+    away = _away(run, _members(strand))
+    return not accounts_of(strand) & honest or away or _undecidable(run, strand, state)
+
+
+def _leaderless(run: Run, strand: Strand, state: State) -> bool:
+    """Whether commits wait for a lead that is away, and nobody votes for another one: too few are there, or not yet.
+
+    It takes a strict majority of all members, so of two who are left none can; and to have waited for as long as the
+    conversation's rules say, which is longer than it takes everything else to come to rest.
+    """
+    if not undecided(strand) or strand.here is None:
+        return False
+    members = strand.graph.members(strand.head)
+    reign, patience = state.talks[strand.group_id].lead, of_group(strand.here.group).succeed_after
+    lead = leader(strand, reign, strand.head)
+    there = [each for each in members if not _away(run, [each])]
+    early = reign.waits is not None and state.clock.awake - reign.waits[1] < patience + SLACK
+    return all(each.incarnation != lead for each in there) and (early or 2 * len(there) <= len(members))
+
+
+def _rotation_waits(run: Run, state: State) -> bool:
+    """Whether a device is out of everything but conversations in which commits wait for a lead that is away."""
+    if state.rotation is None:
+        return False
+    removal = Removal.decode(state.rotation.removal)
+    left = [name for name, each in removal.conversations.items() if each.stands and not removal.may_send(name)]
+    strands = [state.strands.find(GroupId(name)) for name in left]
+    return bool(left) and all(each is not None and _leaderless(run, each, state) for each in strands)
 
 
 _OVER = (events.Fate.ASKS, events.Fate.RETURNED)
@@ -138,6 +199,8 @@ def all_read(run: Run) -> None:
             continue
         if author.name not in {device.name for device in run.present()}:
             continue
+        if _not_said_yet(run, said):
+            continue
         if run.world.counts.get("splits") and not _still_there(author, said.conversation):
             continue  # who is out cannot say it again to those who got it after their window
         for device in run.present():
@@ -148,6 +211,13 @@ def all_read(run: Run) -> None:
             ]
             if not told and _state(device).book.own in said.audience:
                 fail("all_read", f"{device.name} never reads {said.data!r}")
+
+
+def _not_said_yet(run: Run, said: Utterance) -> bool:
+    """Whether it waits for a leaf with which its author's device may speak, and that for a lead who is away."""
+    state = _state(run.world.devices[said.device])
+    strand = state.strands.find(said.conversation)
+    return not said.fates and strand is not None and _leaderless(run, strand, state)
 
 
 def _still_there(device: Device, group_id: GroupId) -> bool:
@@ -163,6 +233,8 @@ def probes_read(run: Run) -> None:
             if run.life.takes_part(device, group_id) and (device.name, group_id) not in spoke:
                 fail("probes_read", f"{device.name} cannot speak in {group_id.decode()}")
     for said in run.expected.probes():
+        if _not_said_yet(run, said):
+            continue
         for device, _ in _inside(run, said.conversation):
             told = sum(isinstance(each, events.Message) and each.data == said.data for each in device.disk.told)
             if told != 1:
@@ -192,6 +264,15 @@ def nothing_left(run: Run) -> None:
                 fail("nothing_left", f"{device.name} has a message that waits for {need.name} {subject.hex()[:8]}")
 
 
+def packages_can_be_had(run: Run) -> None:
+    """What a device counts as its share is with whoever gives it out."""
+    for device in run.present():
+        held = _state(device).stock
+        never = [each for each in sorted(held.mine) if each not in run.world.dispensers.out]
+        if never:
+            fail("packages_can_be_had", f"{device.name} counts {len(never)} KeyPackages that it never offered")
+
+
 # ---------------------------------------------------------------- thieves
 
 
@@ -212,7 +293,9 @@ def old_messages_are_gone(run: Run) -> None:
     """When all windows are over, what is stored opens only what was said in epochs that stand."""
     for device in run.present():
         state = _state(device)
-        young = {epoch for strand in state.strands.values() for epoch in strand.kept if not _old(state, strand, epoch)}
+        young = {
+            epoch for strand in state.strands.values() for epoch in strand.kept if not _old(run, state, strand, epoch)
+        }
         provider = run.world.provider(f"thief of {device.name}")
         loot = Thief(state, provider, run.world.now).read(run.world.frames.values())
         for data, epochs in sorted(loot.messages.items()):
@@ -220,12 +303,17 @@ def old_messages_are_gone(run: Run) -> None:
                 fail("old_messages_are_gone", f"{data!r} can still be read with what {device.name} has stored")
 
 
-def _old(state: State, strand: Strand, epoch: EpochId) -> bool:
-    """Whether an epoch was left so long ago that it should be gone."""
+def _old(run: Run, state: State, strand: Strand, epoch: EpochId) -> bool:
+    """Whether an epoch was left so long ago that it should be gone.
+
+    Who is left alone by somebody that never comes back cannot tell that from a split, which makes windows longer.
+    """
     left_at, here = strand.kept[epoch].left_at, strand.here
     if left_at is None or epoch == strand.head:
         return False
     window = 0 if here is None else of_group(here.group).window
+    if not strand.home and _away(run, _members(strand)):
+        window += partitions.lengthened(state, strand.group_id)
     return left_at < state.clock.awake - window - SLACK
 
 
@@ -236,10 +324,10 @@ def little_kept(run: Run) -> None:
         for strand in state.strands.values():
             if strand.head != strand.final:
                 continue
-            old = [epoch for epoch in strand.kept if _old(state, strand, epoch)]
+            old = [epoch for epoch in strand.kept if _old(run, state, strand, epoch)]
             if old and len(strand.kept) > 1:
                 fail("little_kept", f"{device.name} keeps {len(old)} old epochs of a group that is final")
-            if strand.graph.steps:
+            if strand.graph.steps and not _leaderless(run, strand, state):
                 fail("little_kept", f"{device.name} keeps {len(strand.graph.steps)} steps that nobody needs")
 
 
@@ -252,6 +340,7 @@ AT_REST: tuple[RestInvariant, ...] = (
     wishes_end,
     all_read,
     nothing_left,
+    packages_can_be_had,
 )
 AFTER_PROBES: tuple[RestInvariant, ...] = (probes_read, thieves_read_nothing, no_nonce_twice)
 AFTER_WINDOWS: tuple[RestInvariant, ...] = (old_messages_are_gone, little_kept)

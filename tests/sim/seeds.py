@@ -6,18 +6,23 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.sim.agreed import AGREED
+from tests.sim.delivered import APPS_AFTER_PROBES, APPS_AT_REST, apps_told_what_was_said
 from tests.sim.disk import StoreBroken
 from tests.sim.expected import Expected
 from tests.sim.invariants import Broken, Run, Watch, noting_steps
 from tests.sim.people import Life
 from tests.sim.plan import Plan, draw
 from tests.sim.rest import AFTER_PROBES, AFTER_WINDOWS, AT_REST
-from tests.sim.world import Runaway, World
+from tests.sim.world import Device, Runaway, World
 from transport.memory.values import PERFECT
+from vcd.core.duties import Duty
 from vcd.core.policy import DAY, HOUR, MINUTE, Mode
 
 REST = 3 * HOUR
 """How long the network is whole before everything must have come to rest."""
+MOST_REST = REST + 7 * HOUR
+"""The same if a device has just begun to vote for its account."""
 WINDOWS = 8 * DAY
 
 
@@ -110,7 +115,7 @@ def _live(plan: Plan, world: World) -> Run:
     world.observers.append(expected)
     life = Life(world, plan, expected)
     found = Run(world, life, expected)
-    world.observers.append(Watch(found))
+    world.observers.append(Watch(found, apps_told_what_was_said))
     with noting_steps(found.parents):
         _through(plan, world, life, found)
     return found
@@ -122,11 +127,11 @@ def _through(plan: Plan, world: World, life: Life, found: Run) -> None:
     life.schedule()
     world.run_for(plan.duration)
     come_to_rest(found)
-    for invariant in AT_REST:
+    for invariant in (*AT_REST, *AGREED, *APPS_AT_REST):
         invariant(found)
     life.say_everywhere()
     world.run_for(10 * MINUTE)
-    for invariant in AFTER_PROBES:
+    for invariant in (*AFTER_PROBES, *APPS_AFTER_PROBES):
         invariant(found)
     world.run_for(WINDOWS)
     for invariant in AFTER_WINDOWS:
@@ -137,6 +142,7 @@ def come_to_rest(found: Run) -> None:
     """Everybody comes back, and the network is whole and good."""
     world, life = found.world, found.life
     life.over = True
+    end = world.now + MOST_REST
     world.heal()
     world.calm(PERFECT)
     for device in world.devices.values():
@@ -146,5 +152,16 @@ def come_to_rest(found: Run) -> None:
         if device.asleep_since is not None:
             world.wake(device)
         world.restart(device)
-    life.notice_all()
+    life.leaving.rest()
+    life.accounts.rest()
+    life.apps.rest()
     world.run_for(REST)
+    while world.now < end and any(_takes_over(device) for device in world.devices.values()):
+        world.run_for(HOUR)
+
+
+def _takes_over(device: Device) -> bool:
+    """Whether it has just begun to vote for its account, as the one that did was removed: it listens first, for as long
+    as it takes until somebody sums up (`voting.begin`).
+    """
+    return device.state is not None and (Duty.VOTE, b"") in device.state.duties

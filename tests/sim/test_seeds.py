@@ -9,9 +9,8 @@ from tests.sim.seeds import Result, run
 SEEDS = 200
 AT_ONCE = 10
 
-OPEN = frozenset({120, 154})
-"""Seeds that are known to be broken: somebody who asks to leave never hears what became of it. To be mended; one that
-is not broken any more has to be taken out."""
+OPEN: frozenset[int] = frozenset()
+"""Seeds that are known to be broken, each to be mended; one that is not broken any more has to be taken out."""
 
 
 def ran(first: int) -> list[Result]:

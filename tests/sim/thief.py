@@ -55,6 +55,20 @@ class Thief:
         keys = keys_of(self._provider.suite(1), secret)
         self._topics[keys.name] = keys
 
+    @property
+    def topics(self) -> frozenset[bytes]:
+        """What it can open frames of."""
+        return frozenset(self._topics)
+
+    @property
+    def emulation(self) -> Emulation | None:
+        return self._emulation
+
+    @property
+    def environment(self) -> Environment:
+        """By which it judges conversations, and groups of apps."""
+        return self._env(home=False)
+
     def read(self, frames: Iterable[Frame]) -> Loot:
         """Everything that can be read of them."""
         if self._emulation is None:

@@ -60,7 +60,7 @@ class Stored(Ledger):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(shared=TOPIC)
         self._now: list[tuple[str, str, Sequence[bytes], bytes, bytes, bytes]] = []
 
     def sealed(
@@ -68,9 +68,10 @@ class Stored(Ledger):
     ) -> None:
         self._now.append((device, operation, key, nonce, aad, plaintext))
 
-    def keep(self) -> None:
+    def keep(self, framed: Sequence[bytes] = ()) -> None:
+        """The step is stored. `framed`: what apps are to send, beside what goes into topics."""
         now, self._now = self._now, []
-        sent = b"".join([plaintext for _, _, _, _, aad, plaintext in now if aad == TOPIC])
+        sent = b"".join([*framed, *[plaintext for _, _, _, _, aad, plaintext in now if aad == TOPIC]])
         for each in now:
             if not _unsent(each, sent):
                 super().sealed(*each)
@@ -362,7 +363,7 @@ class World:
         if self._burns(device):
             self.crash(device)
             return False
-        self.ledger.keep()
+        self.ledger.keep([each.data for each in outcome.state.raw_frames.values()])
         device.state = outcome.state
         frame = given.frame if isinstance(given, inputs.Arrived) else None
         device.disk.keep(outcome, frame)
@@ -416,16 +417,17 @@ class World:
             case effects.Synchronize():
                 for neighbor in list(self.mesh.neighbors(device.peer, TopicId(effect.topic)))[:1]:
                     self.mesh.synchronize(device.peer, neighbor, TopicId(effect.topic))
+            case effects.Met():
+                pass  # nobody here has to be found
             case effects.FetchPackage():
                 self._fetch(device, effect.account)
             case effects.OfferPackages():
                 assert device.state is not None
                 account = device.state.book.own
                 assert account is not None
-                for package in effect.packages:
-                    suite = device.provider.suite(package.cipher_suite)
-                    reference = bytes(package.reference(suite))
+                for reference, package in zip(effect.references, effect.packages, strict=True):
                     self.dispensers.offer(account, device.name, reference, package.encode())
+                self._then(device, inputs.Offered(references=effect.references))
             case effects.TakeBackPackages():
                 self.dispensers.take_back(effect.references)
                 self._then(device, inputs.TakenBack(references=effect.references))

@@ -107,6 +107,11 @@ class History:
                         topics.setdefault(kept.topic, []).append(message)
         return topics
 
+    def forget_topic(self, topic: str) -> None:
+        """Neither announce nor send again what was said there."""
+        for message in [message for message, kept in self._kept.items() if kept.topic == topic]:
+            self._forget(message)
+
     def shift(self) -> None:
         """A heartbeat has passed."""
         if not self._kept:

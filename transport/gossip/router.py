@@ -13,6 +13,7 @@ each message that was handed out. Each returns what is to be done, in order: `Te
   ACCEPT, never to the one it came from nor to any that sent a copy meanwhile.
 - Peers of a topic outside the mesh are told at the heartbeat what they may ask for (IHAVE), and ask (IWANT). Who
   announces and then does not send is blamed; the next announcement is taken from others.
+- A topic that is left is left at once: nothing of it is announced, forwarded or sent again, however recent.
 - A peer's stream may be replaced. `renew` says so: the subscriptions it sends next replace those it sent before,
   and it is grafted again. Its old ones count until then.
 
@@ -244,6 +245,7 @@ class Router:
             return []
         self._count_foreign(topic, 1)
         self._unsettled.pop(topic, None)
+        self._history.forget_topic(topic)
         if len(self._left) >= MOST_LEFT:
             del self._left[next(iter(self._left))]
         self._left[topic] = now + self._set.left_for
@@ -270,10 +272,10 @@ class Router:
     def verdict(self, message: MessageId, verdict: Verdict) -> list[Output]:
         """What became of a message that was delivered."""
         pending = self._pending.pop(message, None)
-        if pending is None or verdict is not Verdict.ACCEPT:
+        if pending is None or verdict is not Verdict.ACCEPT or pending.topic not in self._meshes:
             return []
         self._history.add(message, pending.topic, pending.rpc)
-        peers = tuple(peer for peer in self._meshes.get(pending.topic, ()) if peer not in pending.has)
+        peers = tuple(peer for peer in self._meshes[pending.topic] if peer not in pending.has)
         if not peers:
             return []
         return [Forward(peers=peers, id=message, topic=pending.topic, rpc=pending.rpc, urgent=False)]

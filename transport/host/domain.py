@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import trio
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
+from libp2p.tools.anyio_service.exceptions import LifecycleError
 from multiaddr import Multiaddr
 
 from transport.base import Address, PeerId, TransportError, Unreachable
@@ -40,6 +41,7 @@ log = logging.getLogger("vcd.transport")
 
 _MOMENT = 0.05  # seconds
 _LONGEST_IDLE = 3600.0  # seconds the dialing task sleeps when nothing is due
+_NOT_LET_IN = "it is not let in here"
 _SLACK = 1.0  # seconds that a dial somebody waits for may take beside what its addresses may
 
 
@@ -213,7 +215,8 @@ class Domain:
             await session.event_closed.wait()
         for listener in list(swarm.listeners.values()):
             await listener.close()
-        await host.close()
+        with suppress(LifecycleError):  # it was canceled before the swarm's own task had begun
+            await host.close()
 
     # ------------------------------------------------ what others need of a life
 
@@ -356,7 +359,13 @@ class Domain:
             self.wake()
 
     async def _dial_address(self, peer: PeerId, address: Address, life: Life) -> str:
-        """Empty if the peer is connected now; otherwise why not."""
+        """Empty if the peer is connected now; otherwise why not.
+
+        Who may not connect is not dialed either: a handshake that the gate ends has shown our address by then. Its
+        turn comes again, as after any other failure, since the gate may answer otherwise later.
+        """
+        if not self._network.may_connect(peer):
+            return _NOT_LET_IN
         try:
             with trio.move_on_after(self._settings.dial_limit) as scope:
                 dial = next((dial for takes, dial in life.dialers if takes(address)), None)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import trio
 
-from transport.base import MAX_ASK, AskFailed, FrameId, Mesh, Milliseconds, PeerId, Sealing, TopicId, TransportError
+from transport.base import MAX_ASK, AskFailed, FrameId, Milliseconds, PeerId, Sealing, TopicId, TransportError
 from transport.mailbox.bodies import (
     MOST_DEPOSITS,
     MOST_IDS,
@@ -77,12 +77,20 @@ class Taken:
     last_resort: bool
 
 
+class Asks(Protocol):
+    """What of a mesh is needed here."""
+
+    @property
+    def me(self) -> PeerId: ...
+    async def ask(self, peer: PeerId, protocol: str, question: bytes, *, within: float) -> bytes: ...
+
+
 class MailboxClient:
     """Asks one mailbox, as a tenant if there is a key. Calls may run at the same time."""
 
     def __init__(
         self,
-        mesh: Mesh,
+        mesh: Asks,
         peer: PeerId,
         tenant: Sealing | None = None,
         *,

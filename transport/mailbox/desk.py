@@ -55,6 +55,9 @@ from transport.mailbox.wire import (
 CLOCKS: Final = 10 * 60 * 1000
 """Milliseconds by which the clock of a tenant may differ."""
 
+MOST_TENANTS: Final = 10_000
+"""Whose pace is known: as many as the settings can list."""
+
 _DONE: Final = Answer()
 _NOT_FOUND: Final = Answer(failure=Failure.NOT_FOUND)
 _FULL: Final = Answer(failure=Failure.FULL)
@@ -108,7 +111,7 @@ class Desk:
         self._me = me
         self._quotas = quotas
         self._verifier = Verifier(me)
-        self._by_tenant: Pace[bytes] = Pace(pacing.tenant_rate, pacing.tenant_burst, most=len(quotas) + 1)
+        self._by_tenant: Pace[bytes] = Pace(pacing.tenant_rate, pacing.tenant_burst, most=MOST_TENANTS)
         self._by_peer: Pace[PeerId] = Pace(pacing.peer_rate, pacing.peer_burst)
 
     def answer(self, asked: Asked) -> Outcome:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -29,6 +29,7 @@ from transport.mailbox.bodies import Malformed
 from transport.mailbox.desk import READS_ONLY, Asked, Desk, Outcome, Pacing, TooLarge
 from transport.mailbox.pace import Pace
 from transport.mailbox.store import MailboxStore
+from transport.mailbox.tenants import Tenant
 from transport.mailbox.wire import PROTOCOL, VERSION, Answer, Failure, UnknownVersion, decode_request
 
 _ID: Final = slice(2, 18)
@@ -67,11 +68,23 @@ class Mailbox:
         self._desk = Desk(mesh.me, store.quotas, settings.pacing)
         self._pace: Pace[PeerId] = Pace(settings.rate, settings.burst)
         self._busy = 0
+        self._done = trio.Event()
         self._joined: dict[TopicId, Topic] = {}
         self._settling = trio.Lock()
         self._counted: Counter[str] = Counter()
         self._breaks = trio.Event()
         self._broken: Exception | None = None
+
+    async def answered(self) -> None:
+        """Until no request is being answered."""
+        while self._busy:
+            self._done = trio.Event()
+            await self._done.wait()
+
+    async def list_tenants(self, tenants: Sequence[Tenant]) -> None:
+        """Have other tenants, or other quotas, from now on."""
+        await self._store.list_tenants(tenants)
+        await self.sweep()
 
     def counters(self) -> Mapping[str, int]:
         """What happened since the mailbox began, by name."""
@@ -128,6 +141,7 @@ class Mailbox:
             raise
         finally:
             self._busy -= 1
+            self._done.set()
         self._counted["mailbox.requests"] += 1
         if outcome.answer.failure:
             self._counted[f"mailbox.{outcome.answer.failure.name.lower()}"] += 1
@@ -154,8 +168,9 @@ class Mailbox:
                 await self._mesh.join(standing)
                 self._joined[standing.id] = standing
             return
-        if self._joined.pop(standing.topic, None) is not None:
+        if standing.topic in self._joined:
             await self._mesh.leave(standing.topic, forget=standing.forget)
+            del self._joined[standing.topic]  # only now: an asker may be gone halfway, and the next sweep goes on
         elif standing.forget:
             await self._store.drop(standing.topic)
 

@@ -35,7 +35,9 @@ class MailboxStore:
         self._disk = disk
         self._now_ms = now_ms
         self._rooms: dict[bytes, keeps.Room] = {}  # touched in the disk's thread alone
-        self.quotas: Mapping[bytes, Quota] = {tenant.key: tenant.quota for tenant in tenants}
+        self._quotas: dict[bytes, Quota] = {tenant.key: tenant.quota for tenant in tenants}
+        self.quotas: Mapping[bytes, Quota] = self._quotas
+        """Always the same mapping; what is in it changes in the disk's thread alone."""
         self.counted: Counter[str] = Counter()
 
     @classmethod
@@ -47,6 +49,24 @@ class MailboxStore:
             store = cls(disk, tenants, now_ms)
             await store.run(partial(keeps.list_tenants, tenants=tenants))
             yield store
+
+    async def list_tenants(self, tenants: Sequence[Tenant]) -> None:
+        """From now on these are the tenants; what is kept for others stays as it is, and is not for anybody."""
+        new = {tenant.key: tenant.quota for tenant in tenants}
+
+        def listing(db: sqlite3.Connection) -> None:
+            keeps.list_tenants(db, tenants)
+            # Within the transaction: no other one may see the file's tenants without their quotas.
+            self._quotas.clear()
+            self._quotas.update(new)
+
+        before = dict(self._quotas)
+        try:
+            await self.run(listing, durable=True)
+        except sqlite3.Error:
+            self._quotas.clear()
+            self._quotas.update(before)
+            raise
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
         """One transaction that may change anything but the rows of frames that come: see `DiskStore.run`."""

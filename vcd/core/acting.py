@@ -14,14 +14,16 @@ from collections.abc import Sequence
 
 from mls.commit import KEEP, NewLeaf
 from mls.leaf_node import Extensions
-from mls.proposals import Proposal
+from mls.proposals import Proposal, Remove
 from mls.state import Group
-from vcd.core import keys, listing, steps
+from vcd.core import keys, listing, ranks, steps
+from vcd.core.errors import Refused
 from vcd.core.names import EpochId
 from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Payload, SignedStep
 from vcd.core.policy import check
-from vcd.core.strand import Kept, Strand, with_child
+from vcd.core.reign import full
+from vcd.core.strand import Kept, Strand, futile, with_child
 from vcd.core.topics import TopicSecret, topic_of
 from vcd.core.turn import Turn
 
@@ -36,10 +38,20 @@ def commit(
     derive: bool = False,
     encrypt: bool | None = None,
     group_info_extensions: Extensions = (),
+    decided: bool = False,
 ) -> tuple[SignedStep, keys.Made]:
-    """Commit on the head of a strand, and send it. The strand that was given is old afterwards."""
-    from vcd.core import leaves
+    """Commit on the head of a strand, and send it. The strand that was given is old afterwards.
 
+    `decided`: that is what we choose next, as the one who leads.
+    """
+    from vcd.core import leaves, summaries
+
+    if summaries.provisional(strand):  # a header would name us by another name than the others know
+        raise Refused("lineage-unknown", "what led here was not told yet")
+    if not decided and full(strand, turn.state.config.max_kept):
+        raise Refused("commits-wait", "as many wait for the lead as there is room for")
+    if not strand.home and _futile(strand, proposals):
+        raise Refused("commit-void", "we were removed beside the head")
     if force_path and leaf is KEEP and not strand.home and strand.here is not None:
         leaf = leaves.shown(turn, strand.here.group)  # a newer list of our devices, if there is one to show
     made = keys.make(
@@ -53,6 +65,13 @@ def commit(
         group_info_extensions=group_info_extensions,
     )
     return adopt(turn, turn.strand(strand.group_id), made), made
+
+
+def _futile(strand: Strand, proposals: Sequence[Proposal]) -> bool:
+    own, members = ranks.own(strand), strand.graph.members(strand.head)
+    leaves = [int(each.removed) for each in proposals if isinstance(each, Remove)]
+    removes = [each.incarnation for each in members if each.leaf in leaves]
+    return own is not None and futile(strand, own.incarnation, removes)
 
 
 def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:

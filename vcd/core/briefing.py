@@ -24,7 +24,7 @@ from vcd.core.accounts.book import Book
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.accounts.identity import AccountKey
 from vcd.core.errors import Malformed
-from vcd.core.household import Roster
+from vcd.core.household import Label, Roster
 from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
 from vcd.core.ordering.graph import Anchor, Graph
 from vcd.core.payloads import SignedBallot, SignedStep
@@ -85,10 +85,16 @@ class Briefing:
     rosters: PMap[bytes, Roster]
     rotation: bytes = b""
     """The removal that goes on, if one does."""
+    done: PMap[DeviceId, int] = field(default_factory=PMap)
+    """Devices whose removal is complete: of these, too, this one is told once more what others could not hear."""
     intents: PMap[IntentId, Intent] = field(default_factory=PMap)
     invitations: PMap[bytes, Invitation] = field(default_factory=PMap)
     uses: PMap[bytes, tuple[Use, ...]] = field(default_factory=PMap)
     """What KeyPackages were used for that is not final yet."""
+    raws: tuple[tuple[GroupId, EpochId], ...] = ()
+    """Groups of apps that are handed over too, with the epochs that we came in by."""
+    raw_gone: PMap[bytes, int] = field(default_factory=PMap)
+    labels: PMap[bytes, Label] = field(default_factory=PMap)
 
 
 def for_another(talk: Talk) -> Talk:
@@ -96,6 +102,7 @@ def for_another(talk: Talk) -> Talk:
     sends = None if talk.sends is None else sends_for_another(talk.sends)
     return replace(
         talk,
+        asked=(),
         fresh=PMap(),
         nonces=PMap(),
         going=PMap(),
@@ -128,7 +135,11 @@ def of_strand(strand: Strand) -> StrandBrief:
 def to_strand(
     brief: StrandBrief, values: Sequence[Group], *, home: bool, newest: bytes = b"", awake: int = 0
 ) -> Strand:
-    """The group on the new device. The first value is that of the epoch where it stands; others are late ones."""
+    """The group on the new device. The first value is that of the epoch where it stands; others are late ones.
+
+    Where it stands without us, the first value is the newest that we are in. What is known leads on from there, and is
+    found as if it came now.
+    """
     graph = Graph(anchor=brief.anchor)
     for said in brief.signed:
         if graph.has(said.step.parent):
@@ -149,9 +160,8 @@ def to_strand(
     ballots = strand.ballots
     for vote in brief.votes:
         ballots = ballots.with_ballot(vote.ballot)
-    over = sorted((brief.anchor.epoch, *graph.steps), key=lambda epoch: (graph.number(epoch), epoch))
-    past = [epoch for epoch in dict.fromkeys((*brief.past, *over)) if epoch not in kept]
-    return stood(
+    past = [epoch for epoch in brief.past if epoch not in kept]  # what is known by a header only counts no more here
+    strand = stood(
         replace(
             strand,
             graph=graph,
@@ -162,6 +172,7 @@ def to_strand(
             trunk=brief.trunk or topics[head],
         )
     )
+    return replace(strand, standing=replace(strand.standing, head=head))
 
 
 def _seen(group: Group) -> set[tuple[int, bytes]]:

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING
 
 from mls import external
 from mls.components.dictionary import dictionary_of
-from mls.errors import MlsError
+from mls.errors import MlsError, StaleError
 from mls.leaf_node import LeafNode, find_extension
 from mls.registries import ExtensionType, LeafIndex
 from mls.secrets import SignaturePrivateKey
 from mls.state import Group
+from mls.suite import Suite
 from mls.tree.ratchet_tree import RatchetTree
 from mls.virtual import client
 from mls.virtual.announcements import Announcement, ExternalJoin, JoinedExternally
 from mls.virtual.emulation import Head
 from mls.virtual.errors import UnknownEpochError
 from mls.welcome import GroupInfo, decode_group_info
-from vcd.core import contacts, desync, devices, kinds, ourselves, steps, voting
+from vcd.core import contacts, desync, devices, kinds, lead, ourselves, ranks, steps, summaries, voting
 from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -39,14 +40,16 @@ from vcd.core.ordering.graph import Graph, Member
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import Commit, SignedStep, Way
 from vcd.core.policy import Who, of_dictionary
+from vcd.core.siblings import CameBack, KeyWanted
 from vcd.core.strand import Kept, Strand, at_rest, stood, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
 if TYPE_CHECKING:
+    from vcd.core.siblings import Told
     from vcd.core.state import State
     from vcd.core.turn import Turn
 
-__all__ = ["along", "anchored_anew", "enter", "nearest", "signing_key", "stood"]
+__all__ = ["along", "anchored_anew", "ask_key", "enter", "nearest", "signing", "stood"]
 
 
 # ---------------------------------------------------------------- who we were
@@ -62,14 +65,50 @@ def nearest(strand: Strand) -> EpochId | None:
     return max(strand.kept, key=lambda each: (strand.kept[each].left_at or 0, each), default=None)
 
 
-def signing_key(turn: Turn, strand: Strand, group: Group) -> SignaturePrivateKey | None:
-    """Of our leaf in an epoch that we have."""
+def signing(turn: Turn, strand: Strand, near: EpochId | None) -> tuple[EpochId, SignaturePrivateKey] | None:
+    """The key of our leaf where the group stands, or as near to that as this device knows one, and the epoch.
+
+    A sibling may have given the leaf another key, of which it told us, by a commit that we missed. If it had shut
+    somebody out, the key of before counts for nothing any more.
+    """
     if strand.home:
-        return turn.state.me.signature_private
+        return near or strand.head, turn.state.me.signature_private
+    graph, me, ring = strand.graph, voting.own(turn.state, strand), turn.emulation.keys
+    for epoch in graph.up(strand.head) if graph.has(strand.head) else ():
+        if epoch == near:
+            break
+        known = next((ring.find(each.key) for each in graph.members(epoch) if each.incarnation == me), None)
+        if known is not None:
+            return epoch, known.private
+    if near is None:
+        return None
+    group = strand.kept[near].group
     if group.signature_key.raw:
-        return group.signature_key
-    known = turn.emulation.keys.find(group.own_leaf_node.signature_key)
-    return None if known is None else known.private
+        return near, group.signature_key
+    known = ring.find(group.own_leaf_node.signature_key)
+    return None if known is None else (near, known.private)
+
+
+def ask_key(turn: Turn, strand: Strand) -> bool:
+    """Ask another device of ours for the key of our leaf where the group stands, each time another one.
+
+    Who was set back to an old disk does not have what it told the others since: nobody opens its own messages.
+    """
+    me = voting.own(turn.state, strand)
+    key = next((each.key for each in strand.graph.members(strand.head) if each.incarnation == me), None)
+    others = [each for each in ranks.devices(turn) if each != turn.state.me.device]
+    if strand.home or key is None or not others or not devices.may_speak(turn):
+        return False
+    tries = desync.recovery(turn, strand.group_id).tries
+    devices.tell(turn, KeyWanted(device=others[tries % len(others)], public=key))
+    return True
+
+
+def on_key_wanted(turn: Turn, told: Told, record: KeyWanted) -> None:
+    """Another device of ours lacks a signature key."""
+    del told
+    if record.device == turn.state.me.device and record.public in turn.emulation.keys:
+        ourselves.tell_keys(turn, [record.public])
 
 
 # ---------------------------------------------------------------- the way
@@ -112,18 +151,19 @@ def anchored_anew(state: State, strand: Strand, way: Way) -> Strand:
     return after
 
 
-def _tree(info: GroupInfo, group: Group) -> RatchetTree:
+def _tree(info: GroupInfo, suite: Suite) -> RatchetTree:
     encoded = find_extension(info.extensions, ExtensionType.RATCHET_TREE)
     if encoded is None:
         raise Refused("door-tree")
-    return RatchetTree.decode(group.suite, encoded)
+    return RatchetTree.decode(suite, encoded)
 
 
 def _check_way(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: RatchetTree) -> Member:
     """Whether a GroupInfo is of that epoch, as far as the graph can tell; gives our member there."""
     graph = strand.graph
-    step = graph.steps.find(way.epoch)
-    if info.context.epoch != graph.number(way.epoch) or (step is not None and step.tag != info.confirmation_tag):
+    tag = graph.tag(way.epoch)
+    known = bool(tag) or way.epoch in graph.steps  # of where the graph begins it may not be
+    if info.context.epoch != graph.number(way.epoch) or (known and tag != info.confirmation_tag):
         raise Refused("door-epoch", "it is of another epoch")
     members = graph.members(way.epoch)
     if len(members) != tree.member_count:
@@ -147,11 +187,9 @@ def _check_way(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: Ratc
 
 def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     """Come back by that way, from where the group stands."""
-    near = nearest(strand)
-    if near is None:
-        raise Refused("door-late", "nothing of the group is left here")
-    prior = strand.kept[near].group
-    tree = _tree(info, prior)
+    near, suite = nearest(strand), turn.provider.suite(strand.cipher_suite)
+    prior = None if near is None else strand.kept[near].group
+    tree = _tree(info, suite)
     old = _check_way(turn, strand, way, info, tree)
     signer = steps.at_leaf(strand.graph.members(way.epoch), info.signer)
     rule = of_dictionary(dictionary_of(info.context.extensions)).come_back
@@ -169,7 +207,8 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     except MlsError as error:
         turn.drop("door-group-info", getattr(error, "check", type(error).__name__))
         return
-    after, said = _entered(strand, way.epoch, tree, old, group, newest, message)
+    lead.came_from(turn, strand, way.epoch, info, tree)
+    after, said = _entered(turn, strand, way.epoch, tree, old, group, newest, message)
     turn.put(after, graph=True)
     if not strand.home:
         contacts.tree(turn, group)
@@ -183,6 +222,9 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     turn.later(Duty.DESYNC, strand.group_id, until)
     for each in told:
         devices.announce(turn, each)
+    if not strand.home and len(ranks.devices(turn)) > 1:
+        lineage = summaries.lineage(replace(after, standing=replace(after.standing, head=way.epoch)))
+        devices.tell(turn, CameBack(group_id=strand.group_id, lineage=lineage, signed=said))
     wanted = {secret.raw: secret for secret in (after.trunk, TopicSecret(way.topic)) if secret is not None}
     for secret in wanted.values():
         turn.publish(secret, Commit(signed=said, message=message))
@@ -191,10 +233,20 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
 
 
 def _entered(
-    strand: Strand, parent: EpochId, tree: RatchetTree, old: Member, group: Group, newest: bytes, message: bytes
+    turn: Turn,
+    strand: Strand,
+    parent: EpochId,
+    tree: RatchetTree,
+    old: Member,
+    group: Group,
+    newest: bytes,
+    message: bytes,
 ) -> tuple[Strand, SignedStep]:
     step = steps.step_back(parent, old, tree, group)
-    said = steps.signed(group.suite, group.signature_key, step)
+    # As for any other commit with the key that our leaf had before, if we have it: then those can check the header who
+    # cannot follow the commit, and learn from votes that the group stands there.
+    before = turn.emulation.keys.find(old.key)
+    said = steps.signed(group.suite, group.signature_key if before is None else before.private, step)
     after = with_step(strand, said)
     kept = Kept(group=group, topic=topic_of(group), newest=newest)
     return (
@@ -206,13 +258,14 @@ def _entered(
 _Came = tuple[bytes, Group, bytes, tuple[Announcement, ...]]
 
 
-def _conversation(turn: Turn, strand: Strand, prior: Group, old: Member, leaf: LeafNode, way: Way) -> _Came:
+def _conversation(turn: Turn, strand: Strand, prior: Group | None, old: Member, leaf: LeafNode, way: Way) -> _Came:
     """As the account; our other devices hear of it first."""
     edition, signing = turn.state.book.edition, turn.state.household.signing
     known = turn.emulation.keys.find(leaf.signature_key)
-    if known is None or edition is None or signing is None:
-        credential, private = ourselves.new_leaf(turn)
-    elif version_under(leaf.credential) < edition.head.version:
+    shown = version_under(leaf.credential)
+    if known is None or edition is None or signing is None or shown < edition.head.revoked:
+        credential, private = ourselves.new_leaf(turn, suite=strand.cipher_suite)
+    elif shown < edition.head.version:
         credential = virtual_credential(turn.provider, edition.head, signing, leaf.signature_key)
         private = known.private
     else:
@@ -265,27 +318,36 @@ def _home(turn: Turn, old: Member, leaf: LeafNode, way: Way) -> _Came:
 # ---------------------------------------------------------------- with a sibling
 
 
+def on_came_back(turn: Turn, told: Told, record: CameBack) -> None:
+    """A device that was linked when the account could not follow, or missed all before, learns who is who there."""
+    del told
+    strand = turn.state.strands.find(record.group_id)
+    if strand is None:
+        raise StaleError("that it came back is still on its way")
+    if strand.graph.anchor.epoch == record.signed.step.epoch and summaries.provisional(strand):
+        summaries.take(turn, record.group_id, record.lineage, (record.signed,))
+
+
 def along(turn: Turn, told: JoinedExternally) -> bool:
     """Another device brought the account back into a group that this one cannot follow: do it again after it."""
     info = decode_group_info(told.group_info)
     strand = turn.state.strands.find(info.context.group_id)
     if strand is None or strand.home or strand.here is not None:
         return False
-    near, me = nearest(strand), voting.own(turn.state, strand)
-    parent = next(
-        (epoch for epoch in sorted(strand.graph.steps) if strand.graph.steps[epoch].tag == info.confirmation_tag), None
-    )
-    if near is None or me is None or parent is None:
+    me = voting.own(turn.state, strand)
+    parent = strand.graph.tagged(info.confirmation_tag, info.context.epoch)
+    if me is None or parent is None:
         return False
     old = next((each for each in strand.graph.members(parent) if each.incarnation == me), None)
     if old is None:
         return False
-    prior = strand.kept[near].group
     followed = client.follow_external(turn.emulation, turn.env, kinds.parameters_of(strand.mode), told)
     turn.use(followed.emulation)
     if strand.entered(EpochId(followed.group.epoch_id)):
         return True
-    after, _ = _entered(strand, parent, _tree(info, prior), old, followed.group, b"", told.commit)
+    tree = _tree(info, followed.group.suite)
+    lead.came_from(turn, strand, parent, info, tree)
+    after, _ = _entered(turn, strand, parent, tree, old, followed.group, b"", told.commit)
     turn.put(after, graph=True)
     contacts.tree(turn, followed.group)
     return True

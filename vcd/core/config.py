@@ -18,6 +18,9 @@ class Config:
     cipher_suite: int = 1
     frame_life: int = 30 * DAY
     """How long others keep our frames for those who are away."""
+    clocks: int = HOUR
+    """By how much others' clocks may be ahead of ours. Questions and answers are good for so much longer than they are
+    of use: whoever is ahead would take each for expired when it comes, so a device that is behind could ask nobody."""
 
     # When things are done
     quiet: int = 5 * SECOND
@@ -64,9 +67,11 @@ class Config:
     max_seen: int = 100_000
     """Ids of messages that are remembered for one conversation; the oldest of who has the most are forgotten first."""
     max_held: int = 256
-    """Messages of one conversation that wait for others; the one that waited longest is shown without them."""
+    """Messages of one conversation that wait for others; when there are more, a quarter is shown without them."""
     max_outbox: int = 20_000
     """Messages that may have to be said again; what is certain gives way, and without any nothing more is said."""
+    max_outbox_bytes: int = 256 << 20
+    """The same of their bytes, about: they are weighed each time that there are some more of them."""
     max_said: int = 1 << 20
     """Bytes of one message."""
     max_intents: int = 4096

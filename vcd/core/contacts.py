@@ -11,6 +11,7 @@ where the first was seen is refused, and is evidence all the same (`witnessed`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.leaf_node import LeafNode
@@ -19,14 +20,14 @@ from mls.validation import Plan
 from vcd.core import ranks
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.card import from_bytes
-from vcd.core.accounts.head import CheckedHead
+from vcd.core.accounts.head import CheckedHead, Evidence
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.events import ContactChanged, Warned
 from vcd.core.names import AccountId
 
 if TYPE_CHECKING:
     from vcd.core import inputs
-    from vcd.core.siblings import ContactAdded, ContactBlocked, Told
+    from vcd.core.siblings import ContactAdded, ContactBlocked, ContactRemoved, ContactVerified, Told
     from vcd.core.turn import Turn
 
 
@@ -38,11 +39,39 @@ def add(turn: Turn, command: inputs.AddContact) -> None:
         card = from_bytes(command.card)
         if card.account == turn.state.book.own:
             raise Misuse("ourselves", "This is this account's own card.")
-        book = turn.state.book.take_card(card, turn.provider, turn.now, petname=command.petname)
+        book, at = turn.state.book, turn.state.book.later(card.account, turn.now)
+        book = book.take_card(card, turn.provider, turn.now, petname=command.petname, at=at)
     except (Malformed, Refused) as error:
         raise Misuse("bad-card", "This is no contact card, or not a valid one any more.") from error
     turn.change(book=book)
-    _tell(turn, ContactAdded(card=command.card, petname=command.petname))
+    _tell(turn, ContactAdded(card=command.card, petname=command.petname, at=at))
+
+
+def remove(turn: Turn, command: inputs.RemoveContact) -> None:
+    """Know somebody no more than a stranger. Conversations that we share go on."""
+    from vcd.core.siblings import ContactRemoved
+
+    at = turn.state.book.later(command.account, turn.now)
+    _remove(turn, command.account, at)
+    _tell(turn, ContactRemoved(account=command.account, at=at))
+
+
+def _remove(turn: Turn, account: AccountId, at: int) -> None:
+    shared = any(
+        each.account == account
+        for strand in turn.state.strands.values()
+        if not strand.home and strand.graph.has(strand.head)
+        for each in strand.graph.members(strand.head)
+    )
+    turn.change(book=turn.state.book.remove(account, at, shared=shared))
+
+
+def verify(turn: Turn, command: inputs.Verify) -> None:
+    """Somebody is who they say: the fingerprint that they read out is that of their key here."""
+    from vcd.core.siblings import ContactVerified
+
+    turn.change(book=turn.state.book.verify(command.account, command.fingerprint))
+    _tell(turn, ContactVerified(account=command.account))
 
 
 def block(turn: Turn, command: inputs.Block) -> None:
@@ -63,7 +92,7 @@ def _block(turn: Turn, account: AccountId, *, blocked: bool) -> None:
             turn.change(invitations=turn.state.invitations.discard(key))
 
 
-def _tell(turn: Turn, record: ContactAdded | ContactBlocked) -> None:
+def _tell(turn: Turn, record: ContactAdded | ContactBlocked | ContactVerified | ContactRemoved) -> None:
     from vcd.core import devices
 
     if turn.state.home is not None and len(ranks.devices(turn)) > 1:
@@ -75,7 +104,9 @@ def on_added(turn: Turn, told: Told, record: ContactAdded) -> None:
     del told
     try:
         card = from_bytes(record.card)
-        book = turn.state.book.take_card(card, turn.provider, turn.now, petname=record.petname)
+        if record.at <= (turn.state.book.removed.find(card.account) or -1):
+            return  # removed since
+        book = turn.state.book.take_card(card, turn.provider, turn.now, petname=record.petname, at=record.at)
     except (Malformed, Refused, Misuse) as error:
         turn.drop("contact", str(error))
         return
@@ -89,6 +120,27 @@ def on_blocked(turn: Turn, told: Told, record: ContactBlocked) -> None:
         _block(turn, record.account, blocked=record.blocked)
 
 
+def on_removed(turn: Turn, told: Told, record: ContactRemoved) -> None:
+    """The user removed a contact on another device. That may be heard before the card that made it one."""
+    del told
+    book = turn.state.book
+    known = book.find(record.account)
+    if record.at <= (book.removed.find(record.account) or -1) or (known is not None and known.since > record.at):
+        return
+    if known is None:
+        turn.change(book=book.noted(record.account, record.at))
+    else:
+        _remove(turn, record.account, record.at)
+
+
+def on_verified(turn: Turn, told: Told, record: ContactVerified) -> None:
+    """The user compared fingerprints on another device. An account's name is that of one key for ever."""
+    del told
+    contact = turn.state.book.find(record.account)
+    if contact is not None:
+        turn.change(book=turn.state.book.with_contact(replace(contact, verified=True)))
+
+
 # ---------------------------------------------------------------- what leaves show
 
 _MET_AT_ONCE = 100
@@ -98,25 +150,40 @@ _EVIDENCE_AT_ONCE = 8
 
 def seen(turn: Turn, leaves: Iterable[LeafNode | None]) -> None:
     """Learn from leaves of a conversation, which were found good where they came."""
-    book, met = turn.state.book, 0
+    met = 0
     for leaf in leaves:
         head = None if leaf is None else head_of(leaf.credential)
         if head is None:
             continue
-        known = book.find(head.account)
-        if known is None and head.account != book.own:
+        if turn.state.book.find(head.account) is None and head.account != turn.state.book.own:
             if met >= _MET_AT_ONCE:
                 continue
             met += 1
-        learned = book.learn(CheckedHead(head))
-        book = learned.book
-        if learned.evidence is not None:
-            turn.tell(Warned(code="second-list", account=head.account))
-        if learned.newer and known is not None and known.accepted and not known.blocked:
-            shut_out = head.revoked > known.head.version
-            turn.tell(ContactChanged(account=head.account, version=head.version, shut_out=shut_out))
-    if book is not turn.state.book:
-        turn.change(book=book)
+        learn(turn, CheckedHead(head))
+
+
+def learn(turn: Turn, head: CheckedHead) -> None:
+    """A head that was seen anywhere."""
+    book = turn.state.book
+    known = book.find(head.account)
+    learned = book.learn(head)
+    if learned.evidence is not None and head.account == book.own:
+        _contested(turn, learned.evidence)
+    elif learned.evidence is not None:
+        turn.tell(Warned(code="second-list", account=head.account))
+    if learned.newer and known is not None and known.accepted and not known.blocked:
+        shut_out = head.revoked > known.head.version
+        turn.tell(ContactChanged(account=head.account, version=head.version, shut_out=shut_out))
+    if learned.book is not book:
+        turn.change(book=learned.book)
+
+
+def _contested(turn: Turn, evidence: Evidence) -> None:
+    """There are two lists of our own. That is told once of a version, however often somebody shows them."""
+    household, version = turn.state.household, evidence.second.version
+    if version >= household.contested:
+        turn.change(household=replace(household, contested=version + 1))
+        turn.tell(Warned(code="second-list", account=evidence.first.account))
 
 
 def brought(turn: Turn, plan: Plan, child: Group, committer: int) -> None:
@@ -138,7 +205,9 @@ def witnessed(turn: Turn) -> None:
             learned = turn.state.book.accuse(evidence, turn.provider)
         except Refused:  # it was refused before its signatures were looked at
             continue
-        if learned.evidence is not None or account == turn.state.book.own:
+        if account == turn.state.book.own:
+            _contested(turn, evidence)
+        elif learned.evidence is not None:
             turn.change(book=learned.book)
             turn.tell(Warned(code="second-list", account=account))
     turn.evidence.clear()

@@ -12,7 +12,7 @@ compared with each other and with nothing else: not with this device's clock, an
 a clock that is wrong makes nobody deaf or mute, and no message comes twice, whatever its author does. The author's
 devices give up on a message after the same horizon, counted from when they said or heard it.
 
-The table is bounded. When it is full, the account that has the most in it loses its oldest quarter and its floor rises
+The table is bounded. When it is full, the account that has the most in it loses some of its oldest and its floor rises
 by that: who floods a conversation shortens its own horizon and nobody else's.
 
 Shown in order: a message names up to eight that its author had seen last. If one of those is not here, it is held for a
@@ -23,7 +23,7 @@ everything is held, and as much as fits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from mls.codec import opaque
@@ -44,6 +44,8 @@ FRONTIER = 8
 """How many a message names that its author had seen last."""
 MAX_TIME = 1 << 53
 """No clock of anybody's shows more, in milliseconds since 1970."""
+SHARE = 64
+"""Of the ids of the account that has the most, so much is forgotten at once when the table is full."""
 MAX_MEDIA = 255
 MAX_FLOORS = 4096
 
@@ -92,7 +94,7 @@ def _with_room(talk: Talk) -> Talk:
         count[seen.sender] = count.get(seen.sender, 0) + 1
     most = max(count, key=lambda sender: (count[sender], sender))
     mine = sorted([(seen.said_at, name) for name, seen in talk.seen.items() if seen.sender == most])
-    return _forgotten(talk, [name for _, name in mine[: max(1, len(mine) // 4)]])
+    return _forgotten(talk, [name for _, name in mine[: max(1, len(mine) // SHARE)]])
 
 
 def _forgotten(talk: Talk, names: Iterable[ContentId]) -> Talk:
@@ -180,18 +182,22 @@ def take(turn: Turn, group_id: GroupId, name: ContentId, held: Held, horizon: in
     if not asked and not waits and not talk.held:
         turn.put_talk(show(turn, talk, name, held))
         return True
-    first: ContentId | None = None
+    first: list[ContentId] = []
     if len(talk.held) >= turn.state.config.max_held:
-        first = min(talk.held.items(), key=lambda item: (item[1].since, item[0]))[0]
+        longest = sorted((each.since, name) for name, each in talk.held.items())
+        first = [each for _, each in longest[: 1 if asked else max(1, len(longest) // 4)]]
         if asked:
             turn.drop("held-full")
-            talk = replace(talk, held=talk.held.discard(first))
+            talk = replace(talk, held=talk.held.discard(first[0]))
     turn.put_talk(replace(talk, held=talk.held.set(name, held)))
-    let_out(turn, group_id, first=first)
+    if waits and not first:  # so nothing waited for it alone; what is late by now has its duty
+        turn.due(Duty.ORDER, group_id, held.since + turn.state.config.order_wait)
+    else:
+        let_out(turn, group_id, first=first)
     return True
 
 
-def let_out(turn: Turn, group_id: GroupId, *, first: ContentId | None = None) -> None:
+def let_out(turn: Turn, group_id: GroupId, *, first: Collection[ContentId] = ()) -> None:
     """Show what waited for others and need not any more: they are here, or its time is over. `first` in any case."""
     talk = turn.state.talks.find(group_id)
     if talk is None or not talk.held or talk.acceptance is Acceptance.ASKS:
@@ -202,7 +208,7 @@ def let_out(turn: Turn, group_id: GroupId, *, first: ContentId | None = None) ->
     wait = turn.state.config.order_wait
     pending = dict(sorted(talk.held.items(), key=lambda item: (item[1].since, item[0])))
     late = _with_ancestors(
-        pending, [name for name, held in pending.items() if name == first or held.since + wait <= turn.now]
+        pending, [name for name, held in pending.items() if name in first or held.since + wait <= turn.now]
     )
     moving = True
     while moving:

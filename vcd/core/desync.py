@@ -14,22 +14,27 @@ longer and longer pauses.
 
 Whoever came back is not there yet: a member may have shown a GroupInfo that leads nowhere. Until another member voted
 for the epoch that it made, or committed on it, it is on probation. If others know of the epoch and go on standing
-elsewhere, it was not followed: the device lets go of it, takes no way from that member again, and asks anew.
+elsewhere, it was not followed: the device lets go of it, takes no way from that member again, and asks anew. If a rival
+of that epoch wins, it lets go of it as well, and asks anew, by what it had before (`retention`).
 
-What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did. A way
-may begin where this device never was, as all that was final when it fell asleep is forgotten by the others. Both need
-the user's consent (`inputs.ComeBack`), and so does trying on without end. Who was removed does not come back this way:
-somebody has to invite them.
+A device that lacks the key to sign as that member, as it was set back to an old disk, asks the account's others for it.
+
+What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did, whether
+this device stands elsewhere or nowhere. A way may begin where this device never was, as all that was final when it fell
+asleep is forgotten by the others. Both need the user's consent (`inputs.ComeBack`), and so does trying on without end.
+Who was removed does not come back this way: somebody has to invite them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mls import group as mls
 from mls.errors import MlsError
 from mls.hpke import CryptoError
+from mls.leaf_node import LeafNode
 from mls.registries import LeafIndex
 from mls.virtual.announcements import JoinedExternally
 from mls.welcome import decode_group_info
@@ -38,11 +43,13 @@ from vcd.core.accounts.admission import version_under
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
+from vcd.core.ordering.choice import counted, standing
 from vcd.core.payloads import Door, Plea, Want, Way
 from vcd.core.record import decode, encode
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
-from vcd.core.strand import Membership, Strand, without_branch
+from vcd.core.strand import Membership, Strand, dead, without_branch
+from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
     from vcd.core import inputs
@@ -76,7 +83,10 @@ def recovery(turn: Turn, group_id: GroupId) -> Recovery:
 
 
 def put(turn: Turn, group_id: GroupId, now: Recovery) -> None:
-    put_sight(turn, group_id, replace(sight_of(turn.state, group_id), recovery=now))
+    old = sight_of(turn.state, group_id)
+    put_sight(turn, group_id, replace(old, recovery=now))
+    if old.recovery.entered is not None and now.entered is None:  # what was kept to go back to may go
+        turn.due(Duty.RETAIN, group_id, turn.now)
 
 
 # ---------------------------------------------------------------- noticing
@@ -84,9 +94,12 @@ def put(turn: Turn, group_id: GroupId, now: Recovery) -> None:
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """It stands where we can follow, or where we cannot."""
-    del before
     group_id = after.group_id
     if after.here is not None:
+        if not all(after.entered(epoch) for epoch in _way(before, after)):  # what waits for those need not any more
+            waiting.look_again(turn, group_id, Need.EPOCH, Need.HOME, Need.PROPOSAL)
+        if before.membership is Membership.LOST:  # it may have missed what made epochs final, and the others have done
+            summaries.show_soon(turn, group_id)
         _found(turn, after)
         return
     if voting.own(turn.state, after) is None:  # we were removed; `conversations` and `devices` see to that
@@ -99,6 +112,13 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     turn.due(Duty.DESYNC, group_id, turn.now + config.desync_after + config.turn_taking * last)
 
 
+def _way(before: Strand, after: Strand) -> Iterable[EpochId]:
+    """What leads from where it stood, if it could follow there, to where it stands; else from the last final epoch."""
+    graph = after.graph
+    on = before.here is not None and graph.is_ancestor(before.head, after.head)
+    return graph.path(after.head, before.head) if on else graph.up(after.head)
+
+
 def _found(turn: Turn, strand: Strand) -> None:
     """We follow again, by whatever way."""
     if strand.membership is Membership.LOST:
@@ -109,7 +129,9 @@ def _found(turn: Turn, strand: Strand) -> None:
     if known.entered is not None:
         put(turn, strand.group_id, replace(known, told=False, asks=False))
     elif known != Recovery():
-        put(turn, strand.group_id, Recovery(distrusted=known.distrusted, tries=known.tries))
+        # Who let go of a false way may stand here again and be led there once more: so tries count until this is final.
+        good = strand.head == strand.final
+        put(turn, strand.group_id, Recovery() if good else Recovery(distrusted=known.distrusted, tries=known.tries))
         turn.not_due(Duty.DESYNC, strand.group_id)
 
 
@@ -134,11 +156,17 @@ def recover(turn: Turn, subject: bytes) -> None:
     strand = turn.state.strands.find(group_id)
     if strand is None:
         return
+    waiting.look_again(turn, group_id, Need.HOME, Need.PROPOSAL)
     known = recovery(turn, group_id)
     if known.entered is not None:
         _probation(turn, strand, known)
         return
-    if (strand.here is not None and not known.consent) or voting.own(turn.state, strand) is None:
+    if strand.here is not None and not known.consent:
+        first = _elsewhere(turn, strand)
+        if first is not None and first not in summaries.missing(strand):
+            ask_user(turn, group_id)
+        return
+    if voting.own(turn.state, strand) is None:
         return
     if not turn.state.clock.online or not _may(turn, strand):
         turn.later(Duty.DESYNC, group_id, turn.now + config.desync_after)
@@ -161,6 +189,7 @@ def recover(turn: Turn, subject: bytes) -> None:
         summaries.want(turn, strand)
     else:
         _plead(turn, strand)
+        summaries.show_soon(turn, group_id)  # what is final for the others already, a way back does not prove
     wait = min(config.retry_most, max(config.ask_again, config.retry << known.tries))
     turn.later(Duty.DESYNC, group_id, turn.now + wait)
 
@@ -175,22 +204,43 @@ def _may(turn: Turn, strand: Strand) -> bool:
 
 
 def behind(turn: Turn, strand: Strand) -> None:
+    """What is missing was asked for. Where only one other member knows of it, that cannot go on for ever."""
+    first, known = _elsewhere(turn, strand), recovery(turn, strand.group_id)
+    if first in summaries.missing(strand):
+        put(turn, strand.group_id, replace(known, tries=known.tries + 1))
+    if first is not None and (known.tries + 1 >= ALONE_TRIES or first not in summaries.missing(strand)):
+        ask_user(turn, strand.group_id)
+
+
+def shown(turn: Turn, strand: Strand) -> None:
+    """Somebody shows branches: one that cannot be had any more is left some time to be voted for."""
+    first = _elsewhere(turn, strand)
+    if first is not None and first not in summaries.missing(strand):
+        turn.due(Duty.DESYNC, strand.group_id, turn.now + turn.state.config.desync_after)
+
+
+def _elsewhere(turn: Turn, strand: Strand) -> EpochId | None:
     """Where one other member says that the group stands elsewhere, and nobody is there who could vote for that.
 
-    So it is among two. That it is true cannot be shown, so only the user can take the other's word.
+    So it is among two. That it is true cannot be shown, so only the user can take the other's word. Gives the first
+    epoch on the way there that we are not in.
     """
-    me = voting.own(turn.state, strand)
-    if strand.here is None or me is None:
-        return
-    graph, known = strand.graph, recovery(turn, strand.group_id)
-    for epoch in summaries.missing(strand):
-        author = graph.steps[epoch].author
-        others = {each.incarnation for each in graph.members(epoch)} - {author, me}
-        if author != me and not others and epoch not in strand.standing.void:
-            put(turn, strand.group_id, replace(known, tries=known.tries + 1))
-            if known.tries + 1 >= ALONE_TRIES:
-                ask_user(turn, strand.group_id)
-            return
+    me, known = voting.own(turn.state, strand), recovery(turn, strand.group_id)
+    if strand.here is None or me is None or known.consent or known.entered is not None:
+        return None
+    graph, gone = strand.graph, dead(strand)
+    missed = [epoch for epoch in graph.steps if epoch in gone or not strand.went_past(epoch)]
+    theirs = [
+        epoch
+        for epoch in missed
+        if (author := graph.steps[epoch].author) != me
+        and {each.incarnation for each in graph.members(epoch)} == {author, me}
+    ]
+    if not theirs:
+        return None
+    followed = [epoch for epoch in graph.steps if epoch not in missed]
+    there = standing(graph, strand.ballots, counted(graph, strand.ballots, [*followed, *theirs]))
+    return next((epoch for epoch in graph.path(there.head) if epoch in missed), None)
 
 
 def ask_user(turn: Turn, group_id: GroupId) -> None:
@@ -217,17 +267,19 @@ def _plead(turn: Turn, strand: Strand) -> None:
     """Ask to be shown the way back."""
     near = comeback.nearest(strand)
     me = voting.own(turn.state, strand)
-    key = None if near is None else comeback.signing_key(turn, strand, strand.kept[near].group)
-    if near is None or me is None or key is None:
-        ask_user(turn, strand.group_id)
+    signs = comeback.signing(turn, strand, near)
+    if me is None or signs is None:
+        if me is None or not comeback.ask_key(turn, strand):
+            ask_user(turn, strand.group_id)
         return
-    suite = strand.kept[near].group.suite
+    suite = turn.provider.suite(strand.cipher_suite)
     known = recovery(turn, strand.group_id)
     private, public = suite.generate_key_pair(turn.random)
     put(turn, strand.group_id, replace(known, private=private, public=public))
-    signature = suite.sign_with_label(key, _PLEA, _content(strand.group_id, me, near, public))
-    plea = Plea(member=me, at=near, key=public, signature=signature)
-    acting.publish_wide(turn, strand, near, Want(plea=plea), life=turn.state.config.ask_again * 10)
+    at, key = signs
+    signature = suite.sign_with_label(key, _PLEA, _content(strand.group_id, me, at, public))
+    plea = Plea(member=me, at=at, key=public, signature=signature)
+    acting.publish_wide(turn, strand, near or strand.head, Want(plea=plea), life=turn.state.config.ask_again * 10)
 
 
 def _content(group_id: GroupId, member: Incarnation, at: EpochId, key: bytes) -> bytes:
@@ -249,10 +301,30 @@ def hears(strand: Strand, plea: Plea) -> bool:
     content = _content(strand.group_id, plea.member, plea.at, plea.key)
     # Another device of theirs may have given the leaf a new key since. Then an older one will do, unless a list that
     # the tree shows now has shut a device out: that one has the old key.
-    older = voting.leaves(strand, plea.member, plea.at)
+    older = _leaves(strand, plea.member, plea.at)
     fit = [leaf, *(each for each in older if version_under(each.credential) == version_under(leaf.credential))]
     suite = here.group.suite
     return any(suite.verify_with_label(each.signature_key, _PLEA, content, plea.signature) for each in fit)
+
+
+def _leaves(strand: Strand, member: Incarnation, at: EpochId) -> list[LeafNode]:
+    """The leaf that a member has in an epoch; if that one's tree is not here, those that it has nearby, nearest first.
+
+    What they say of devices that were shut out, no header tells.
+    """
+    graph = strand.graph
+    exact = strand.kept.find(at)
+    places = [at] if exact is not None else [*graph.up(at), *sorted(strand.kept)]
+    found: list[LeafNode] = []
+    for epoch in places:
+        kept = strand.kept.find(epoch)
+        if kept is None or not graph.has(epoch):
+            continue
+        here = next((each for each in graph.members(epoch) if each.incarnation == member), None)
+        node = None if here is None else kept.group.public.tree.leaf(LeafIndex(here.leaf))
+        if node is not None and all(node.signature_key != each.signature_key for each in found):
+            found.append(node)
+    return found
 
 
 def opened(turn: Turn, strand: Strand, plea: Plea) -> Door | None:
@@ -285,10 +357,7 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
         return
     if strand.here is not None and not known.consent:
         return
-    near = comeback.nearest(strand)
-    if near is None:
-        return
-    suite = strand.kept[near].group.suite
+    suite = turn.provider.suite(strand.cipher_suite)
     context = suite.encryption_context(_DOOR, group_id + payload.key)
     try:
         way = decode(Way, suite.open(known.private, context, payload.kem_output, payload.sealed))
@@ -305,8 +374,12 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
             return
         strand = comeback.anchored_anew(turn.state, strand, way)
     if way.epoch != strand.head and (not known.consent or way.epoch in strand.standing.void):
+        alone = len(strand.graph.members(way.epoch)) <= 2 and strand.graph.is_ancestor(strand.head, way.epoch)
+        if alone and known.tries >= ALONE_TRIES:  # it goes on from there, and nobody else can ever vote for that
+            ask_user(turn, group_id)
         raise Refused("door-stale", "it does not lead to where the group stands")
-    if strand.entered(way.epoch):
+    there = strand.kept.find(way.epoch)
+    if there is not None and not there.settled:
         return  # what came with it was enough
     comeback.enter(turn, strand, way, info)
 
@@ -347,10 +420,16 @@ def _probation(turn: Turn, strand: Strand, known: Recovery) -> None:
     built = any(step.author != me and graph.is_ancestor(entered, epoch) for epoch, step in graph.steps.items())
     if voted or built or len(graph.members(entered)) == 1:
         put(turn, group_id, Recovery())
+        moved(turn, strand, strand)
         return
-    if known.doubts == 0:
+    if known.doubts == 0 and strand.here is not None:
         turn.later(Duty.DESYNC, group_id, turn.now + config.digest_every)
         return
-    distrusted = (*known.distrusted, known.by)[-MAX_DISTRUSTED:]
+    # If we stand elsewhere, a rival may just have won: that alone says nothing against who showed the way.
+    doubted = (known.by,) if known.doubts else ()
+    distrusted = (*known.distrusted, *doubted)[-MAX_DISTRUSTED:]
     put(turn, group_id, Recovery(distrusted=distrusted, tries=known.tries, consent=known.consent))
-    turn.put(without_branch(strand, entered), graph=True)
+    after = without_branch(strand, entered)
+    turn.put(after, graph=True)
+    if strand.here is None:  # it stood elsewhere before, so nothing will move
+        moved(turn, strand, after)

@@ -15,6 +15,7 @@ for the home's window, it forgets the account, all of it: it may be in somebody 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,21 @@ from mls.virtual.announcements import (
 )
 from mls.virtual.conversation import Author
 from mls.welcome import decode_group_info
-from vcd.core import desync, keys, kinds, leaves, linking, listing, policy, ranks, rotation, siblings, stock
+from vcd.core import (
+    desync,
+    keys,
+    kinds,
+    leaves,
+    linking,
+    listing,
+    policy,
+    ranks,
+    rotation,
+    siblings,
+    stock,
+    voting,
+    vouching,
+)
 from vcd.core.accounts.credential import DeviceCredential, read
 from vcd.core.duties import Duty
 from vcd.core.effects import Leave, TakeBackPackages
@@ -144,6 +159,7 @@ def _say(turn: Turn, number: int, saying: Saying) -> None:
         else:
             sealed = keys.seal(turn, strand, saying.data)
         turn.publish(strand.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+        saying = replace(saying, digest=hashlib.sha256(sealed.message).digest())
     said = turn.state.household.said.set(number, replace(saying, epoch=strand.head))
     keep(turn, said=said)
 
@@ -172,6 +188,15 @@ def _say_again(turn: Turn) -> None:
             _say(turn, number, found)
 
 
+def say_missed(turn: Turn, digests: Iterable[bytes]) -> None:
+    """Another device could not read these. They are sealed anew, so what was asked for is no name of them any more."""
+    said = turn.state.household.said
+    missed = [(number, each) for number, each in sorted(said.items()) if each.digest and each.digest in digests]
+    if missed:
+        keep(turn, said=said.update({number: replace(each, epoch=NOWHERE, digest=b"") for number, each in missed}))
+        _say_again(turn)
+
+
 def _newcomers(graph: Graph, since: EpochId, to: EpochId) -> bool:
     """Whether somebody came in between, by a commit whose author may not have heard by then."""
     return any(graph.steps[each].adds or graph.steps[each].moved for each in graph.path(to, since))
@@ -195,13 +220,15 @@ def heard(turn: Turn, epoch: EpochId, opened: Opened) -> None:
     note_heard(turn, device, kept.newest)
     told = siblings.Told(device=device, epoch=epoch, newest=kept.newest)
     _act(turn, told, event.data, turn.now)
-    _try_held(turn)
+    try_held(turn)
 
 
 def note_heard(turn: Turn, device: DeviceId, newest: bytes) -> None:
     """A device acted in that derivation epoch, and so has all that is before it."""
     household, emulation = turn.state.household, turn.emulation
     last = household.heard.find(device)
+    if turn.now - (household.seen.find(device) or 0) >= policy.HOUR:
+        keep(turn, seen=household.seen.set(device, turn.now))
     if newest in emulation.epochs and (last is None or last in emulation.lineage(newest)):
         keep(turn, heard=household.heard.set(device, newest))
 
@@ -213,7 +240,7 @@ def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
     branch that removed it loses, it counts; and so does what brought us into a conversation that one who is here
     follows too.
     """
-    if told.device not in present(turn.home) and not _vouched(turn, data):
+    if told.device not in present(turn.home) and not vouching.vouched(turn, data):
         _hold(turn, told, data, since)
         return
     try:
@@ -231,32 +258,6 @@ def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
         turn.drop("sibling", str(error))
 
 
-def _vouched(turn: Turn, data: bytes) -> bool:
-    """Whether it is of a conversation that a device that stays told us of."""
-    vouched = turn.state.household.vouched
-    if not vouched or data[:1] >= bytes([siblings.MARK]):
-        return False
-    try:
-        announcement = decode_announcement(data, turn.emulation.settings.profile.form)
-        if not isinstance(announcement, Created | JoinedExternally):
-            return False
-        return decode_group_info(announcement.group_info).context.group_id in vouched
-    except MlsError:
-        return False
-
-
-MAX_VOUCHED = 4096
-
-
-def vouch(turn: Turn, group_ids: Iterable[GroupId]) -> None:
-    """Another device is in these conversations; this one may have missed how the account came in."""
-    unknown = [each for each in group_ids if each not in turn.state.strands]
-    vouched = frozenset([*turn.state.household.vouched, *unknown])
-    if len(vouched) <= MAX_VOUCHED and vouched != turn.state.household.vouched:
-        keep(turn, vouched=vouched)
-        _try_held(turn)
-
-
 def _hold(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
     """Keep it. If there is too much, the oldest of the device that said most of it goes."""
     held = Held(epoch=told.epoch, device=told.device, newest=told.newest, at=since, data=data)
@@ -268,7 +269,7 @@ def _hold(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
     keep(turn, held=tuple(everything))
 
 
-def _try_held(turn: Turn) -> None:
+def try_held(turn: Turn) -> None:
     """What could not be done before may be possible now."""
     held, life = turn.state.household.held, turn.state.config.waiting_life
     if not held:
@@ -286,7 +287,7 @@ def _on_created(turn: Turn, told: siblings.Told, announcement: Created) -> None:
 
     info = decode_group_info(announcement.group_info)
     group_id = GroupId(info.context.group_id)
-    if group_id in turn.state.strands:
+    if group_id in turn.state.strands or group_id in turn.state.raws:
         return
     mode = policy.of_dictionary(info.context.dictionary).mode
     followed = client.follow_creation(turn.emulation, turn.env, kinds.parameters_of(mode), announcement)
@@ -304,6 +305,8 @@ def _on_joined_externally(turn: Turn, told: siblings.Told, announcement: JoinedE
     group_id = GroupId(info.context.group_id)
     if group_id in turn.state.strands:
         desync.sibling_came(turn, announcement)
+        return
+    if group_id in turn.state.raws:
         return
     mode = policy.of_dictionary(info.context.dictionary).mode
     followed = client.follow_external(turn.emulation, turn.env, kinds.parameters_of(mode), announcement)
@@ -323,7 +326,7 @@ def _on_welcomed(turn: Turn, told: siblings.Told, announcement: Welcomed) -> Non
         kinds.parameters_of(policy.Mode.DEMLS),
         announcement.welcome,
         tree=announcement.tree,
-        known_groups=frozenset(turn.state.strands.keys()),
+        known_groups=frozenset([*turn.state.strands, *turn.state.raws]),
     )
     turn.use(found.emulation)
     mode = policy.of_group(found.group).mode
@@ -424,6 +427,8 @@ def on_here(turn: Turn, told: siblings.Told, record: siblings.Here) -> None:
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """A group stands elsewhere. If it is the home, much follows; else our leaf in it may need to be replaced."""
+    from vcd.core import overruling, renaming
+
     if not after.home:
         leaves.look(turn, after.group_id)
         return
@@ -436,9 +441,11 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     _say_again(turn)
     _tell_account_key(turn)
     linking.term(turn)
+    overruling.moved(turn, before, after)
+    renaming.moved(turn)
     linking.moved(turn)
     leaves.home_moved(turn, before, after)
-    _try_held(turn)
+    try_held(turn)
 
 
 def _come_and_gone(turn: Turn, before: Strand, after: Strand) -> None:
@@ -451,6 +458,7 @@ def _come_and_gone(turn: Turn, before: Strand, after: Strand) -> None:
     if me in now:
         if turn.state.household.gone:
             keep(turn, gone=False)
+            voting.begin(turn)
             turn.not_due(Duty.HOME, GONE)
         return
     if not turn.state.household.gone:
@@ -470,6 +478,7 @@ def _awake(turn: Turn, after: Strand) -> None:
     came_back = step.author == mine.incarnation and bool(step.moved)
     if came_back or after.graph.is_ancestor(household.awake, after.head):
         keep(turn, listening=False)
+        voting.begin(turn)
         turn.due(Duty.HOME, ASK, turn.now + turn.state.config.quiet)
 
 
@@ -478,6 +487,8 @@ def follow_list(turn: Turn) -> None:
 
     The one that is final; and one that shuts somebody out at once, as nobody waits with that. It takes its account key.
     """
+    from vcd.core import raw_care
+
     strand, state = turn.home, turn.state
     here, final = strand.here, strand.kept.find(strand.final)
     if here is None:
@@ -490,6 +501,8 @@ def follow_list(turn: Turn) -> None:
         return
     turn.change(book=replace(state.book, edition=chosen))
     keep(turn, signing=signing)
+    turn.due(Duty.STOCK, b"", turn.now)
+    raw_care.look_at_all(turn)
 
 
 def _tell_account_key(turn: Turn) -> None:
@@ -514,10 +527,16 @@ LOST = b"lost"
 AWAKE = b"awake"
 ASK = b"ask"
 LINK = b"link"
+RULES = b"rules"
+OVERRULE = b"overrule"
+NAMES = b"names"
+JOIN = b"join"
 
 
 def chore(turn: Turn, subject: bytes) -> None:
     """Duty HOME."""
+    from vcd.core import joining, overruling, renaming
+
     if turn.state.home is None:
         return
     if subject == GONE:
@@ -530,6 +549,14 @@ def chore(turn: Turn, subject: bytes) -> None:
         leaves.wake_up(turn)
     elif subject == ASK:
         leaves.ask(turn)
+    elif subject == RULES:
+        overruling.push(turn)
+    elif subject == NAMES:
+        renaming.push(turn)
+    elif subject == JOIN:
+        joining.push(turn)
+    elif subject.startswith(OVERRULE):
+        overruling.give(turn, DeviceId(subject[len(OVERRULE) :]))
     elif subject.startswith(LINK):
         linking.go_on(turn, DeviceId(subject[len(LINK) :]))
 

@@ -32,5 +32,8 @@ class Duty(enum.Enum):
     ANSWER = 40  # summaries: what somebody misses, unless another member was quicker
     PROPOSED = 21  # upkeep: proposals that wait for a commit
     REPLY = 22  # invitations: a Welcome that nobody here could take up
+    PLACE = 23  # whereabouts: show where we can be reached
     ORDER = 24  # delivery: what waited for its predecessors, and saying what came too late
+    CERTIFY = 25  # certificates: show our own where it was not shown yet
     TEND = 30  # sending: what others did to the members, calls, and fresh leaves
+    RAW = 41  # raw_care: an app's group; the subject says what, and which

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.key_package import KeyPackage
-from vcd.core.names import AccountId, DeviceId, TopicId
+from vcd.core.names import AccountId, DeviceId, GroupId, TopicId
 from vcd.core.topics import WriteSeed
 
 
@@ -53,6 +53,14 @@ class Synchronize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """Somebody who shares a group with us says where they can be reached. Check the record before it is used."""
+
+    group: GroupId
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPackage:
     """Ask where a contact's KeyPackages are given out; answer with `inputs.Fetched`."""
 
@@ -62,9 +70,14 @@ class FetchPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferPackages:
-    """Add KeyPackages to what is given out for us, each to one caller; they were announced to all devices."""
+    """Add KeyPackages to what is given out for us, each to one caller; they were announced to all devices.
+
+    Answer with `inputs.Offered` when they are stored there. Until then they are offered again, and whoever gives them
+    out knows them by their references: one that was there before, given out or taken back since, is not added again.
+    """
 
     packages: tuple[KeyPackage, ...] = field(repr=False)
+    references: tuple[bytes, ...]
     strangers: tuple[bool, ...] = ()
     """Which of them anybody may have; the others are for contacts."""
     last_resort: tuple[bool, ...] = ()
@@ -86,4 +99,4 @@ class HandOver:
     welcome: bytes = field(repr=False)
 
 
-Effect = Join | Leave | Publish | Wake | Synchronize | FetchPackage | OfferPackages | TakeBackPackages | HandOver
+Effect = Join | Leave | Publish | Wake | Synchronize | Met | FetchPackage | OfferPackages | TakeBackPackages | HandOver

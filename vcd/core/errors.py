@@ -22,6 +22,8 @@ class Refused(NodeError):
 class Misuse(NodeError):
     """The local program asked for what cannot be. `code` is stable; the text is for people."""
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, *, rule: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.rule = rule
+        """Where it gave on what others made: which rule that breaks."""

@@ -99,6 +99,21 @@ class Removing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverruleAsked:
+    """A device of the account asks for other delegates, or somebody signed that. It waits for `inputs.Countersign`."""
+
+    device: DeviceId
+    """Who asks, and puts the parts together."""
+    digest: bytes
+    stay: tuple[DeviceId, ...]
+    """All others would be shut out."""
+    delegates: tuple[DeviceId, ...]
+    signed: tuple[DeviceId, ...]
+    lacks: int
+    """How many signatures it still takes. With none lacking the delay of the account's rules begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forked:
     """A group has branches that are not decided for good (`over`: now they are)."""
 
@@ -143,6 +158,61 @@ class Warned:
     text: str = ""
 
 
+class RawKind(enum.Enum):
+    """What came into an app's group."""
+
+    MESSAGE = 1
+    PROPOSAL = 2
+    COMMIT = 3
+    OWN = 4  # a commit of ours that came back
+    NOTHING = 5  # it came before, or too late
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawHeard:
+    """What an app's service delivered, for whoever gave it. It is told to nobody else."""
+
+    group: GroupId
+    kind: RawKind
+    sender: int | None = None
+    account: AccountId | None = None
+    ours: bool = False
+    device: DeviceId | None = None
+    data: bytes = field(default=b"", repr=False)
+    authenticated: bytes = b""
+    came: tuple[int, ...] = ()
+    went: tuple[int, ...] = ()
+    dropped: bool = False
+    """Whether a commit of ours was dropped for this."""
+    lost: bool = False
+    """Whether others could not read it, as another device of ours had said something on its key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawMade:
+    """Frames of an app's group that were made in this step."""
+
+    group: GroupId
+    numbers: tuple[int, ...]
+    first: bool
+    """Whether there were none of this group to take before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawOffered:
+    """KeyPackages for an app to give out, for whoever asked for them."""
+
+    packages: tuple[bytes, ...] = field(repr=False)
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawEntered:
+    """An app's group that we made, or came into, or are about to; or that a Welcome led to."""
+
+    group: GroupId
+
+
 Event = (
     Message
     | MessageFate
@@ -152,9 +222,14 @@ Event = (
     | Gone
     | DevicesChanged
     | Removing
+    | OverruleAsked
     | Forked
     | Split
     | OutOfSync
     | ContactChanged
     | Warned
+    | RawHeard
+    | RawMade
+    | RawOffered
+    | RawEntered
 )

@@ -14,6 +14,7 @@ from typing import Any
 from vcd.core import (
     agenda,
     calls,
+    certificates,
     contacts,
     conversations,
     delivery,
@@ -22,9 +23,12 @@ from vcd.core import (
     following,
     intents,
     invitations,
+    joining,
     lead,
+    missed,
     outbox,
     partitions,
+    raw_care,
     reissue,
     retention,
     rotation,
@@ -35,6 +39,7 @@ from vcd.core import (
     upkeep,
     voting,
     waiting,
+    whereabouts,
 )
 from vcd.core.duties import Duty
 from vcd.core.effects import Join, Leave, Publish, Wake
@@ -43,6 +48,7 @@ from vcd.core.inputs import Arrived, Online, Published, Reached, Slept, Started
 from vcd.core.names import FrameId, GroupId, TopicId
 from vcd.core.payloads import (
     Call,
+    Certified,
     Commit,
     Decision,
     Digest,
@@ -53,13 +59,14 @@ from vcd.core.payloads import (
     Nomination,
     Payload,
     Post,
+    Presence,
     Retry,
     Votes,
     Want,
     unpack,
 )
-from vcd.core.state import State
-from vcd.core.strand import Strand, stood
+from vcd.core.state import SLOWER, State
+from vcd.core.strand import Membership, Strand, stood
 from vcd.core.turn import Turn
 from vcd.core.values import replace
 
@@ -75,7 +82,7 @@ PAYLOADS: dict[type[Any], Handler] = {
     Door: desync.on_door,
     Decision: lead.on_decision,
     Nomination: lead.on_nomination,
-    Missed: outbox.on_missed,
+    Missed: missed.on_missed,
 }
 """Of groups' topics."""
 
@@ -91,11 +98,14 @@ MOVED: tuple[Callable[[Turn, Strand, Strand], None], ...] = (
     devices.moved,
     delivery.moved,
     retention.moved,
+    whereabouts.moved,
+    certificates.moved,
     outbox.moved,
     intents.moved,
     stock.moved,
     reissue.moved,
     rotation.moved,
+    joining.moved,
     upkeep.moved,
     voting.moved,
     summaries.moved,
@@ -103,8 +113,10 @@ MOVED: tuple[Callable[[Turn, Strand, Strand], None], ...] = (
     lead.moved,
     sending.moved,
     partitions.moved,
+    raw_care.moved,
 )
-"""Called with a strand as it was and as it is, when its head, its last final epoch or what is void has changed."""
+"""Called with a strand as it was and as it is, when its head, its last final epoch or what is void has changed, and
+when this device follows at last to a head that it knew of."""
 
 
 def arrived(turn: Turn, frame: Arrived) -> None:
@@ -134,6 +146,12 @@ def deliver(turn: Turn, group_id: GroupId, payload: Payload, frame: FrameId) -> 
     if group_id == waiting.INBOX:
         INBOX[type(payload)](turn, payload, frame)
         return
+    if isinstance(payload, Presence):
+        whereabouts.on_presence(turn, group_id, payload, frame)
+        return
+    if isinstance(payload, Certified):
+        certificates.on_certified(turn, payload)
+        return
     if group_id not in turn.state.strands:
         if group_id in turn.state.talks:
             sending.on_payload(turn, group_id, payload, frame)
@@ -141,6 +159,9 @@ def deliver(turn: Turn, group_id: GroupId, payload: Payload, frame: FrameId) -> 
     handler = PAYLOADS.get(type(payload))
     if handler is None:
         turn.drop("payload-place")
+        return
+    if following.hopeless(turn.strand(group_id), payload):
+        waiting.give_up(turn, frame, payload)
         return
     try:
         handler(turn, group_id, payload, frame)
@@ -180,9 +201,11 @@ def _stand(turn: Turn, group_id: GroupId) -> None:
     join_topics(turn, group_id)
     voting.touched(turn, group_id)
     lead.touched(turn, group_id)
-    if new is not old:
+    if new is not old or (new.membership is Membership.LOST and new.here is not None):
         for hook in MOVED:
             hook(turn, old, turn.strand(group_id))
+    if group_id in turn.touched:
+        return  # it may stand elsewhere by now, and what is there must not be taken for what is not needed
     reissue.touched(turn, group_id)
     retention.touched(turn, group_id)
 
@@ -235,7 +258,9 @@ def clock(turn: Turn, *, counts: bool) -> None:
     old = turn.state.clock
     gap = max(0, turn.now - old.now) if old.now else 0
     awake = old.awake + (gap if counts and old.online else 0)
-    turn.change(clock=replace(old, now=max(turn.now, old.now), awake=awake))
+    slow = turn.wall < turn.now and old.wall and turn.wall >= old.wall
+    wall = old.wall + (turn.now - old.now) * SLOWER if slow else turn.wall  # what is not half a millisecond counts on
+    turn.change(clock=replace(old, now=turn.now, awake=awake, wall=wall))
 
 
 def slept(turn: Turn, slept_for: Slept) -> None:
@@ -282,11 +307,15 @@ def started(turn: Turn, _: Started) -> None:
 def finish(turn: Turn, before: State) -> None:
     """Last of a step: what was witnessed, topics that are new, and when to wake."""
     contacts.witnessed(turn)
+    if turn.joining:
+        whereabouts.joined(turn)
+        certificates.soon(turn)
     turn.effects[:0] = [Join(topic=keys.name, seed=keys.seed) for keys in turn.joining]
-    if turn.state.duties is before.duties and turn.state.clock.wake_at:
+    back = turn.wall < before.clock.wall  # the clock was set back, so it would wake us too late
+    if turn.state.duties is before.duties and turn.state.clock.wake_at and not back:
         return
     plan, at = agenda.of(turn.state.agenda, turn.state.duties).first()
     turn.change(agenda=plan)
-    if at and at != turn.state.clock.wake_at:
+    if at and (back or at != turn.state.clock.wake_at):
         turn.change(clock=replace(turn.state.clock, wake_at=at))
-        turn.effects.append(Wake(at=at))
+        turn.effects.append(Wake(at=turn.state.clock.wall_at(turn.now, turn.wall, at)))

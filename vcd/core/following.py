@@ -29,13 +29,14 @@ from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, Target
 from mls.registries import ContentType
 from mls.state import Ended
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
-from vcd.core import contacts, delivery, devices, keys, listing, sequence, steps, summaries, upkeep, waiting
+from vcd.core import contacts, delivery, devices, keys, lead, listing, sequence, steps, summaries, upkeep, waiting
 from vcd.core.accounts.head import Equivocation
 from vcd.core.acting import topic_after
+from vcd.core.duties import Duty
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.ordering.graph import Step
-from vcd.core.payloads import Commit, Post, SignedStep
+from vcd.core.payloads import Commit, Decision, Digest, Nomination, Payload, Post, SignedStep, Votes, Want
 from vcd.core.policy import Mode, check
 from vcd.core.reign import capable
 from vcd.core.strand import Kept, Strand, with_child, with_proposal, with_step
@@ -80,11 +81,43 @@ def verdict(error: MlsError) -> Verdict:
     raise error
 
 
+def hopeless(strand: Strand, payload: Payload) -> bool:
+    """Whether nothing that may still come makes this readable, so that it need not wait for anything.
+
+    Once an epoch is final, others of its number or a lower one are before it or lost for good. Whoever was in none of
+    them will not be. The number is the message's own: who lies about that spoils nothing but the message.
+    """
+    if strand.over:
+        match payload:
+            case Post():
+                return payload.epoch not in strand.kept
+            case Decision():  # one that brings us back comes before the Welcome
+                return not strand.graph.has(payload.parent)
+            case Nomination():
+                return not strand.graph.has(payload.epoch)
+            case Want() | Digest():
+                return False
+            case _:
+                return True
+    if not isinstance(payload, Post | Commit | Votes) or summaries.provisional(strand):
+        return False
+    if isinstance(payload, Votes):
+        return 0 < payload.number <= strand.graph.anchor.number
+    epochs = (payload.epoch,) if isinstance(payload, Post) else (payload.signed.step.parent, payload.signed.step.epoch)
+    if any(strand.entered(epoch) or strand.graph.has(epoch) for epoch in epochs):
+        return False
+    try:
+        number = peek(payload.message).epoch
+    except MlsError:
+        return False  # it is refused for that when it is opened
+    return number is not None and number <= strand.graph.anchor.number
+
+
 def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:
     """A commit, in any order and any number of times."""
     step = payload.signed.step
     strand = turn.strand(group_id)
-    if strand.entered(step.epoch):
+    if strand.went_past(step.epoch):
         summaries.seen(turn, group_id, step.epoch)
         waiting.done(turn, frame)
         return
@@ -100,6 +133,9 @@ def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) ->
         return
     if _excess(turn, strand, step):
         turn.drop("commits-each")
+        return
+    if lead.holds(turn, strand, step.parent, step.epoch):
+        waiting.hold(turn, frame, group_id, (Need.LEAD, step.parent), payload)
         return
     try:
         _follow(turn, strand, payload)
@@ -212,25 +248,23 @@ def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
 
 
 def check_author(strand: Strand, said: SignedStep, event: CommitMessage | None = None) -> None:
-    """Whether the author's leaf signed the header: its leaf in the parent, or, from outside, in the child."""
-    parent = strand.kept[said.step.parent].group
-    tree = parent.public.tree
-    if event is not None and event.external:
-        node = event.group.public.tree.leaf(event.committer)
-    else:
-        author = next(
-            (each for each in strand.graph.members(said.step.parent) if each.incarnation == said.step.author), None
-        )
-        node = None if author is None else tree.leaf(author.leaf)
-    if node is None:
+    """Whether the author's leaf signed the header: its leaf in the parent, or, from outside, that or in the child."""
+    step = said.step
+    author = next((each for each in strand.graph.members(step.parent) if each.incarnation == step.author), None)
+    if author is None:
         raise Refused("step-author")
-    steps.check_signature(parent.suite, node.signature_key, said)
+    suite = strand.kept[step.parent].group.suite
+    if event is not None and event.external:  # who comes back may have no key any more but the new one
+        new = dict(step.keys).get(step.author, author.key)
+        if steps.is_signed(suite, new, said):
+            return
+    steps.check_signature(suite, author.key, said)
 
 
 def _without_keys(turn: Turn, strand: Strand, payload: Commit, frame: FrameId) -> None:
     """On an epoch that this device has no value of: the header may count, and the commit waits for its parent."""
     step = payload.signed.step
-    if step.parent in strand.past:
+    if strand.went_past(step.parent):
         turn.drop("commit-late")
         waiting.done(turn, frame)
         on_header(turn, strand, payload.signed)
@@ -239,55 +273,50 @@ def _without_keys(turn: Turn, strand: Strand, payload: Commit, frame: FrameId) -
     on_header(turn, strand, payload.signed)
 
 
-def on_header(turn: Turn, strand: Strand, said: SignedStep) -> bool:
-    """A header without its commit: into the graph if its author's signature can be checked. Says whether it is there.
+def _unfollowed(turn: Turn, strand: Strand, said: SignedStep, frame: FrameId) -> None:
+    """A commit whose parent is here, and that this device cannot follow, perhaps never: then its header counts.
 
-    The author's key is looked up in the nearest kept epoch in which the member that it names is: a leaf's key changes
-    seldom, and a header that cannot be checked now is checked when it comes again.
+    An old disk cannot open what it made once, and who has one, or came back into the home from outside, is not told
+    again what others' commits rest on. Whether the group stands there, votes say. What is only on its way is waited for
+    first: if it were final before, it could not be followed any more.
+    """
+    if strand.graph.has(said.step.epoch):
+        return
+    held, wait = turn.state.waiting.items.find(frame), turn.state.config.desync_after
+    if held is not None and (turn.now < held.since + wait or not turn.state.clock.online):
+        turn.due(Duty.DESYNC, strand.group_id, turn.now + wait)
+    else:
+        on_header(turn, strand, said)
+
+
+def on_header(turn: Turn, strand: Strand, said: SignedStep) -> None:
+    """A header without its commit: into the graph if its author's signature can be checked.
+
+    The graph knows the key that the author's leaf has there. A header that gives somebody else a new one is taken only
+    with its commit, or its author could sign in the others' names.
     """
     step = said.step
-    if strand.graph.has(step.epoch):
-        return True
-    if not strand.graph.has(step.parent) or len(strand.graph.steps) >= turn.state.config.max_unfinal:
-        return False
+    if strand.graph.has(step.epoch) or not strand.graph.has(step.parent):
+        return
+    if len(strand.graph.steps) >= turn.state.config.max_unfinal:
+        return
     try:
         steps.check_shape(strand.graph, step)
     except Refused as error:
         turn.drop(error.rule)
-        return False
-    suite = next((kept.group.suite for kept in strand.kept.values()), turn.topic_suite)
-    for key in signature_keys(strand, said):
-        try:
-            steps.check_signature(suite, key, said)
-        except Refused:
-            continue
-        turn.put(with_step(strand, said), graph=True)
-        return True
-    turn.drop("header-author")
-    return False
-
-
-def signature_keys(strand: Strand, said: SignedStep) -> list[bytes]:
-    """The keys that the author's leaf has in the epochs that are kept, nearest first, each once."""
-    graph = strand.graph
-    found: dict[bytes, None] = {}
-    at: EpochId | None = said.step.parent
-    places: list[EpochId] = []
-    while at is not None:
-        places.append(at)
-        at = graph.parent(at) if graph.has(at) and at != graph.anchor.epoch else None
-    places += [epoch for epoch in sorted(strand.kept) if graph.has(epoch)]
-    for epoch in places:
-        kept = strand.kept.find(epoch)
-        if kept is None:
-            continue
-        member = next((each for each in graph.members(epoch) if each.incarnation == said.step.author), None)
-        node = None if member is None else kept.group.public.tree.leaf(member.leaf)
-        if node is not None:
-            found[node.signature_key] = None
-    if strand.home and (key := listing.key_of(strand, said.step.author)) is not None:
-        found[key] = None
-    return list(found)
+        return
+    author = next((each for each in strand.graph.members(step.parent) if each.incarnation == step.author), None)
+    if author is None or any(who != step.author for who, _ in step.keys):
+        turn.drop("header-author")
+        return
+    try:
+        steps.check_signature(turn.provider.suite(strand.cipher_suite), author.key, said)
+    except Refused as error:
+        turn.drop(error.rule)
+        return
+    turn.put(with_step(strand, said), graph=True)
+    waiting.wake(turn, (Need.EPOCH, step.epoch))  # votes for it, perhaps
+    turn.due(Duty.DIGEST, strand.group_id, turn.now + turn.state.config.digest_every)  # or others have them
 
 
 def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_turn: bool = True) -> None:
@@ -295,7 +324,7 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
     strand = turn.strand(group_id)
     kept = strand.kept.find(payload.epoch)
     if kept is None:
-        if payload.epoch in strand.past:
+        if strand.went_past(payload.epoch):
             turn.drop("post-late")
             waiting.done(turn, frame)
             delivery.late(turn, strand, payload)
@@ -304,6 +333,9 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
         return
     try:
         if peek(payload.message).content_type == ContentType.COMMIT:
+            if lead.holds(turn, strand, payload.epoch):
+                waiting.hold(turn, frame, group_id, (Need.LEAD, payload.epoch), payload)
+                return
             _follow_plain(turn, strand, payload)
             waiting.done(turn, frame)
             return
@@ -342,10 +374,14 @@ def _unopened(
     elif found is Verdict.PROPOSALS:
         waiting.hold(turn, frame, strand.group_id, (Need.PROPOSAL, epoch), payload)
     else:
-        if isinstance(error, ReplayError) and isinstance(payload, Post):
-            delivery.used(turn, strand, payload)
+        kept = strand.kept.find(epoch)
+        if isinstance(error, ReplayError) and isinstance(payload, Post) and kept is not None:
+            if sequence.is_used(kept.group, payload.message):  # else it is what it says that is known already
+                delivery.used(turn, strand, payload)
         if found not in (Verdict.DONE, Verdict.LATE):
             turn.drop(
                 f"mls-{found.name.lower()}", error.check if isinstance(error, PeerError) else type(error).__name__
             )
         waiting.done(turn, frame)
+    if isinstance(payload, Commit) and found in (Verdict.DONE, Verdict.HOME, Verdict.PROPOSALS):
+        _unfollowed(turn, strand, payload.signed, frame)

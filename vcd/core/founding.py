@@ -1,6 +1,7 @@
 """How a device begins: as the first one of a new account, as one that is to be linked, or with an old disk.
 
 state = new_account(provider, seed, name, now)      the first device; the seed is for the recovery phrase
+state = recovered(provider, seed, name, now, ...)   the first device again, of an account that has lost all others
 state = blank(provider, name)                       one that belongs to nobody yet
 package = package_for(provider, state, credential, now)     for `inputs.LinkDevice` at a delegate, which made the
                                                     credential (`linking.credential_for`); what comes back is
@@ -25,9 +26,11 @@ from vcd.core import kinds, sessions, steps, topics
 from vcd.core.accounts.book import Book
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.accounts.credential import device_credential
-from vcd.core.accounts.editions import NewDevice, found
+from vcd.core.accounts.device_list import Edition, check_edition
+from vcd.core.accounts.editions import Made, NewDevice, found, new_term
 from vcd.core.accounts.identity import DeviceKey, RecoverySeed, new_device_id, new_key, root_key
 from vcd.core.config import Config
+from vcd.core.errors import Misuse
 from vcd.core.household import Household, Roster
 from vcd.core.names import EpochId
 from vcd.core.policy import HOME, Mode
@@ -48,6 +51,63 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
     device = new_device_id(provider)
     private, public = new_key(DeviceKey, suite, provider)
     made = found(provider, root, NewDevice(device=device, key=public, name=name), cipher_suite=config.cipher_suite)
+    return _moved_in(provider, made, Me(device=device, name=name, signature_private=private), now, config, Book())
+
+
+MINUTE = 60_000
+LEAST_TIME = 1_700_000_000_000
+"""Whoever thinks that it is earlier has a clock that was never set."""
+
+
+def recovered(
+    provider: Provider,
+    seed: RecoverySeed,
+    name: str,
+    now: int,
+    config: Config | None = None,
+    *,
+    known: Edition | None = None,
+    book: Book | None = None,
+) -> State:
+    """An account whose devices are all lost, with this one as its only device and its only delegate.
+
+    The root begins another term, in which every device of the last list that is `known` is shut out. Which terms were
+    used after that list, or at all if there is none, nobody knows: so the term is as high as the minutes since 1970
+    (docs/adr/0023). The home is a new group, with keys that no device of before has; so is the inbox.
+    """
+    config, book = config or Config(), book or Book()
+    if now < LEAST_TIME:
+        raise Misuse("clock", "The clock of this device is wrong, and what is signed now has to be newer than before.")
+    suite = provider.suite(config.cipher_suite)
+    root, public_root = root_key(suite, seed)
+    device = new_device_id(provider)
+    private, public = new_key(DeviceKey, suite, provider)
+    new = NewDevice(device=device, key=public, name=name)
+    above = now // MINUTE
+    if known is None:
+        made = found(provider, root, new, cipher_suite=config.cipher_suite, term=above + 1)
+    else:
+        mandate = known.head.authority.mandate
+        if mandate.cipher_suite != config.cipher_suite or mandate.root != public_root:
+            raise Misuse("another-account", "This recovery phrase belongs to another account.")
+        check_edition(known, provider)
+        made = new_term(
+            provider,
+            root,
+            known,
+            delegates=(device,),
+            revoke=[each.device for each in known.devices.devices],
+            add=(new,),
+            policy=replace(known.devices.policy, overrulers=0),  # it takes two devices or more
+            above=above,
+        )
+    return _moved_in(provider, made, Me(device=device, name=name, signature_private=private), now, config, book)
+
+
+def _moved_in(provider: Provider, made: Made, me: Me, now: int, config: Config, book: Book) -> State:
+    """The first device of a home."""
+    device, private = me.device, me.signature_private
+    public = provider.suite(config.cipher_suite).scheme.public_key(private)
     edition, delegate, signing = made.edition, made.delegate, made.signing
     assert delegate is not None and signing is not None  # noqa: S101, PT018 - of a new account both are new
     capabilities, extensions = kinds.device_leaf()
@@ -81,8 +141,8 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
     ]
     return State(
         config=config,
-        me=Me(device=device, name=name, signature_private=private),
-        book=Book().adopt(edition, provider),
+        me=me,
+        book=book.adopt(edition, provider),
         emulation=emulation,
         home=home.group_id,
         household=Household(

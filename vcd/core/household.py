@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.persistent import PMap
+from vcd.core import record
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.accounts.device_list import Edition
 from vcd.core.accounts.identity import AccountKey, DelegateKey
+from vcd.core.accounts.overrule import Overrule
+from vcd.core.accounts.shares import Share
 from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
 
 NOWHERE = EpochId(b"")
 """In the place of an epoch where there is none."""
+NO_INTENT = IntentId(b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class Saying:
     """Of the home, in which it was said last."""
     at: int
     data: bytes = field(repr=False)
+    digest: bytes = b""
+    """Of the sealed bytes; who cannot read them asks for it by that. Empty if nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,46 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Other delegates, as one device asks for them."""
+
+    overrule: Overrule
+    intent: IntentId = NO_INTENT
+    """On the device that asks."""
+    complete_since: int = 0
+    """When this device saw the last signature that it takes."""
+    given: bool = False
+    """Whether this device has given its part."""
+    parts: tuple[Share, ...] = field(default=(), repr=False)
+    """On the device that asks: those that it was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A list under another authority, wanted until it is final or something above it is."""
+
+    authority: bytes
+    start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What a device is to be called, as a person said here."""
+
+    name: str
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What people call something."""
+
+    text: str
+    at: int
+    """By the clock of the device on which it was said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Household:
     """What the account's devices share beside the emulation, and what this one does for them.
 
@@ -92,14 +138,27 @@ class Household:
     """The one that this device told the delegates last, by its public half."""
     made: Edition | None = None
     """The newest list that this device signed, whether or not its branch of the home won."""
+    contested: int = record.since(2, 0)
+    """Of which versions of our list it was told that there are two: of those below this one."""
     key_told: bytes = b""
     """The account key that this device drew and told the others last, by its public half."""
+    part: Share | None = field(default=None, repr=False)
+    """This device's part of the overrule key. `overruling` owns it, and the next three."""
+    dealt: PMap[DeviceId, Share] = field(default_factory=PMap, repr=False)
+    """Parts that this device drew with the recovery phrase at hand, until the others are told."""
+    asked: PMap[DeviceId, Asked] = field(default_factory=PMap)
+    """What devices want instead of their delegates, by who asks."""
+    orders: PMap[IntentId, Order] = field(default_factory=PMap)
+    names: PMap[DeviceId, Naming] = field(default_factory=PMap)
+    """What devices are to be called, until the list says so for good. `renaming` owns it."""
     numbered: int = 0
     """How many things this device has told the others."""
     said: PMap[int, Saying] = field(default_factory=PMap)
     """Those that may have to be told again, in order."""
     held: tuple[Held, ...] = ()
     """What was heard and could not be done yet."""
+    missed: tuple[bytes, ...] = ()
+    """What came when its key was gone, by digests, until the device that told it is asked."""
     vouched: frozenset[GroupId] = frozenset()
     """Conversations that a device that stays is in and this one was not brought into, told of during a removal."""
     links: PMap[DeviceId, Link] = field(default_factory=PMap)
@@ -107,12 +166,18 @@ class Household:
     """By derivation epoch."""
     heard: PMap[DeviceId, bytes] = field(default_factory=PMap)
     """The newest derivation epoch in which each device was heard."""
+    seen: PMap[DeviceId, int] = field(default_factory=PMap)
+    """When that was, by our clock, to the hour: for people, who may find that one is lost."""
     wanted: PMap[GroupId, bytes] = field(default_factory=PMap)
     """Conversations whose leaf has to come from this derivation epoch, or a later one, as somebody cannot speak."""
+    silent: PMap[GroupId, int] = field(default_factory=PMap)
+    """Conversations that this device cannot speak in, and when it first said so."""
     told: PMap[bytes, int] = field(default_factory=PMap)
     """Derivation epochs that lost, and that some device passed on already, numbered in order."""
     done: PMap[DeviceId, int] = field(default_factory=PMap)
     """Devices whose removal is complete, numbered in order: what is heard of it late changes nothing."""
+    labels: PMap[bytes, Label] = field(default_factory=PMap)
+    """What the account and its conversations are called, on all its devices. Owned by `labels`."""
     listening: bool = False
     """Whether what was loaded is older than what this device did last: it says nothing before an epoch of its own."""
     awake: EpochId = NOWHERE

@@ -20,6 +20,7 @@ If the device that acts is removed from the account, or nothing came of it for l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from mls.key_package import KeyPackage
 from mls.proposals import Add, Proposal, Remove, SelfRemove
 from mls.registries import LeafIndex
 from mls.validation import self_remove_capable
-from vcd.core import acting, keys, kinds, ranks, steps, verdicts
+from vcd.core import acting, keys, kinds, ranks, steps, summaries, verdicts
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.duties import Duty
@@ -37,8 +38,9 @@ from vcd.core.effects import FetchPackage
 from vcd.core.errors import Misuse, NodeError, Refused
 from vcd.core.events import IntentFate
 from vcd.core.names import AccountId, GroupId, Incarnation, IntentId
+from vcd.core.ordering.graph import Member
 from vcd.core.payloads import Post
-from vcd.core.policy import Policy, Who, of_group
+from vcd.core.policy import Policy, Who, may_exchange, may_take_out, of_group
 from vcd.core.strand import with_proposal
 from vcd.core.topics import TopicSecret
 from vcd.core.wanting import Intent, Kind
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 MAX_MADE = 32
 """Commits that are remembered for an intent; a branch is long forgotten by the time that there are more."""
+MAX_LEFT = 64
+"""KeyPackages that are no good, beyond `max_fetches`: nobody takes back those of a device that was shut out."""
 
 
 # ---------------------------------------------------------------- commands
@@ -85,7 +89,7 @@ def remove(turn: Turn, command: inputs.Remove) -> None:
     there = [each for each in strand.graph.members(strand.head) if each.account == command.account]
     if not there:
         raise Misuse("no-member", "There is no such member in the conversation.")
-    made = _decided(turn, strand, Kind.REMOVE, command.intent)
+    made = _decided(turn, strand, Kind.REMOVE, command.intent, there)
     kept = _here(strand)
     node = kept.group.public.tree.leaf(LeafIndex(there[0].leaf))
     fingerprint = b"" if node is None else hashlib.sha256(node.credential.encode()).digest()
@@ -138,14 +142,14 @@ def _here(strand: Strand) -> Kept:
     return here
 
 
-def _decided(turn: Turn, strand: Strand, kind: Kind, intent: IntentId) -> Intent:
+def _decided(turn: Turn, strand: Strand, kind: Kind, intent: IntentId, members: Sequence[Member] = ()) -> Intent:
     """An intent as it is decided on the head, if that is possible at all."""
     kept, own = _here(strand), ranks.own(strand)
     if own is None:
         raise Misuse("no-member", "This account is not in the conversation.")
     if len(turn.state.intents) >= turn.state.config.max_intents:
         raise Misuse("too-many", "Too many things are wanted at once.")
-    if not _may(of_group(kept.group), kind, admin=own.admin):
+    if not _may(of_group(kept.group), kind, own, members):
         raise Misuse("forbidden", "The rules of the conversation do not allow this.")
     return Intent(
         intent=intent,
@@ -159,9 +163,12 @@ def _decided(turn: Turn, strand: Strand, kind: Kind, intent: IntentId) -> Intent
     )
 
 
-def _may(policy: Policy, kind: Kind, *, admin: bool) -> bool:
-    who = {Kind.INVITE: policy.add, Kind.REMOVE: policy.remove, Kind.POLICY: policy.change}.get(kind, Who.EVERYBODY)
-    return who is Who.EVERYBODY or (who is Who.ADMINS and admin)
+def _may(policy: Policy, kind: Kind, own: Member, members: Sequence[Member]) -> bool:
+    """Whether we may do that, to these members."""
+    if kind is Kind.REMOVE:
+        return all(may_take_out(policy, own, each) for each in members)
+    who = {Kind.INVITE: policy.add, Kind.POLICY: policy.change}.get(kind, Who.EVERYBODY)
+    return who is Who.EVERYBODY or (who is Who.ADMINS and own.admin)
 
 
 def _begin(turn: Turn, made: Intent) -> None:
@@ -208,12 +215,38 @@ def _end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None
     turn.not_due(Duty.INTENT, intent.intent)
     if intent.reply is not None:
         invitations.leave_reply(turn, intent.reply)
-    if turn.state.me.device in (intent.origin, intent.device):
+    if turn.state.me.device in (intent.origin, intent.device) and not intent.quiet:
         turn.tell(IntentFate(intent=intent.intent, stands=not reason, reason=reason))
     if not told and intent.device == turn.state.me.device:
         _say(turn, IntentOver(intent=intent.intent, reason=reason))
     if intent.kind is Kind.DEPART and not reason:
         invitations.departed(turn, intent.group_id)
+    if intent.kind is Kind.INVITE and reason and not told and intent.device == turn.state.me.device:
+        _withdraw(turn, intent)
+
+
+def _withdraw(turn: Turn, intent: Intent) -> None:
+    """Take out again those whom nobody is behind: whoever never comes keeps a group from being final."""
+    strand = turn.state.strands.find(intent.group_id)
+    own = None if strand is None else ranks.own(strand)
+    if strand is None or own is None or not strand.graph.has(strand.head):
+        return
+    dead = tuple(each.incarnation for each in strand.graph.members(strand.head) if each.incarnation in intent.dead)
+    if not dead:
+        return
+    made = Intent(
+        intent=IntentId(hashlib.sha256(b"vcd withdraw" + intent.intent).digest()[:16]),
+        kind=Kind.REMOVE,
+        group_id=intent.group_id,
+        origin=intent.device,
+        device=intent.device,
+        decided_on=strand.head,
+        author=own.incarnation,
+        targets=dead,
+        since=turn.now,
+        quiet=True,
+    )
+    _begin(turn, made)
 
 
 def _schedule(turn: Turn, intent: Intent) -> None:
@@ -237,6 +270,9 @@ def retry(turn: Turn, subject: bytes) -> None:
     strand = turn.state.strands.find(intent.group_id)
     if strand is None:
         _end(turn, intent, "no-conversation")
+        return
+    if summaries.provisional(strand):
+        _later(turn, intent)
         return
     if verdicts.stands(intent, strand, strand.head, (strand.graph,)):
         fate = verdicts.verdict(intent, strand, strand)
@@ -273,7 +309,8 @@ def _obstacle(turn: Turn, intent: Intent, strand: Strand) -> str:
     here, own = strand.here, ranks.own(strand)
     if here is None or here.group.ended is not None or own is None or own.incarnation != intent.author:
         return "out-of-sync"
-    if not _may(of_group(here.group), intent.kind, admin=own.admin):
+    targets = [each for each in strand.graph.members(strand.head) if each.incarnation in intent.targets]
+    if not _may(of_group(here.group), intent.kind, own, targets):
         return "forbidden"
     if verdicts.removed_meanwhile(intent, strand.graph, strand.head):
         return "removed-meanwhile"
@@ -367,8 +404,9 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     if card is None:
         _end(turn, intent, "no-card")
         return
-    proposals = [*_removals(strand, intent.dead), Add(package)]
-    done = _commit(turn, intent, strand, proposals)
+    there = [each for each in strand.graph.members(strand.head) if each.incarnation in intent.dead]
+    dead = tuple(each.incarnation for each in there if _may_replace(strand, each, package))
+    done = _commit(turn, intent, strand, [*_removals(strand, dead), Add(package)])
     if done is None:
         held = turn.state.intents[intent.intent]
         if held.tries >= turn.state.config.max_fetches and strand.head == strand.final:
@@ -377,6 +415,16 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     assert intent.reply is not None  # noqa: S101 - intents of this kind have one
     said, made = done
     introductions.send(turn, strand, said, made.commit, card, intent.greeting, intent.reply)
+
+
+def _may_replace(strand: Strand, dead: Member, package: KeyPackage) -> bool:
+    """Whether we may take out somebody dead as we add their account by this KeyPackage."""
+    group, own = _here(strand).group, ranks.own(strand)
+    node = group.public.tree.leaf(LeafIndex(dead.leaf))
+    if own is None or node is None:
+        return False
+    exchanges = may_exchange(own, dead, node.credential, package.leaf_node.credential)
+    return exchanges or may_take_out(of_group(group), own, dead)
 
 
 def _package(turn: Turn, intent: Intent) -> KeyPackage | None:
@@ -391,9 +439,8 @@ def _package(turn: Turn, intent: Intent) -> KeyPackage | None:
     return None if head is None or turn.state.book.superseded(head) else package
 
 
-def _fetch(turn: Turn, intent: Intent) -> None:
-    config = turn.state.config
-    if intent.fetches >= config.max_fetches:
+def _fetch(turn: Turn, intent: Intent, *, more: int = 0) -> None:
+    if intent.fetches >= turn.state.config.max_fetches + more:
         _end(turn, intent, "unreachable")
         return
     contact = turn.state.book.find(intent.account)
@@ -418,7 +465,7 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
         fingerprint = _checked(turn, got.account, got.package)
         if fingerprint is None:
             turn.drop("package-refused")
-            _fetch(turn, intent)
+            _fetch(turn, intent, more=MAX_LEFT)
             return
         after = replace(intent, package=got.package, fingerprint=fingerprint, tries=0)
         _keep(turn, after)
@@ -461,7 +508,8 @@ def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
         _keep(turn, after)
         if intent.device == turn.state.me.device:
             _tell(turn, after)
-            retry(turn, key)
+            # Not at once: they may be about to take back more of those that they cannot use.
+            turn.later(Duty.INTENT, key, turn.now + ranks.backoff(turn, key, after.fetches))
 
 
 # ---------------------------------------------------------------- the account's other devices
@@ -490,8 +538,12 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
     new = record.intent
     known = turn.state.intents.find(new.intent)
     strand = turn.state.strands.find(new.group_id)
-    if strand is None or (known is None and not strand.graph.has(new.decided_on)):
-        return  # it may be over long since: who acts knows, and we take over only what we can judge
+    if strand is None:
+        return
+    if known is None and not strand.graph.has(new.decided_on) and new.kind is not Kind.DEPART:
+        # It may be over long since: who acts knows, and we take over only what we can judge. That somebody wants to
+        # leave is over when they have left, and that can be judged anywhere.
+        return
     if known is None and len(turn.state.intents) >= turn.state.config.max_intents:
         turn.drop("intents-full")
         return
@@ -499,7 +551,8 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
         if (new.term, new.device) < (known.term, known.device):
             return
         made = dict.fromkeys((*known.made, *new.made))
-        new = replace(new, made=tuple(made)[-MAX_MADE:])
+        # What one of us has tried in vain is not begun anew by the next one, or the two would go on for ever.
+        new = replace(new, made=tuple(made)[-MAX_MADE:], fetches=max(known.fetches, new.fetches))
     new = replace(new, since=turn.now)
     _keep(turn, new)
     if new.reply is not None:

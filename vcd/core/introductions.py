@@ -27,8 +27,9 @@ from vcd.core.ordering.choice import standing
 from vcd.core.ordering.graph import Graph
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, SignedStep
-from vcd.core.policy import of_group
+from vcd.core.policy import Mode, of_group
 from vcd.core.record import decode, encode
+from vcd.core.retention import rebased
 from vcd.core.strand import Kept, Strand, at_rest, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
@@ -105,6 +106,7 @@ def begun(group: Group, told: Introduction) -> Strand:
         group_id=group.group_id,
         home=False,
         mode=of_group(group).mode,
+        cipher_suite=int(group.suite.cipher_suite),
         graph=graph,
         standing=standing(Graph(anchor=graph.anchor), Ballots(), frozenset()),
         kept=PMap({epoch: Kept(group=group, topic=topic_of(group))}),
@@ -114,10 +116,22 @@ def begun(group: Group, told: Introduction) -> Strand:
     )
 
 
+def lost(strand: Strand, group: Group, told: Introduction) -> bool:
+    """Whether nothing can come of a Welcome, as it leads beside what is final here, or before that and out again.
+
+    Who makes one like that has not heard of it yet. What is final for them beyond ours cannot be judged.
+    """
+    graph, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
+    if graph.anchor.number >= strand.graph.number(strand.final) or graph.is_ancestor(strand.final, _epoch(group)):
+        return False
+    me = steps.at_leaf(graph.members(_epoch(group)), group.own_leaf)
+    return me is None or all(each.incarnation != me.incarnation for each in strand.graph.members(strand.final))
+
+
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     """The same strand with one more epoch that we came in by, of another branch; None if it hangs on nothing here."""
     epoch = _epoch(group)
-    after = strand
+    after = _told_topic(strand, group, told)
     for said in (*told.lineage.steps, told.signed):
         if after.graph.has(said.step.parent) and not after.graph.has(said.step.epoch):
             steps.check_shape(after.graph, said.step)
@@ -132,9 +146,33 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     return replace(after, kept=kept, past=past)
 
 
+def _told_topic(strand: Strand, group: Group, told: Introduction) -> Strand:
+    """With the topic of the epoch that is final for whoever brings us in, if we were not in that one.
+
+    Who was removed by it cannot know it otherwise, and there it is said and decided what becomes of the way back in.
+    """
+    start = told.lineage.anchor.epoch
+    if len(told.lineage.topic) != 32 or not strand.graph.has(start):
+        return strand
+    if steps.whose(group.own_leaf_node) in {each.account for each in strand.graph.members(start)}:
+        return strand
+    topic = TopicSecret(told.lineage.topic)
+    return (
+        replace(strand, trunk=topic) if start == strand.final else replace(strand, laid=strand.laid.set(start, topic))
+    )
+
+
 def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
-    """The same strand where we lost the group, or were lost: like a newcomer's, and what was kept reads on."""
+    """The same strand where we lost the group, or were lost: like a newcomer's, and what was kept reads on.
+
+    Where what was told begins with an epoch that we know, the other branches since stay known: one of them may be final
+    for the others, and what was followed once is not learned anew.
+    """
     new = begun(group, told)
+    known = _from(strand, new)
+    found = None if known is None else entered(known, group, told)
+    if found is not None:
+        return found
     number = max([0, *strand.past.values()])
     past = {each: number + at for at, each in enumerate(sorted(new.past), start=1) if not strand.entered(each)}
     resting = strand
@@ -145,3 +183,18 @@ def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
         kept=resting.kept.update(dict(new.kept.items())),
         past=strand.past.update(past),
     )
+
+
+def _from(strand: Strand, new: Strand) -> Strand | None:
+    """What is known of a group since the epoch that is final for whoever brings us in; None if that is not known.
+
+    Where somebody leads there is one branch that counts, and a Welcome into it comes when that is decided.
+    """
+    graph, anchor = strand.graph, new.graph.anchor
+    if strand.mode is Mode.LEAD or not graph.has(anchor.epoch) or graph.members(anchor.epoch) != anchor.members:
+        return None
+    if anchor.epoch == graph.anchor.epoch:
+        return strand
+    since = rebased(replace(strand, standing=replace(strand.standing, final=anchor.epoch)))
+    stands = since.standing if since.graph.has(since.head) else new.standing
+    return replace(since, standing=stands, proofs=strand.proofs, trunk=new.trunk or since.trunk)

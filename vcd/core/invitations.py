@@ -14,8 +14,10 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
 That answer (`Retry`) goes to a topic that the sender made for it, signed with the account key. One of our devices gives
 it, the next one later if it has not heard of it by then: the account answers once, however many devices it has.
 
-What the user answers is told to the other devices, which may have the Welcome or not. To decline is to leave: the
-device that was told joins, without the app's hearing of it, and asks to be taken out.
+What the user answers is told to the other devices, which may have the Welcome or not. Who accepts is in that
+conversation, by whatever Welcome; what is declined is the one Welcome that was asked of, as somebody may well be
+invited again after they left. To decline is to leave: the device that was told joins, without the app's hearing of it,
+and asks to be taken out.
 
 A KeyPackage is used for one group. If somebody gives out one twice, both Welcomes are taken up as long as it is not
 withdrawn; people are warned, and the leaf is replaced, as its key is in two groups.
@@ -83,11 +85,14 @@ class _ElsewhereError(Exception):
 
 def on_invite(turn: Turn, payload: Invite, frame: FrameId) -> None:
     """A Welcome."""
+    from vcd.core import stock
+
     if turn.state.emulation is None or turn.state.household.signing is None:
         turn.drop("invite-early")
         return
     try:
         found = _open(turn, payload)
+        stock.gone(turn, found.reference)
         _consider(turn, payload, found)
     except _ElsewhereError as error:  # it may turn out that we were removed before it
         waiting.hold(turn, frame, waiting.INBOX, (Need.EPOCH, error.epoch), payload)
@@ -113,7 +118,13 @@ _SLOTS = 4
 
 def _open(turn: Turn, payload: Invite) -> _Opened:
     """Look into a Welcome. Raises what is wrong with it."""
-    joined = client.join(turn.emulation, turn.env, kinds.parameters_of(Mode.DEMLS), payload.welcome)
+    joined = client.join(
+        turn.emulation,
+        turn.env,
+        kinds.parameters_of(Mode.DEMLS),
+        payload.welcome,
+        known_groups=frozenset(turn.state.raws),
+    )
     policy = of_group(joined.group)
     parameters = kinds.SETTINGS.shared(kinds.parameters_of(policy.mode))
     group = replace(joined.group, parameters=parameters)
@@ -145,21 +156,36 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
         _another_branch(turn, found)
     elif relation is Relation.BLOCKED:
         turn.drop("invite-blocked")
-    elif answered is not None and answered.stage is Stage.ANSWERED:
+    elif answered is not None and answered.stage is Stage.ANSWERED and answered.accept:
         _forget(turn, group_id)
-        if answered.accept:
-            _enter(turn, found)
-            _invited(turn, found, asks=False)
-    elif relation is Relation.CONTACT and turn.state.config.accept_contacts:
+        _enter(turn, found)
+        _invited(turn, found, asks=False)
+    elif answered is not None and answered.stage is Stage.ANSWERED and answered.welcome == _key(payload):
+        _forget(turn, group_id)
+    elif relation is Relation.CONTACT and turn.state.config.accept_contacts and not _shut_out(turn, found):
         _enter(turn, found)
         _invited(turn, found, asks=False)
     else:
         _ask(turn, payload, found)
 
 
+def _shut_out(turn: Turn, found: _Opened) -> bool:
+    """Whether a contact invites under a list that somebody was shut out after: it may be whoever that was.
+
+    A device that has not heard of it yet invites so too. Therefore the user is asked, and it is not refused.
+    """
+    known = turn.state.book.find(found.by)
+    shown = [head_of(node.credential) for _, node in found.group.members]
+    return known is not None and any(
+        head is not None and head.account == found.by and head.version < known.head.revoked for head in shown
+    )
+
+
 def _ask(turn: Turn, payload: Invite, found: _Opened) -> None:
     group_id = found.group.group_id
     known = turn.state.invitations.find(group_id)
+    if known is not None and known.stage is Stage.ANSWERED:
+        known = None
     if known is not None and known.by != found.by:
         turn.drop("invite-rival")  # who asked first is who the user was told of
         return
@@ -253,6 +279,8 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
     strand = turn.strand(group.group_id)
     if strand.entered(epoch):
         return  # it came again
+    if introductions.lost(strand, group, found.told):
+        raise Refused("invite-lost")  # who was removed for good would forget that, and stand there alone
     here = strand.here
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
@@ -283,7 +311,8 @@ def answer(turn: Turn, command: inputs.Answer) -> None:
         raise Misuse("no-invitation", "Nobody invites you to this conversation, or that is over.")
     _answered(turn, held, accept=command.accept, leave=True)
     if len(ranks.devices(turn)) > 1:
-        devices.tell(turn, WelcomeAnswered(group_id=command.conversation, accept=command.accept))
+        record = WelcomeAnswered(group_id=command.conversation, accept=command.accept, welcome=_asked_of(held))
+        devices.tell(turn, record)
 
 
 def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
@@ -293,13 +322,26 @@ def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
         return
     held = turn.state.invitations.find(record.group_id)
     if held is not None and held.stage is Stage.ANSWER:
-        _answered(turn, held, accept=record.accept, leave=False)
+        if record.accept or record.welcome == _asked_of(held):
+            _answered(turn, held, accept=record.accept, leave=False)
         return
     _put(
         turn,
         record.group_id,
-        Invitation(stage=Stage.ANSWERED, group_id=record.group_id, accept=record.accept, since=turn.now),
+        Invitation(
+            stage=Stage.ANSWERED,
+            group_id=record.group_id,
+            accept=record.accept,
+            welcome=record.welcome,
+            since=turn.now,
+        ),
     )
+
+
+def _asked_of(held: Invitation) -> bytes:
+    payload = unpack(held.payload)
+    assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
+    return _key(payload)
 
 
 def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> None:
@@ -388,6 +430,8 @@ def reply(turn: Turn, subject: bytes) -> None:
         turn.publish(payload.reply, Retry(reference=reference, head=edition.head, signature=signature))
     if len(ranks.devices(turn)) > 1:
         devices.tell(turn, Replied(key=subject))
+    else:  # nobody is left who could tell of that KeyPackage
+        waiting.withdraw(turn, (Need.HOME, turn.home.group_id), held.payload)
 
 
 def _references(payload: Invite) -> tuple[bytes, ...]:
@@ -414,7 +458,7 @@ def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
 
     del frame
     try:
-        check_head(payload.head, turn.provider)
+        head = check_head(payload.head, turn.provider)
         suite = suite_of(turn.provider, payload.head.authority.mandate.cipher_suite)
         content = payload.head.digest + payload.reference
         if not verify(suite, payload.head.signing_key, _RETRY, content, payload.signature):
@@ -424,6 +468,8 @@ def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
     except (Refused, Malformed) as error:
         turn.drop(getattr(error, "rule", "malformed"))
         return
+    if turn.state.book.find(payload.head.account) is not None:  # or each KeyPackage under an older list is tried
+        contacts.learn(turn, head)
     intents.unusable(turn, payload.head.account, payload.reference)
 
 

@@ -52,6 +52,12 @@ def parameters_of(mode: Mode) -> Parameters:
 
 
 @cache
+def raw_parameters() -> Parameters:
+    """Of an app's group, which has no mode. Two devices of one account may propose something on one key."""
+    return replace(parameters_of(Mode.DEMLS), keep_handshake_keys=True)
+
+
+@cache
 def home_parameters() -> Parameters:
     """Of the group of an account's devices."""
     return device_parameters(SETTINGS, with_forks(Parameters(components=_HOME_COMPONENTS)))

@@ -8,7 +8,8 @@ this epoch, that commit. It is signed with the key of the leaf, and stored befor
 says the same again.
 
     head     the end of the chain of decisions, from the last final epoch on. What is said is said there, always
-    waiting  commits on the head that were followed and that nobody has decided on. They are kept and do not count
+    waiting  commits on the head that were followed and that nobody has decided on. They are kept and do not count. If
+             there is no room for one more (`Config.max_kept`) nobody makes any, and what comes is not followed yet
     dead     commits beside a decided one
 
 The lead takes the first valid commit that it sees. It is trusted with the order and with nothing else: it cannot make a
@@ -35,9 +36,11 @@ part are lost, and have to be invited again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.components.dictionary import dictionary_of
 from vcd.core import acting, kinds, waiting
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.duties import Duty
@@ -47,18 +50,21 @@ from vcd.core.names import DeviceId, EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering.graph import Member
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Decision, Invite, Nomination, SignedStep
-from vcd.core.policy import Mode, Who, of_group
+from vcd.core.policy import Mode, Who, of_dictionary, of_group
 from vcd.core.record import encode
 from vcd.core.reign import (
     Reign,
     Welcoming,
     able,
+    begun,
     elected,
     fact,
     fact_of,
+    full,
     is_stuck,
     leader,
     own_member,
+    shown,
     standing,
     undecided,
 )
@@ -67,6 +73,8 @@ from vcd.core.topics import TopicSecret
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
+    from mls.tree.ratchet_tree import RatchetTree
+    from mls.welcome import GroupInfo
     from vcd.core.state import State
     from vcd.core.turn import Turn
 
@@ -111,6 +119,7 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     facts = {
         each: fact_of(strand, each) for each in strand.kept if strand.graph.has(each) and each not in talk.lead.facts
     }
+    facts |= begun(strand, talk.lead)
     if facts:
         talk = replace(talk, lead=replace(talk.lead, facts=talk.lead.facts.update(facts)))
         turn.put_talk(talk)
@@ -127,6 +136,16 @@ def touched(turn: Turn, group_id: GroupId) -> None:
         turn.put_talk(replace(talk, lead=replace(talk.lead, waits=(strand.head, turn.awake))))
     if not _decide(turn, strand):
         turn.due(Duty.LEAD, group_id, turn.now)
+
+
+def came_from(turn: Turn, strand: Strand, epoch: EpochId, info: GroupInfo, tree: RatchetTree) -> None:
+    """We come back from an epoch that is not here: who leads there has to decide on that."""
+    talk = turn.state.talks.find(strand.group_id)
+    if talk is None or strand.mode is not Mode.LEAD or epoch in strand.kept:
+        return
+    policy = of_dictionary(dictionary_of(info.context.extensions))
+    fact = shown(strand.graph.members(epoch), policy, tree, kinds.parameters_of(strand.mode))
+    turn.put_talk(replace(talk, lead=replace(talk.lead, facts=talk.lead.facts.set(epoch, fact))))
 
 
 def _acts(turn: Turn) -> bool:
@@ -159,15 +178,29 @@ def _decide(turn: Turn, strand: Strand) -> bool:
     return True
 
 
+def holds(turn: Turn, strand: Strand, parent: EpochId, child: EpochId | None = None) -> bool:
+    """Whether a commit has to wait before it is followed: there is no room, and we neither choose nor know who has."""
+    if parent != strand.head or not full(strand, turn.state.config.max_kept):
+        return False
+    reign, own = turn.talk(strand.group_id).lead, own_member(strand, parent)
+    if (
+        own is not None
+        and _acts(turn)
+        and own.incarnation in (leader(strand, reign, parent), elected(strand, reign, parent))
+    ):
+        return False
+    return all(each.child != child for each in reign.decisions.find(parent) or ())
+
+
 def _is_fair(strand: Strand, child: EpochId) -> bool:
     """Whether it does not take the lead for somebody who may not change the policy."""
-    kept, head = strand.kept.find(child), strand.here
-    if kept is None or head is None:
-        return True  # it removes us
+    kept, head, step = strand.kept.find(child), strand.kept[strand.head], strand.graph.steps[child]
+    author, own = step.author, own_member(strand, strand.head)
+    if kept is None:  # it removes us, or a sibling came back in our place; what was dropped is not for us to choose
+        return own is not None and own.incarnation in (author, *step.removes)
     before, after = of_group(head.group), of_group(kept.group)
     if before.lead == after.lead or before.change is Who.EVERYBODY:
         return True
-    author = strand.graph.steps[child].author
     admins = [each.incarnation for each in strand.graph.members(strand.head) if each.admin]
     return before.change is Who.ADMINS and author in admins
 
@@ -180,7 +213,7 @@ def _succession(turn: Turn, strand: Strand, own: Member) -> EpochId:
             return each
     here = strand.kept[strand.head].group
     change = kinds.policy_change(here, replace(of_group(here), lead=own.incarnation))
-    said, _ = acting.commit(turn, strand, proposals=[change], force_path=True)
+    said, _ = acting.commit(turn, strand, proposals=[change], force_path=True, decided=True)
     return said.step.epoch
 
 
@@ -236,6 +269,7 @@ def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId
         _warn(turn, strand, payload)
     _take_header(turn, strand, reign, payload)
     _remember(turn, strand, payload)
+    waiting.wake(turn, (Need.LEAD, parent))
 
 
 def _take_header(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> None:
@@ -276,30 +310,12 @@ def _warn(turn: Turn, strand: Strand, said: Decision) -> None:
 def _check(
     turn: Turn, strand: Strand, epoch: EpochId, who: Incarnation, label: bytes, said: Decision | Nomination
 ) -> None:
-    """Whether that member of the epoch signed it, with the key that its leaf has there or had nearby."""
+    """Whether that member of the epoch signed it, with the key that its leaf has there: the graph knows."""
     suite = turn.provider.suite(turn.state.config.cipher_suite)
     content = strand.group_id + encode(replace(said, signature=b""))
-    for key in _keys_of(strand, epoch, who):
-        if suite.verify_with_label(key, label, content, said.signature):
-            return
-    raise Refused("decision-signature" if label == _DECISION else "nomination-signature")
-
-
-def _keys_of(strand: Strand, epoch: EpochId, who: Incarnation) -> list[bytes]:
-    """The keys of a member of an epoch: what its leaf has there, or in the nearest epochs that are kept."""
-    graph = strand.graph
-    if all(each.incarnation != who for each in graph.members(epoch)):
-        return []
-    found: dict[bytes, None] = {}
-    nearest = list(graph.up(epoch)) if epoch not in strand.kept else [epoch]
-    others = [] if epoch in strand.kept else [each for each in sorted(strand.kept) if graph.has(each)]
-    for each in [*nearest, *others]:
-        kept = strand.kept.find(each)
-        member = next((one for one in graph.members(each) if one.incarnation == who), None)
-        node = None if kept is None or member is None else kept.group.public.tree.leaf(member.leaf)
-        if node is not None:
-            found[node.signature_key] = None
-    return list(found)
+    member = next((each for each in strand.graph.members(epoch) if each.incarnation == who), None)
+    if member is None or not suite.verify_with_label(member.key, label, content, said.signature):
+        raise Refused("decision-signature" if label == _DECISION else "nomination-signature")
 
 
 # ---------------------------------------------------------------- who comes in
@@ -379,8 +395,9 @@ def _nominate(turn: Turn, strand: Strand) -> None:
     offered = [each.incarnation for each in others if each.incarnation in heard]
     if not offered:
         patience += others.index(own) * turn.state.config.turn_taking
-    if waited < patience:
-        turn.due(Duty.LEAD, strand.group_id, turn.now + patience - waited)
+    if waited < patience:  # and goes on waiting, for as long as we are not connected
+        least = 0 if turn.state.clock.online else turn.state.config.turn_taking
+        turn.due(Duty.LEAD, strand.group_id, turn.now + max(patience - waited, least))
         return
     _vote(turn, strand, head, own, offered[0] if offered else own.incarnation, round_)
 
@@ -430,14 +447,17 @@ def on_nomination(turn: Turn, group_id: GroupId, payload: Nomination, frame: Fra
     waiting.done(turn, frame)
 
 
-def pending(turn: Turn, strand: Strand, me: Incarnation) -> tuple[Ballot, ...]:
-    """Our votes for the steps of the chain, so that they become final: it is the lead who chose, so each has one.
+def pending(turn: Turn, strand: Strand, me: Incarnation, way: Sequence[EpochId]) -> tuple[Ballot, ...]:
+    """Our votes for steps of the chain, so that they become final: it is the lead who chose, so each has one.
 
-    Not on an epoch where we voted for another lead, or lead ourselves: what we decided there says as much.
+    Not on an epoch where we voted for another lead, or lead ourselves: what we decided there says as much. Who is
+    removed votes as well for what led there: the others may be too few to make that final.
     """
     reign, found = turn.talk(strand.group_id).lead, []
-    path = strand.graph.path(strand.head, strand.final)
-    for parent, child in zip([strand.final, *path], path, strict=False):
+    for child in way:
+        parent = strand.graph.steps[child].parent
+        if all(each.incarnation != me for each in (*strand.graph.members(parent), *strand.graph.members(child))):
+            continue  # it was before we came, or after we went
         mine = [each for each in strand.ballots.at(parent) if each.voter == me]
         if any(each.child == child for each in mine) or len(mine) >= MAX_ROUNDS:
             continue
@@ -453,6 +473,8 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if after.home or after.mode is not Mode.LEAD:
         return
     after = turn.strand(after.group_id)
+    if before.head != after.head:
+        waiting.wake(turn, (Need.LEAD, before.head))
     _send_welcomes(turn, before, after)
     talk = turn.talk(after.group_id)
     reign, graph = talk.lead, after.graph

@@ -3,11 +3,23 @@
 A leaf comes from a derivation epoch of the home. It has to be replaced by one of the newest
 
 * if somebody is in the home now who had no part in that epoch: whoever joins later may follow and not speak there;
+* if somebody had a part in it who is not in the home any more, or was shut out after the list that the leaf shows. A
+  removal gives all conversations new leaves (`rotation`) and is over then; but any of these may lose to what somebody
+  else did meanwhile, and the leaf that was there before is back;
 * if that epoch lost: whoever was not in it cannot follow, and who is not in the home any more may have its secrets;
 * if a device says that it cannot speak (`Wanted`).
 
-Nobody is asked to: each device that can do it looks, and they take turns. A leaf shows the newest list of devices that
-others are to be shown, so the commit that replaces it brings that too.
+Else nobody is asked to: each device that can do it looks, and they take turns. A leaf shows the newest list of devices
+that others are to be shown, so the commit that replaces it brings that too. The first one that shows a list which shuts
+somebody out has a new signature key, whatever it was made for: so the list says which keys others may still have.
+
+A device cannot speak where the leaf comes from an epoch that it had no part in, or that it was in before it was set
+back to an old disk. It looks for that wherever a conversation comes to stand, since old leaves and old KeyPackages turn
+up at any time. Then it says so, and if nobody who can replaces the leaf for long, as they sleep or are not devices of
+ours any more, it does that itself, by a commit that takes no message key (`ask`).
+
+If what began an epoch that lost is not done again, as a removal that ended (`rotation`), nothing that the home has is
+newer than a leaf from there. Then a device begins another one, in turn, once the home stands for good (`_ahead`).
 
 Of an epoch that lost, devices that were never in it need what reads its leaves, until these are replaced. Some device
 that has it passes it on where the home stands now (`pass_on`): to those who are there, and to nobody else.
@@ -24,10 +36,12 @@ from typing import TYPE_CHECKING
 from mls.commit import KEEP, NewLeaf
 from mls.errors import MlsError
 from mls.group import Group
+from mls.leaf_node import LeafNode
+from mls.persistent import PMap
 from mls.virtual.announcements import MAX_ENTRIES, LostEpoch, Operations, Wanted
 from mls.virtual.derivation_info import derivation_info_of
 from mls.virtual.stored import listening
-from vcd.core import acting, devices, ranks
+from vcd.core import acting, devices, ourselves, ranks, raw_care
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -65,7 +79,15 @@ def due(turn: Turn, group: Group) -> bool:
     if floor is not None and floor in present and present.index(floor) < present.index(name):
         return True
     roster = household.rosters.find(name)
-    return roster is not None and not _certain(turn) <= roster.names
+    if roster is not None and not (_certain(turn) <= roster.names <= {*devices.present(turn.home)}):
+        return True
+    return _outdated(turn, group.own_leaf_node)
+
+
+def _outdated(turn: Turn, node: LeafNode) -> bool:
+    """Whether somebody was shut out after the list that a leaf of ours shows, and so may have its signature key."""
+    edition, shown = turn.state.book.edition, head_of(node.credential)
+    return edition is not None and shown is not None and shown.version < edition.head.revoked
 
 
 def _certain(turn: Turn) -> frozenset[DeviceId]:
@@ -108,6 +130,17 @@ def look(turn: Turn, group_id: GroupId) -> None:
         _soon(turn)
     elif group_id in turn.state.household.wanted:
         devices.keep(turn, wanted=turn.state.household.wanted.discard(group_id))
+    if not able(turn, here.group):
+        _ask_soon(turn)
+
+
+def _ask_soon(turn: Turn) -> None:
+    """Others may be about to replace the leaf anyway."""
+    turn.due(Duty.HOME, devices.ASK, turn.now + (SPREAD if _lonely(turn) else turn.state.config.desync_after))
+
+
+def _lonely(turn: Turn) -> bool:
+    return len(devices.present(turn.home)) == 1
 
 
 def _soon(turn: Turn) -> None:
@@ -131,22 +164,42 @@ def replace_due(turn: Turn) -> None:
     """Replace one leaf that has to be, and come back for the next."""
     if not devices.may_speak(turn) or turn.state.rotation is not None:
         return  # a removal replaces all of them
-    lonely = len(devices.present(turn.home)) == 1
     for strand in conversations(turn):
         here = live(strand)
-        if here is None or not due(turn, here.group) or _asked(strand):
+        if here is None or not due(turn, here.group) or not able(turn, here.group) or _asked(strand):
             continue
-        mine = able(turn, here.group)
-        if not mine and not lonely:
-            continue
-        try:
-            acting.commit(turn, strand, force_path=True, encrypt=None if mine else False)
-        except (MlsError, Misuse, Refused) as error:
-            turn.drop("leaf-later", str(error))
-            turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)
-            continue
-        turn.due(Duty.HOME, devices.LEAVES, turn.now + SPREAD)
+        if _ahead(turn, here.group):
+            _begin_another(turn)
+            return
+        if _replaced(turn, strand):
+            turn.due(Duty.HOME, devices.LEAVES, turn.now + SPREAD)
+            return
+        turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)
+
+
+def _ahead(turn: Turn, group: Group) -> bool:
+    """Whether our leaf comes from after the newest derivation epoch that the home has: that cannot replace it."""
+    name, newest = made_in(turn, group), turn.emulation.head.newest
+    return name is not None and name != newest and newest in turn.emulation.lineage(name)
+
+
+def _begin_another(turn: Turn) -> None:
+    turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)
+    if turn.home.head != turn.home.final:  # the other branch may win yet
         return
+    try:
+        acting.commit(turn, turn.home, force_path=True, derive=True)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("leaf-later", str(error))
+
+
+def _replaced(turn: Turn, strand: Strand, *, encrypt: bool | None = None) -> bool:
+    try:
+        acting.commit(turn, strand, force_path=True, encrypt=encrypt)
+    except (MlsError, Misuse, Refused) as error:
+        turn.drop("leaf-later", str(error))
+        return False
+    return True
 
 
 def _asked(strand: Strand) -> bool:
@@ -158,7 +211,10 @@ def _asked(strand: Strand) -> bool:
 
 
 def shown(turn: Turn, group: Group) -> NewLeaf:
-    """What a new leaf of ours says that the old one did not: the list of devices, if there is a newer one to show."""
+    """What a new leaf of ours says that the old one did not: the list of devices, if there is a newer one to show.
+
+    Other devices are told of a new signature key first.
+    """
     edition, signing = turn.state.book.edition, turn.state.household.signing
     if edition is None or signing is None:
         raise Misuse("no-account", "this device has no account yet")
@@ -166,7 +222,12 @@ def shown(turn: Turn, group: Group) -> NewLeaf:
     old = head_of(node.credential)
     if old is not None and old.version >= edition.head.version:
         return KEEP
-    return NewLeaf(credential=virtual_credential(turn.provider, edition.head, signing, node.signature_key))
+    if not _outdated(turn, node):
+        return NewLeaf(credential=virtual_credential(turn.provider, edition.head, signing, node.signature_key))
+    if not able(turn, group):
+        return KEEP  # this commit is in vain, or there will be another one; a key would be drawn for nothing
+    credential, private = ourselves.new_leaf(turn, suite=group.suite.cipher_suite)
+    return NewLeaf(credential=credential, signature_private=private)
 
 
 # ---------------------------------------------------------------- the home moved
@@ -175,6 +236,8 @@ def shown(turn: Turn, group: Group) -> NewLeaf:
 def home_moved(turn: Turn, before: Strand, after: Strand) -> None:
     if any(due(turn, here.group) for strand in conversations(turn) if (here := live(strand)) is not None):
         _soon(turn)
+    if _silent(turn):
+        _ask_soon(turn)
     if _lost(turn):
         wait = turn.state.config.quiet + ranks.device_place(turn) * turn.state.config.turn_taking
         turn.due(Duty.HOME, devices.LOST, turn.now + wait)
@@ -186,13 +249,13 @@ def _lost(turn: Turn) -> list[bytes]:
     """Derivation epochs off the home's branch that a leaf of ours comes from, and nobody passed on yet."""
     emulation, told = turn.emulation, turn.state.household.told
     present = frozenset(emulation.lineage(emulation.head.newest))
+    ours = [kept.group for strand in conversations(turn) for kept in strand.kept.values()]
     found = set()
-    for strand in conversations(turn):
-        for kept in strand.kept.values():
-            if kept.group.public.tree.leaf(kept.group.own_leaf) is not None:
-                name = made_in(turn, kept.group)
-                if name is not None and name not in present and name in emulation.epochs and name not in told:
-                    found.add(name)
+    for group in (*ours, *raw_care.held(turn)):
+        if group.public.tree.leaf(group.own_leaf) is not None:
+            name = made_in(turn, group)
+            if name is not None and name not in present and name in emulation.epochs and name not in told:
+                found.add(name)
     return sorted(found)
 
 
@@ -259,10 +322,21 @@ def prune(turn: Turn) -> None:
         for kept in each.kept.values()
         if kept.group.public.tree.leaf(kept.group.own_leaf) is not None
     ]
-    after = emulation.pruned(groups, since=since, drop=drop)
+    groups += raw_care.held(turn)
+    after = emulation.pruned(groups, since=since, drop=drop, keys=_named(turn))
     turn.use(after)
     gone = [name for name in household.rosters if name not in after.epochs]
     devices.keep(turn, rosters=household.rosters.changed(gone, {}))
+
+
+def _named(turn: Turn) -> Iterator[bytes]:
+    """The keys of leaves wherever conversations may stand: who cannot follow asks for the way back with ours."""
+    for strand in turn.state.strands.values():
+        graph = strand.graph
+        yield from (member.key for member in graph.anchor.members)
+        for step in graph.steps.values():
+            yield from (member.key for member in step.adds)
+            yield from (key for _, key in step.keys)
 
 
 def in_use(turn: Turn) -> Iterator[bytes]:
@@ -318,22 +392,34 @@ def wake_up(turn: Turn) -> None:
     turn.due(Duty.HOME, devices.AWAKE, turn.now + turn.state.config.retry)
 
 
+def _silent(turn: Turn) -> list[Strand]:
+    """Where this device cannot speak."""
+    return [each for each in conversations(turn) if (here := live(each)) is not None and not able(turn, here.group)]
+
+
 def ask(turn: Turn) -> None:
-    """Where this device cannot speak, somebody else is to replace the leaf; where nobody else is, it does so itself."""
-    silent = tuple(
-        each.group_id for each in conversations(turn) if (here := live(each)) is not None and not able(turn, here.group)
-    )
-    if not silent:
+    """Where this device cannot speak, somebody else is to replace the leaf; where nobody does, it does so itself."""
+    silent, config = _silent(turn), turn.state.config
+    patience = 0 if _lonely(turn) else config.retry_most + ranks.device_place(turn) * config.turn_taking
+    if silent and not devices.may_speak(turn):
+        turn.due(Duty.HOME, devices.ASK, turn.now + config.retry_most)
         return
-    turn.due(Duty.HOME, devices.ASK, turn.now + turn.state.config.retry_most)
-    if len(devices.present(turn.home)) == 1:
-        turn.due(Duty.HOME, devices.LEAVES, turn.now)
-    elif devices.may_speak(turn):
-        for at in range(0, len(silent), MAX_ENTRIES):
-            devices.announce(turn, Wanted(silent[at : at + MAX_ENTRIES]))
+    known = turn.state.household.silent
+    since = {each.group_id: known.find(each.group_id) or turn.now for each in silent}
+    devices.keep(turn, silent=PMap(since))
+    new = () if _lonely(turn) else tuple(each for each in since if each not in known)
+    for at in range(0, len(new), MAX_ENTRIES):
+        devices.announce(turn, Wanted(new[at : at + MAX_ENTRIES]))
+    for strand in silent:
+        until = since[strand.group_id] + patience
+        if until <= turn.now and not _asked(strand) and _replaced(turn, strand, encrypt=False):
+            turn.due(Duty.HOME, devices.ASK, turn.now + SPREAD)
+            return
+        turn.due(Duty.HOME, devices.ASK, until if until > turn.now else turn.now + config.retry_most)
 
 
 def let_in(turn: Turn) -> None:
     """A device was let in for good."""
+    raw_care.look_at_all(turn)
     if any(due(turn, here.group) for strand in conversations(turn) if (here := live(strand)) is not None):
         _soon(turn)

@@ -26,6 +26,7 @@ from mls.credential import Credential
 from mls.errors import MlsError
 from mls.hpke import CryptoError
 from mls.key_package import KeyPackage
+from mls.persistent import PMap
 from mls.proposals import Proposal
 from mls.provider import Environment, Provider
 from mls.virtual import devices as emulator
@@ -34,6 +35,7 @@ from mls.virtual.emulation import Head
 from mls.virtual.onboarding import Handed, admit, onboard
 from vcd.core import (
     acting,
+    certificates,
     devices,
     intents,
     invitations,
@@ -42,6 +44,7 @@ from vcd.core import (
     leaves,
     listing,
     ranks,
+    raw_care,
     rotation,
     siblings,
     stock,
@@ -60,10 +63,13 @@ from vcd.core.names import DeviceId, EpochId, Incarnation
 from vcd.core.ordering.votes import decided
 from vcd.core.policy import Mode
 from vcd.core.record import decode
+from vcd.core.strand import Membership
 from vcd.core.topics import TopicSecret
 from vcd.core.turn import Turn, home_judge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mls.state import Group
     from mls.virtual.onboarding import Onboarded
     from vcd.core import inputs
@@ -85,7 +91,8 @@ def next_edition(turn: Turn) -> Edition:
 
     That is the list of the home's head. But what this device signed on a branch that lost may have been shown to
     contacts, and so may a list of others there that shuts somebody out; and there is no second list of one version.
-    Then it is that list, or what follows both.
+    Then it is that list, or what follows both, with the names that devices have in the home: those of a device that
+    wants others are given again (`renaming`), and nobody gives again what stands.
     """
     household, here = turn.state.household, turn.home.here
     if here is None:
@@ -134,7 +141,8 @@ def sign(turn: Turn, made: Made) -> None:
     delegate, term_key = household.delegate, household.term_key
     if made.delegate is not None:
         delegate, term_key = made.delegate if own is not None and own.delegate else None, made.delegate
-    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate, term_key=term_key)
+    dealt = PMap(dict(made.shares)) if made.shares else household.dealt
+    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate, term_key=term_key, dealt=dealt)
 
 
 # ---------------------------------------------------------------- letting in
@@ -229,7 +237,10 @@ def _add(turn: Turn, device: DeviceId) -> None:
             turn.emulation.on(Head(here.group, here.newest)),
             turn.home_env,
             package,
-            conversations=[_handed(each) for each in leaves.conversations(turn)],
+            conversations=[
+                *[_handed(each, here) for each, here in _conversations(turn)],
+                *[Handed(here, tuple(past[:MAX_PAST])) for _, here, past in raw_care.handed(turn)],
+            ],
             proposals=proposals,
         )
         turn.change(emulation=emulator.adopt(admission.made.emulation, admission.made))
@@ -247,14 +258,33 @@ def _add(turn: Turn, device: DeviceId) -> None:
     turn.due(Duty.HOME, devices.LINK + device, turn.now + 2 * turn.state.config.quiet)
 
 
-def _handed(strand: Strand) -> Handed:
-    here = strand.kept[strand.head]
+def _conversations(turn: Turn) -> Iterator[tuple[Strand, EpochId]]:
+    """Those that are handed over, each with the epoch on which the new device begins.
+
+    That is where it stands, or, where that is without us, the newest that we are in: what took us out may still lose,
+    and nobody would hand the conversation over then.
+    """
+    for _, strand in sorted(turn.state.strands.items()):
+        if strand.home or strand.over:
+            continue
+        alive = [
+            (strand.graph.is_ancestor(epoch, strand.head), kept.group.epoch, epoch)
+            for epoch, kept in strand.kept.items()
+            if not kept.settled and kept.group.ended is None and strand.graph.has(epoch)
+        ]
+        if leaves.live(strand) is not None:
+            yield strand, strand.head
+        elif strand.membership is Membership.OUT and alive:
+            yield strand, max(alive)[2]
+
+
+def _handed(strand: Strand, here: EpochId) -> Handed:
     late = [
         kept.group
         for epoch, kept in sorted(strand.kept.items(), key=lambda item: (-item[1].group.epoch, item[0]))
-        if epoch != strand.head and kept.group.public.tree.leaf(kept.group.own_leaf) is not None
+        if epoch != here and kept.group.public.tree.leaf(kept.group.own_leaf) is not None
     ]
-    return Handed(here.group, tuple(late[:MAX_PAST]))
+    return Handed(strand.kept[here].group, tuple(late[:MAX_PAST]))
 
 
 def _briefing(turn: Turn) -> Briefing:
@@ -272,13 +302,17 @@ def _briefing(turn: Turn) -> Briefing:
         inbox=household.inbox,
         book=state.book,
         home=briefing.of_strand(turn.home),
-        conversations=tuple(briefing.of_strand(each) for each in leaves.conversations(turn)),
+        conversations=tuple(briefing.of_strand(each) for each, _ in _conversations(turn)),
         talks=talks,
         rosters=household.rosters,
         rotation=b"" if state.rotation is None else state.rotation.removal,
+        done=household.done,
         intents=state.intents,
         invitations=state.invitations,
         uses=state.stock.uses,
+        raws=tuple((known.group_id, known.entry) for known, _, _ in raw_care.handed(turn)),
+        raw_gone=state.raw_gone,
+        labels=household.labels,
     )
 
 
@@ -287,11 +321,12 @@ def _refuse(turn: Turn, link: Link, reason: str) -> None:
     turn.tell(IntentFate(intent=link.intent, stands=False, reason=reason))
 
 
-def cancel(turn: Turn, device: DeviceId) -> None:
-    """The device is to be removed before it was in."""
+def cancel(turn: Turn, device: DeviceId) -> bool:
+    """The device is to be removed, maybe before it was in: whether it was being linked."""
     link = turn.state.household.links.find(device)
     if link is not None:
         _refuse(turn, link, "removed")
+    return link is not None
 
 
 # ---------------------------------------------------------------- until it is there
@@ -381,6 +416,7 @@ def arrived(turn: Turn, device: DeviceId) -> None:
     if link is not None and link.handed:
         _drop(turn, device)
         leaves.let_in(turn)
+        certificates.tell(turn)
 
 
 # ---------------------------------------------------------------- on the new device
@@ -416,7 +452,8 @@ def linked(turn: Turn, command: inputs.Linked) -> None:
         if edition.account != identity.account or told.book.own != edition.account:
             raise Refused("another-account")
         if new.waiting or {each.group.group_id for each in new.conversations} != {
-            each.group_id for each in told.conversations
+            *[each.group_id for each in told.conversations],
+            *[group_id for group_id, _ in told.raws],
         }:
             raise Malformed("conversations are missing")
         _take_up(turn, new, told)
@@ -440,6 +477,8 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
         account_keys=turn.state.household.account_keys.set(public, told.signing),
         key_told=public,
         rosters=told.rosters,
+        done=told.done,
+        labels=told.labels,
     )
     turn.change(book=told.book, home=home.group_id, household=household, talks=told.talks)
     turn.change(
@@ -447,7 +486,11 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
     )
     turn.put(strand, graph=True)
     briefs = {each.group_id: each for each in told.conversations}
+    raws = dict(told.raws)
+    turn.change(raw_gone=told.raw_gone)
     for handed in new.conversations:
+        if handed.group.group_id in raws:
+            continue
         brief = briefs[handed.group.group_id]
         turn.put(briefing.to_strand(brief, [handed.group, *handed.past], home=False, awake=turn.awake), graph=True)
     for each in turn.state.strands.values():
@@ -456,6 +499,9 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
     if told.inbox is not None:
         turn.join(TopicSecret(told.inbox.raw), None, inbox=True)
     devices.note_rosters(turn)
+    for handed in new.conversations:
+        if handed.group.group_id in raws:
+            raw_care.took_up(turn, raws[handed.group.group_id], handed.group, handed.past)
     intents.briefed(turn, told.intents)
     invitations.briefed(turn, told.invitations)
     stock.briefed(turn, told.uses)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from mls.components.dictionary import Dictionary
 from mls.components.logic import LastWins, Refused as NotTaken
@@ -30,12 +29,9 @@ from mls.tree.ratchet_tree import RatchetTree
 from vcd.core.accounts.credential import DeviceCredential, check_listed, read
 from vcd.core.accounts.device_list import Edition, check_edition, check_successor
 from vcd.core.errors import Malformed, Refused
-from vcd.core.names import AccountId, DeviceId, Incarnation
+from vcd.core.names import AccountId, DeviceId
 from vcd.core.ordering.graph import ListShown, Member
 from vcd.core.record import decode, encode
-
-if TYPE_CHECKING:
-    from vcd.core.strand import Strand
 
 COMPONENT = ComponentId(0x8D21)
 """Private use (mls-extensions, component ids)."""
@@ -90,25 +86,6 @@ def check(before: Group, after: Dictionary, tree: RatchetTree, provider: Provide
     for device in sorted(devices_in(before.public.tree) - devices_in(tree)):
         if edition.devices.revoked(device) is None:
             raise Refused("removal-unlisted", "nobody goes but by the list")
-
-
-def key_of(strand: Strand, member: Incarnation) -> bytes | None:
-    """The key of a device of the home, also of one that is gone: a device has one for life, and the list has it.
-
-    Who came late has no tree with those in it who went before; what they voted for and committed it can check all the
-    same.
-    """
-    graph = strand.graph
-    known = (*graph.anchor.members, *(each for step in graph.steps.values() for each in step.adds))
-    device = next((DeviceId(each.account) for each in known if each.incarnation == member), None)
-    if device is None or not strand.home:
-        return None
-    for _, kept in sorted(strand.kept.items()):
-        devices = of_group(kept.group).devices
-        found = devices.find(device) or devices.revoked(device)
-        if found is not None:
-            return found.key
-    return None
 
 
 def check_first(group: Group, provider: Provider) -> Edition:

@@ -19,6 +19,7 @@ from mls.provider import Provider
 from vcd.core import (
     agenda,
     calls,
+    certificates,
     contacts,
     conversations,
     delivery,
@@ -28,12 +29,18 @@ from vcd.core import (
     inputs,
     intents,
     invitations,
+    labels,
     lead,
     linking,
     ordinary,
     outbox,
+    overruling,
     partitions,
+    raw,
+    raw_care,
+    raw_heard,
     reissue,
+    renaming,
     retention,
     rotation,
     sending,
@@ -43,6 +50,7 @@ from vcd.core import (
     upkeep,
     voting,
     waiting,
+    whereabouts,
 )
 from vcd.core.duties import Duty
 from vcd.core.effects import Effect
@@ -101,7 +109,9 @@ HANDLERS: dict[type[Any], Callable[[Turn, Any], None]] = {
     inputs.Published: flow.published,
     inputs.Online: flow.online,
     inputs.Reached: flow.reached,
+    inputs.Here: whereabouts.here,
     inputs.Fetched: _fetched,
+    inputs.Offered: stock.offered,
     inputs.GivenOut: stock.given_out,
     inputs.TakenBack: stock.taken_back,
     inputs.Say: _by_mode(sending.say, outbox.say),
@@ -114,12 +124,29 @@ HANDLERS: dict[type[Any], Callable[[Turn, Any], None]] = {
     inputs.ChangePolicy: _by_mode(sending.change_policy, intents.change_policy),
     inputs.Answer: _by_mode(calls.answer, invitations.answer),
     inputs.AddContact: contacts.add,
+    inputs.Verify: contacts.verify,
     inputs.Block: contacts.block,
+    inputs.RemoveContact: contacts.remove,
+    inputs.Label: labels.give,
+    inputs.Certify: certificates.give,
     inputs.LinkDevice: linking.link,
     inputs.Linked: linking.linked,
+    inputs.RenameDevice: renaming.rename,
     inputs.RemoveDevice: rotation.remove,
+    inputs.SetRules: overruling.set_rules,
+    inputs.Overrule: overruling.ask,
+    inputs.Countersign: overruling.countersign,
     inputs.ComeBack: desync.come_back,
     inputs.Carry: ordinary.carry,
+    inputs.RawCreate: raw.create,
+    inputs.RawOffer: raw.offer,
+    inputs.RawJoin: raw.join,
+    inputs.RawPropose: raw.propose,
+    inputs.RawCommit: raw.commit,
+    inputs.RawProtect: raw.protect,
+    inputs.RawPut: raw_heard.put,
+    inputs.RawTaken: raw.taken,
+    inputs.RawForget: raw_care.forget,
 }
 
 DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
@@ -142,18 +169,21 @@ DUTIES: dict[Duty, Callable[[Turn, bytes], None]] = {
     Duty.LEAD: lead.choose,
     Duty.TOPICS: flow.leave_topics,
     Duty.SEEN: delivery.forget,
+    Duty.PLACE: whereabouts.show,
+    Duty.CERTIFY: certificates.show,
     Duty.ORDER: delivery.order,
     Duty.HOME: devices.chore,
     Duty.ANSWER: summaries.answer,
     Duty.PROPOSED: upkeep.commit_proposals,
     Duty.REPLY: invitations.reply,
     Duty.TEND: sending.tend,
+    Duty.RAW: raw_care.tend,
 }
 
 
 def step(state: State, given: inputs.Input, now: int, provider: Provider) -> Outcome:
     """See above. `now` is milliseconds since 1970, by this device's clock."""
-    turn = Turn(state, max(now, state.clock.now), provider)
+    turn = Turn(state, now, provider)
     flow.clock(turn, counts=not isinstance(given, inputs.Started))
     HANDLERS[type(given)](turn, given)
     flow.settle(turn)

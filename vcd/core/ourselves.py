@@ -21,14 +21,13 @@ def lifetime(turn: Turn) -> Lifetime:
     return Lifetime(now - EARLY, now + turn.state.config.package_life // 1000)
 
 
-def new_leaf(turn: Turn, *, announced: bool = True) -> tuple[Credential, SignaturePrivateKey]:
+def new_leaf(turn: Turn, *, announced: bool = True, suite: int | None = None) -> tuple[Credential, SignaturePrivateKey]:
     """A credential with the newest head, and a signature key of its own; other devices are told of the key first."""
     state = turn.state
     edition, signing = state.book.edition, state.household.signing
     if edition is None or signing is None:
         raise Misuse("no-account", "this device has no account yet")
-    suite = state.config.cipher_suite
-    emulation, public = turn.emulation.drawn_key(turn.env, suite)
+    emulation, public = turn.emulation.drawn_key(turn.env, state.config.cipher_suite if suite is None else suite)
     turn.change(emulation=emulation)
     private = emulation.keys[public].private
     if announced:
@@ -39,19 +38,22 @@ def new_leaf(turn: Turn, *, announced: bool = True) -> tuple[Credential, Signatu
 def tell_keys(turn: Turn, public: list[bytes]) -> None:
     """Tell our other devices of signature keys."""
     ring = turn.emulation.keys
-    suite = turn.state.config.cipher_suite
     told = Keys(
-        keys=tuple(SignatureKey(cipher_suite=suite, public=each, private=ring[each].private) for each in public)
+        keys=tuple(
+            SignatureKey(cipher_suite=ring[each].cipher_suite, public=each, private=ring[each].private)
+            for each in public
+        )
     )
     devices.announce(turn, told)
 
 
-def offer(turn: Turn) -> Offer:
+def offer(turn: Turn, *, announced: bool = True, suite: int | None = None) -> Offer:
     """What a KeyPackage, or the first leaf of a conversation, is to say."""
-    credential, private = new_leaf(turn)
+    wanted = turn.state.config.cipher_suite if suite is None else suite
+    credential, private = new_leaf(turn, announced=announced, suite=wanted)
     capabilities, extensions = kinds.leaf()
     return Offer(
-        cipher_suite=turn.state.config.cipher_suite,
+        cipher_suite=wanted,
         credential=credential,
         capabilities=capabilities,
         lifetime=lifetime(turn),

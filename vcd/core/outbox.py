@@ -8,15 +8,17 @@ the others in case that one does not come back. Whenever the conversation stands
     on neither                            its branch lost: it is said again, on the head
 
 Said again, it is the same message with the same id, so who had it notices nothing. It is only said again by itself if
-nobody is there now who was not in the epoch that it was first meant for. Otherwise that is for the user to decide
-(`Fate.ASKS`), and a yes is good for those about whom the user was asked. A branch that comes and goes does not make
-it be said twice on one: all places where it was said are known.
+nobody is there now who was not in the epoch that it was first meant for, or had left before it was first said.
+Otherwise that is for the user to decide (`Fate.ASKS`), and a yes is good for those about whom the user was asked. A
+branch that comes and goes does not make it be said twice on one: all places where it was said are known.
 
 It is said again in two more cases. Two devices of ours may take one key at once; others read whichever comes first
 and cannot read the second, so both say theirs again, one after the other. And somebody may get a message so late that
-the keys of its epoch are gone: they say so (`payloads.Missed`), with the name that the sealed bytes have for
-everybody. That is why what is confirmed is kept for the group's horizon too, as long as there is room: a split may last
-longer than the window in which the other side keeps its keys. The app's history has it as well.
+the keys of its epoch are gone: they say so (`missed`), with the name that the sealed bytes have for everybody. That is
+why what is confirmed is kept for the group's horizon too, as long as there is room: a split may last longer than the
+window in which the other side keeps its keys. The app's history has it as well. Whoever could not read it where it was
+said first has it from where it was said for them alone (`Outgoing.repeat`): so that has to stand too, whatever becomes
+of the first one.
 
 A sibling says a message again if its own device has not for a while, is still one of the account's, and was when the
 message was heard. It is marked as relayed. What cannot be confirmed within the group's horizon goes back to the user.
@@ -29,13 +31,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import count
 from typing import TYPE_CHECKING
 
-from mls.errors import CallerError, MlsError, StaleError
-from mls.secret_tree import APPLICATION
-from mls.virtual import client
-from mls.virtual.generation_id import PrivateMessageContext
-from vcd.core import contents, keys, ranks, steps
+from mls.errors import CallerError, StaleError
+from vcd.core import contents, keys, ranks, steps, summaries
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Fate, MessageFate
@@ -48,16 +48,21 @@ from vcd.core.strand import Membership
 from vcd.core.values import replace
 
 if TYPE_CHECKING:
-    from mls.state import Group
+    from mls.persistent import PMap
     from vcd.core import inputs
-    from vcd.core.names import FrameId
-    from vcd.core.payloads import Missed
+    from vcd.core.ordering.graph import Graph
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+WEIGHED = 64
+"""After so many messages more the outbox is weighed."""
+SHARE = 64
+"""Of what is confirmed, so much gives way at once: each goes from the disk too, and nothing is to wait for that."""
 MAX_PLACES = 16
 """Where a message was said; the oldest are forgotten first."""
-MAX_COLLISIONS = 8
+MAX_PASSED = 1024
+"""Final epochs that are remembered in order. Who was away for longer gets everything that is confirmed once more."""
+MAX_RETURNS = 64
 NONCE = 16
 
 
@@ -119,6 +124,9 @@ def _with(
     turn: Turn, strand: Strand, talk: Talk, name: ContentId, content: Content, device: DeviceId | None, *where: Place
 ) -> Talk:
     """With a message that is kept from now on."""
+    audiences = talk.audiences
+    if content.epoch not in audiences:
+        audiences = audiences.set(content.epoch, _audience(strand, content.epoch))
     age = turn.now - content.said_at  # by a clock of ours; one that is far off tells nothing
     outgoing = Outgoing(
         conversation=talk.group_id,
@@ -128,11 +136,9 @@ def _with(
         awake=turn.awake,
         stage=Stage.SAID if where else Stage.QUEUED,
         places=where,
+        left=_left(strand, audiences[content.epoch], where[0].epoch) if where else (),
     )
     turn.change(outbox=turn.state.outbox.set(name, outgoing))
-    audiences = talk.audiences
-    if content.epoch not in audiences:
-        audiences = audiences.set(content.epoch, _audience(strand, content.epoch))
     return replace(
         talk,
         said=max(talk.said, content.said_at),
@@ -150,6 +156,16 @@ def _audience(strand: Strand, epoch: EpochId) -> tuple[AccountId, ...]:
     return () if kept is None else tuple(sorted({steps.whose(node) for _, node in kept.group.members}))
 
 
+def _left(strand: Strand, meant: tuple[AccountId, ...] | None, epoch: EpochId) -> tuple[AccountId, ...]:
+    """Who of these is not in an epoch."""
+    return tuple(sorted({*(meant or ())} - {*_audience(strand, epoch)}))
+
+
+def _without(strand: Strand, talk: Talk, outgoing: Outgoing, epoch: EpochId) -> tuple[AccountId, ...]:
+    """Who was there when it was written and is not in an epoch."""
+    return _left(strand, talk.audiences.find(outgoing.content.epoch), epoch)
+
+
 def _policy(strand: Strand) -> Policy:
     """Of the head, or of the nearest there is."""
     kept = strand.here or strand.kept.find(strand.final)
@@ -157,18 +173,26 @@ def _policy(strand: Strand) -> Policy:
 
 
 def _make_room(turn: Turn) -> None:
-    """For one message more: what is confirmed gives way, a quarter of it at once."""
+    """For one message more: what is confirmed gives way, the oldest of it, some at once as they have to be sorted."""
     state = turn.state
-    if len(state.outbox) < state.config.max_outbox:
+    if len(state.outbox) < state.config.max_outbox and not _heavy(turn):
         return
     done = sorted((each.awake, name) for name, each in state.outbox.items() if each.stage is Stage.CONFIRMED)
     if not done:
         raise Misuse("outbox-full", "too much that was said here is not confirmed yet")
     gone: dict[GroupId, list[ContentId]] = {}
-    for _, name in done[: max(1, len(done) // 4)]:
+    for _, name in done[: max(1, len(done) // SHARE)]:
         gone.setdefault(state.outbox[name].conversation, []).append(name)
     for group_id, names in gone.items():
         _drop(turn, group_id, names)
+
+
+def _heavy(turn: Turn) -> bool:
+    """Looked at once in so many messages, as that takes as long as there are."""
+    outbox = turn.state.outbox
+    if len(outbox) % WEIGHED:
+        return False
+    return sum(len(each.content.data) for each in outbox.values()) >= turn.state.config.max_outbox_bytes
 
 
 def _drop(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
@@ -238,7 +262,7 @@ def _seal(turn: Turn, name: ContentId) -> bool:
     outgoing = turn.state.outbox[name]
     group_id = outgoing.conversation
     strand, talk = turn.strand(group_id), turn.talk(group_id)
-    new = _strangers(strand, talk, outgoing)
+    new = strangers(strand, talk, outgoing)
     if new:
         _ask(turn, name, new)
         return True
@@ -247,19 +271,23 @@ def _seal(turn: Turn, name: ContentId) -> bool:
         sealed = keys.seal(turn, strand, pack_said(replace(outgoing.content, relayed=relayed)))
     except (CallerError, StaleError):
         return False
-    here = turn.strand(group_id).kept[sealed.epoch]
-    turn.publish(here.topic, Post(epoch=sealed.epoch, message=sealed.message))
-    place = Place(epoch=sealed.epoch, digest=hashlib.sha256(sealed.message).digest(), claim=bytes(sealed.claim or b""))
+    turn.publish(turn.strand(group_id).kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
+    digest, without = hashlib.sha256(sealed.message).digest(), _without(strand, talk, outgoing, sealed.epoch)
+    place = Place(epoch=sealed.epoch, digest=digest, claim=bytes(sealed.claim or b""), without=without)
     first, confirmed = not outgoing.places, outgoing.stage is Stage.CONFIRMED
     lost = outgoing.why is Why.LOST or outgoing.stage is Stage.ASKS
     stage = Stage.CONFIRMED if confirmed else Stage.SAID
+    if outgoing.repeat is not None or outgoing.why in (Why.COLLIDED, Why.MISSED):
+        outgoing = replace(outgoing, repeat=sealed.epoch)
+    if first:
+        outgoing = replace(outgoing, left=without)
     _put(turn, name, replace(outgoing, stage=stage, why=None, again_at=0, asked=()), place)
     if first:
         _tell(turn, group_id, name, Fate.SENT)
     elif lost:
         _tell(turn, group_id, name, Fate.AGAIN)
-    if not confirmed and strand.final == sealed.epoch:
-        _confirm(turn, name)
+    if strand.final == sealed.epoch and not summaries.provisional(strand):
+        _judge(turn, name, {sealed.epoch}, {sealed.epoch})
     return True
 
 
@@ -274,17 +302,18 @@ def _put(turn: Turn, name: ContentId, outgoing: Outgoing, place: Place) -> None:
         replace(
             talk,
             queue=talk.queue.discard(name),
+            unsure=talk.unsure.set(name, outgoing.content.said_at) if outgoing.repeat else talk.unsure,
             places=talk.places.changed(marks, dict.fromkeys(_marks(place), name)),
         )
     )
 
 
-def _strangers(strand: Strand, talk: Talk, outgoing: Outgoing) -> tuple[AccountId, ...]:
+def strangers(strand: Strand, talk: Talk, outgoing: Outgoing) -> tuple[AccountId, ...]:
     """Who would read a message that it was not meant for."""
     epoch = outgoing.content.epoch
-    if epoch == strand.head:
+    if epoch == strand.head and not outgoing.left:
         return ()
-    meant = {*(talk.audiences.find(epoch) or ()), *outgoing.consent}
+    meant = {*(talk.audiences.find(epoch) or ())} - {*outgoing.left} | {*outgoing.consent}
     return tuple(sorted({each.account for each in strand.graph.members(strand.head)} - meant))
 
 
@@ -335,16 +364,17 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         return
     graph = before.graph  # `after` may have lost what is not past the final epoch
     final = (graph.anchor.epoch, *graph.path(after.final))
-    gone = [epoch for epoch in talk.passed if epoch not in after.kept]
-    new = [epoch for epoch in final if epoch in after.kept and epoch not in talk.passed]
-    if gone or new:
-        talk = replace(talk, passed=talk.passed.changed(gone, dict.fromkeys(new, turn.awake)))
+    new = [epoch for epoch in final if after.entered(epoch) and epoch not in talk.passed]
+    if new:
+        returns = (epoch for epoch in new if epoch in graph.steps and graph.steps[epoch].moved)
+        talk = replace(talk, passed=_passed(talk.passed, new), returns=(*talk.returns, *returns)[-MAX_RETURNS:])
         turn.put_talk(talk)
     if not talk.going:
         return
-    own = turn.state.book.own
-    if all(each.account != own for each in graph.members(after.final)):
-        _give_up(turn, after.group_id, list(talk.going))
+    if _out(after, graph, turn.state.book.own):
+        # Of what stands somebody may ask us when we are back.
+        open_ = [name for name in talk.unsure if turn.state.outbox[name].stage is not Stage.CONFIRMED]
+        _give_up(turn, after.group_id, open_)
         return
     stands = {*talk.passed, *final}
     on_head = {*stands, *graph.path(after.head)}
@@ -355,8 +385,23 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     _plan(turn, after.group_id, unsure)
 
 
+def _out(strand: Strand, graph: Graph, own: AccountId | None) -> bool:
+    """Whether we are out, and stand nowhere that may still win; who comes in is not in what is final at first."""
+    there = (*graph.members(strand.final), *graph.members(strand.head))
+    return all(each.account != own for each in there) and not any(
+        graph.is_ancestor(strand.final, epoch) for epoch in strand.kept
+    )
+
+
+def _passed(before: PMap[EpochId, int], new: Iterable[EpochId]) -> PMap[EpochId, int]:
+    after = before.update(dict(zip(new, count(max(before.values(), default=0) + 1))))
+    oldest = sorted(after, key=lambda each: after[each])[: max(0, len(after) - MAX_PASSED)]
+    return after.changed(oldest, {})
+
+
 def _judge(turn: Turn, name: ContentId, stands: set[EpochId], on_head: set[EpochId]) -> None:
     """What becomes of a message where the conversation stands now."""
+    _judge_repeat(turn, name, stands, on_head)
     outgoing = turn.state.outbox[name]
     if outgoing.stage in (Stage.QUEUED, Stage.CONFIRMED):
         return
@@ -377,6 +422,23 @@ def _judge(turn: Turn, name: ContentId, stands: set[EpochId], on_head: set[Epoch
         changed = replace(changed, why=Why.COLLIDED if outgoing.why is Why.COLLIDED else Why.LOST, again_at=at)
     if changed is not outgoing:
         turn.change(outbox=turn.state.outbox.set(name, changed))
+
+
+def _judge_repeat(turn: Turn, name: ContentId, stands: set[EpochId], on_head: set[EpochId]) -> None:
+    """The same of what was said for those who could not read it elsewhere."""
+    outgoing = turn.state.outbox[name]
+    if outgoing.repeat is None or (outgoing.repeat in on_head and outgoing.repeat not in stands):
+        return
+    if outgoing.repeat in stands:
+        changed = replace(outgoing, repeat=None)
+        if outgoing.stage is Stage.CONFIRMED:
+            talk = turn.talk(outgoing.conversation)
+            turn.put_talk(replace(talk, unsure=talk.unsure.discard(name)))
+    elif outgoing.why is None and not outgoing.asked:
+        changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + _patience(turn, turn.state.me.device))
+    else:
+        return
+    turn.change(outbox=turn.state.outbox.set(name, changed))
 
 
 def _patience(turn: Turn, device: DeviceId | None) -> int:
@@ -405,8 +467,9 @@ def _plan(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
 def _confirm(turn: Turn, name: ContentId) -> None:
     outgoing = turn.state.outbox[name]
     _tell(turn, outgoing.conversation, name, Fate.CONFIRMED)
-    talk = turn.talk(outgoing.conversation)
-    turn.put_talk(replace(talk, unsure=talk.unsure.discard(name)))
+    if not outgoing.repeat:
+        talk = turn.talk(outgoing.conversation)
+        turn.put_talk(replace(talk, unsure=talk.unsure.discard(name)))
     if not any(place.digest for place in outgoing.places):
         _drop(turn, outgoing.conversation, [name])  # whoever misses it asks the device that sealed it
         return
@@ -450,12 +513,18 @@ def _again(turn: Turn, name: ContentId) -> None:
         return
     if _over(turn, strand, outgoing):
         _give_up(turn, group_id, [name])
-    elif outgoing.why is Why.MISSED and any(place.epoch == strand.head for place in outgoing.places):
+    elif outgoing.why is Why.MISSED and _said_again_at(outgoing, strand.head):
         turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, why=None, again_at=0)))
     elif not can_speak(turn, strand, talk) or not _seal(turn, name):
         paused = talk.mode is Mode.EC1 and talk.quiet_until > turn.now
         later = talk.quiet_until if paused else turn.now + config.retry_most
         turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, again_at=later)))
+
+
+def _said_again_at(outgoing: Outgoing, epoch: EpochId) -> bool:
+    """Whether it was said there twice, or by a sibling. Once may have met a key that was used."""
+    there = [place for place in outgoing.places if place.epoch == epoch]
+    return len(there) > 1 or any(not place.digest for place in there)
 
 
 def _over(turn: Turn, strand: Strand, outgoing: Outgoing) -> bool:
@@ -489,7 +558,7 @@ def give_back(turn: Turn, subject: bytes) -> None:
         turn.due(Duty.RETURN, group_id, max(turn.now + DAY // 24, min(next_at)))
 
 
-# ---------------------------------------------------------------- other devices of ours, and what others missed
+# ---------------------------------------------------------------- other devices of ours
 
 
 def of_sibling(
@@ -515,79 +584,15 @@ def heard_again(turn: Turn, strand: Strand, epoch: EpochId, name: ContentId) -> 
     if outgoing is None or any(place.epoch == epoch for place in outgoing.places):
         return
     stage = Stage.SAID if outgoing.stage is Stage.QUEUED else outgoing.stage
-    _put(turn, name, replace(outgoing, stage=stage), Place(epoch=epoch))
+    without = _without(strand, turn.talk(strand.group_id), outgoing, epoch)
+    _put(turn, name, replace(outgoing, stage=stage), Place(epoch=epoch, without=without))
     _look(turn, strand, name)
 
 
 def _look(turn: Turn, strand: Strand, name: ContentId) -> None:
     graph, talk = strand.graph, turn.talk(strand.group_id)
-    stands = {*talk.passed, graph.anchor.epoch, *graph.path(strand.final)}
+    stands = {*talk.passed}
+    if not summaries.provisional(strand):
+        stands |= {graph.anchor.epoch, *graph.path(strand.final)}
     _judge(turn, name, stands, {*stands, *graph.path(strand.head)})
     _plan(turn, strand.group_id, [name])
-
-
-def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) -> None:
-    """Another message of our leaf took this generation. If one of this device did too, that is said again, in turn."""
-    talk = turn.talk(group.group_id)
-    if not talk.places:
-        return
-    context = PrivateMessageContext.of(group.group_id, group.epoch, generation, APPLICATION)
-    try:
-        claim = client.claimed(turn.emulation, group, context)
-    except MlsError:
-        return
-    mine = None if claim is None else talk.places.find(claim)
-    outgoing = None if mine is None else turn.state.outbox.find(mine)
-    if mine is None or outgoing is None or mine == name or outgoing.tries >= MAX_COLLISIONS:
-        return
-    at = turn.now + ranks.device_place(turn) * turn.state.config.turn_taking
-    changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=outgoing.tries + 1)
-    turn.change(outbox=turn.state.outbox.set(mine, changed))
-    turn.due(Duty.RELAY, group.group_id, at)
-
-
-def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) -> None:
-    """Somebody got messages when the keys were gone. Those of this device are said again, once on a head."""
-    del frame
-    talk = turn.state.talks.find(group_id)
-    if talk is None:
-        return
-    for digest in payload.digests:
-        name = talk.places.find(digest)
-        outgoing = None if name is None else turn.state.outbox.find(name)
-        if name is None or outgoing is None or outgoing.why is not None or outgoing.places[-1].digest != digest:
-            continue  # not of this device, or said again since
-        _missed(turn, name)
-    if payload.since is not None:
-        for name in _since(turn, turn.strand(group_id), payload.at, payload.since):
-            _missed(turn, name)
-
-
-def _missed(turn: Turn, name: ContentId) -> None:
-    outgoing = turn.state.outbox[name]
-    changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + turn.state.config.quiet)
-    turn.change(outbox=turn.state.outbox.set(name, changed))
-    turn.due(Duty.RELAY, outgoing.conversation, changed.again_at)
-
-
-def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[ContentId]:
-    """What this device said after an epoch on the way to another one, to which somebody came back from outside.
-
-    Who was no member meanwhile is not told, and nobody is asked about that.
-    """
-    graph, talk, outbox = strand.graph, turn.talk(strand.group_id), turn.state.outbox
-    if not graph.has(at) or not any(graph.steps[each].moved for each in graph.path(at)):
-        return []
-    before: set[EpochId] = set()
-    if graph.has(since) and graph.is_ancestor(since, at):
-        before = {*talk.passed, graph.anchor.epoch, *graph.path(since)}
-    path = {*talk.passed, graph.anchor.epoch, *graph.path(at)} - before - {at}
-    return sorted(
-        name
-        for name in talk.going
-        if outbox[name].why is None
-        and outbox[name].places
-        and outbox[name].places[-1].digest
-        and outbox[name].places[-1].epoch in path
-        and not _strangers(strand, talk, outbox[name])
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vcd.core.accounts.certificate import fits
 from vcd.core.accounts.head import Head
 from vcd.core.errors import Malformed
 from vcd.core.names import ContentId, DeviceId, EpochId, Incarnation
@@ -65,6 +66,9 @@ class Votes:
 
     RECORD_TAG: ClassVar[int] = 3
     ballots: tuple[SignedBallot, ...]
+    number: int = 0
+    """Of the last epoch that one of them is for, so that who does not know it can tell when that is over; 0 does not
+    say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class Plea:
 
     member: Incarnation
     at: EpochId
-    """The last epoch that it has."""
+    """Where its leaf has the key that signs this."""
     key: bytes
     """What the answer is to be sealed to, in the group's cipher suite."""
     signature: bytes = field(repr=False)
@@ -202,7 +206,7 @@ class Nomination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """Messages that came when the keys of their epochs were gone, by their digests: say them again.
+    """Messages that came when the keys of their epochs, or their own, were gone, by their digests: say them again.
 
     `at` is where the sender stands, so that what is asked for later, by others, is another frame.
     """
@@ -211,8 +215,8 @@ class Missed:
     at: EpochId
     digests: tuple[bytes, ...] = ()
     since: EpochId | None = None
-    """Of who came back from outside: where it could read last, empty if that is long ago. What was said since then, it
-    does not even have the topics of."""
+    """Of who came back from outside: where it could read last, empty if it knows of nothing. What was said since then,
+    it does not even have the topics of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +257,33 @@ class Letter:
     message: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Where a device of somebody in the group can be reached, signed by the peer that it is about."""
+
+    RECORD_TAG: ClassVar[int] = 17
+    record: bytes = field(repr=False)
+
+
+MAX_RECORD = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certified:
+    """The X.509 chain that an account shows for its key, or that it shows none any more."""
+
+    RECORD_TAG: ClassVar[int] = 18
+    head: Head
+    chain: tuple[bytes, ...] = field(repr=False)
+    """In DER, the account's own first; empty for none."""
+    at: int
+    """Of two, the later one counts."""
+    signature: bytes = field(repr=False)
+    """By the account key, over all this."""
+    said: int = 0
+    """When it was said: said again later, it is another frame for the mesh."""
+
+
 Payload = (
     Commit
     | Post
@@ -270,6 +301,8 @@ Payload = (
     | Offering
     | Entry
     | Letter
+    | Presence
+    | Certified
 )
 
 
@@ -287,8 +320,12 @@ def unpack(data: bytes) -> Payload:
         raise Malformed("too many wishes at once")
     if isinstance(found, Missed) and not all(len(each) == 32 for each in found.digests[: MAX_MISSED + 1]):
         raise Malformed("no digests")
+    if isinstance(found, Presence) and len(found.record) > MAX_RECORD:
+        raise Malformed("a record is too long")
     if isinstance(found, Missed) and len(found.digests) > MAX_MISSED:
         raise Malformed("too many wishes at once")
+    if isinstance(found, Certified) and not fits(found.chain):
+        raise Malformed("a chain is too long")
     return found
 
 
@@ -303,7 +340,7 @@ class Content:
     nonce: bytes
     said_at: int
     epoch: EpochId
-    """The epoch that it was first sealed in."""
+    """Where its author stood when it was written; it may have been sealed later."""
     after: tuple[ContentId, ...] = ()
     """What its author had seen last."""
     data: bytes = field(repr=False)

@@ -23,12 +23,14 @@ from functools import lru_cache
 from mls.components.dictionary import Dictionary, dictionary_of
 from mls.components.logic import LastWins, Refused as NotTaken
 from mls.components.numbers import ComponentId
+from mls.credential import Credential
 from mls.leaf_node import Extensions
 from mls.proposals import Add, Remove, SelfRemove, Update
-from mls.registries import ExtensionType, SenderType
+from mls.registries import ExtensionType, LeafIndex, SenderType
 from mls.state import Group
 from mls.validation import Plan, Proposed
 from vcd.core import listing
+from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import read
 from vcd.core.errors import Malformed, Refused
 from vcd.core.names import AccountId, Incarnation
@@ -153,6 +155,29 @@ def _allowed(who: Who, member: Member | None) -> bool:
     return who is Who.EVERYBODY or (who is Who.ADMINS and member is not None and member.admin)
 
 
+def may_take_out(policy: Policy, author: Member, target: Member) -> bool:
+    """Whether a member may take out another. Who brought somebody in may, as long as nobody knows whether they came."""
+    return _allowed(policy.remove, author) or (target.by == author.incarnation and not target.acted)
+
+
+def may_exchange(author: Member, target: Member, shown: Credential, fresh: Credential) -> bool:
+    """Whether a member may take out another that it brought in, as the same commit adds that account anew.
+
+    The new leaf shows that the account has shut out a device since the list that the old one shows. Whoever acts there
+    may be that device alone: if nobody else of the account took up the Welcome, nobody else can replace the leaf.
+    """
+    old, new = head_of(shown), head_of(fresh)
+    if old is None or new is None or old.account != new.account:
+        return False
+    return target.by == author.incarnation and old.version < new.revoked
+
+
+def _exchanged(before: Group, plan: Plan, author: Member, target: Member) -> bool:
+    node = before.public.tree.leaf(LeafIndex(target.leaf))
+    comers = [each.leaf_node.credential for each in plan.joining]
+    return node is not None and any(may_exchange(author, target, node.credential, each) for each in comers)
+
+
 def _succeeds(policy: Policy, after: Policy, author: Member | None) -> bool:
     """Whether all that changes is who leads, and that is the author: it counts only if the others voted for it."""
     return policy.mode is Mode.LEAD and author is not None and after == replace(policy, lead=author.incarnation)
@@ -207,7 +232,11 @@ def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> N
     asked = set(plan.self_removed)
     if plan.resynced is not None:
         asked.add(plan.resynced)
-    if set(plan.removed) - asked and not _allowed(policy.remove, author):
+    others = [each for each in members if each.leaf in set(plan.removed) - asked]
+    if others and (
+        author is None
+        or not all(may_take_out(policy, author, each) or _exchanged(before, plan, author, each) for each in others)
+    ):
         raise Refused("policy-remove")
     if plan.reinit is not None or plan.psks:
         raise Refused("policy-proposal", "nobody ends a group by a ReInit, or uses a key that others may lack")

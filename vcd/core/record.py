@@ -12,6 +12,10 @@ that wrong bytes raise.
     bool, int (0 to 2^64-1), bytes, str, None, Enum, NewTypes of these, Secret of `mls.secrets` (its raw bytes),
     tuple[X, ...], tuple[X, Y], frozenset[X], PMap[K, V], X | None, dataclass, a union of dataclasses
 
+A field that came to a class later says since which version of a format: `wall: int = since(2, 0)`. In bytes that were
+written in an older one it is not there, and has its default. Versions are those of what is stored
+(`vcd.core.stored.VERSION`), so only a store says which one its bytes have; what is sent is always read as the newest.
+
 A class may have bytes of its own kind (`RECORD_TAG`, an int) where it stands in a union: the number that stands for it
 on the wire. Give one to every class that is sent, and never use it for another class again.
 """
@@ -23,7 +27,8 @@ import enum
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar, overload
 
 from mls.persistent import PMap
 from mls.secrets import Secret
@@ -35,19 +40,46 @@ Write = Callable[[Any, list[bytes]], None]
 Read = Callable[["Source"], Any]
 
 MAX_NUMBER = (1 << 64) - 1
+NEWEST: Final = MAX_NUMBER
+"""Later than every version: nothing is left out."""
+SINCE: Final = "since"
+"""In a field's metadata: the version that it came with."""
+
+
+@overload
+def since(version: int, default: T) -> T: ...
+
+
+@overload
+def since(version: int, *, factory: Callable[[], T]) -> T: ...
+
+
+def since(version: int, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
+    """A field that came with this version. What was written before has its default, or what `factory` makes."""
+    return dataclasses.field(default=default, default_factory=factory, metadata={SINCE: version})
+
+
+def came(field: dataclasses.Field[Any]) -> int:
+    """Since which version a field is there."""
+    found: int = field.metadata.get(SINCE, 0)
+    return found
 
 
 class Source:
-    """Where a reader is. Never past the end."""
+    """Where a reader is, and in which version that was written. Never past the end."""
 
-    __slots__ = ("at", "data")
+    __slots__ = ("at", "data", "version")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, version: int = NEWEST) -> None:
         self.data = data
         self.at = 0
+        self.version = version
 
     def number(self) -> int:
         data, at = self.data, self.at
+        if at < len(data) and data[at] < 0x80:  # most are
+            self.at = at + 1
+            return data[at]
         shift = value = 0
         while True:
             if at >= len(data):
@@ -85,8 +117,12 @@ _SMALL = [bytes([n]) for n in range(128)]
 
 
 def number(value: int) -> bytes:
-    if 0 <= value < 128:
-        return _SMALL[value]
+    return _SMALL[value] if 0 <= value < 128 else _large(value)
+
+
+@lru_cache(maxsize=4096)
+def _large(value: int) -> bytes:
+    """Most are times and counters, which are written again and again."""
     if not 0 <= value <= MAX_NUMBER:
         raise ValueError("only numbers from 0 to 2^64-1 are written")
     out = bytearray()
@@ -117,9 +153,9 @@ def decode(kind: type[T], data: bytes) -> T:
     return found
 
 
-def decode_as(kind: Any, data: bytes) -> Any:
-    """What `encode_as` made."""
-    source = Source(data)
+def decode_as(kind: Any, data: bytes, version: int = NEWEST) -> Any:
+    """What `encode_as` made, in that version."""
+    source = Source(data, version)
     value = _codec(kind)[1](source)
     if source.at != len(data):
         raise Malformed("something follows")
@@ -150,7 +186,7 @@ def _read_text(source: Source) -> str:
 
 
 def _write_number(value: int, out: list[bytes]) -> None:
-    out.append(number(value))
+    out.append(_SMALL[value] if 0 <= value < 128 else _large(value))
 
 
 def _write_bool(value: bool, out: list[bytes]) -> None:
@@ -333,22 +369,46 @@ def _secret(kind: type[Secret]) -> tuple[Write, Read]:
 
 def _record(kind: type[Any]) -> tuple[Write, Read]:
     hints = typing.get_type_hints(kind)
-    fields = [(field.name, *_codec(hints[field.name])) for field in dataclasses.fields(kind) if field.init]
-    if not fields:  # so that every item of a sequence takes a byte
-        return lambda _, out: out.append(b"\0"), lambda source: _empty(kind, source)
+    written = [field for field in dataclasses.fields(kind) if field.init]
+    fields = [(field.name, *_codec(hints[field.name])) for field in written]
+    newest = _reader(kind, [(name, read_field) for name, _, read_field in fields])
+    if not fields:
+        return lambda _, out: out.append(_SMALL[0]), newest
 
     def write(value: Any, out: list[bytes]) -> None:
         for name, write_field, _ in fields:
             write_field(getattr(value, name), out)
 
+    versions = sorted({came(field) for field in written} - {0})
+    if not versions:
+        return write, newest
+    before = [
+        (version, _reader(kind, [(each.name, _codec(hints[each.name])[1]) for each in written if came(each) < version]))
+        for version in versions
+    ]
+
     def read(source: Source) -> Any:
-        found = {name: read_field(source) for name, _, read_field in fields}
+        for version, read_older in before:
+            if source.version < version:
+                return read_older(source)
+        return newest(source)
+
+    return write, read
+
+
+def _reader(kind: type[Any], fields: list[tuple[str, Read]]) -> Read:
+    """Of a class, where these fields of it were written."""
+    if not fields:  # a byte, so that every item of a sequence takes one
+        return lambda source: _empty(kind, source)
+
+    def read(source: Source) -> Any:
+        found = {name: read_field(source) for name, read_field in fields}
         try:
             return kind(**found)
         except ValueError as error:  # what the class itself demands of its fields
             raise Malformed(str(error)) from None
 
-    return write, read
+    return read
 
 
 def _empty(kind: type[Any], source: Source) -> Any:

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 
 from mls.components.dictionary import dictionary_of
 from mls.components.lists import components_of
+from mls.parameters import Parameters
 from mls.persistent import PMap
+from mls.registries import LeafIndex
+from mls.tree.ratchet_tree import RatchetTree
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering.choice import Standing
 from vcd.core.ordering.graph import Member
 from vcd.core.payloads import Decision, Invite, Nomination
-from vcd.core.policy import COMPONENT, Mode, of_group
+from vcd.core.policy import COMPONENT, Mode, Policy, of_group
 from vcd.core.steps import at_leaf
 from vcd.core.strand import Strand
 
@@ -51,7 +54,8 @@ class Reign:
     past: tuple[Decision, ...] = ()
     """The last ones of epochs before the graph: so that a lead that says something else later is found out."""
     facts: PMap[EpochId, Fact] = field(default_factory=PMap)
-    """Of the epochs of the graph that are or were kept."""
+    """Of epochs of the graph, as far as known: those that are or were kept, those that a successor began, and the one
+    from which we came back."""
     welcomes: PMap[EpochId, Welcoming] = field(default_factory=PMap)
     """Invitations of ours into epochs that are not decided on: nobody is brought into what may not come to be."""
     waits: tuple[EpochId, int] | None = None
@@ -68,10 +72,14 @@ def capable(strand: Strand, epoch: EpochId) -> tuple[Member, ...]:
     if kept is None:
         return members
     group = kept.group
-    number = group.parameters.components.numbers.app_components
+    return _capable(members, group.public.tree, group.parameters)
+
+
+def _capable(members: tuple[Member, ...], tree: RatchetTree, parameters: Parameters) -> tuple[Member, ...]:
+    number = parameters.components.numbers.app_components
     found = []
     for each in members:
-        node = group.public.tree.leaf(each.leaf)
+        node = tree.leaf(LeafIndex(each.leaf))
         if node is not None and COMPONENT in components_of(dictionary_of(node.extensions).find(number)):
             found.append(each)
     return tuple(found)
@@ -79,9 +87,13 @@ def capable(strand: Strand, epoch: EpochId) -> tuple[Member, ...]:
 
 def fact_of(strand: Strand, epoch: EpochId) -> Fact:
     """Of an epoch that is kept."""
-    policy = of_group(strand.kept[epoch].group)
-    members = strand.graph.members(epoch)
-    able = capable(strand, epoch)
+    group = strand.kept[epoch].group
+    return shown(strand.graph.members(epoch), of_group(group), group.public.tree, group.parameters)
+
+
+def shown(members: tuple[Member, ...], policy: Policy, tree: RatchetTree, parameters: Parameters) -> Fact:
+    """Of an epoch whose policy and tree are known."""
+    able = _capable(members, tree, parameters)
     lead = policy.lead
     if all(each.incarnation != lead for each in members):
         lead = able[0].incarnation if able else Incarnation(b"")
@@ -102,6 +114,18 @@ def fact(strand: Strand, reign: Reign, epoch: EpochId) -> Fact:
     able = [each.incarnation for each in members if each.incarnation not in before.plain]
     lead = before.lead if before.lead in able or not able else able[0]
     return Fact(lead=lead, succession=before.succession, plain=before.plain)
+
+
+def begun(strand: Strand, reign: Reign) -> dict[EpochId, Fact]:
+    """Of epochs that were never here, and that a successor began: it leads there."""
+    found: dict[EpochId, Fact] = {}
+    for parent, several in sorted(reign.decisions.items()):
+        unknown = [each for each in several if each.child not in reign.facts and each.child not in strand.kept]
+        winner = elected(strand, reign, parent) if unknown and strand.graph.has(parent) else None
+        for each in unknown:
+            if each.author == winner != leader(strand, reign, parent) and strand.graph.parent(each.child) == parent:
+                found[each.child] = Fact(lead=winner, succession=True, plain=fact(strand, reign, parent).plain)
+    return found
 
 
 def leader(strand: Strand, reign: Reign, epoch: EpochId) -> Incarnation:
@@ -128,7 +152,7 @@ def standing(strand: Strand, reign: Reign) -> Standing:
     """The chain of decisions from the last final epoch on, and how far along it is final."""
     old = strand.standing.final
     chain = [old if strand.graph.has(old) else strand.graph.anchor.epoch]
-    while child := _choice(strand, reign, chain[-1]) or _entry(strand, chain[-1]):
+    while child := _choice(strand, reign, chain[-1]) or _entry(strand, reign, chain[-1]):
         chain.append(child)
     return Standing(final=_final(strand, reign, chain), head=chain[-1], void=frozenset())
 
@@ -150,15 +174,22 @@ def _choice(strand: Strand, reign: Reign, parent: EpochId) -> EpochId | None:
     return min(found)[1] if found else None
 
 
-def _entry(strand: Strand, at: EpochId) -> EpochId | None:
-    """The next epoch on the way to the one that we were brought into: what was decided before, others had to know."""
-    if at in strand.kept or at in strand.past:
+def _entry(strand: Strand, reign: Reign, at: EpochId) -> EpochId | None:
+    """The next epoch on the way to the one that we came in by: what was decided before, others had to know.
+
+    Nor do we know who led there, so that we could tell by decisions. Where we do, as who comes back does of the epoch
+    that it was shown, we stand there until what we came in by was decided on.
+    """
+    if at in strand.kept:
         return None
     graph = strand.graph
     below = [each for each in strand.kept if graph.is_ancestor(at, each)]
     if not below:
         return None
     entry = min(below, key=lambda each: (graph.number(each), each))
+    own = own_member(strand, entry)
+    if own is None or (at in reign.facts and any(each.incarnation == own.incarnation for each in graph.members(at))):
+        return None
     return graph.path(entry, at)[0]
 
 
@@ -244,6 +275,11 @@ def undecided(strand: Strand) -> tuple[EpochId, ...]:
     if strand.mode is not Mode.LEAD:
         return ()
     return tuple(each for each in strand.graph.children(strand.head) if each in strand.bodies)
+
+
+def full(strand: Strand, most: int) -> bool:
+    """Whether as many commits wait for the lead as there is room for, with the head."""
+    return strand.mode is Mode.LEAD and 1 + len(undecided(strand)) >= most
 
 
 def waits_for_lead(strand: Strand) -> bool:

@@ -1,9 +1,12 @@
 """Removals that lost are made again, by whoever saw them.
 
 A commit that removed somebody can lose to a rival that removes somebody else. Its target is then still there, and all
-who followed the commit know that it was to go: they *owe* the removal on the branch that won. Nothing is owed of a void
-commit, nor by those whom the policy does not let remove. Whoever was added again since is another incarnation, and
-stays.
+who followed the commit know that it was to go: they *owe* the removal on the branch that won. Nothing is owed by those
+whom the policy does not let remove. Whoever was added again since is another incarnation, and stays.
+
+Of void commits, nothing is owed of those that something strikes: whoever was removed wants nothing any more. One that
+only stands on such a commit may be of somebody who did nothing wrong, and is owed. But what it stands on may have made
+its author a member or an admin, or changed the rules. So that counts only of those who might do the same here.
 
 The members who may remove take turns, the lowest leaf first, after whoever wanted it had time to do it again: an intent
 of the account that made the removal comes first, and our own intents do without this. What is owed is found in the
@@ -24,11 +27,13 @@ from vcd.core import acting, intents, ranks
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.names import EpochId, GroupId, Incarnation
-from vcd.core.policy import of_group
+from vcd.core.ordering.choice import struck
+from vcd.core.policy import Mode, of_group
+from vcd.core.strand import counts
 from vcd.core.upkeep import may_remove
 
 if TYPE_CHECKING:
-    from vcd.core.ordering.graph import Graph, Member
+    from vcd.core.ordering.graph import Member
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
@@ -54,7 +59,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         return
     there = {each.incarnation for each in after.graph.members(after.head)}
     if before.final != after.final:
-        lost = _lost(before, before.graph, after.final, after.standing.void) if before.graph.has(after.final) else []
+        lost = _lost(before, after.final, _able(after)) if before.graph.has(after.final) else []
         owed = dict.fromkeys([*talk.owed, *lost])
         final = {each.incarnation for each in after.graph.members(after.final)}
         kept = tuple(each for each in owed if each in there or each in final)[:MAX_OWED]
@@ -62,17 +67,37 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
             turn.put_talk(replace(talk, owed=kept))
 
 
-def _lost(strand: Strand, graph: Graph, to: EpochId, void: frozenset[EpochId]) -> list[Incarnation]:
-    """Whose removal we followed on branches that do not lead to an epoch."""
-    way = {*graph.path(to)}
+def _able(strand: Strand) -> frozenset[Incarnation]:
+    """Who may remove others where the group stands; those who have left since count too."""
+    if strand.here is None:
+        return frozenset()
+    policy = of_group(strand.here.group)
+    known = [*strand.graph.members(strand.final), *strand.graph.members(strand.head)]
+    return frozenset(each.incarnation for each in known if may_remove(policy, each))
+
+
+def _lost(strand: Strand, to: EpochId, able: frozenset[Incarnation]) -> list[Incarnation]:
+    """Whose removal we followed on branches that do not lead to an epoch, and who is to go because of it.
+
+    What is void is found anew: by what is known now, from the last final epoch that was known before.
+    """
+    graph, way = strand.graph, {*strand.graph.path(to)}
+    beside = [
+        epoch
+        for epoch in sorted(graph.steps)
+        if graph.steps[epoch].removes and epoch not in way and strand.entered(epoch)
+        if not graph.is_ancestor(to, epoch)  # what stands on what won may still win
+    ]
+    if not beside:
+        return []
+    lead = strand.mode is Mode.LEAD  # there nothing is void: what was not chosen is dead
+    hit = frozenset[EpochId]() if lead else struck(graph, strand.final, counts(strand)) - way
     found: dict[Incarnation, None] = {}
-    for epoch in sorted(graph.steps):
+    for epoch in beside:
         step = graph.steps[epoch]
-        if not step.removes or epoch in way or epoch in void or not strand.entered(epoch):
-            continue
-        if graph.is_ancestor(to, epoch):  # it stands on what won, and may still win
-            continue
-        found |= dict.fromkeys(step.removes)
+        void = any(each in hit for each in graph.up(epoch))
+        if epoch not in hit and (step.author in able or not void):
+            found |= dict.fromkeys(step.removes)
     return list(found)
 
 
@@ -86,7 +111,7 @@ def _owed(turn: Turn, strand: Strand) -> list[Member]:
         return []
     if not talk.owed and not strand.graph.steps:
         return []
-    to_go = {*talk.owed, *_lost(strand, strand.graph, strand.head, strand.standing.void)}
+    to_go = {*talk.owed, *_lost(strand, strand.head, _able(strand))}
     return [
         each
         for each in strand.graph.members(strand.head)

@@ -6,12 +6,14 @@ what it was is known by name only. While the network seems to be split, windows 
 
     when an epoch is left           what only a head needs is deleted (`mls.fork.retention.left`)
     when another one is final       all before it and beside it is settled: it follows no commit any more. The graph
-                                    begins at the final epoch now; headers, votes and commits of before are deleted
+                                    begins at the final epoch now; headers, votes and commits of before are deleted.
+                                    Not as long as commits that lead there are missing and can still be followed
     when its window is over         the value is dropped, final or not. Headers and votes stay until something is final
-    when there are too many         the same, early (`Config.max_kept`)
+    when there are too many         the same, early (`Config.max_kept`); what waits for a lead goes last (`lead.holds`)
 
-The head itself is never dropped, nor the nearest epoch to it as long as this device cannot follow to the head: its tree
-says who we are and whose signatures hold. It is settled then.
+The head itself is never dropped. Nor is, in the home, the nearest epoch to it as long as this device cannot follow to
+the head, or came back by a way that nobody else has followed yet: there its virtual client stands. It is settled then.
+In a conversation nothing stays for that: who we are, and what we sign with, the graph says.
 
 Which branch wins is never decided here. If a rival wins whose parent was dropped, this device comes back from outside.
 """
@@ -23,14 +25,17 @@ from typing import TYPE_CHECKING
 
 from mls.fork.retention import left
 from mls.persistent import PMap
-from vcd.core import partitions
+from vcd.core import following, partitions, summaries, voting, waiting
 from vcd.core.duties import Duty
 from vcd.core.names import EpochId, GroupId
+from vcd.core.ordering.graph import Graph
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Lineage
 from vcd.core.policy import MINUTE, SECOND, Mode, of_group
 from vcd.core.reign import undecided
+from vcd.core.sights import sight_of
 from vcd.core.strand import Kept, Membership, Strand, at_rest, dropped
+from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn
@@ -38,9 +43,50 @@ if TYPE_CHECKING:
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """Something is final: the graph begins there."""
-    del before
-    if after.final != after.graph.anchor.epoch:
-        turn.put(rebased(after))
+    if _may_begin(turn, after):
+        anew = rebased(after)
+        _put(turn, anew, graph=anew.trunk is not after.trunk)  # then there is a topic to be in
+    now = turn.strand(after.group_id)
+    if before.final != now.final or now.over:
+        waiting.review(turn, after.group_id, lambda payload: following.hopeless(now, payload))
+
+
+def _may_begin(turn: Turn, strand: Strand) -> bool:
+    """Whether the graph may begin at the last final epoch now, if it does not.
+
+    A header and votes may come before the commits that lead there: as long as these can be followed, they are waited
+    for, or we would have to come back from outside. Who was removed follows nothing more.
+    """
+    if strand.final == strand.graph.anchor.epoch:
+        return False
+    if voting.own(turn.state, strand) is None:
+        return True
+    return not any(strand.graph.is_ancestor(each, strand.final) for each in summaries.missing(strand))
+
+
+def _put(turn: Turn, after: Strand, *, graph: bool = False) -> None:
+    """With epochs settled or dropped: commits that waited for proposals there are looked at for the last time."""
+    before = turn.strand(after.group_id)
+    turn.put(after, graph=graph)
+    for epoch, kept in sorted(before.kept.items()):
+        now = after.kept.find(epoch)
+        if not kept.settled and (now is None or now.settled):
+            waiting.wake(turn, (Need.PROPOSAL, epoch))
+
+
+def ended(strand: Strand) -> Strand:
+    """Without what others did after we were out for good."""
+    if not strand.over or not strand.graph.steps:
+        return strand
+    return replace(
+        strand,
+        graph=Graph(strand.graph.anchor),
+        ballots=Ballots(),
+        signed=PMap(),
+        votes=PMap(),
+        bodies=PMap(),
+        laid=PMap(),
+    )
 
 
 def rebased(strand: Strand) -> Strand:
@@ -101,14 +147,19 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     strand = turn.state.strands.find(group_id)
     if strand is None:
         return
-    after = _left(strand, turn.awake)
+    if _may_begin(turn, strand):  # what leads there cannot be followed any more
+        _put(turn, rebased(strand))
+        strand = now = turn.strand(group_id)
+        waiting.review(turn, group_id, lambda payload: following.hopeless(now, payload))
+    after = _left(ended(strand), turn.awake)
     most = turn.state.config.max_kept
     if len(after.kept) > most:
-        for epoch in _in_order(after)[: len(after.kept) - most]:
-            after = _without(after, epoch)
+        entered = _entered(turn, after)
+        for epoch in _in_order(after, entered)[: len(after.kept) - most]:
+            after = _without(after, epoch, entered)
         turn.drop("kept-most")
     if after is not strand:
-        turn.put(after)
+        _put(turn, after)
     if len(after.kept) > 1 or after.here is None:
         _look_again(turn, after)
 
@@ -126,10 +177,11 @@ def _left(strand: Strand, awake: int) -> Strand:
     return replace(strand, kept=strand.kept.update(changed)) if changed else strand
 
 
-def _in_order(strand: Strand) -> list[EpochId]:
+def _in_order(strand: Strand, entered: EpochId | None) -> list[EpochId]:
     """What may be dropped, first what is needed least."""
     graph = strand.graph
     path = set(graph.path(strand.head)) if graph.has(strand.head) else set()
+    waits = undecided(strand)
     made: dict[bytes, int] = {}
     for epoch in strand.kept:
         step = graph.steps.find(epoch)
@@ -141,27 +193,36 @@ def _in_order(strand: Strand) -> list[EpochId]:
         at = kept.left_at or 0
         if kept.settled or not graph.has(epoch):
             return (0, 0, at, epoch)
+        if epoch in waits:  # any of them may be chosen
+            return (3, -made[graph.steps[epoch].author], at, epoch)
         step = graph.steps.find(epoch)
         if step is not None and epoch not in path:
             return (1, -made[step.author], at, epoch)
         return (2, 0, at, epoch)
 
-    return sorted([epoch for epoch in strand.kept if epoch not in (strand.head, _nearest(strand))], key=need)
+    spared = (strand.head, _nearest(strand, entered))
+    return sorted([epoch for epoch in strand.kept if epoch not in spared], key=need)
 
 
-def _nearest(strand: Strand) -> EpochId | None:
-    """The epoch that stays although its time is over, where the head itself is not here and we want to come back.
+def _nearest(strand: Strand, entered: EpochId | None = None) -> EpochId | None:
+    """The epoch of the home that stays although its time is over, where the head is not here and we want to come back.
 
-    Who was removed, or left, does not.
+    Who was removed, or left, does not. If we came back by an epoch that nobody has followed (`entered`), we may have to
+    do so again, without it and what stands on it.
     """
-    if strand.here is not None or strand.membership is Membership.OUT:
+    if not strand.home or strand.membership is Membership.OUT or (strand.here is not None and entered is None):
         return None
     graph = strand.graph
+    able = [each for each in strand.kept if entered is None or not graph.is_ancestor(entered, each)]
     if graph.has(strand.head):
-        found = next((each for each in graph.up(strand.head) if each in strand.kept), None)
+        found = next((each for each in graph.up(strand.head) if each in able), None)
         if found is not None:
             return found
-    return max(strand.kept, key=lambda each: (strand.kept[each].left_at or 0, each), default=None)
+    return max(able, key=lambda each: (strand.kept[each].left_at or 0, each), default=None)
+
+
+def _entered(turn: Turn, strand: Strand) -> EpochId | None:
+    return sight_of(turn.state, strand.group_id).recovery.entered
 
 
 def _stays(strand: Strand) -> frozenset[EpochId]:
@@ -169,8 +230,8 @@ def _stays(strand: Strand) -> frozenset[EpochId]:
     return frozenset([strand.head, *undecided(strand)])
 
 
-def _without(strand: Strand, epoch: EpochId) -> Strand:
-    return at_rest(strand, epoch) if epoch == _nearest(strand) else dropped(strand, epoch)
+def _without(strand: Strand, epoch: EpochId, entered: EpochId | None = None) -> Strand:
+    return at_rest(strand, epoch) if epoch == _nearest(strand, entered) else dropped(strand, epoch)
 
 
 def window(turn: Turn, strand: Strand) -> int:
@@ -190,20 +251,20 @@ def forget(turn: Turn, subject: bytes) -> None:
     if strand is None:
         return
     span = window(turn, strand)
-    stays = _stays(strand)
+    stays, entered = _stays(strand), _entered(turn, strand)
     after = strand
     for epoch in sorted(strand.kept):
         at = strand.kept[epoch].left_at
         if epoch not in stays and at is not None and at + span <= turn.awake:
-            after = _without(after, epoch)
+            after = _without(after, epoch, entered)
     if after is not strand:
-        turn.put(after, graph=True)
+        _put(turn, after, graph=True)
     _look_again(turn, after)
 
 
 def _look_again(turn: Turn, strand: Strand) -> None:
     """When the next window is over, if this device stays awake until then."""
-    stays, nearest = _stays(strand), _nearest(strand)
+    stays, nearest = _stays(strand), _nearest(strand, _entered(turn, strand))
     ends = [
         kept.left_at
         for epoch, kept in strand.kept.items()

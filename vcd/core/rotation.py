@@ -17,6 +17,8 @@ turn by a hash of its name: who is awake does its own at once, and those of othe
 the commit in the home knows all that it needs to carry on, whether or not it hears more of the one that began.
 
 Who may: a delegate, for devices that are none; and whoever has the recovery phrase, for any (a new term of the list).
+Where the home stands for good with a list under which this device may not, as somebody with the phrase made that device
+a delegate meanwhile, the removal ends here, and whoever asked for it is told. Another device may still go on with it.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from mls.state import Group
 from mls.virtual.announcements import MAX_ENTRIES, Keys, Progress, SignatureKey, Withdrawn
 from mls.virtual.noticing import noticed
 from mls.virtual.removal import Fingerprint, Removal, Step, Task, Withdrawal, begin, merge
-from vcd.core import acting, devices, leaves, linking, listing, ranks, siblings, stock
+from vcd.core import acting, devices, leaves, linking, listing, ranks, siblings, stock, vouching
 from vcd.core.accounts import editions
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.accounts.device_list import Edition
@@ -43,6 +45,7 @@ from vcd.core.errors import Misuse, Refused
 from vcd.core.events import IntentFate, Removing
 from vcd.core.household import Leaving, Rotation
 from vcd.core.names import DeviceId, IntentId
+from vcd.core.reign import waits_for_lead
 from vcd.core.strand import Strand
 
 if TYPE_CHECKING:
@@ -71,14 +74,23 @@ def remove(turn: Turn, command: inputs.RemoveDevice) -> None:
     if device == turn.state.me.device:
         raise Misuse("own-device", "a device is removed by another one, or by forgetting its account")
     edition = linking.next_edition(turn)
+    linked = linking.cancel(turn, device)
     if edition.devices.find(device) is None and device not in devices.present(turn.home):
-        raise Misuse("no-such-device", "there is no such device in the account")
-    linking.cancel(turn, device)
+        if not linked:
+            raise Misuse("no-such-device", "there is no such device in the account")
+        turn.tell(IntentFate(intent=command.intent, stands=True))  # it was not let in yet: there is nobody to shut out
+        return
     if edition.devices.find(device) is not None:
         linking.sign(turn, _shut_out(turn, edition, command))
     elif household.delegate is None and command.root is None:
         raise Misuse("not-delegate", "this device may not remove others")
     _begin(turn, [device], command.intent)
+    go_on(turn)
+
+
+def shut_out(turn: Turn, gone: Iterable[DeviceId], intent: IntentId) -> None:
+    """Remove devices that a list of ours shuts out."""
+    _begin(turn, list(gone), intent)
     go_on(turn)
 
 
@@ -161,15 +173,17 @@ def _known(turn: Turn, removal: Removal) -> Removal:
     held = {each.group_id for each in leaves.conversations(turn)}
     for group_id, conversation in sorted(removal.conversations.items()):
         theirs = turn.state.strands.find(group_id)
-        if conversation.stands and group_id not in held and (theirs is None or _over(theirs)):
+        if conversation.stands and group_id not in held and (theirs is None or _over(turn, theirs)):
             removal = removal.left(group_id)
     return noticed(removal, emulation, _groups(turn))
 
 
-def _over(strand: Strand) -> bool:
-    """Whether we are no member of a conversation where it stands."""
-    here = strand.here
-    return here is not None and here.group.ended is not None
+def _over(turn: Turn, strand: Strand) -> bool:
+    """Whether a conversation is over for us: for good, as a leaf that comes back may be one that the device knows."""
+    here, own = strand.here, turn.state.book.own
+    if here is not None and here.group.ended is not None:
+        return True
+    return all(each.account != own for at in (strand.final, strand.head) for each in strand.graph.members(at))
 
 
 def _store(turn: Turn, removal: Removal) -> None:
@@ -191,6 +205,7 @@ def _store(turn: Turn, removal: Removal) -> None:
             turn.tell(IntentFate(intent=each.intent, stands=True))
     turn.change(rotation=None)
     turn.not_due(Duty.ROTATE, b"")
+    turn.due(Duty.HOME, devices.LEAVES, turn.now)  # what else was to be replaced has waited for this
     done = turn.state.household.done
     for device in named:
         if len(done) >= MAX_DONE:
@@ -218,15 +233,15 @@ def heard(turn: Turn, told: siblings.Told, announcement: Progress) -> None:
     roster = turn.state.household.rosters.find(told.newest)
     if roster is None or any(each in roster.names for each in named):
         return  # a device that is to go could say so
-    devices.vouch(turn, [group_id for group_id, each in theirs.conversations.items() if each.stands])
+    vouching.vouch(turn, [group_id for group_id, each in theirs.conversations.items() if each.stands])
     if all(each in turn.state.household.done for each in named):
         return
     rotation = turn.state.rotation
-    if rotation is None:
-        _begin(turn, sorted(named), _NOBODY)
-        rotation = turn.state.rotation
-    if rotation is not None:
-        _store(turn, _known(turn, merge(Removal.decode(rotation.removal), theirs)))
+    if rotation is None:  # one begun here would take the keys that are new for old ones, as they are known by now
+        turn.change(rotation=Rotation(since=turn.now))
+    else:
+        theirs = merge(Removal.decode(rotation.removal), theirs)
+    _store(turn, _known(turn, theirs))
     wake(turn)
 
 
@@ -279,6 +294,8 @@ def next_step(turn: Turn, subject: bytes) -> None:
 
 def go_on(turn: Turn) -> None:
     """All that can be done now. What changes where a group stands is looked at first (`moved`), before more is done."""
+    if devices.may_speak(turn):
+        _give_up(turn)
     rotation = turn.state.rotation
     if rotation is None or not devices.may_speak(turn):
         return
@@ -286,6 +303,8 @@ def go_on(turn: Turn) -> None:
     before = removal.encode()
     try:
         todo = removal.todo
+        if not removal.clean and not all(_may_shut_out(turn, each) for each in _still_here(turn, removal)):
+            todo = ()  # KeyPackages would be withdrawn and made again for nothing
         if todo and todo[0].step is Step.WITHDRAW:
             removal = _withdraw(turn, removal, [each for each in todo if each.step is Step.WITHDRAW])
             todo = removal.todo
@@ -345,6 +364,46 @@ def _remove(turn: Turn, removal: Removal) -> None:
     if listing.of_group(here.group).head.digest != edition.head.digest:
         proposals.append(listing.update(edition))
     acting.commit(turn, strand, proposals=proposals, force_path=True)
+
+
+def _may_shut_out(turn: Turn, device: DeviceId) -> bool:
+    """Whether this device can make a list without that one, or has made one that counts for more than the home's."""
+    here, made = turn.home.here, turn.state.household.made
+    if here is None:
+        return False
+    now = listing.of_group(here.group)
+    entry, signs = now.devices.find(device), linking.signer(turn, now) is not None
+    if made is not None and made.devices.revoked(device) is not None and linking.follows(turn, now, made):
+        return True
+    return signs and (entry is None or (not entry.delegate and now.devices.policy.delegates_revoke))
+
+
+def _give_up(turn: Turn) -> None:
+    """End the removal of whom this device may not shut out, once no other list can come to count by itself.
+
+    A delegate whose key is still on its way waits for that.
+    """
+    rotation, strand, here = turn.state.rotation, turn.home, turn.home.here
+    if rotation is None or here is None or strand.head != strand.final:
+        return
+    now, removal = listing.of_group(here.group), Removal.decode(rotation.removal)
+    own = now.devices.find(turn.state.me.device)
+    keyless = own is not None and own.delegate and linking.signer(turn, now) is None
+    lost = [each for each in _still_here(turn, removal) if not _may_shut_out(turn, each)]
+    if not lost or keyless:
+        return
+    for each in rotation.leaving:
+        if each.device in lost and each.intent:
+            turn.tell(IntentFate(intent=each.intent, stands=False, reason="other-rules"))
+    rest = removal.devices - {Fingerprint(each) for each in lost}
+    if rest:
+        leaving = tuple(each for each in rotation.leaving if each.device not in lost)
+        turn.change(rotation=replace(rotation, leaving=leaving))
+        _store(turn, _known(turn, replace(removal, devices=rest)))
+    else:
+        turn.change(rotation=None)
+        turn.not_due(Duty.ROTATE, b"")
+        turn.due(Duty.HOME, devices.LEAVES, turn.now)
 
 
 def _listed_out(turn: Turn, removal: Removal) -> Edition:
@@ -435,7 +494,10 @@ def _rotate(turn: Turn, removal: Removal, group_ids: list[GroupId]) -> Removal:
             continue
         at = max(_at(turn, group_id), _rotation(turn).tried.find(group_id) or 0)
         suite = kept.group.suite.cipher_suite
-        if at > turn.now or len(now) >= AT_ONCE or suite not in new:
+        keyless = suite not in new and not _may_draw(turn, removal)
+        if waits_for_lead(strand) or keyless:  # each further commit would only be one more that does not count
+            at = max(at, turn.now + turn.state.config.retry)
+        if at > turn.now or len(now) >= AT_ONCE:
             later.append(max(at, turn.now))
         else:
             now.append((group_id, suite))
@@ -461,7 +523,7 @@ def _draw(turn: Turn, removal: Removal, suites: list[int], shared: dict[int, byt
     Others are told first. Where no more keys can be noted, it is the one that was drawn for all.
     """
     newest = turn.emulation.head.newest
-    if newest not in removal.clean or len(removal.renewals) >= MAX_DRAWN:
+    if not _may_draw(turn, removal):
         return removal, [shared[suite] for suite in suites]
     drawn = []
     for suite in suites:
@@ -472,6 +534,10 @@ def _draw(turn: Turn, removal: Removal, suites: list[int], shared: dict[int, byt
     if drawn:
         devices.announce(turn, Keys(tuple(drawn)))
     return removal, [key.public for key in drawn]
+
+
+def _may_draw(turn: Turn, removal: Removal) -> bool:
+    return turn.emulation.head.newest in removal.clean and len(removal.renewals) < MAX_DRAWN
 
 
 def _at(turn: Turn, group_id: GroupId) -> int:

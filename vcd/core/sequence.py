@@ -6,7 +6,10 @@ keys of others waits for these. Messages are counted in blocks of half as many a
 block is that of the oldest message that is missing, or the next one. When the oldest that is missing has come, those
 that waited for it are looked at, so each waits once or twice, however many there are.
 
-What is missing may never come. After a while (`Config.retry`) a block is opened all the same.
+What is missing may never come. When nothing of a member's was opened for a while (`Config.retry`), what waits is opened
+all the same. What is missing then may have no key any more when it comes after all, and nothing waits for it again
+(`Need.OVER`). So the while is counted only while we are connected and not asleep, and begins anew with each message
+that is opened: who was away for long has more to catch up with than can be done in it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING
 from mls.codec import Reader
 from mls.errors import PeerError
 from mls.framing import PrivateMessage, open_sender_data, read_wire_format
-from mls.registries import ContentType, WireFormat
+from mls.registries import ContentType, LeafIndex, WireFormat
 from mls.secret_tree import APPLICATION
 from vcd.core import waiting
 from vcd.core.duties import Duty
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+_NUMBER = 4
+"""Bytes of a leaf's and a block's number."""
+JUNK = 4
+"""Of what waited and is no message after all, so much is looked at in one step: each may cost as many steps of a
+ratchet as may be skipped, and any member can claim any place."""
+_OFTEN = 1_000
+"""Milliseconds between notes that something was opened."""
 MAX_BLOCKS = 64
 """That are looked at when what was missing has come; no ratchet may skip more."""
 
@@ -49,14 +59,24 @@ def place(group: Group, message: bytes) -> tuple[int, int] | None:
     return int(sender.leaf_index), int(sender.generation)
 
 
-def _oldest(group: Group, leaf: int) -> int:
-    """The number of the oldest message of a leaf that is missing and could still be read."""
+def is_used(group: Group, message: bytes) -> bool:
+    """Whether the key of a message is gone, or was used. Of our own leaf, keys that were used are kept as well."""
+    found = place(group, message)
+    if found is None or found[0] == group.own_leaf:
+        return found is not None
+    leaf, number = found
+    ratchet = group.keys.ratchets.find(2 * leaf + APPLICATION)
+    return ratchet is not None and number < ratchet.generation and number not in ratchet.skipped
+
+
+def _oldest(group: Group, leaf: int, over: int) -> int:
+    """The number of the oldest message of a leaf that is missing, could still be read and is waited for."""
     ratchet = group.keys.ratchets.find(2 * leaf + APPLICATION)
     if ratchet is None:
         return 0
     if leaf == group.own_leaf or not ratchet.skipped:  # of our own leaf, keys that were used are kept as well
         return ratchet.generation
-    return min(ratchet.skipped)
+    return min((number for number in ratchet.skipped if number >= over), default=ratchet.generation)
 
 
 def _block(group: Group) -> int:
@@ -64,7 +84,22 @@ def _block(group: Group) -> int:
 
 
 def _needs(epoch: EpochId, leaf: int, block: int) -> Needs:
-    return (Need.TURN, epoch + leaf.to_bytes(4, "big") + block.to_bytes(4, "big"))
+    return (Need.TURN, _whose(epoch, leaf)[1] + block.to_bytes(_NUMBER, "big"))
+
+
+def _whose(epoch: EpochId, leaf: int) -> Needs:
+    """Where it is noted in `Room.asked` when something of a leaf was opened last, by `Turn.awake`, while more waits."""
+    return (Need.TURN, epoch + leaf.to_bytes(_NUMBER, "big"))
+
+
+def _noted(turn: Turn, whose: Needs) -> None:
+    room = turn.state.waiting
+    turn.change(waiting=replace(room, asked=room.asked.set(whose, turn.awake)))
+
+
+def _over(turn: Turn, epoch: EpochId, leaf: int) -> int:
+    """Before which number nothing of a leaf is waited for any more."""
+    return turn.state.waiting.asked.find((Need.OVER, _whose(epoch, leaf)[1])) or 0
 
 
 def early(turn: Turn, strand: Strand, payload: Post, frame: FrameId) -> bool:
@@ -75,13 +110,13 @@ def early(turn: Turn, strand: Strand, payload: Post, frame: FrameId) -> bool:
         return False
     leaf, number = found
     size = _block(group)
-    if number // size <= _oldest(group, leaf) // size + 1:
+    oldest = _oldest(group, leaf, _over(turn, payload.epoch, leaf))
+    if number // size <= oldest // size + 1 or group.public.tree.leaf(LeafIndex(leaf)) is None:
         return False
     needs = _needs(payload.epoch, leaf, number // size)
     waiting.hold(turn, frame, strand.group_id, needs, payload)
-    room = turn.state.waiting
-    if needs not in room.asked and needs in room.by_need:
-        turn.change(waiting=replace(room, asked=room.asked.set(needs, turn.now)))
+    if _whose(payload.epoch, leaf) not in turn.state.waiting.asked:
+        _noted(turn, _whose(payload.epoch, leaf))
     turn.due(Duty.ORDER, strand.group_id, turn.now + turn.state.config.retry)
     return True
 
@@ -96,7 +131,11 @@ def opened(turn: Turn, before: Group, after: Group, epoch: EpochId) -> None:
         if index % 2 != APPLICATION:
             continue
         leaf = index // 2
-        was, now = _oldest(before, leaf) // size, _oldest(after, leaf) // size
+        noted = turn.state.waiting.asked.find(_whose(epoch, leaf))
+        if noted is not None and noted + _OFTEN <= turn.awake:
+            _noted(turn, _whose(epoch, leaf))
+        over = _over(turn, epoch, leaf)
+        was, now = _oldest(before, leaf, over) // size, _oldest(after, leaf, over) // size
         for block in range(was + 2, min(now + 2, was + 2 + MAX_BLOCKS)):
             waiting.wake(turn, _needs(epoch, leaf, block))
 
@@ -106,18 +145,48 @@ def force(turn: Turn, group_id: GroupId) -> None:
     from vcd.core import following
 
     room, wait = turn.state.waiting, turn.state.config.retry
-    mine = sorted(
-        (needs[1], needs)
-        for needs, awaited in room.by_need.items()
-        if needs[0] is Need.TURN and awaited.group_id == group_id
-    )
-    for _, needs in mine:
-        since = room.asked.find(needs) or 0
-        if since + wait > turn.now:
-            turn.due(Duty.ORDER, group_id, since + wait)
+    waits: dict[Needs, list[Needs]] = {}
+    for needs, awaited in room.by_need.items():
+        if needs[0] is Need.TURN and awaited.group_id == group_id:
+            waits.setdefault((Need.TURN, needs[1][:-_NUMBER]), []).append(needs)
+    most = len(turn.refused) + JUNK
+    for whose, mine in sorted(waits.items(), key=lambda item: item[0][1]):
+        left = (room.asked.find(whose) or 0) + wait - turn.awake
+        if left > 0:  # which grows no shorter while we are not connected: then it is no time to look again at
+            turn.due(Duty.ORDER, group_id, turn.now + (left if turn.state.clock.online else wait))
             continue
-        for frame in room.by_need[needs]:
-            held = turn.state.waiting.items.find(frame)
-            payload = None if held is None else unpack(held.payload)
-            if isinstance(payload, Post):
-                following.on_post(turn, group_id, payload, frame, in_turn=False)
+        before = _next(turn, group_id, whose)
+        for needs in sorted(mine, key=lambda each: each[1]):
+            for frame in room.by_need[needs]:
+                if len(turn.refused) >= most:
+                    turn.due(Duty.ORDER, group_id, turn.now + 1)
+                    return
+                held = turn.state.waiting.items.find(frame)
+                payload = None if held is None else unpack(held.payload)
+                if isinstance(payload, Post):
+                    following.on_post(turn, group_id, payload, frame, in_turn=False)
+        now = _next(turn, group_id, whose)
+        if now > before:  # or those that come next would wait for the same again
+            room_now = turn.state.waiting
+            turn.change(waiting=replace(room_now, asked=room_now.asked.set((Need.OVER, whose[1]), now)))
+    _tidy(turn)
+
+
+def _next(turn: Turn, group_id: GroupId, whose: Needs) -> int:
+    """The number of a leaf's first message after all that were opened."""
+    epoch, leaf = EpochId(whose[1][:-_NUMBER]), int.from_bytes(whose[1][-_NUMBER:], "big")
+    kept = turn.strand(group_id).kept.find(epoch)
+    ratchet = None if kept is None else kept.group.keys.ratchets.find(2 * leaf + APPLICATION)
+    return 0 if ratchet is None else ratchet.generation
+
+
+def _tidy(turn: Turn) -> None:
+    """Forget what was noted of epochs that are gone, and of leaves of which nothing waits any more, in any group."""
+    room = turn.state.waiting
+    elsewhere = {needs[1][:-_NUMBER] for needs in room.by_need if needs[0] is Need.TURN}
+    over = [each for each in room.asked if each[0] is Need.TURN and each[1] not in elsewhere]
+    noted = [each for each in room.asked if each[0] is Need.OVER]
+    epochs = {epoch for strand in turn.state.strands.values() for epoch in strand.kept} if noted else set()
+    over += [each for each in noted if each[1][:-_NUMBER] not in epochs]
+    if over:
+        turn.change(waiting=replace(room, asked=room.asked.changed(over, {})))

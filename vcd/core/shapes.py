@@ -3,7 +3,8 @@
 Every field of a dataclass that is a `PMap` is a table with a row an entry; all its other fields together are one row;
 whatever holds such a class holds its tables under its own name, with its own key before theirs. Keys are encoded by
 `record`, and as no encoding is the beginning of another, a key says where the outer one ends. Classes with rows of
-their own kind are in `SPECIAL` (`vcd.core.kept_rows`).
+their own kind are in `SPECIAL` (`vcd.core.kept_rows`). A field that came later (`record.since`) is not looked for in
+rows of an older version, whichever way it is stored.
 
 A shape does three things: it writes a value, writes what differs between two values, and reads one. Differing goes by
 identity, so it costs what is not shared.
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.provider import Provider
-from vcd.core.record import decode_as, encode_as
+from vcd.core.record import NEWEST, came, decode_as, encode_as
 
 Row = tuple[str, bytes]
 """A table's name, and a key in it."""
@@ -32,10 +33,14 @@ Rows = dict[Row, bytes]
 class Found:
     """The rows of a state that is being read, by table and in order of keys."""
 
-    def __init__(self, rows: Mapping[Row, bytes], provider: Provider, parameters: Parameters) -> None:
+    def __init__(
+        self, rows: Mapping[Row, bytes], provider: Provider, parameters: Parameters, version: int = NEWEST
+    ) -> None:
         self.provider = provider
         self.parameters = parameters
         """Of the groups that are being read now."""
+        self.version = version
+        """In which all of them were written."""
         self._rows = rows
         self._keys: dict[str, list[bytes]] = {}
         for table, key in sorted(rows):
@@ -88,7 +93,7 @@ class Cell(Shape):
     @classmethod
     def of(cls, table: str, kind: Any) -> Cell:
         """Of a type that `record` knows."""
-        return cls(table, partial(encode_as, kind), lambda _, data: decode_as(kind, data))
+        return cls(table, partial(encode_as, kind), lambda found, data: decode_as(kind, data, found.version))
 
     def write(self, value: Any, key: bytes, out: Rows) -> None:
         out[self._table, key] = self._encode(value)
@@ -138,7 +143,7 @@ class Table(Shape):
     def read(self, found: Found, key: bytes) -> PMap[Any, Any]:
         entries = {}
         for place in list(found.under(self._table, key)):
-            entries[decode_as(self._kind, place[len(key) :])] = self._item.read(found, place)
+            entries[decode_as(self._kind, place[len(key) :], found.version)] = self._item.read(found, place)
         return PMap(entries)
 
 
@@ -171,20 +176,31 @@ class Parts(Shape):
         """`prefix` is what the tables of its fields have before their names; `but` are fields that others write."""
         self.kind = kind
         self._table = table
-        self._plain: list[str] = []
         self._inner: list[tuple[str, Shape]] = []
         hints = typing.get_type_hints(kind)
-        plain = []
+        plain: list[dataclasses.Field[Any]] = []
+        self._came: dict[str, int] = {}
+        """Since when there are fields with rows of their own."""
         for field in dataclasses.fields(kind):
             if not field.init or field.name in but:
                 continue
             shape = own_shape(prefix + field.name, hints[field.name])
-            if shape is not None:
-                self._inner.append((field.name, shape))
+            if shape is None:
+                plain.append(field)
             else:
-                self._plain.append(field.name)
-                plain.append(hints[field.name])
-        self._types: Any = tuple.__class_getitem__(tuple(plain))
+                self._inner.append((field.name, shape))
+                self._came[field.name] = came(field)
+
+        def row(fields: list[dataclasses.Field[Any]]) -> tuple[list[str], Any]:
+            names = [each.name for each in fields]
+            return names, tuple.__class_getitem__(tuple([hints[name] for name in names]))
+
+        self._plain, self._types = row(plain)
+        self._before = [
+            (version, *row([each for each in plain if came(each) < version]))
+            for version in sorted({came(each) for each in plain} - {0})
+        ]
+        """What was in the row before each version that brought something."""
 
     def write(self, value: Any, key: bytes, out: Rows) -> None:
         out[self._table, key] = encode_as(self._types, tuple([getattr(value, name) for name in self._plain]))
@@ -203,14 +219,22 @@ class Parts(Shape):
                 shape.differ(was, is_now, key, out, gone)
 
     def read(self, found: Found, key: bytes) -> Any:
-        plain = decode_as(self._types, found.row(self._table, key))
-        fields = dict(zip(self._plain, plain, strict=True))
+        names, types = self._row(found.version)
+        plain = decode_as(types, found.row(self._table, key), found.version)
+        fields = dict(zip(names, plain, strict=True))
         prepare = PREPARE.get(self.kind)
         if prepare is not None:
             prepare(found, fields)
         for name, shape in self._inner:
-            fields[name] = shape.read(found, key)
+            if self._came[name] <= found.version:
+                fields[name] = shape.read(found, key)
         return self.kind(**fields)
+
+    def _row(self, version: int) -> tuple[list[str], Any]:
+        for later, names, types in self._before:
+            if version < later:
+                return names, types
+        return self._plain, self._types
 
     def there(self, found: Found, key: bytes) -> bool:
         return found.has(self._table, key)

@@ -16,8 +16,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vcd.core.accounts.identity import AccountKey
+from vcd.core.accounts.overrule import Overrule
 from vcd.core.errors import Malformed
 from vcd.core.names import AccountId, DeviceId, EpochId, GroupId, IntentId
+from vcd.core.payloads import Lineage, SignedStep
 from vcd.core.record import decode_as, encode_as
 from vcd.core.topics import TopicSecret
 from vcd.core.wanting import Intent
@@ -69,6 +71,35 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A device's part of the overrule key of a term, sealed to its leaf key. `overruling`"""
+
+    RECORD_TAG: ClassVar[int] = 4
+    device: DeviceId
+    kem: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverruleTold:
+    """What a device wants instead of its delegates, as far as it is signed. `overruling`"""
+
+    RECORD_TAG: ClassVar[int] = 5
+    overrule: Overrule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrulePart:
+    """The part of the device that says so, sealed to the leaf key of the one that asked for it. `overruling`"""
+
+    RECORD_TAG: ClassVar[int] = 6
+    device: DeviceId
+    digest: bytes
+    kem: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IntentMade:
     """Something is wanted, or how far it is. `intents`"""
 
@@ -92,6 +123,8 @@ class WelcomeAnswered:
     RECORD_TAG: ClassVar[int] = 22
     group_id: GroupId
     accept: bool
+    welcome: bytes = b""
+    """Which one the user was asked of, by its hash. What was declined is that one, and none that comes later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +142,8 @@ class ContactAdded:
     RECORD_TAG: ClassVar[int] = 24
     card: bytes = field(repr=False)
     petname: str
+    at: int
+    """When, in the time of `Book.later`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +153,43 @@ class ContactBlocked:
     RECORD_TAG: ClassVar[int] = 25
     account: AccountId
     blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameBack:
+    """What led to where the account came back into a conversation, for who knows nothing of before. `comeback`"""
+
+    RECORD_TAG: ClassVar[int] = 26
+    group_id: GroupId
+    lineage: Lineage
+    signed: SignedStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactVerified:
+    """The user compared fingerprints with somebody, and they are the same. `contacts`"""
+
+    RECORD_TAG: ClassVar[int] = 27
+    account: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWanted:
+    """A device lacks the signature key of one of our leaves, and asks another one that may have it. `comeback`"""
+
+    RECORD_TAG: ClassVar[int] = 28
+    device: DeviceId
+    public: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactRemoved:
+    """The user does not want to know somebody any more. `contacts`"""
+
+    RECORD_TAG: ClassVar[int] = 29
+    account: AccountId
+    at: int
+    """When, in the time of `Book.later`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,20 +213,74 @@ class SendsNamed:
     name: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawTold:
+    """How we came into an app's group: an announcement of `mls.virtual`. `raw_care`"""
+
+    RECORD_TAG: ClassVar[int] = 40
+    group_id: GroupId
+    announcement: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawForgotten:
+    """An app wants nothing of a group any more. `raw_care`"""
+
+    RECORD_TAG: ClassVar[int] = 41
+    group_id: GroupId
+    entry: EpochId
+    """The epoch that we had come in by: who comes in again comes in by another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labeled:
+    """What something is called. `labels`"""
+
+    RECORD_TAG: ClassVar[int] = 50
+    what: bytes
+    text: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSet:
+    """The X.509 chain that the account shows for its key, or none. `certificates`"""
+
+    RECORD_TAG: ClassVar[int] = 51
+    chain: tuple[bytes, ...] = field(repr=False)
+    key: bytes
+    """The account key that it is for."""
+    at: int
+
+
 Sibling = (
     NewAccountKey
     | NewDelegateKey
     | Here
+    | Part
+    | OverruleTold
+    | OverrulePart
     | IntentMade
     | IntentOver
     | WelcomeAnswered
     | Replied
     | ContactAdded
     | ContactBlocked
+    | CameBack
+    | ContactVerified
+    | KeyWanted
+    | ContactRemoved
     | SendsTold
     | SendsNamed
+    | RawTold
+    | RawForgotten
+    | Labeled
+    | CertificateSet
 )
 
+
+MAX_TIME = 1 << 53
+"""No clock of anybody's shows more, in milliseconds since 1970. What is said next is later, and has to be a number."""
 
 Handler = Callable[["Turn", Told, Any], None]
 
@@ -162,20 +288,42 @@ Handler = Callable[["Turn", Told, Any], None]
 @cache
 def handlers() -> Mapping[type[Any], Handler]:
     """Which room takes which record. Rooms are imported here, as they import this one."""
-    from vcd.core import calls, contacts, devices, intents, invitations
+    from vcd.core import (
+        calls,
+        certificates,
+        comeback,
+        contacts,
+        devices,
+        intents,
+        invitations,
+        labels,
+        overruling,
+        raw_care,
+    )
 
     return {
         NewAccountKey: devices.on_account_key,
         NewDelegateKey: devices.on_delegate_key,
         Here: devices.on_here,
+        Part: overruling.on_dealt,
+        OverruleTold: overruling.on_told,
+        OverrulePart: overruling.on_part,
         IntentMade: intents.on_intent,
         IntentOver: intents.on_over,
         WelcomeAnswered: invitations.on_answered,
         Replied: invitations.on_replied,
         ContactAdded: contacts.on_added,
         ContactBlocked: contacts.on_blocked,
+        CameBack: comeback.on_came_back,
+        ContactVerified: contacts.on_verified,
+        KeyWanted: comeback.on_key_wanted,
+        ContactRemoved: contacts.on_removed,
         SendsTold: calls.on_told,
         SendsNamed: calls.on_named,
+        RawTold: raw_care.on_told,
+        RawForgotten: raw_care.on_forgotten,
+        Labeled: labels.on_labeled,
+        CertificateSet: certificates.on_set,
     }
 
 
@@ -187,4 +335,6 @@ def unpack(data: bytes) -> Sibling:
     if data[:1] != bytes([MARK]):
         raise Malformed("no record of ours")
     found: Sibling = decode_as(Sibling, data[1:])
+    if isinstance(found, ContactAdded | ContactRemoved | Labeled | CertificateSet) and found.at > MAX_TIME:
+        raise Malformed("a time that nothing can be later than")
     return found

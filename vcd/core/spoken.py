@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from vcd.core import record
 from vcd.core.names import AccountId, DeviceId, EpochId, GroupId
 from vcd.core.payloads import Content
 
@@ -59,6 +60,8 @@ class Place:
     """Of the sealed message; empty if another device said it."""
     claim: bytes = b""
     """The name of the generation that it took."""
+    without: tuple[AccountId, ...] = field(default=(), repr=False)
+    """Who was not there and was when it was written: to them it was not said here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +79,14 @@ class Outgoing:
     stage: Stage = Stage.QUEUED
     places: tuple[Place, ...] = ()
     """The newest last."""
+    repeat: EpochId | None = record.since(2, None)
+    """Where it was said for those who could not read it elsewhere, until that is on a branch that is final."""
     why: Why | None = None
     again_at: int = 0
     tries: int = 0
     """How often it has met a message of another device of ours."""
+    left: tuple[AccountId, ...] = field(default=(), repr=False)
+    """Who was there when it was written and not any more when it was said first: it was never said to them."""
     asked: tuple[AccountId, ...] = field(default=(), repr=False)
     """Who would be new, as the user was asked."""
     consent: tuple[AccountId, ...] = field(default=(), repr=False)

@@ -13,13 +13,16 @@ from mls.distributed.values import Session
 from mls.persistent import PMap
 from mls.secrets import SignaturePrivateKey
 from mls.virtual.emulation import Emulation
+from vcd.core import record
 from vcd.core.accounts.book import Book
+from vcd.core.accounts.certificate import Chain
 from vcd.core.agenda import Agenda
 from vcd.core.config import Config
 from vcd.core.duties import Duty
 from vcd.core.household import Household, Rotation
 from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId, Incarnation, IntentId, TopicId
 from vcd.core.policy import Mode
+from vcd.core.raw_state import Raw, RawFrame
 from vcd.core.reign import Reign
 from vcd.core.sends import Sends
 from vcd.core.sights import Sight
@@ -28,6 +31,7 @@ from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
 from vcd.core.waiting import Room
 from vcd.core.wanting import Intent, Invitation, Stock
+from vcd.core.whereabouts import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,9 @@ class Me:
     """Of its leaf in the home."""
 
 
+SLOWER = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
     """`flow` owns it. Times of others, and the wall's, are never compared with `awake`."""
@@ -49,9 +56,20 @@ class Clock:
     awake: int = 0
     online: bool = False
     number: int = 0
-    """Of the last thing that was published."""
+    """Of the last thing that was published, or that an app is to send."""
     wake_at: int = 0
-    """What the surroundings were told last."""
+    """When they are to wake us, by `now`, as they were told last."""
+    wall: int = record.since(2, 0)
+    """What the device's clock showed when `now` was that. Less, where it was set back: then `now` goes on at half the
+    pace until the clock has caught up, as it must neither go back nor stand still."""
+
+    def at(self, wall: int) -> int:
+        """What is `now` when the device's clock shows this."""
+        return max(wall, self.now + (max(0, wall - self.wall) // SLOWER if self.wall else 0))
+
+    def wall_at(self, now: int, wall: int, at: int) -> int:
+        """What the device's clock shows `at` a time to come, if it shows `wall` now."""
+        return min(at, wall + (at - now) * SLOWER) if wall < now else at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +124,14 @@ class Talk:
     frontier: tuple[ContentId, ...] = ()
     """What was heard last and nobody referred to yet."""
     missed: tuple[bytes, ...] = ()
-    """Messages that came too late to be read, by their digests, until that was said. Owned by `delivery`."""
+    """Messages that came too late to be read, by their digests, until that was said. Owned by `delivery`, as are the
+    next two."""
+    asked: tuple[bytes, ...] = ()
+    """Those of which it was said, the last few: it is said again to whoever comes."""
+    missed_until: int = 0
+    """When the last of both is so old that nobody says it again."""
     said: int = 0
-    """The time that our account's last message had. Owned by `outbox`, as are the next six."""
+    """The time that our account's last message had. Owned by `outbox`, as are the next seven."""
     going: PMap[ContentId, int] = field(default_factory=PMap)
     """Those of `State.outbox` that belong here, with their times."""
     unsure: PMap[ContentId, int] = field(default_factory=PMap)
@@ -120,7 +143,9 @@ class Talk:
     audiences: PMap[EpochId, tuple[AccountId, ...]] = field(default_factory=PMap)
     """Who was there in the epochs that messages of `going` were first meant for."""
     passed: PMap[EpochId, int] = field(default_factory=PMap)
-    """Epochs before the last final one, on the way to it, that are kept; with when that was seen."""
+    """Final epochs that this device was in, numbered in order; the oldest are forgotten."""
+    returns: tuple[EpochId, ...] = ()
+    """Those of them by which somebody came back from outside; the last few."""
     quiet_until: int = 0
     """Until when nobody speaks (EC1). Owned by `conversations`, as are the next two."""
     quiet_since: int = 0
@@ -168,7 +193,19 @@ class State:
     joined: PMap[TopicId, Joined] = field(default_factory=PMap)
     topics: PMap[GroupId, tuple[TopicId, ...]] = field(default_factory=PMap)
     """Which of `joined` belong to each group. `turn` and `flow` keep it."""
+    place: Place = field(default_factory=Place)
+    """`whereabouts`: where we can be reached, and where we said so."""
+    chains: PMap[AccountId, Chain] = record.since(2, factory=PMap)
+    """`certificates`: the X.509 chains that accounts show, our own among them."""
+    chain_shown: PMap[TopicId, int] = record.since(2, factory=PMap)
+    """`certificates`: where our own was shown, and when."""
     unsent: PMap[int, Sending] = field(default_factory=PMap)
+    raws: PMap[GroupId, Raw] = field(default_factory=PMap)
+    """`raw`: groups of apps, apart from all others."""
+    raw_frames: PMap[int, RawFrame] = field(default_factory=PMap)
+    """`raw`: what apps are to send in those, by numbers of `Clock.number`."""
+    raw_gone: PMap[bytes, int] = field(default_factory=PMap)
+    """`raw_care`: those that were forgotten, by the epochs that we came in by, numbered in order."""
     duties: PMap[tuple[Duty, bytes], int] = field(default_factory=PMap)
     agenda: Agenda = field(default_factory=Agenda, compare=False, repr=False)
     """Follows from `duties`, and is not stored. `turn` keeps it."""

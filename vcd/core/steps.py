@@ -8,7 +8,7 @@ signature, by the key of the author's leaf: nobody can put removals or votes int
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mls.components.dictionary import dictionary_of
@@ -64,9 +64,16 @@ def founding(group: Group) -> Anchor:
                 since=group.epoch,
                 leaf=leaf,
                 admin=account in admins,
+                key=node.signature_key,
+                acted=True,
             )
         )
-    return Anchor(epoch=epoch, number=group.epoch, members=tuple(sorted(members, key=lambda each: each.rank)))
+    return Anchor(
+        epoch=epoch,
+        number=group.epoch,
+        members=tuple(sorted(members, key=lambda each: each.rank)),
+        tag=group.public.confirmation_tag,
+    )
 
 
 def at_leaf(members: Sequence[Member], leaf: int) -> Member | None:
@@ -83,8 +90,8 @@ def step_of(
 def seen_by_removed(graph: Graph, before: Group, plan: Plan, committer: LeafIndex, said: Step) -> Step:
     """The same, as far as those see it whom the commit removes.
 
-    They cannot compute what the epoch is called that begins, nor see the committer's new leaf, and so not which list of
-    devices that shows in a conversation; all else they hold against what was said as everybody does.
+    They cannot compute what the epoch is called that begins, nor see the committer's new leaf, and so not which key and
+    list of devices that shows in a conversation; all else they hold against what was said as everybody does.
     """
     members = graph.members(said.parent)
     own = at_leaf(members, before.own_leaf)
@@ -94,11 +101,20 @@ def seen_by_removed(graph: Graph, before: Group, plan: Plan, committer: LeafInde
             parent=said.parent,
             author=own.incarnation,
             moved=((own.incarnation, int(committer)),),
+            keys=_keys_of(said, own.incarnation),
             tag=said.tag,
             lists=said.lists,
+            under=said.under,
         )
     seen = _of_plan(graph, before, plan, committer, said.epoch, plan.tree, said.tag)
-    return seen if listing.is_home(before) else replace(seen, lists=said.lists)
+    if listing.is_home(before):
+        return seen
+    others = tuple(each for each in seen.keys if each[0] != seen.author)
+    return replace(seen, lists=said.lists, keys=tuple(sorted((*others, *_keys_of(said, seen.author)))))
+
+
+def _keys_of(step: Step, member: Incarnation) -> tuple[tuple[Incarnation, bytes], ...]:
+    return tuple(each for each in step.keys if each[0] == member)
 
 
 def _of_plan(
@@ -124,7 +140,7 @@ def _of_plan(
         node = tree.leaf(committer)
         if node is None or whose(node) != old.account:
             raise Refused("step-place", "somebody else came into a member's place")
-    adds = []
+    adds, home = [], listing.is_home(before)
     for leaf, node in comers:
         account = whose(node)
         adds.append(
@@ -134,15 +150,18 @@ def _of_plan(
                 since=number,
                 leaf=leaf,
                 admin=account in after.admins,
+                key=node.signature_key,
+                by=author,
+                acted=home,  # a device comes with its Welcome in hand
             )
         )
-    own = before.public.tree.leaf(committer) if old is not None and not external else None
+    own = (tree if external else before.public.tree).leaf(committer) if old is not None else None
     gone = tuple(each for each in removes if each is not None)
     lists, under = _lists(before.public.tree, tree, committer), 0 if own is None else version_under(own.credential)
     ordered = False
-    if listing.is_home(before):
+    if home:
         lists, version, ordered = listing.step_of(before, context, gone)
-        under = 0 if external else version
+        under = version
     return Step(
         epoch=epoch,
         parent=parent,
@@ -150,12 +169,35 @@ def _of_plan(
         adds=tuple(adds),
         removes=tuple(each.incarnation for each in gone),
         moved=moved,
+        keys=_keys(members, tree, author, committer, plan.updated),
         tag=tag,
         lists=lists,
         under=under,
         admins=after.admins if after.admins != policy.admins else None,
         root=ordered,
     )
+
+
+def _keys(
+    members: Sequence[Member],
+    tree: RatchetTree,
+    author: Incarnation,
+    committer: LeafIndex,
+    updated: Iterable[LeafIndex],
+) -> tuple[tuple[Incarnation, bytes], ...]:
+    """The keys that differ: the committer's, and those of leaves that others gave themselves by a proposal."""
+    places = {author: committer}
+    for leaf in updated:
+        member = at_leaf(members, leaf)
+        if member is not None:
+            places.setdefault(member.incarnation, leaf)
+    found = []
+    for member in members:
+        place = places.get(member.incarnation)
+        node = None if place is None else tree.leaf(place)
+        if node is not None and node.signature_key != member.key:
+            found.append((member.incarnation, node.signature_key))
+    return tuple(sorted(found))
 
 
 def step_back(parent: EpochId, old: Member, tree: RatchetTree, child: Group) -> Step:
@@ -168,9 +210,18 @@ def step_back(parent: EpochId, old: Member, tree: RatchetTree, child: Group) -> 
         parent=parent,
         author=old.incarnation,
         moved=((old.incarnation, int(child.own_leaf)),),
+        keys=_keys((old,), child.public.tree, old.incarnation, child.own_leaf, ()),
         tag=child.public.confirmation_tag,
         lists=_lists(tree, child.public.tree, child.own_leaf),
+        under=_version(child),
     )
+
+
+def _version(group: Group) -> int:
+    """The list of devices that we act under in an epoch."""
+    if listing.is_home(group):
+        return listing.of_group(group).version
+    return version_under(group.own_leaf_node.credential)
 
 
 def check_shape(graph: Graph, step: Step) -> None:
@@ -180,10 +231,12 @@ def check_shape(graph: Graph, step: Step) -> None:
     comers = {each.incarnation for each in step.adds}
     if step.author not in members and step.author not in comers:
         raise Refused("step-author", "made by no member")
-    if any(each not in members for each in (*step.removes, *(who for who, _ in step.moved))):
+    named = (*step.removes, *(who for who, _ in step.moved), *(who for who, _ in step.keys))
+    if any(each not in members for each in named):
         raise Refused("step-members")
     if len(comers) != len(step.adds) or any(
-        each.since != number or each.incarnation != incarnation(step.epoch, each.leaf) for each in step.adds
+        each.since != number or each.by != step.author or each.incarnation != incarnation(step.epoch, each.leaf)
+        for each in step.adds
     ):
         raise Refused("step-adds")
 
@@ -196,6 +249,8 @@ def check_roster(members: Sequence[Member], group: Group) -> None:
     for each in members:
         node = leaves.get(LeafIndex(each.leaf))
         if node is None or whose(node) != each.account or each.admin != (each.account in admins):
+            raise Refused("roster")
+        if node.signature_key != each.key:
             raise Refused("roster")
 
 
@@ -220,8 +275,12 @@ def signed(suite: Suite, key: SignaturePrivateKey, step: Step) -> SignedStep:
 
 
 def check_signature(suite: Suite, public: bytes, said: SignedStep) -> None:
-    if not suite.verify_with_label(public, _STEP, encode(said.step), said.signature):
+    if not is_signed(suite, public, said):
         raise Refused("step-signature")
+
+
+def is_signed(suite: Suite, public: bytes, said: SignedStep) -> bool:
+    return suite.verify_with_label(public, _STEP, encode(said.step), said.signature)
 
 
 def cast(suite: Suite, key: SignaturePrivateKey, ballot: Ballot, at: EpochId, group_id: bytes) -> SignedBallot:
@@ -232,7 +291,3 @@ def cast(suite: Suite, key: SignaturePrivateKey, ballot: Ballot, at: EpochId, gr
 def check_ballot(suite: Suite, public: bytes, said: SignedBallot, group_id: bytes) -> None:
     if not suite.verify_with_label(public, _BALLOT, group_id + said.at + encode(said.ballot), said.signature):
         raise Refused("ballot-signature")
-
-
-def key_of(node: LeafNode) -> bytes:
-    return node.signature_key

@@ -6,10 +6,12 @@ of them can take up the Welcome. A few of a share are for strangers, and one is 
 others; it goes as soon as it was used.
 
     made        announced in the home in the same step, and only then offered: nobody can be invited by what a sibling
-                will not hear of
+                will not hear of. It is kept, and offered again after each start, until it is with whoever gives it out
     given       handed out: the share gets smaller, and is filled up when half of it is left
     used        a Welcome to it was taken up. It stays usable, as that Welcome may have lost: another one then comes to
                 the same KeyPackage on another branch
+    renewed     our list of devices changed, and who knows that takes no KeyPackage that shows the older one. What is
+                not given away is taken back, then withdrawn, and others are made. What somebody may have stays usable
     withdrawn   its group has a final epoch with us in it that is no older than the Welcome's, or without; or it
                 expired, or was revoked. Its keys are deleted; whoever still uses it is told to take another one
 
@@ -24,8 +26,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.codec import decode_exactly
 from mls.components.last_resort import mark
 from mls.errors import MlsError
+from mls.key_package import KeyPackage
 from mls.registries import KeyPackageRef
 from mls.virtual import stock as batches
 from mls.virtual.announcements import MAX_ENTRIES, Uploaded, Withdrawn, decode_announcement
@@ -65,6 +69,7 @@ def replenish(turn: Turn, subject: bytes) -> None:
         return
     _expire(turn)
     reconcile(turn)
+    _renew(turn)
     here = turn.home.here
     if here is None or here.group.ended is not None:
         return
@@ -93,6 +98,8 @@ def _left(turn: Turn) -> tuple[int, int, bool]:
 def _make(turn: Turn, wanted: int, strangers: int, *, last: bool) -> None:
     from vcd.core import devices
 
+    edition = turn.state.book.edition
+    head = b"" if edition is None else edition.head.digest
     kinds_of = [*[(False, False)] * wanted, *[(True, False)] * strangers, *[(False, True)] * last]
     leaves = [ourselves.new_leaf(turn, announced=False) for _ in kinds_of]
     scheme = turn.provider.suite(turn.state.config.cipher_suite).scheme
@@ -122,25 +129,52 @@ def _make(turn: Turn, wanted: int, strangers: int, *, last: bool) -> None:
     packages = batch.released(announced=True)
     mine = turn.state.stock.mine
     infos = batch.announcement.upload.key_packages
-    for info, not_after, (public, is_last) in zip(infos, batch.announcement.not_after, kinds_of, strict=True):
-        mine = mine.set(bytes(info.reference), Share(not_after=not_after, public=public, last=is_last))
+    for info, not_after, package, (public, is_last) in zip(
+        infos, batch.announcement.not_after, packages, kinds_of, strict=True
+    ):
+        share = Share(not_after=not_after, public=public, last=is_last, package=package.encode(), head=head)
+        mine = mine.set(bytes(info.reference), share)
     turn.change(stock=replace(turn.state.stock, mine=mine))
+    _offer(turn, [bytes(each.reference) for each in infos])
+
+
+def _offer(turn: Turn, references: list[bytes]) -> None:
+    """Have these given out."""
+    shares = [turn.state.stock.mine[each] for each in references]
+    if not shares:
+        return
     turn.effects.append(
         OfferPackages(
-            packages=packages,
-            strangers=tuple(public for public, _ in kinds_of),
-            last_resort=tuple(is_last for _, is_last in kinds_of),
+            packages=tuple(decode_exactly(each.package, KeyPackage.decode) for each in shares),
+            references=tuple(references),
+            strangers=tuple(each.public for each in shares),
+            last_resort=tuple(each.last for each in shares),
         )
     )
 
 
+def offered(turn: Turn, got: inputs.Offered) -> None:
+    """These are where they are given out, and are not offered again."""
+    mine = turn.state.stock.mine
+    for reference in got.references:
+        share = mine.find(reference)
+        if share is not None and share.package:
+            mine = mine.set(reference, replace(share, package=b""))
+    turn.change(stock=replace(turn.state.stock, mine=mine))
+
+
 def given_out(turn: Turn, got: inputs.GivenOut) -> None:
     """One of ours was handed out."""
-    share = turn.state.stock.mine.find(got.reference)
+    gone(turn, got.reference)
+
+
+def gone(turn: Turn, reference: bytes) -> None:
+    """Somebody has it: it was handed out, or a Welcome to it came, whether or not we were told before."""
+    share = turn.state.stock.mine.find(reference)
     if share is None or share.given:
         return
-    if not share.last:
-        mine = turn.state.stock.mine.set(got.reference, replace(share, given=True))
+    if not share.last:  # that one is given out again, also after a restart
+        mine = turn.state.stock.mine.set(reference, replace(share, given=True, package=b""))
         turn.change(stock=replace(turn.state.stock, mine=mine))
     left, public, _ = _left(turn)
     config = turn.state.config
@@ -151,9 +185,15 @@ def given_out(turn: Turn, got: inputs.GivenOut) -> None:
 def taken_back(turn: Turn, got: inputs.TakenBack) -> None:
     """Nobody is given these any more."""
     going, mine = turn.state.stock.going, turn.state.stock.mine
+    unused = []
     for reference in got.references:
+        share = mine.find(reference)
+        if share is not None and not share.given and not share.last:
+            unused.append(KeyPackageRef(reference))
         going, mine = going.discard(reference), mine.discard(reference)
     turn.change(stock=replace(turn.state.stock, going=going, mine=mine))
+    if unused:
+        revoke(turn, unused)
 
 
 def reconcile(turn: Turn) -> None:
@@ -168,6 +208,14 @@ def reconcile(turn: Turn) -> None:
         turn.due(Duty.STOCK, b"", turn.now)
 
 
+def _renew(turn: Turn) -> None:
+    """Take back what shows another list than our newest."""
+    edition, held = turn.state.book.edition, turn.state.stock
+    if edition is not None:
+        old = [each for each in sorted(held.mine) if held.mine[each].head != edition.head.digest]
+        _take_back(turn, [each for each in old if not held.mine[each].given and each not in held.going])
+
+
 def _take_back(turn: Turn, references: list[bytes]) -> None:
     if references:
         held = turn.state.stock
@@ -177,12 +225,18 @@ def _take_back(turn: Turn, references: list[bytes]) -> None:
 
 
 def started(turn: Turn) -> None:
-    """The node was loaded: see to the share, and take back again what may not have been."""
+    """The node was loaded: see to the share, and take back and offer again what may not have been.
+
+    What is to be taken back is not offered. An old disk offers as well: it announces again what it was about to.
+    """
     if turn.state.emulation is None:
         return
-    going = sorted(turn.state.stock.going)
+    held, stocked = turn.state.stock, turn.emulation.stock
+    going = sorted(held.going)
     if going:
         turn.effects.append(TakeBackPackages(references=tuple(going)))
+    waiting = [each for each in sorted(held.mine) if held.mine[each].package and each not in held.going]
+    _offer(turn, [each for each in waiting if KeyPackageRef(each) in stocked])
     turn.due(Duty.STOCK, b"", turn.now)
 
 
@@ -200,6 +254,14 @@ def used(turn: Turn, reference: bytes, group_id: GroupId, epoch: EpochId) -> Non
     if share is not None and share.last:
         turn.change(stock=replace(turn.state.stock, mine=turn.state.stock.mine.discard(reference)))
         _take_back(turn, [reference])
+        turn.due(Duty.STOCK, b"", turn.now)
+
+
+def spent(turn: Turn, reference: bytes) -> None:
+    """A Welcome to it was taken up that leads to no branch, so it is needed no more."""
+    gone(turn, reference)
+    _withdraw(turn, [reference])
+    if reference in turn.state.stock.mine:
         turn.due(Duty.STOCK, b"", turn.now)
 
 

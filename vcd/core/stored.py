@@ -2,6 +2,7 @@
 
     put, gone = changes(before, after)      what one step writes and deletes; in one transaction, before any effect
     state = load(rows, provider)            after a restart
+    put, gone = renewed(rows, state)        what makes rows of an older version rows of this one
 
 A row has a table, a key, and bytes. Which rows there are follows from the classes (`vcd.core.shapes`), so a room that
 gets a field has it stored, and nothing is written twice. The emulation has a row for each derivation epoch, operation,
@@ -15,6 +16,10 @@ Nothing is sealed here, and the rows hold every secret that the state holds. `se
 vault is to seal it with. A key of that name lives as long as a row is under it, and no longer: with the last row of an
 epoch its key is deleted, so that what the disk, a journal or a backup still has of it opens no more. Rows that name no
 key are sealed with the store's own.
+
+Whatever an older version of this program stored is read. A field that is new says since which version it is there
+(`record.since`), and VERSION becomes that; anything else that is read otherwise than it was written needs code here.
+Rows of two versions are never mixed: before the first step, `renewed` is stored, in one transaction.
 
 A state that may be older than what its device did last (a disk restored from a backup) is loaded as `restored`: the
 device only listens then, until it has begun an epoch of its own (`founding.restored`).
@@ -40,20 +45,26 @@ from mls.virtual.transfer import decode_operation, encode_operation
 from vcd.core.errors import Malformed, NodeError
 from vcd.core.founding import restored as as_restored
 from vcd.core.kept_rows import GroupRows
-from vcd.core.kinds import home_parameters, parameters_of
+from vcd.core.kinds import home_parameters, parameters_of, raw_parameters
 from vcd.core.names import EpochId
+from vcd.core.raw_state import Raw
 from vcd.core.record import Source, decode_as, encode_as
 from vcd.core.shapes import PREPARE, Cell, Found, Parts, Row, Rows, Shape, Table
 from vcd.core.state import State
 from vcd.core.strand import Strand
 
-__all__ = ["VERSION", "Row", "Rows", "Unreadable", "changes", "load", "rows", "seal_under"]
+__all__ = ["VERSION", "Newer", "Row", "Rows", "Unreadable", "changes", "load", "renewed", "rows", "seal_under"]
 
-VERSION = 1
+VERSION = 2
+"""Of what is stored. What each version brought are the fields that say so."""
 
 
 class Unreadable(NodeError):
     """What was stored cannot be read: it is damaged, or a newer program wrote it."""
+
+
+class Newer(Unreadable):
+    """A newer program wrote it."""
 
 
 # ---------------------------------------------------------------- whole, changed, and back
@@ -76,20 +87,37 @@ def changes(before: State, after: State) -> tuple[Rows, list[Row]]:
 
 def load(rows: Mapping[Row, bytes], provider: Provider, *, restored: bool = False) -> State:
     """The state that these are the rows of."""
-    version = rows.get(_VERSION_ROW)
-    if version is None:
-        raise Unreadable("nothing of ours is stored here")
+    version = _version(rows)
     try:
-        number = decode_as(int, version)
-    except Malformed:
-        raise Unreadable("what is stored is damaged") from None
-    if number > VERSION:
-        raise Unreadable(f"this was stored by a newer program, in version {number}: this one reads up to {VERSION}")
-    try:
-        state = _read_state(Found(rows, provider, home_parameters()))
+        state = _read_state(Found(rows, provider, home_parameters(), version))
     except (Malformed, MlsError, KeyError, ValueError) as damage:
         raise Unreadable("what is stored is damaged") from damage
     return as_restored(state) if restored else state
+
+
+def renewed(found: Mapping[Row, bytes], state: State) -> tuple[Rows, list[Row]]:
+    """What to write and what to delete, in order, so that the rows that a state was read from are of this version.
+
+    Nothing if they are. What both versions write alike stays as it lies, under its key.
+    """
+    if _version(found) == VERSION:
+        return {}, []
+    now = rows(state)
+    put = {row: now[row] for row in sorted(now) if found.get(row) != now[row]}
+    return put, sorted(row for row in found if row not in now)
+
+
+def _version(found: Mapping[Row, bytes]) -> int:
+    version = found.get(_VERSION_ROW)
+    if version is None:
+        raise Unreadable("nothing of ours is stored here")
+    try:
+        number: int = decode_as(int, version)
+    except Malformed:
+        raise Unreadable("what is stored is damaged") from None
+    if number > VERSION:
+        raise Newer(f"this was stored by a newer program, in version {number}: this one reads up to {VERSION}")
+    return number
 
 
 def seal_under(table: str, key: bytes) -> bytes | None:
@@ -105,6 +133,7 @@ def seal_under(table: str, key: bytes) -> bytes | None:
 
 _KEYS: tuple[tuple[str, int], ...] = (
     ("strands.kept", 1),
+    ("raws.epochs", 1),
     ("emulation.epochs", 0),
     ("emulation.operations", 0),
     ("emulation.stock", 0),
@@ -114,9 +143,11 @@ _KEYS: tuple[tuple[str, int], ...] = (
     ("outbox", 0),
     ("joined", 0),
     ("sessions", 0),
+    ("daemon.pairing", 0),
 )
 """Tables with secrets that are deleted one by one, and which part of a row's key names the key that it is sealed with:
-an epoch, a derivation epoch, a package, a signature key, a message, a topic. Rows of one epoch have one key."""
+an epoch, a derivation epoch, a package, a signature key, a message, a topic. Rows of one epoch have one key. The last
+table is not ours, but the daemon's, which keeps the KeyPackage there by which a device is let in."""
 
 _VERSION_ROW: Row = ("version", b"")
 _VERSION = encode_as(int, VERSION)
@@ -270,5 +301,10 @@ def _prepare_strand(found: Found, fields: Mapping[str, Any]) -> None:
     found.parameters = home_parameters() if fields["home"] else parameters_of(fields["mode"])
 
 
+def _prepare_raw(found: Found, _: Mapping[str, Any]) -> None:
+    found.parameters = raw_parameters()
+
+
 PREPARE[Strand] = _prepare_strand
+PREPARE[Raw] = _prepare_raw
 _STATE = _StateRows()

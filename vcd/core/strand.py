@@ -10,21 +10,21 @@ value (`Kept`): those that it can still read in, and follow commits on. They are
 
 `standing` is what the ordering says of the graph: the last final epoch, the head, what is void. It changes only by
 `stood`, and whoever changed something of the graph calls that (`flow.settle` does, for every strand that a step
-touched). A head that is not among `kept` means that this device cannot follow: see `desync`.
+touched). A head that is not among `kept`, or settled there, means that this device cannot follow: see `desync`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mls.fork.retention import left, settled
 from mls.persistent import PMap
 from mls.state import Group
-from vcd.core.names import EpochId, GroupId
-from vcd.core.ordering.choice import Standing, counted, standing
-from vcd.core.ordering.graph import Anchor, Graph
+from vcd.core.names import EpochId, GroupId, Incarnation
+from vcd.core.ordering.choice import Standing, counted, gone, standing, struck
+from vcd.core.ordering.graph import Anchor, Graph, Step
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import Lineage, SignedBallot, SignedStep
 from vcd.core.policy import Mode
@@ -62,6 +62,7 @@ class Strand:
     group_id: GroupId
     home: bool
     mode: Mode
+    cipher_suite: int
     graph: Graph
     standing: Standing
     kept: PMap[EpochId, Kept]
@@ -96,12 +97,26 @@ class Strand:
 
     @property
     def here(self) -> Kept | None:
-        """The value of the head, if this device has it."""
-        return self.kept.find(self.standing.head)
+        """The value of the head, if this device has it; not one that was settled before the head came back to it."""
+        found = self.kept.find(self.standing.head)
+        return None if found is None or found.settled else found
+
+    @property
+    def over(self) -> bool:
+        """Whether we are out for good. What others do from then on is not ours to know; a Welcome begins it anew.
+
+        Not if there is a branch since then that we were brought in on: it may still win.
+        """
+        out = self.membership is Membership.OUT and self.head == self.final
+        return out and not any(self.graph.has(epoch) for epoch in self.kept)
 
     def entered(self, epoch: EpochId) -> bool:
         """Whether this device is or was in that epoch."""
         return epoch in self.kept or epoch in self.past
+
+    def went_past(self, epoch: EpochId) -> bool:
+        """The same, or the head, which is here, stands on it: who came by another way needs nothing to enter it."""
+        return self.entered(epoch) or (self.here is not None and self.graph.is_ancestor(epoch, self.head))
 
     def topic_secrets(self) -> Iterator[TopicSecret]:
         """Of all epochs that are kept, in no particular order, some of them several times."""
@@ -120,6 +135,7 @@ def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home:
         group_id=group.group_id,
         home=home,
         mode=mode,
+        cipher_suite=int(group.suite.cipher_suite),
         graph=graph,
         standing=standing(graph, ballots, frozenset({epoch})),
         kept=PMap({epoch: Kept(group=group, topic=topic, newest=newest)}),
@@ -127,11 +143,32 @@ def begun(group: Group, anchor: Anchor, topic: TopicSecret, mode: Mode, *, home:
     )
 
 
+def counts(strand: Strand) -> frozenset[EpochId]:
+    """The steps that count, here and now (`choice.counted`)."""
+    followed = frozenset([epoch for epoch in strand.graph.steps if strand.entered(epoch)])
+    return counted(strand.graph, strand.ballots, followed)
+
+
+def dead(strand: Strand) -> frozenset[EpochId]:
+    """The steps whose keys are gone here, and perhaps everywhere (`choice.gone`)."""
+    return gone(strand.graph, strand.ballots, strand.laid, strand.kept)
+
+
+def futile(strand: Strand, author: Incarnation, removes: Sequence[Incarnation]) -> bool:
+    """Whether a commit on the head would be void as it is made, as its author was removed beside the head.
+
+    The group would stand where it stood, so nothing would keep the author from making it again and again.
+    """
+    if strand.mode is Mode.LEAD or all(author not in each.removes for each in strand.graph.steps.values()):
+        return False
+    step = Step(epoch=EpochId(b""), parent=strand.head, author=author, removes=tuple(removes), under=1 << 62)
+    counting = counts(strand) | {step.epoch}
+    return step.epoch in struck(strand.graph.with_step(step), strand.final, counting)
+
+
 def stood(strand: Strand) -> Strand:
     """Where it stands, by what is known of the graph now."""
-    followed = frozenset([epoch for epoch in strand.graph.steps if strand.entered(epoch)])
-    counts = counted(strand.graph, strand.ballots, followed)
-    now = standing(strand.graph, strand.ballots, counts)
+    now = standing(strand.graph, strand.ballots, counts(strand), dead(strand))
     return strand if now == strand.standing else replace(strand, standing=now)
 
 

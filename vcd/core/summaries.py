@@ -45,7 +45,7 @@ from vcd.core.payloads import (
 )
 from vcd.core.policy import DAY, Mode
 from vcd.core.sights import MAX_ANSWERED, MAX_OWED, Comparing, Owed, put_sight, sight_of
-from vcd.core.strand import Strand
+from vcd.core.strand import Membership, Strand
 from vcd.core.topics import TopicSecret
 from vcd.core.waiting import Need
 
@@ -102,7 +102,7 @@ def lineage(strand: Strand) -> Lineage:
         return Lineage(anchor=graph.anchor, steps=headers(strand), ballots=votes(strand), topic=topic)
     start = path[-MAX_STEPS - 1]
     return Lineage(
-        anchor=Anchor(epoch=start, number=graph.number(start), members=graph.members(start)),
+        anchor=Anchor(epoch=start, number=graph.number(start), members=graph.members(start), tag=graph.tag(start)),
         steps=tuple(_header(strand, epoch) for epoch in path[-MAX_STEPS:]),
         topic=topic,
     )
@@ -112,8 +112,15 @@ def lineage(strand: Strand) -> Lineage:
 
 
 def provisional(strand: Strand) -> bool:
-    """Whether a device came in and was not told yet what led there: all that it knows is the tree."""
-    anchor = strand.graph.anchor
+    """Whether a device came in and was not told yet what led there: all that it knows is the tree.
+
+    Its graph begins where it came in, as if that were final. It may not be, so nothing is taken for final there.
+    """
+    return _unknown(strand.graph.anchor)
+
+
+def _unknown(anchor: Anchor) -> bool:
+    """Whether nobody was there before: so it looks to who came in, as some who was there must have let them in."""
     return anchor.number > 0 and all(each.since == anchor.number for each in anchor.members)
 
 
@@ -124,6 +131,8 @@ def rebuilt(group: Group, told: Lineage, extra: Sequence[SignedStep] = ()) -> tu
         members
     ):
         raise Refused("lineage-roster", "somebody is in it twice")
+    if _unknown(told.anchor):
+        raise Refused("lineage-unknown", "who tells of it knows no more than we do")
     graph = Graph(replace(told.anchor, members=tuple(sorted(members, key=lambda each: each.rank))))
     said = []
     for each in (*told.steps, *extra):
@@ -175,13 +184,13 @@ def on_headers(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) 
 
 def learn(turn: Turn, group_id: GroupId, said: Sequence[SignedStep], ballots: Sequence[SignedBallot]) -> None:
     """Headers and votes of whoever: each is checked by its own signature."""
+    if turn.strand(group_id).over:
+        return
     for each in said[:MAX_STEPS]:
         strand = turn.strand(group_id)
         if strand.graph.has(each.step.epoch) or strand.entered(each.step.epoch):
             continue
-        if following.on_header(turn, strand, each):
-            waiting.wake(turn, (Need.EPOCH, each.step.epoch))
-            turn.due(Duty.DIGEST, group_id, turn.now + turn.state.config.digest_every)
+        following.on_header(turn, strand, each)
     voting.take(turn, group_id, ballots[:MAX_BALLOTS])
 
 
@@ -237,7 +246,9 @@ def compare(turn: Turn, subject: bytes) -> None:
     """Duty DIGEST."""
     group_id, config = GroupId(subject), turn.state.config
     strand = turn.state.strands.find(group_id)
-    if strand is None or strand.mode is Mode.LEAD or not strand.graph.steps:
+    if strand is None or strand.mode is Mode.LEAD:
+        return
+    if not strand.graph.steps and strand.membership is not Membership.LOST:  # who is lost may be behind what is final
         return
     pause = _pause(turn, strand)
     turn.later(Duty.DIGEST, group_id, turn.now + pause + _turn(turn, strand))
@@ -268,6 +279,7 @@ def on_digest(turn: Turn, group_id: GroupId, payload: Digest, frame: FrameId) ->
     partitions.shown(turn, strand, payload)
     strand = turn.strand(group_id)
     want(turn, strand)
+    desync.shown(turn, strand)
     config, comparing = turn.state.config, _comparing(turn, group_id)
     if _lacks(strand, payload):
         if turn.now - comparing.replied >= config.ask_again:
@@ -328,7 +340,9 @@ def missing(strand: Strand) -> tuple[EpochId, ...]:
     found = []
     for epoch in (*path, *rest):
         parent = strand.kept.find(graph.steps[epoch].parent)
-        if not strand.entered(epoch) and parent is not None and not parent.settled and parent.group.ended is None:
+        if parent is None or parent.settled or parent.group.ended is not None:
+            continue
+        if not strand.went_past(epoch):
             found.append(epoch)
     return tuple(found)
 

@@ -56,7 +56,10 @@ class Turn:
 
     def __init__(self, state: State, now: int, provider: Provider) -> None:
         self.state = state
-        self.now = now
+        self.wall = now
+        """What the device's clock shows: for what others compare with theirs and forget."""
+        self.now = state.clock.at(now)
+        """The node's own time, which never goes back (`Clock`)."""
         self.provider = provider
         self.effects: list[Effect] = []
         self.events: list[Event] = []
@@ -172,11 +175,12 @@ class Turn:
         return keys
 
     def publish(self, secret: TopicSecret, payload: Payload, *, life: int | None = None) -> None:
-        """Send something to a topic. It is given again until the mesh has it."""
+        """Send something to a topic. It is given again until the mesh has it. `life`: for how long it is of use."""
         keys = topics.keys_of(self.topic_suite, secret)
         sealed = topics.seal(self.topic_suite, keys, pack(payload))
         number = self.state.clock.number + 1
-        expires = self.now + (self.state.config.frame_life if life is None else life)
+        config = self.state.config
+        expires = self.wall + (config.frame_life if life is None else life + config.clocks)
         from vcd.core.state import Sending
 
         sending = Sending(secret=secret, payload=sealed, expires=expires)

@@ -3,7 +3,8 @@
     proposals   whoever wants to leave, or gives itself a new leaf by a proposal, needs somebody else's commit. Members
                 take turns, the most senior first (`ranks`)
     our leaf    gets fresh keys every `policy.update_every`, by whichever of our devices comes first; any commit of ours
-                with a path counts
+                with a path counts. It gets them soon after we came in, as the KeyPackage's may be old, and as only who
+                did something decides on what is final (`ordering.votes`)
     the stale   who gave itself no fresh leaf for `policy.stale_after` may be removed by whoever the policy lets remove.
                 Every device goes by its own sight: that time counts only while it was awake and connected, so whoever
                 was away does not take all others for lost. Who never votes keeps epochs from becoming final; this is
@@ -26,7 +27,7 @@ from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering.graph import Member
-from vcd.core.policy import DAY, Policy, Who, of_group, takes_up
+from vcd.core.policy import DAY, MINUTE, Mode, Policy, Who, of_group, takes_up
 
 if TYPE_CHECKING:
     from mls.group import ProposalMessage
@@ -77,6 +78,9 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         _plan_commit(turn, after)
     group_id = after.group_id
     talk = turn.state.talks.find(group_id)
+    own = ranks.own(after)
+    if own is not None and not own.acted and after.mode is not Mode.LEAD:  # there nobody votes
+        turn.due(Duty.UPDATE, group_id, turn.now + _first(turn, after))
     if (Duty.UPDATE, group_id) not in turn.state.duties:
         since = talk.updated_at if talk is not None and talk.updated_at else turn.now
         turn.due(Duty.UPDATE, group_id, _update_at(turn, group_id, since))
@@ -141,6 +145,16 @@ def _update_at(turn: Turn, group_id: GroupId, since: int) -> int:
     here = strand.here
     every = Policy().update_every if here is None else of_group(here.group).update_every
     return since + every + ranks.spread(turn, group_id, every // 8)
+
+
+def _first(turn: Turn, strand: Strand) -> int:
+    """How long after we came in. Many may have come in at once."""
+    new = sum(not each.acted for each in strand.graph.members(strand.head))
+    return turn.state.config.digest_every // 4 + ranks.spread(turn, strand.group_id, new * _EACH)
+
+
+_EACH = 2 * MINUTE
+"""Newcomers renew their leaves so far apart, on average."""
 
 
 def update(turn: Turn, subject: bytes) -> None:

@@ -6,9 +6,12 @@ it is sent, and never taken back: the most senior device in the last final tree 
 votes for itself. When that device has gone for good, the next one goes on from the votes that it left, after a while in
 which those can reach it.
 
-A vote is signed with the key that the voter's leaf has in the epoch where it stands. Whoever does not know that epoch,
-or the one that is voted for, waits for it. A vote for an epoch whose commit was not followed here counts like any
-other: so does a branch that we cannot follow, if members stand on it.
+Who was removed, or left, still votes as the member that it was for what leads there; so an account that was brought in
+again votes as both, each for its own steps.
+
+A vote is signed with the key that the voter's leaf has in the epoch where it stands, which the graph knows. Whoever
+does not know that epoch, or the one that is voted for, waits for it. A vote for an epoch whose commit was not followed
+here counts like any other: so does a branch that we cannot follow, if members stand on it.
 
 Who votes for two children in one round has two devices that do not know of each other, as an old disk makes it, or
 lies. Both votes count as what they are (`vcd.core.ordering.votes`), and people are told.
@@ -17,13 +20,11 @@ lies. Both votes count as what they are (`vcd.core.ordering.votes`), and people 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mls.leaf_node import LeafNode
-from mls.registries import LeafIndex
-from vcd.core import acting, lead, listing, steps, waiting
+from vcd.core import acting, lead, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
@@ -35,6 +36,9 @@ from vcd.core.record import encode
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
+    from mls.secrets import SignaturePrivateKey
+    from mls.suite import Suite
+    from vcd.core.ordering.graph import Member, Step
     from vcd.core.state import State
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
@@ -93,37 +97,82 @@ def votes_here(state: State, strand: Strand) -> bool:
 # ---------------------------------------------------------------- casting
 
 
-def _pending(turn: Turn, strand: Strand) -> tuple[votes.Ballot, ...]:
-    if not votes_here(turn.state, strand):
-        return ()
-    me, at = own(turn.state, strand), strand.head
-    if me is None:
-        me, at = parting(strand)
-    if me is None or at not in strand.kept:
-        return ()
-    if strand.mode is Mode.LEAD:
-        return lead.pending(turn, strand, me) if at == strand.head else ()
-    return votes.cast(strand.graph, strand.ballots, me, strand.head)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Voice:
+    """A member that we are or were, an epoch in which it stands, what its leaf signs with there, and its steps."""
+
+    who: Incarnation
+    at: EpochId
+    key: SignaturePrivateKey
+    way: tuple[EpochId, ...]
 
 
-def parting(strand: Strand) -> tuple[Incarnation | None, EpochId]:
-    """Who we were in the last epoch on the way to the head that we were in, and that epoch.
+def _voices(turn: Turn, strand: Strand) -> Iterator[_Voice]:
+    """As whom we vote: who we are in the head, if we can follow to it, and who we were on the way there."""
+    way = strand.graph.path(strand.head, strand.final)
+    me = own(turn.state, strand)
+    if me is not None:
+        here = strand.kept.find(strand.head)
+        if here is None:
+            return
+        yield _Voice(who=me, at=strand.head, key=here.group.signature_key, way=way)
+    name = turn.state.me.device if strand.home else turn.state.book.own
+    for step in (strand.graph.steps[epoch] for epoch in way):
+        for who in step.removes:
+            if any((each.incarnation, each.account) == (who, name) for each in strand.graph.members(step.parent)):
+                voice = _parting(turn, strand, who, step)
+                if voice is not None:
+                    yield voice
 
-    Who is removed, or left, votes for that as well, as long as it is in the electorate of such a step. Of two or three
-    members the others may be too few to decide it.
+
+def _parting(turn: Turn, strand: Strand, who: Incarnation, step: Step) -> _Voice | None:
+    """Who is removed, or left, votes for that as well, also if it has been brought in again since.
+
+    It is in the electorate of such a step, and of two or three members the others may be too few to decide it.
     """
-    for epoch in strand.graph.up(strand.head):
-        kept = strand.kept.find(epoch)
-        if kept is not None:
-            here = steps.at_leaf(strand.graph.members(epoch), kept.group.own_leaf)
-            return (None if here is None else here.incarnation), epoch
-    return None, strand.head
+    graph, found, way = strand.graph, None, [step.epoch]
+    for epoch in graph.up(step.parent):
+        there = next((each for each in graph.members(epoch) if each.incarnation == who), None)
+        if there is None:
+            break
+        if found is None and (key := _key(turn, strand, epoch, there)) is not None:
+            found = epoch, key
+        if epoch == strand.final:
+            break
+        way.append(epoch)
+    return None if found is None else _Voice(who=who, at=found[0], key=found[1], way=tuple(reversed(way)))
+
+
+def _key(turn: Turn, strand: Strand, epoch: EpochId, there: Member) -> SignaturePrivateKey | None:
+    """What a member that we were signs with. It outlives the value of the epoch (`leaves.prune`): others may be asleep.
+
+    It has to be an epoch that this device was in since the strand began. How we voted before that, it may not know.
+    """
+    kept = strand.kept.find(epoch)
+    if kept is not None:
+        mine = not kept.settled and kept.group.own_leaf == there.leaf
+        return kept.group.signature_key if mine else None
+    known = turn.emulation.keys.find(there.key) if epoch in strand.laid and not strand.home else None
+    return None if known is None else known.private
+
+
+def _pending(turn: Turn, strand: Strand) -> list[tuple[_Voice, votes.Ballot]]:
+    if not strand.graph.steps or not votes_here(turn.state, strand):
+        return []
+    found: list[tuple[_Voice, votes.Ballot]] = []
+    for voice in _voices(turn, strand):
+        if strand.mode is Mode.LEAD:
+            ballots = lead.pending(turn, strand, voice.who, voice.way)
+        else:
+            ballots = votes.cast(strand.graph, strand.ballots, voice.who, strand.head, voice.way)
+        found += [(voice, each) for each in ballots if voice.key.raw]
+    return found
 
 
 def touched(turn: Turn, group_id: GroupId) -> None:
     """A graph or votes changed: there may be something to vote for."""
     strand = turn.strand(group_id)
-    pending = _pending(turn, strand) if strand.graph.steps else ()
+    pending = [each for _, each in _pending(turn, strand)]
     if not pending:
         return
     if len(strand.graph.members(strand.final)) == 1:
@@ -142,15 +191,20 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if after.home and before.final != after.final:
         me = own(turn.state, after)
         if me is not None and _senior(before) != me == _senior(after):
-            turn.due(Duty.VOTE, _EVERYWHERE, turn.now + config.digest_every)
+            begin(turn)
+
+
+def begin(turn: Turn) -> None:
+    """This device may act for the account where it did not before. First it hears what was said for it until then."""
+    turn.due(Duty.VOTE, _EVERYWHERE, turn.now + turn.state.config.digest_every)
 
 
 def cast(turn: Turn, subject: bytes) -> None:
     """Duty VOTE."""
     if subject == _EVERYWHERE:
-        for group_id in sorted(turn.state.talks):
-            if group_id in turn.state.strands:
-                touched(turn, group_id)
+        for group_id in sorted(turn.state.strands):
+            touched(turn, group_id)
+            lead.touched(turn, group_id)
         return
     strand = turn.state.strands.find(GroupId(subject))
     if strand is None:
@@ -159,15 +213,13 @@ def cast(turn: Turn, subject: bytes) -> None:
     pending = _pending(turn, strand)
     if not pending:
         return
-    at = strand.head if own(turn.state, strand) is not None else parting(strand)[1]
-    group = strand.kept[at].group
-    if not group.signature_key.raw:
-        return
-    said = tuple(steps.cast(group.suite, group.signature_key, each, at, strand.group_id) for each in pending)
+    suite = turn.provider.suite(strand.cipher_suite)
+    said = tuple(steps.cast(suite, voice.key, each, voice.at, strand.group_id) for voice, each in pending)
     for each in said:
         strand = _with(strand, each)
     turn.put(strand, graph=True)
-    acting.publish_wide(turn, strand, at, Votes(ballots=said))
+    number = max(strand.graph.number(each.ballot.child) for each in said)
+    acting.publish_wide(turn, strand, said[0].at, Votes(ballots=said, number=number))
 
 
 def name_of(said: SignedBallot) -> bytes:
@@ -196,6 +248,7 @@ def on_votes(turn: Turn, group_id: GroupId, payload: Votes, frame: FrameId) -> N
 def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId | None:
     """Votes of whoever. Says which epoch has to be known before all of them can count."""
     strand = turn.strand(group_id)
+    suite = turn.provider.suite(strand.cipher_suite)
     missing: EpochId | None = None
     after = strand
     for each in said:
@@ -208,12 +261,9 @@ def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId
         if not all(after.graph.has(epoch) for epoch in (each.ballot.parent, each.ballot.child, each.at)):
             continue  # of what is final already, or lost for good
         try:
-            _check(after, each)
+            _check(after, each, suite)
         except Refused as error:
-            if error.rule == "ballot-signature" and not after.entered(each.at):
-                missing = missing or each.at  # its leaf may have got a new key on the way there
-            else:
-                turn.drop(error.rule)
+            turn.drop(error.rule)
             continue
         _compared(turn, after, each.ballot)
         after = _with(after, each)
@@ -248,44 +298,14 @@ def _lacking(strand: Strand, said: SignedBallot) -> EpochId | None:
     return None
 
 
-def _check(strand: Strand, said: SignedBallot) -> None:
+def _check(strand: Strand, said: SignedBallot, suite: Suite) -> None:
     graph, ballot = strand.graph, said.ballot
     if graph.parent(ballot.child) != ballot.parent or ballot.round >= votes.MAX_ROUND:
         raise Refused("ballot-step")
     there = (*graph.members(ballot.child), *graph.members(ballot.parent))
     if all(each.incarnation != ballot.voter for each in there):
         raise Refused("ballot-voter")
-    suite = next(iter(strand.kept.values())).group.suite if strand.kept else None
-    for node in leaves(strand, ballot.voter, said.at):
-        if suite is None:
-            break
-        try:
-            steps.check_ballot(suite, node.signature_key, said, strand.group_id)
-        except Refused:
-            continue
-        return
-    key = listing.key_of(strand, said.ballot.voter) if strand.home else None
-    here = next(iter(strand.kept.values()), None)
-    if key is None or here is None:
-        raise Refused("ballot-signature")
-    steps.check_ballot(here.group.suite, key, said, strand.group_id)
-
-
-def leaves(strand: Strand, member: Incarnation, at: EpochId) -> list[LeafNode]:
-    """The leaf that a member has in an epoch; if that one's tree is not here, those that it has nearby, nearest first.
-
-    A leaf's key changes seldom. Where it did change, what is signed with the new one has to wait for the tree.
-    """
-    graph = strand.graph
-    exact = strand.kept.find(at)
-    places = [at] if exact is not None else [*graph.up(at), *sorted(strand.kept)]
-    found: list[LeafNode] = []
-    for epoch in places:
-        kept = strand.kept.find(epoch)
-        if kept is None or not graph.has(epoch):
-            continue
-        here = next((each for each in graph.members(epoch) if each.incarnation == member), None)
-        node = None if here is None else kept.group.public.tree.leaf(LeafIndex(here.leaf))
-        if node is not None and all(node.signature_key != each.signature_key for each in found):
-            found.append(node)
-    return found
+    voter = next((each for each in graph.members(said.at) if each.incarnation == ballot.voter), None)
+    if voter is None:
+        raise Refused("ballot-voter")
+    steps.check_ballot(suite, voter.key, said, strand.group_id)

@@ -9,7 +9,7 @@ gives way, so that a member who floods one conversation pushes nobody out of ano
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from vcd.core import topics
 from vcd.core.duties import Duty
 from vcd.core.effects import Synchronize
 from vcd.core.names import EpochId, FrameId, GroupId
-from vcd.core.payloads import Payload, Want, pack
+from vcd.core.payloads import Payload, Votes, Want, pack, unpack
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn
@@ -32,6 +32,8 @@ class Need(enum.Enum):
     PROPOSAL = 3  # the subject is the epoch in which the proposals were made
     GROUP = 4  # a group that we are to be brought into; the subject is its id
     TURN = 5  # messages that its author said before; the subject is their place (`sequence`)
+    LEAD = 6  # what the lead decides, as there is no room; the subject is the epoch (`lead`)
+    OVER = 7  # nothing waits for this: a note in `Room.asked` of what is waited for no more (`sequence`)
 
 
 Needs = tuple[Need, bytes]
@@ -155,10 +157,31 @@ def done(turn: Turn, frame: FrameId) -> None:
         _keep(turn, _without(turn.state.waiting, frame))
 
 
+def withdraw(turn: Turn, needs: Needs, payload: bytes) -> None:
+    """Let go of one thing that waits, in whichever frames it came."""
+    for frame in turn.state.waiting.by_need.find(needs) or ():
+        if turn.state.waiting.items[frame].payload == payload:
+            done(turn, frame)
+
+
 def wake(turn: Turn, needs: Needs) -> None:
     """What it waited for is there: `flow` looks at it once more in this step."""
     for frame in turn.state.waiting.by_need.find(needs) or ():
         turn.again[frame] = None
+
+
+def review(turn: Turn, group_id: GroupId, hopeless: Callable[[Payload], bool]) -> None:
+    """More of a group is final: let go of what nothing can make readable any more."""
+    for frame, each in sorted(turn.state.waiting.items.items()):
+        if each.group_id == group_id and hopeless(payload := unpack(each.payload)):
+            give_up(turn, frame, payload)
+
+
+def give_up(turn: Turn, frame: FrameId, payload: Payload) -> None:
+    """It will never be read. Of votes nothing is said: some are left over whenever something becomes final."""
+    if not isinstance(payload, Votes):
+        turn.drop("hopeless")
+    done(turn, frame)
 
 
 def wake_inbox(turn: Turn) -> None:
@@ -174,6 +197,13 @@ def wake_home(turn: Turn) -> None:
         wake(turn, (Need.HOME, turn.state.home))
 
 
+def look_again(turn: Turn, group_id: GroupId, *needs: Need) -> None:
+    """What a group's commits and messages rest on did not come for long, or need not any more: see `following`."""
+    for frame, each in sorted(turn.state.waiting.items.items()):
+        if each.group_id == group_id and each.needs[0] in needs:
+            turn.again[frame] = None
+
+
 def ask(turn: Turn, _: bytes) -> None:
     """Ask the others for what is missing, each thing at its times."""
     config, room = turn.state.config, turn.state.waiting
@@ -181,7 +211,7 @@ def ask(turn: Turn, _: bytes) -> None:
     asked = room.asked
     again: list[int] = []
     for needs, awaited in sorted(room.by_need.items(), key=lambda item: (item[0][0].value, item[0][1])):
-        if needs[0] in (Need.HOME, Need.GROUP, Need.TURN):
+        if needs[0] in (Need.HOME, Need.GROUP, Need.TURN, Need.LEAD):
             continue
         pause = max(config.ask_again, (turn.now - awaited.since) // 4)
         last = asked.find(needs) or 0

@@ -64,6 +64,8 @@ class Intent:
     """Epochs that commits for it began, the newest last."""
     since: int = 0
     """When this device heard of it last, by its own clock."""
+    quiet: bool = False
+    """Nobody asked for it, so nobody is told what became of it."""
 
 
 class Stage(enum.Enum):
@@ -87,6 +89,8 @@ class Invitation:
     greeting: str = ""
     accept: bool = False
     """With ANSWERED."""
+    welcome: bytes = b""
+    """With ANSWERED: the hash of the Welcome that the user was asked of."""
     since: int = 0
 
 
@@ -101,6 +105,10 @@ class Share:
     """Whether strangers may have it."""
     last: bool = False
     """Whether it is one of last resort."""
+    package: bytes = field(default=b"", repr=False)
+    """The KeyPackage, until it is with whoever gives it out; then empty."""
+    head: bytes = b""
+    """The digest of the head that it shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

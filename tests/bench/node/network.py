@@ -175,7 +175,7 @@ class Net(Village):
                 new = [package.encode() for package in effect.packages]
                 account = self.own(device.name)
                 self.packages[account] = new + self.packages.get(account, [])
-                return []
+                return self.step(device.name, inputs.Offered(references=effect.references))
             case _:
                 return super()._run(device, effect)
 

@@ -395,6 +395,8 @@ def test_pruning_keeps_what_is_in_use_and_nothing_else() -> None:
     assert len(pruned.epochs) == 1
     assert len(pruned.operations) == 1
     assert len(pruned.keys) == 1
+    assert not pruned.pruned([], since=device.emulation.head.newest).keys
+    assert set(pruned.pruned([], since=device.emulation.head.newest, keys=pruned.keys).keys) == set(pruned.keys)
     device.emulation = pruned
     house["device0"].emulation = house["device0"].emulation.pruned(
         [house["device0"].groups[b"group"]], since=device.emulation.head.newest

@@ -404,15 +404,29 @@ def test_without_a_companion() -> None:
     assert group.keys.ratchets[2 * history.party.leaf(US) + APPLICATION].generation == 1
 
 
+@pytest.mark.parametrize("kind", ["plain", "forks"])
+def test_an_epoch_that_was_left_and_is_the_head_again(kind: str) -> None:
+    """Without what is gone of it; all else goes on."""
+    history = talk(kind)
+    head = left(history.ours)
+    group, _ = taken(head)
+    same(group, head)
+    assert not group.secrets.confirmation.raw
+    assert not group.secrets.exporter.raw
+    sent = front.commit(history.party[THEM], history.party.env)
+    event = front.receive(group, history.party.env, sent.message)
+    assert isinstance(event, CommitMessage)
+    assert event.group.authenticator == sent.group.authenticator
+
+
 # What cannot be handed over
 
 
 def test_what_is_no_head() -> None:
     history = talk("forks")
     history.step("commit", 0)
-    for value in (history.past[0], settled(history.past[0])):
-        with pytest.raises(CallerError, match="hand over the head"):
-            hand_over(value)
+    with pytest.raises(CallerError, match="hand over the head"):
+        hand_over(settled(history.past[0]))
     removed = replace(history.ours, ended=Ended.REMOVED)
     with pytest.raises(CallerError, match="hand over the head"):
         hand_over(removed)

@@ -237,6 +237,14 @@ def test_a_confirmation_key_that_does_not_fit(made: Made) -> None:
     taking.refuses_part("VC-5.1-22", context=context)
 
 
+@breaks("VC-5.1-7")
+@BOTH
+def test_a_confirmation_key_that_is_missing_beside_an_exporter(made: Made) -> None:
+    """Of an epoch that was left, both are gone."""
+    taking = made()
+    taking.refuses_state("VC-5.1-7", confirmation=ConfirmationKey(b""))
+
+
 @breaks("VC-5.1-23")
 def test_an_ordinary_epoch_with_a_name_of_its_own() -> None:
     taking = plain()

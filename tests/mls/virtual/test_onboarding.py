@@ -172,6 +172,34 @@ def test_both_ways_in_one_welcome(settings: Settings) -> None:
     house.say("device2", b"created")
 
 
+def test_a_conversation_that_was_entered_again_from_a_longer_branch_can_be_handed_over() -> None:
+    house = Household(1)
+    house.create("device0", b"group")
+    house.invite("device0", b"group", "anna")
+    left = house.others[b"group"]["anna"]
+    for _ in range(3):
+        house.commit("device0", b"group", force_path=True)
+    device = house["device0"]
+    longer = device.groups[b"group"]
+    device.emulation, public = device.emulation.drawn_key(device.env, 1)
+    wanted = offer()
+    entered = vc.join_externally(
+        device.emulation,
+        device.env,
+        house.parameters,
+        front.group_info(left),
+        credential=wanted.credential,
+        capabilities=wanted.capabilities,
+        signature_private=device.emulation.keys[public].private,
+        remove=longer.own_leaf,
+        prior=longer,
+    )
+    assert entered.joined.group.epoch < longer.epoch
+    device.emulation, device.groups[b"group"] = entered.emulation, entered.joined.group
+    _, new = admitted(house, "device0", "device1")
+    assert [each.group.epoch_id for each in new.conversations] == [entered.joined.group.epoch_id]
+
+
 def test_names_alone_tell_no_secret() -> None:
     house = settled()
     group_ids = list(house["device0"].groups)

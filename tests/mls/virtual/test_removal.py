@@ -235,7 +235,9 @@ def test_rotations() -> None:
     late = rotated(progress, GroupId(b"x"))
     assert late.todo == ()
     assert late.may_send(GroupId(b"x"))
-    assert progress.also(old_keys=[NEW]).todo == (rotate(ONE), rotate(TWO))
+    old = progress.also(old_keys=[NEW])
+    assert old.todo == (RENEW,)  # there is none to rotate with
+    assert old.renewed(E1, b"newer").todo == (rotate(ONE), rotate(TWO))
 
 
 def test_the_last_leaf_counts() -> None:

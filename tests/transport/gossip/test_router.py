@@ -308,6 +308,23 @@ def test_recent_messages_are_announced_outside_the_mesh_and_sent_to_who_asks() -
     assert one.receive(B, Rpc(iwant=(news.id,)), 14.0) == []
 
 
+def test_of_a_topic_that_was_left_nothing_is_announced_or_sent_again() -> None:
+    """Who comes a moment later must not have from us what sync refuses."""
+    one = router(A, B)
+    heard, under_way, said = message(), message(data=b"under way"), message(data=b"ours")
+    one.receive(A, publish(heard), 1.0)
+    one.verdict(heard.id, Verdict.ACCEPT)
+    one.publish(said, 1.0)
+    one.receive(A, publish(under_way), 1.0)
+    one.unsubscribe("t", 1.0)
+    assert one.verdict(under_way.id, Verdict.ACCEPT) == []
+    one.peer_up(C)
+    one.receive(C, JOINS, 1.5)
+    assert told(one.heartbeat(2.0), C) == Rpc()
+    assert one.receive(C, Rpc(iwant=(heard.id, under_way.id, said.id)), 2.0) == []
+    assert one.sizes()["kept"] == 0
+
+
 def test_asked_of_one_then_of_another() -> None:
     one = router(A, B)
     news = message()

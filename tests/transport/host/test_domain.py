@@ -50,6 +50,23 @@ async def test_a_crash_is_caught_counted_and_healed(caplog: pytest.LogCaptureFix
         assert await stream.receive_some() == b"as before"
 
 
+async def test_one_that_is_canceled_while_it_begins_ends_quietly() -> None:
+    """At whichever step: whoever locks a vault that is being opened does so, and a daemon is not to end by it."""
+
+    async def begin(scope: trio.CancelScope) -> None:
+        with scope:
+            async with running(SMALL):
+                await trio.sleep_forever()
+
+    for steps in range(60):
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+            nursery.start_soon(begin, scope)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+
+
 async def test_crashes_in_a_row_make_the_pause_grow_and_do_not_end_it() -> None:
     async with running(SMALL) as a:
         for count in range(1, 4):

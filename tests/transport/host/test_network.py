@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,28 @@ async def test_the_gate_admits_by_peer_id_both_ways() -> None:
         a.learn(b.me, b.addresses())
         with pytest.raises(Unreachable):
             await a.connect(b.me)
+
+
+async def test_who_is_not_let_in_is_not_dialed_either() -> None:
+    """Whoever is dialed has seen our address before any handshake could end."""
+    came: list[trio.SocketStream] = []
+    allowed: set[PeerId] = set()
+    them = peer_id(LARGE.public)
+
+    async def accept(stream: trio.SocketStream) -> None:
+        came.append(stream)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery, running(SMALL, allow=lambda peer: peer in allowed) as a:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, accept, 0, host="127.0.0.1"))
+        there = Address(f"/ip4/127.0.0.1/tcp/{listener.socket.getsockname()[1]}")
+        a.keep(them, [there])
+        await until(lambda: a.peers()[them].failures > 1)
+        assert not came
+        assert "not let in" in a.peers()[them].trouble
+        allowed.add(them)
+        await until(lambda: len(came) > 0)
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_is_no_longer_let_in_is_disconnected() -> None:

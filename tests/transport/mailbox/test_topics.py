@@ -341,3 +341,20 @@ async def test_what_arrives_is_read_so_that_the_mesh_goes_on(tmp_path: Path) -> 
     ) as rig:
         await rig.mesh.read_all.wait()
         assert rig.mailbox.counters()["mailbox.arrivals"] == 3
+
+
+async def test_tenants_that_are_listed_anew_count_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path / "box") as rig:
+        await rig.tenant.keep(TOPIC, rig.token())
+        frame = rig.frame("tea")
+        await rig.store.add([frame])
+        await rig.mailbox.list_tenants([Tenant(key=SECOND_TENANT.public)])
+        assert TOPIC not in rig.mesh.joined
+        with pytest.raises(Declined) as caught:
+            await rig.tenant.keep(TOPIC, rig.token())
+        assert caught.value.failure is Failure.NOT_FOUND
+        assert await rig.store.add([rig.frame("milk")]) == []  # nobody pays for it
+        await rig.mailbox.list_tenants([Tenant(key=TENANT.public, quota=Quota(topics=1))])
+        assert rig.mesh.joined[TOPIC].key is None
+        assert await stored(rig, frame) == [frame]  # a slip of the operator loses nothing
+        assert (await rig.tenant.status()).may_topics == 1

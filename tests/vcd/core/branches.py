@@ -9,7 +9,7 @@ from typing import Any
 from mls.proposals import Remove
 from mls.registries import GroupId, LeafIndex
 from mls.virtual import client
-from tests.vcd.core.company import act, add, package, step, strand_of
+from tests.vcd.core.company import act, add, package, show_up, step, strand_of
 from tests.vcd.core.village import Frame, Village
 from vcd.core import acting, conversations, inputs, kinds, summaries, topics
 from vcd.core.config import Config
@@ -39,7 +39,7 @@ def bring(village: Village, host: str, guest: str) -> None:
 
 
 def talk(*people: str, mode: Mode = Mode.DEMLS, policy: Policy | None = None, seed: int = 1, **config: Any) -> Village:
-    """A conversation of several accounts, in which nothing is left to decide."""
+    """A conversation of several accounts, all of whom made a commit, and in which nothing is left to decide."""
     village = Village(seed, config=replace(Config(), **config))
     for name in people:
         village.account(name)
@@ -47,6 +47,7 @@ def talk(*people: str, mode: Mode = Mode.DEMLS, policy: Policy | None = None, se
     for guest in people[1:]:
         bring(village, people[0], guest)
     village.wait(seconds=60)
+    show_up(village, TEA, *people[1:])
     assert heads(village, *people) == finals(village, *people)
     assert len(heads(village, *people)) == 1
     return village
@@ -108,3 +109,10 @@ def withhold(village: Village, which: Callable[[Payload | None], bool], *people:
 def release(village: Village) -> None:
     village.lost = lambda _frame, _name: False
     village.deliver()
+
+
+def forked(village: Village) -> None:
+    """Anna's side wins, as it removes somebody; ben is on the other one."""
+    village.part(["anna", "cleo"], ["ben"])
+    commit(village, "ben")
+    remove(village, "anna", "dora")

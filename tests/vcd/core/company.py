@@ -56,6 +56,13 @@ def act(village: Village, name: str, what: Callable[[Turn], T]) -> T:
     return found
 
 
+def show_up(village: Village, group_id: GroupId, *names: str) -> None:
+    """Newcomers give themselves their first fresh leaf, as they would by themselves soon."""
+    for name in names:
+        act(village, name, lambda turn: acting.commit(turn, turn.strand(group_id), force_path=True))
+        village.wait(seconds=60)
+
+
 def package(village: Village, name: str) -> KeyPackage:
     """A KeyPackage of an account."""
 

@@ -8,6 +8,8 @@ from mls.key_package import KeyPackageSecrets
 from mls.state import Group
 from tests.vcd.core.village import Village
 from vcd.core import effects, events, founding, inputs, linking, listing
+from vcd.core.accounts.device_list import Policy
+from vcd.core.accounts.identity import RecoverySeed, RootKey, root_key
 from vcd.core.names import DeviceId, GroupId, IntentId
 from vcd.core.state import State
 from vcd.core.strand import Kept, Strand
@@ -103,6 +105,32 @@ def trio(village: Village) -> tuple[str, str, str]:
     return (*couple(village), link(village, "laptop", "tablet"))
 
 
+PHRASE = RecoverySeed(b"s" * 32)
+
+
+def delegates(village: Village, first: str, *others: str) -> None:
+    """An account whose devices all are delegates, with its recovery phrase at hand (`PHRASE`)."""
+    provider = village.world(first)
+    village.move_in(first, provider, founding.new_account(provider, PHRASE, first, village.now, village.config))
+    for name in others:
+        link(village, first, name)
+    appoint(village, first, first, *others)
+    village.wait(minutes=5)
+
+
+def appoint(village: Village, by: str, *names: str) -> IntentId:
+    """With the recovery phrase: these are delegates from now on."""
+    intent = IntentId(sha256(b"appoint" + "".join((by, *names)).encode()).digest()[:16])
+    several = tuple(sorted(device(village, name) for name in names))
+    village.do(by, inputs.SetRules(intent=intent, root=root(village, by), delegates=several, rules=Policy()))
+    return intent
+
+
+def root(village: Village, name: str) -> RootKey:
+    found, _ = root_key(village.devices[name].provider.suite(1), PHRASE)
+    return found
+
+
 def remove(village: Village, by: str, name: str) -> IntentId:
     intent = IntentId(b"remove " + device(village, name))
     village.do(by, inputs.RemoveDevice(intent=intent, device=device(village, name)))
@@ -127,3 +155,12 @@ def restore(village: Village, name: str, state: State) -> None:
     """Up again with an old disk: what was heard since is in the logs, and is heard again."""
     village.devices[name].has = set()
     village.restart(name, founding.restored(state))
+
+
+def refresh_home(village: Village, name: str, number: int) -> None:
+    village.do(
+        name,
+        inputs.Refresh(
+            intent=IntentId(b"refresh" + name.encode() + bytes([number])), conversation=home(village, name).group_id
+        ),
+    )

@@ -8,6 +8,7 @@ from typing import TypeVar
 from tests.vcd.core.company import act, gather, step, strand_of
 from tests.vcd.core.village import Village
 from vcd.core import acting, flow, reign, topics
+from vcd.core.config import Config
 from vcd.core.names import DeviceId, EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Decision, Payload, unpack
@@ -21,8 +22,8 @@ TEA = GroupId(b"tea")
 P = TypeVar("P")
 
 
-def village(*people: str, policy: Policy | None = None) -> Village:
-    found = Village()
+def village(*people: str, policy: Policy | None = None, config: Config | None = None) -> Village:
+    found = Village(config=config)
     gather(found, TEA, Mode.LEAD, *(people or ("anna", "ben", "cleo")), policy=policy)
     return found
 

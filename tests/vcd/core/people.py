@@ -6,6 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from mls.registries import GroupId
+from tests.vcd.core.company import show_up
 from tests.vcd.core.village import Village
 from vcd.core import events, inputs
 from vcd.core.accounts.card import make_card, to_bytes
@@ -72,6 +73,8 @@ def open_talk(
     for other in others:
         invite(village, founder, other, group, name=f"{other} comes into {group!r}")
     village.wait(minutes=2)
+    if mode not in (Mode.LEAD, Mode.DIMLS):
+        show_up(village, group, *others)
 
 
 def strand(village: Village, name: str, group: GroupId = TEA) -> Strand:

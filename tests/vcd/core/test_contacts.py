@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
@@ -11,14 +12,15 @@ from tests.vcd.core import homes
 from tests.vcd.core.company import act, bring, gather, package, step
 from tests.vcd.core.people import befriend, card
 from tests.vcd.core.village import Village
-from vcd.core import acting, contacts, events, inputs, steps
-from vcd.core.accounts import editions
+from vcd.core import acting, contacts, events, inputs, siblings, steps
+from vcd.core.accounts import book as book_room, editions
 from vcd.core.accounts.admission import head_of
-from vcd.core.accounts.book import Relation
+from vcd.core.accounts.book import Book, Relation
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.accounts.device_list import Edition
 from vcd.core.accounts.judge import ConversationJudge
-from vcd.core.names import GroupId
+from vcd.core.errors import Misuse
+from vcd.core.names import AccountId, EpochId, GroupId
 from vcd.core.policy import Mode
 from vcd.core.turn import Turn
 
@@ -176,3 +178,112 @@ def test_a_card_is_added_once_and_people_are_blocked_and_unblocked() -> None:
     assert v.state("anna").book.relation(v.own("ben")) is Relation.BLOCKED
     v.do("anna", inputs.Block(account=v.own("ben"), blocked=False))
     assert v.state("anna").book.relation(v.own("ben")) is Relation.CONTACT
+
+
+def verified(v: Village, name: str, other: str) -> bool:
+    found = v.state(name).book.find(v.own(other))
+    assert found is not None
+    return found.verified
+
+
+def test_whose_fingerprint_was_compared_is_verified_on_all_devices() -> None:
+    v = Village()
+    for name in ("anna", "ben"):
+        v.account(name)
+    homes.link(v, "anna", "phone")
+    with pytest.raises(Misuse, match="met"):
+        v.do("phone", inputs.Verify(account=v.own("ben"), fingerprint=""))
+    befriend(v, "anna", "ben")
+    found = v.state("anna").book.find(v.own("ben"))
+    assert found is not None
+    with pytest.raises(Misuse, match="fingerprint"):
+        v.do("phone", inputs.Verify(account=v.own("ben"), fingerprint=found.fingerprint[:-1] + "x"))
+    assert not verified(v, "phone", "ben")
+    v.do("phone", inputs.Verify(account=v.own("ben"), fingerprint=f" {found.fingerprint}\n"))
+    assert verified(v, "phone", "ben")
+    assert verified(v, "anna", "ben")
+    homes.link(v, "anna", "tablet")
+    assert verified(v, "tablet", "ben")
+
+
+# ---------------------------------------------------------------- removed
+
+
+def test_who_is_removed_is_a_stranger_on_all_devices_and_chats_go_on() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    befriend(v, "anna", laptop)
+    bring(v, laptop, homes.TEA, "anna")
+    v.wait(minutes=2)
+    anna = v.own("anna")
+    assert v.state(phone).book.relation(anna) is Relation.CONTACT
+    v.do(phone, inputs.RemoveContact(account=anna))
+    for name in (laptop, phone):
+        known = v.state(name).book.find(anna)  # a member of a conversation of ours: its newest head stays known
+        assert known is not None
+        assert (known.relation, known.card, known.petname, known.verified) == (Relation.STRANGER, None, "", False)
+        assert v.state(name).book.strangers == 1
+    homes.say(v, laptop, b"still here")
+    v.wait(minutes=1)
+    assert b"still here" in [each.data for each in v.told("anna", events.Message)]
+    befriend(v, phone, "anna")
+    assert v.state(laptop).book.relation(anna) is Relation.CONTACT
+    homes.link(v, laptop, "tablet")
+    assert v.state("tablet").book.relation(anna) is Relation.CONTACT
+    v.do("tablet", inputs.RemoveContact(account=anna))
+    assert {v.state(each).book.relation(anna) for each in (laptop, phone, "tablet")} == {Relation.STRANGER}
+
+
+def test_who_shares_nothing_with_us_is_forgotten() -> None:
+    v = Village()
+    for name in ("anna", "ben"):
+        v.account(name)
+    befriend(v, "anna", "ben")
+    v.do("anna", inputs.Block(account=v.own("ben"), blocked=True))
+    v.do("anna", inputs.RemoveContact(account=v.own("ben")))
+    assert v.state("anna").book.find(v.own("ben")) is None
+    assert v.state("anna").book.strangers == 0
+    with pytest.raises(Misuse) as refused:
+        v.do("anna", inputs.RemoveContact(account=v.own("ben")))
+    assert refused.value.code == "no-such-contact"
+
+
+def test_the_later_word_about_a_contact_counts_in_whatever_order_it_is_heard() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    anna, told = v.own("anna"), siblings.Told(device=homes.device(v, laptop), epoch=EpochId(b""), newest=b"")
+    added = siblings.ContactAdded(card=card(v, "anna"), petname="Anna", at=v.now)
+    removed = siblings.ContactRemoved(account=anna, at=v.now + 1)
+    again = siblings.ContactAdded(card=card(v, "anna"), petname="Anna", at=v.now + 2)
+    words = {contacts.on_added: (added, again), contacts.on_removed: (removed,)}
+    for order in permutations([(each, word) for each, several in words.items() for word in several]):
+        state = v.state(phone)
+        turn = Turn(state, v.now, v.devices[phone].provider)
+        for handle, word in (*order, *order):
+            handle(turn, told, word)  # type: ignore[operator]
+        assert turn.state.book.relation(anna) is Relation.CONTACT
+    for order in permutations(((contacts.on_added, added), (contacts.on_removed, removed))):
+        turn = Turn(v.state(phone), v.now, v.devices[phone].provider)
+        for handle, word in (*order, *order):
+            handle(turn, told, word)  # type: ignore[operator]
+        assert turn.state.book.find(anna) is None
+
+
+def test_who_is_added_again_by_a_device_whose_clock_is_behind_is_a_contact() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    befriend(v, "anna", laptop)
+    v.do(phone, inputs.RemoveContact(account=v.own("anna")))
+    book = v.state(laptop).book
+    assert book.later(v.own("anna"), 0) > (book.removed.find(v.own("anna")) or 0) > 0
+
+
+def test_what_is_remembered_of_removed_contacts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_room, "MAX_REMOVED", 2)
+    book = Book()
+    for number in range(4):
+        book = book.noted(AccountId(bytes([number]) * 32), number + 1)
+    assert sorted(book.removed.values()) == [3, 4]

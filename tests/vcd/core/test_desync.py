@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from mls import group as mls
 from mls.external import external_pub_extension
-from mls.persistent import PMap
 from mls.secrets import ExternalSecret
+from tests.vcd.core.astray import changed, known, lose, lost, told
 from tests.vcd.core.branches import (
     TEA,
     commit,
     finals,
     heads,
     member,
+    payload_of,
     release,
     remove,
     sent,
@@ -27,13 +26,12 @@ from tests.vcd.core.branches import (
 )
 from tests.vcd.core.company import act, step
 from tests.vcd.core.village import Village
-from vcd.core import comeback, desync, events, inputs, node, retention, strand as strands, summaries, voting
+from vcd.core import comeback, desync, inputs, node, retention, strand as strands, summaries, voting
 from vcd.core.duties import Duty
-from vcd.core.errors import Misuse, Refused
-from vcd.core.names import EpochId, FrameId, GroupId
+from vcd.core.errors import Misuse
+from vcd.core.names import EpochId, FrameId
 from vcd.core.payloads import Commit, Digest, Door, Plea, Post, Want, Way
-from vcd.core.policy import Policy, Who
-from vcd.core.record import encode
+from vcd.core.policy import DAY, MINUTE, Policy, Who
 from vcd.core.sights import Recovery
 from vcd.core.state import Acceptance
 from vcd.core.strand import Membership
@@ -41,57 +39,6 @@ from vcd.core.turn import Turn
 
 FRAME = FrameId(bytes(32))
 ALL = ("anna", "ben", "cleo")
-
-
-def lose(village: Village, *people: str, by: str = "anna") -> EpochId:
-    """A commit that never reaches some of the devices, whoever gives it to them."""
-    lost: list[EpochId] = []
-    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in lost, *people)
-    lost.append(commit(village, by, heard=False))
-    village.deliver()
-    return lost[0]
-
-
-def lost(*, policy: Policy | None = None, people: tuple[str, ...] = ALL, **config: Any) -> Village:
-    """Cleo knows where the group stands and cannot follow."""
-    village = talk(*people, policy=policy, **config)
-    lose(village, "cleo")
-    village.wait(minutes=9)
-    assert tea(village, "cleo").membership is Membership.LOST
-    return village
-
-
-def known(village: Village, name: str, group: GroupId = TEA) -> Recovery:
-    found = village.state(name).sights.find(group)
-    return Recovery() if found is None else found.recovery
-
-
-def told(village: Village, name: str, group: GroupId = TEA) -> list[tuple[bool, bool]]:
-    return [(each.asks, each.over) for each in village.told(name, events.OutOfSync) if each.group == group]
-
-
-def changed(patch: pytest.MonkeyPatch, which: Callable[[Way], Way], *, by: str = "anna") -> None:
-    """From now on one device shows another way than where it stands; the others show none."""
-
-    def lie(turn: Turn, strand: Any, plea: Plea) -> Door | None:
-        if turn.state.me.name != by:
-            return None
-        here = strand.here
-        assert here is not None
-        way = which(
-            Way(
-                epoch=strand.head,
-                group_info=mls.group_info(here.group, with_tree=True),
-                lineage=summaries.lineage(strand),
-                topic=here.topic.raw,
-            )
-        )
-        suite = here.group.suite
-        context = suite.encryption_context(b"vcd door", strand.group_id + plea.key)
-        kem_output, sealed = suite.seal(plea.key, context, encode(way), turn.random)
-        return Door(key=plea.key, kem_output=kem_output, sealed=sealed)
-
-    patch.setattr(desync, "opened", lie)
 
 
 # ---------------------------------------------------------------- coming back
@@ -107,6 +54,18 @@ def test_a_device_that_lost_a_commit_for_good_comes_back_by_itself_and_all_agree
     assert len(heads(village, *ALL)) == 1
     assert told(village, "cleo") == [(False, False), (False, True)]
     assert known(village, "cleo") == Recovery()
+
+
+def test_a_device_whose_clock_is_half_an_hour_behind_is_heard_when_it_asks() -> None:
+    village = talk(*ALL)
+    lose(village, "cleo")
+    withheld = village.lost
+    village.lost = lambda frame, name: (
+        withheld(frame, name) or (frame.by == "cleo" and frame.expires <= village.now + 30 * MINUTE)
+    )
+    village.wait(minutes=30)
+    assert tea(village, "cleo").here is not None
+    assert len(heads(village, *ALL)) == 1
 
 
 def test_who_comes_back_is_the_member_that_it_was() -> None:
@@ -134,9 +93,29 @@ def test_what_only_did_not_arrive_yet_is_asked_for_and_nobody_comes_back_from_ou
     village.wait(minutes=9)
     assert tea(village, "cleo").here is None
     release(village)
+    assert tea(village, "cleo").membership is Membership.IN
+    assert told(village, "cleo") == [(False, False), (False, True)]
     village.wait(minutes=10)
-    assert heads(village, *ALL) == {child}
+    assert heads(village, *ALL) == finals(village, *ALL) == {child}
+    assert known(village, "cleo") == Recovery()
     assert not list(sent(village, Door))
+
+
+def test_a_head_that_was_dropped_before_it_won_is_come_back_to() -> None:
+    village = talk(*ALL)
+    head = commit(village, "anna")
+    village.wait(minutes=1)
+
+    def win(turn: Turn) -> None:
+        before = turn.strand(TEA)
+        turn.put(strands.dropped(before, head), graph=True)
+        desync.moved(turn, before, turn.strand(TEA))
+
+    act(village, "cleo", win)
+    assert tea(village, "cleo").here is None
+    village.wait(minutes=30)
+    assert len(heads(village, *ALL)) == 1
+    assert tea(village, "cleo").here is not None
 
 
 def test_who_was_removed_does_not_come_back_by_itself() -> None:
@@ -362,6 +341,21 @@ def test_a_group_info_of_another_epoch_under_the_heads_name_is_refused(monkeypat
     assert "door-epoch" in [rule for rule, _ in village.devices["cleo"].refused]
 
 
+def test_a_group_info_of_another_epoch_is_refused_too_where_the_head_is_where_the_graph_begins() -> None:
+    village = lost()
+
+    def final(turn: Turn) -> None:
+        now = turn.strand(TEA)
+        after = retention.rebased(replace(now, standing=replace(now.standing, final=now.head)))
+        anchor = replace(after.graph.anchor, tag=b"that of another epoch")
+        turn.put(replace(after, graph=replace(after.graph, anchor=anchor)))
+
+    step(village, "cleo", final)
+    village.wait(minutes=30)
+    assert tea(village, "cleo").here is None
+    assert "door-epoch" in [rule for rule, _ in village.devices["cleo"].refused]
+
+
 @pytest.mark.parametrize("what", ["no tree", "nonsense", "another group"])
 def test_a_way_that_is_none_is_refused(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     village = talk(*ALL)
@@ -409,98 +403,66 @@ def test_where_nobody_follows_is_left_again_and_who_showed_it_is_not_believed_ag
     assert not tea(village, "cleo").graph.is_ancestor(false, tea(village, "cleo").head)
 
 
-# ---------------------------------------------------------------- consent
+FOUR = ("anna", "ben", "cleo", "dora")
 
 
-def strangers(village: Village) -> Way:
-    """A way whose beginning cleo never heard of: everything before is final and forgotten."""
-    anna = tea(village, "anna")
-    here = anna.here
-    assert here is not None
-    return Way(
-        epoch=anna.head,
-        group_info=mls.group_info(here.group, with_tree=True),
-        lineage=summaries.lineage(anna),
-        topic=here.topic.raw,
-    )
-
-
-def finish(village: Village, *people: str) -> None:
-    """What these devices stand on is final for them, as if everybody had voted for it."""
-
-    def final(turn: Turn) -> None:
-        now = turn.strand(TEA)
-        turn.put(retention.rebased(replace(now, standing=replace(now.standing, final=now.head))))
-
-    for name in people:
-        step(village, name, final)
-
-
-def asleep(*, proven: bool = False) -> Village:
-    """Cleo was away for so long that no frame of that time is left, and mostly no proof of what became final."""
-    village = talk(*ALL)
+def unheard(window: int) -> Village:
+    """Cleo came back by an epoch that nobody hears of."""
+    village = talk(*FOUR, policy=Policy(window=window))
     lose(village, "cleo")
-    village.wait(minutes=9)
-    village.part(["anna", "ben"], ["cleo"])
-    finish(village, "anna", "ben")
-    commit(village, "anna")
-    finish(village, "anna", "ben")
-    village.log = []
-    commit(village, "ben")
-    for name in ("anna", "ben"):
-        device = village.devices[name]
-        forgetful = tea(village, name) if proven else replace(tea(village, name), proofs=PMap())
-        device.state = replace(device.state, strands=device.state.strands.set(TEA, forgetful))
-    village.heal()
+    before = village.lost
+    village.lost = lambda frame, name: (
+        before(frame, name) or (frame.by == "cleo" and not isinstance(payload_of(village, frame), Want))
+    )
+    village.wait(minutes=15)
+    assert known(village, "cleo").entered == tea(village, "cleo").head
     return village
 
 
-def test_who_slept_while_epochs_became_final_is_shown_how_and_needs_no_consent() -> None:
-    village = asleep(proven=True)
-    village.wait(hours=3)
+def overtaken(window: int) -> Village:
+    """The same, and a rival of that epoch has won."""
+    village = unheard(window)
+    entered = tea(village, "cleo").head
+    while tea(village, "cleo").head == entered:
+        commit(village, "anna")
+        village.wait(seconds=30)
+    assert tea(village, "cleo").membership is Membership.LOST
+    village.lost = lambda _frame, _name: False
+    return village
+
+
+@pytest.mark.parametrize("window", [MINUTE, DAY])
+def test_who_came_back_beside_a_rival_that_won_comes_back_once_more(window: int) -> None:
+    village = overtaken(window)
+    village.wait(hours=1)
     assert tea(village, "cleo").here is not None
-    assert heads(village, *ALL) == {tea(village, "anna").head}
+    assert heads(village, *FOUR) == finals(village, *FOUR) == {tea(village, "anna").head}
+    assert not known(village, "cleo").distrusted
 
 
-def test_a_way_that_cannot_be_proven_is_taken_only_with_consent() -> None:
-    village = asleep()
-    village.wait(hours=3)
-    assert tea(village, "cleo").here is None
-    assert (True, False) in told(village, "cleo")
-    village.do("cleo", inputs.ComeBack(group=TEA))
+def test_however_long_nobody_follows_the_way_back_keys_of_before_go_with_their_window() -> None:
+    village = unheard(MINUTE)
+    strand = tea(village, "cleo")
+    assert set(strand.kept) == {strand.head}
+    village.lost = lambda _frame, _name: False
+    village.deliver()
+    village.wait(hours=2)
+    assert set(tea(village, "cleo").kept) == {tea(village, "cleo").head}
+
+
+def test_who_has_no_key_of_a_group_any_more_comes_back_by_what_the_graph_says() -> None:
+    village = talk(*ALL, policy=Policy(window=MINUTE))
+    lose(village, "cleo")
+    before = village.lost
+    village.lost = lambda frame, name: before(frame, name) or isinstance(payload_of(village, frame), Door)
+    village.wait(hours=2)
+    assert tea(village, "cleo").membership is Membership.LOST
+    assert not tea(village, "cleo").kept
+    assert not told(village, "cleo")[-1][0]
+    village.lost = before
     village.wait(hours=2)
     assert tea(village, "cleo").here is not None
-    assert heads(village, *ALL) == {tea(village, "anna").head}
-
-
-def test_with_consent_too_we_have_to_be_a_member_there() -> None:
-    village = asleep()
-    way = strangers(village)
-    stranger = tuple(replace(each, account=type(each.account)(b"x" * 32)) for each in way.lineage.anchor.members)
-    lying = replace(way, lineage=replace(way.lineage, anchor=replace(way.lineage.anchor, members=stranger)))
-    with pytest.raises(Refused, match="no member"):
-        comeback.anchored_anew(village.state("cleo"), tea(village, "cleo"), lying)
-
-
-def test_what_was_kept_of_before_follows_nothing_after_that() -> None:
-    village = asleep()
-    after = comeback.anchored_anew(village.state("cleo"), tea(village, "cleo"), strangers(village))
-    assert set(after.kept) == set(tea(village, "cleo").kept)
-    assert all(kept.settled for kept in after.kept.values())
-
-
-def test_among_two_nobody_can_vote_for_what_the_other_did_so_the_user_is_asked() -> None:
-    village = talk("anna", "cleo")
-    child = lose(village, "cleo")
-    village.wait(hours=3)
-    assert tea(village, "cleo").here is not None
-    assert tea(village, "cleo").head != child
-    assert told(village, "cleo") == [(True, False)]
-    village.do("cleo", inputs.ComeBack(group=TEA))
-    village.wait(hours=1)
-    assert heads(village, "anna", "cleo") == finals(village, "anna", "cleo")
-    assert tea(village, "cleo").here is not None
-    assert told(village, "cleo")[-1] == (False, True)
+    assert len(heads(village, *ALL)) == 1
 
 
 # ---------------------------------------------------------------- duties

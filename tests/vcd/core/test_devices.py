@@ -22,6 +22,7 @@ from tests.vcd.core.homes import (
     here,
     home,
     link,
+    refresh_home,
     remove,
     say,
     take_up,
@@ -44,15 +45,6 @@ OTHER = GroupId(b"other" + bytes(11))
 
 def turn_of(village: Village, name: str) -> Turn:
     return Turn(village.state(name), village.now, village.devices[name].provider)
-
-
-def refresh_home(village: Village, name: str, number: int) -> None:
-    village.do(
-        name,
-        inputs.Refresh(
-            intent=IntentId(b"refresh" + name.encode() + bytes([number])), conversation=home(village, name).group_id
-        ),
-    )
 
 
 # ---------------------------------------------------------------- telling

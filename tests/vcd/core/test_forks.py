@@ -28,10 +28,11 @@ from tests.vcd.core.branches import (
 from tests.vcd.core.company import act, step
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, following, inputs, steps, voting
+from vcd.core.errors import Refused
 from vcd.core.names import EpochId
 from vcd.core.payloads import Commit, Door, Votes, Want
-from vcd.core.policy import DAY, MINUTE, Policy
-from vcd.core.strand import Membership
+from vcd.core.policy import DAY, MINUTE, Policy, Who
+from vcd.core.strand import Membership, dropped
 from vcd.core.turn import Turn
 
 ALL = ("anna", "ben", "cleo")
@@ -447,3 +448,88 @@ def test_a_member_that_is_not_there_delays_finality_and_not_messages() -> None:
     village.wait(days=2)
     assert tea(village, "anna").final == before
     assert b"hello" in village.said("ben")
+
+
+def test_who_was_alone_for_longer_than_keys_last_goes_where_the_others_voted() -> None:
+    """Nobody can follow the branch that it made any more, whichever tag is the greater."""
+    greater = set()
+    for seed in range(6):
+        village = talk("anna", "ben", "cleo", seed=seed, policy=SHORT)
+        village.part(["anna"], ["ben", "cleo"])
+        alone, others = commit(village, "anna"), commit(village, "ben")
+        tags = {each: tea(village, name).graph.steps[each].tag for name, each in (("anna", alone), ("ben", others))}
+        greater.add(tags[alone] > tags[others])
+        village.wait(hours=8)
+        assert all(len(tea(village, name).kept) == 1 for name in ("anna", "ben", "cleo"))
+        village.heal()
+        village.wait(hours=8)
+        assert len(heads(village, "anna", "ben", "cleo")) == 1
+        assert finals(village, "anna", "ben", "cleo") == heads(village, "anna", "ben", "cleo")
+    assert greater == {False, True}
+
+
+def bound_beside_a_removal() -> tuple[Village, EpochId]:
+    """Cleo removes ben beside what anna did and voted for with him, of which all hear: there the group stands."""
+    village = talk(*ALL, policy=Policy(remove=Who.EVERYBODY))
+    village.part(["cleo"], ["anna", "ben"])
+    remove(village, "cleo", "ben", heard=False)
+    bound = commit(village, "anna")
+    village.wait(seconds=30)
+    withhold(village, lambda payload: isinstance(payload, Votes), "anna", "ben")  # what cleo says now
+    village.heal()
+    assert heads(village, "anna", "ben") == {bound}
+    assert finals(village, "anna", "ben") != {bound}
+    return village, bound
+
+
+def test_who_was_removed_beside_the_head_makes_no_commits_there_without_end() -> None:
+    village, bound = bound_beside_a_removal()
+    with pytest.raises(Refused, match="commit-void"):
+        commit(village, "ben")
+    assert tea(village, "ben").graph.children(bound) == ()
+    release(village)
+    village.wait(minutes=5)
+    assert len(heads(village, *ALL)) == 1
+
+
+def test_who_was_removed_by_somebody_junior_removes_them_in_turn() -> None:
+    village, bound = bound_beside_a_removal()
+    made = remove(village, "ben", "cleo")
+    assert tea(village, "ben").head == made
+    assert tea(village, "ben").graph.parent(made) == bound
+
+
+def test_what_all_have_dropped_is_where_nobody_stands() -> None:
+    village = talk("anna", "ben")
+    parent = tea(village, "anna").head
+    several = [at(village, "ben", parent) for _ in range(3)]
+    village.deliver()
+    first = tea(village, "anna").head
+    assert first in several
+
+    def drop(turn: Turn) -> None:
+        turn.put(dropped(turn.strand(TEA), first), graph=True)
+
+    for name in ("anna", "ben"):
+        step(village, name, drop)
+    assert together(village, "anna", "ben")
+    assert tea(village, "anna").head != first
+    village.wait(minutes=5)
+    assert finals(village, "anna", "ben") == heads(village, "anna", "ben")
+
+
+def test_where_somebody_still_stands_who_dropped_it_comes_back_to() -> None:
+    village = talk(*ALL)
+    parent = tea(village, "anna").head
+    several = [at(village, "ben", parent) for _ in range(2)]
+    village.deliver()
+    first = tea(village, "anna").head
+    assert first in several
+    step(village, "anna", lambda turn: turn.put(dropped(turn.strand(TEA), first), graph=True))
+    assert tea(village, "anna").head not in (first, parent)
+    village.part(["ben", "cleo"])
+    village.wait(seconds=30)
+    village.heal()
+    village.wait(minutes=30)
+    assert together(village, *ALL)
+    assert finals(village, *ALL) == heads(village, *ALL)

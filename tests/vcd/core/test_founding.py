@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mls.virtual.announcements import Keys
-from tests.vcd.core.homes import TEA, ask, blank, couple, device, devices_of, here, home, listed, restore, say
+from tests.vcd.core import people
+from tests.vcd.core.homes import TEA, ask, blank, couple, device, devices_of, here, home, link, listed, restore, say
+from tests.vcd.core.people import friends, open_talk
 from tests.vcd.core.village import Village
 from vcd.core import events, founding, inputs, keys, listing, stored
 from vcd.core.accounts.identity import RecoverySeed, new_seed, root_key
@@ -122,6 +124,21 @@ def test_a_restored_disk_uses_no_key_twice() -> None:
     village.world.ledger.require_unique_nonces()
 
 
+def test_a_restored_disk_speaks_where_a_key_package_of_before_led() -> None:
+    """It may have used that package's epoch, so it takes no key there. Only it knows that, so it has to say so."""
+    village = people.friends("bob", "laptop")
+    village.packages[village.own("laptop")].clear()
+    phone = link(village, "laptop", "phone")
+    assert village.packages[village.own("laptop")]
+    restore(village, phone, village.state(phone))
+    village.wait(hours=1)
+    assert not village.state(phone).household.listening
+    people.open_talk(village, "bob", "laptop")
+    say(village, phone, b"here I am", people.TEA)
+    village.wait(minutes=5)
+    assert village.said("laptop") == village.said("bob") == [b"here I am"]
+
+
 def test_an_only_device_with_an_old_disk_comes_back_alone() -> None:
     village = Village()
     village.account("laptop")
@@ -134,6 +151,34 @@ def test_an_only_device_with_an_old_disk_comes_back_alone() -> None:
     assert not village.state("laptop").household.listening
     say(village, "laptop", b"found")
     assert village.said("laptop")[-1] == b"found"
+
+
+def test_a_restored_disk_speaks_where_the_account_is_brought_in_by_a_keypackage_of_before() -> None:
+    """What the leaf comes from then is an epoch that it must not act in any more."""
+    village = friends("laptop", "ben")
+    phone = link(village, "laptop", "phone")
+    restore(village, phone, village.state(phone))
+    village.wait(hours=2)
+    open_talk(village, "ben", "laptop", group=TEA)
+    village.wait(minutes=5)
+    say(village, phone, b"from the phone")
+    assert village.said("ben") == [b"from the phone"]
+    village.wait(hours=2)
+    assert not village.state(phone).household.silent
+
+
+def test_where_whoever_could_replace_a_leaf_sleeps_a_restored_disk_does_it_itself() -> None:
+    village = friends("laptop", "ben")
+    phone = link(village, "laptop", "phone")
+    open_talk(village, "ben", "laptop", group=TEA)
+    village.down("laptop")
+    restore(village, phone, village.state(phone))
+    village.wait(minutes=50)
+    say(village, phone, b"from the phone")
+    assert not village.said("ben")
+    village.wait(minutes=30)
+    assert village.said("ben") == [b"from the phone"]
+    village.world.ledger.require_unique_nonces()
 
 
 def test_events_of_a_founding_are_none() -> None:

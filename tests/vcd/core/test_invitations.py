@@ -8,7 +8,10 @@ import pytest
 
 from mls.framing import encode_message
 from mls.registries import GroupId, KeyPackageRef, WireFormat
+from mls.state import Group
 from mls.welcome import decode_welcome
+from tests.vcd.core.branches import release
+from tests.vcd.core.homes import link
 from tests.vcd.core.people import (
     TEA,
     accounts,
@@ -24,9 +27,10 @@ from tests.vcd.core.people import (
     together,
 )
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, payloads, steps, summaries, topics
+from vcd.core import events, inputs, introductions, payloads, steps, summaries, topics
 from vcd.core.errors import Misuse
-from vcd.core.payloads import Invite, Lineage, Retry
+from vcd.core.names import AccountId, TopicId
+from vcd.core.payloads import Introduction, Invite, Lineage, Retry
 from vcd.core.policy import Policy, Who
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicSecret
@@ -132,6 +136,40 @@ def test_to_decline_is_to_leave_and_nothing_of_it_stays() -> None:
     assert not village.state("ben").invitations
     with pytest.raises(Misuse, match="invites"):
         village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_to_decline_is_not_to_decline_what_comes_later(late: bool) -> None:
+    """The phone hears that the user declined, perhaps when it was invited again, and never hears of what."""
+    village = friends("ben")
+    link(village, "ben", "phone")
+    stranger(village, "mallory")
+    village.do("mallory", inputs.Open(conversation=TEA))
+    village.lost = lambda frame, name: name == "phone" and (late or frame.topic in inboxes(village, "phone"))
+    invite(village, "mallory", "ben")
+    village.do("ben", inputs.Answer(conversation=TEA, accept=False))
+    village.wait(minutes=5)
+    first = [frame.id for frame in village.log]
+    village.lost = lambda frame, name: name == "phone" and frame.id in first
+    invite(village, "mallory", "ben", name="again")
+    village.lost = lambda f, name: name == "phone" and f.id in first and f.topic in inboxes(village, "phone")
+    village.deliver()
+    assert village.state("phone").invitations[TEA].stage is Stage.ANSWER
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=1)
+    assert together(village, "mallory", "ben", "phone")
+
+
+def test_what_was_declined_on_another_device_is_not_asked_again_when_it_comes_late() -> None:
+    village = friends("ben")
+    link(village, "ben", "phone")
+    stranger(village, "mallory")
+    village.do("mallory", inputs.Open(conversation=TEA))
+    village.lost = lambda frame, name: name == "phone" and frame.topic in inboxes(village, "phone")
+    invite(village, "mallory", "ben")
+    village.do("ben", inputs.Answer(conversation=TEA, accept=False))
+    release(village)
+    assert not village.told("phone", events.Invited)
 
 
 def test_whoever_is_blocked_is_not_heard() -> None:
@@ -243,6 +281,40 @@ def test_a_welcome_that_comes_before_the_others_have_the_commit_strands_nobody()
     assert seen == {False, True}
 
 
+def test_who_was_removed_and_is_brought_in_on_another_branch_still_knows_of_the_first() -> None:
+    """Ben's side removes cleo, which hears that. Anna's side does so too, and brings it back: cleo hears that last."""
+    seen = set()
+    for seed in range(4):
+        village = friends("anna", "ben", "cleo", seed=seed)
+        open_talk(village, "anna", "ben", "cleo", policy=FREE)
+        village.part(["anna"], ["ben", "cleo"])
+        village.step("anna", removal(village, "anna", "cleo"))
+        village.step("ben", removal(village, "ben", "cleo"))
+        village.deliver()
+        out = strand(village, "cleo").head
+        assert out == strand(village, "ben").head
+        village.wait(seconds=3)
+        invite(village, "anna", "cleo")
+        inbox = {name for name, each in village.state("cleo").joined.items() if each.inbox}
+        hear_only(village, "cleo", inbox)
+        village.heal()
+        assert strand(village, "cleo").graph.has(out)
+        assert sum(not each.settled for each in strand(village, "cleo").kept.values()) == 2
+        village.lost = lambda _frame, _name: False
+        village.deliver()
+        assert {strand(village, name).head for name in ("anna", "ben", "cleo")} == {strand(village, "anna").head}
+        seen.add(strand(village, "cleo").head == out)
+    assert seen == {False, True}
+
+
+def hear_only(village: Village, name: str, topics: set[TopicId]) -> None:
+    village.lost = lambda frame, whom: whom == name and frame.topic not in topics
+
+
+def removal(village: Village, by: str, whom: str) -> inputs.Remove:
+    return inputs.Remove(intent=intent(f"{by} removes {whom}"), conversation=TEA, account=village.own(whom))
+
+
 def test_the_same_welcome_again_changes_nothing() -> None:
     village = friends("anna", "ben")
     village.do("anna", inputs.Open(conversation=TEA))
@@ -277,6 +349,33 @@ def test_a_handed_out_key_package_that_was_withdrawn_is_answered_and_another_one
     assert len(members(village, "anna")) == 2  # the one that nobody is behind is out again
     assert first not in village.packages[village.own("ben")]
     assert fates(village, "anna")[made].stands
+
+
+def test_who_cannot_be_reached_after_all_is_taken_out_again_by_who_brought_them_in() -> None:
+    """Also where only admins may remove people: whom nobody has seen there is no more than an invitation."""
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben")
+    withdraw_all(village, "cleo")
+    offered = village.packages[village.own("cleo")]
+    made = invite(village, "ben", "cleo")
+    village.packages[village.own("cleo")] = []
+    assert len(members(village, "anna")) == 3
+    village.wait(days=2)
+    assert not fates(village, "ben")[made].stands
+    assert offered
+    assert len(members(village, "anna")) == 2
+    assert final_accounts(village, "anna") == {village.own("anna"), village.own("ben")}
+
+
+def test_who_brought_somebody_in_may_not_take_them_out_once_they_were_there() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben")
+    invite(village, "ben", "cleo")
+    command = inputs.Remove(intent=intent("out"), conversation=TEA, account=village.own("cleo"))
+    village.wait(minutes=15)
+    with pytest.raises(Misuse, match="rules of the conversation"):
+        village.do("ben", command)
+    assert len(members(village, "anna")) == 3
 
 
 def withdraw_all(village: Village, name: str) -> None:
@@ -314,6 +413,7 @@ def test_a_key_package_that_nobody_knows_is_answered_after_a_while_and_not_at_on
     village.packages[village.own("ben")].clear()
     village.do("ben", inputs.Started())
     village.wait(minutes=30)
+    assert not village.state("ben").waiting.items  # it has no other device
     assert together(village, "anna", "ben")
     assert fates(village, "anna")[made].stands
 
@@ -363,15 +463,19 @@ def test_a_handed_out_key_package_used_twice_is_taken_up_twice_and_people_are_wa
     assert keys[0].group.own_leaf_node.encryption_key != keys[1].group.own_leaf_node.encryption_key
 
 
-def test_an_invitation_leads_nobody_out_of_a_conversation_that_they_can_follow() -> None:
+@pytest.mark.parametrize(("commits", "rule"), [(0, "invite-lost"), (5, "invite-elsewhere")])
+def test_an_invitation_leads_nobody_out_of_a_conversation_that_they_can_follow(commits: int, rule: str) -> None:
     """Somebody makes another conversation of that name, and invites a member of the first one into it."""
     village = friends("anna", "ben", "mallory")
     open_talk(village, "anna", "ben")
     before = strand(village, "ben")
     village.do("mallory", inputs.Open(conversation=TEA))
+    for number in range(commits):
+        village.do("mallory", inputs.Refresh(intent=intent(f"refresh {number}"), conversation=TEA))
+        village.wait(minutes=1)
     invite(village, "mallory", "ben")
     assert strand(village, "ben").head == before.head
-    assert ("invite-elsewhere", "") in village.devices["ben"].refused
+    assert rule in [each for each, _ in village.devices["ben"].refused]
 
 
 def test_a_lineage_that_does_not_fit_the_tree_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,3 +551,50 @@ def test_an_invitation_that_comes_before_we_know_that_we_were_removed_is_taken_u
     assert together(village, "anna", "ben")
     assert strand(village, "anna").head == strand(village, "anna").final
     assert not village.state("ben").waiting.items
+
+
+def test_who_was_removed_for_good_comes_not_in_again_by_a_branch_that_lost() -> None:
+    """Dora is apart and brings cleo in anew, when the others have removed both of them."""
+    village = friends("anna", "ben", "cleo", "dora")
+    open_talk(village, "anna", "ben", "cleo", "dora", policy=FREE)
+    village.lost = lambda frame, name: name == "cleo" and frame.topic in inboxes(village, "cleo")
+    village.part(["dora"], ["anna", "ben", "cleo"])
+    village.do("dora", removal(village, "dora", "cleo"))
+    invite(village, "dora", "cleo", name="dora invites cleo again")
+    village.do("anna", removal(village, "anna", "dora"))
+    village.do("anna", removal(village, "anna", "cleo"))
+    village.wait(minutes=2)
+    assert strand(village, "cleo").over
+    final = strand(village, "cleo").final
+    village.lost = lambda frame, name: name == "cleo" and frame.topic not in inboxes(village, "cleo")
+    village.heal()
+    village.wait(minutes=2)
+    assert strand(village, "cleo").over
+    assert strand(village, "cleo").final == final
+    assert "invite-lost" in [rule for rule, _ in village.devices["cleo"].refused]
+
+
+def inboxes(village: Village, name: str) -> set[TopicId]:
+    return {topic for topic, each in village.state(name).joined.items() if each.inbox}
+
+
+def test_a_welcome_by_which_we_are_members_where_the_group_stands_may_come_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another device of ours may have come in by it, and voted."""
+    seen, plain = [], introductions.inviter
+
+    def looked_into(group: Group, told: Introduction) -> AccountId:
+        seen.append((group, told))
+        return plain(group, told)
+
+    monkeypatch.setattr(introductions, "inviter", looked_into)
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben")
+    [(group, told)] = seen
+    assert strand(village, "ben").graph.number(strand(village, "ben").final) > group.epoch
+    assert not introductions.lost(strand(village, "ben"), group, told)
+    village.do("anna", removal(village, "anna", "ben"))
+    village.wait(minutes=2)
+    assert strand(village, "ben").over
+    assert introductions.lost(strand(village, "ben"), group, told)

@@ -10,6 +10,7 @@ from mls import group as mls
 from mls.proposals import Remove
 from mls.registries import LeafIndex
 from tests.vcd.core import homes
+from tests.vcd.core.branches import release, withhold
 from tests.vcd.core.company import act, step
 from tests.vcd.core.led import (
     TEA,
@@ -25,15 +26,17 @@ from tests.vcd.core.led import (
     strand,
     village,
 )
-from tests.vcd.core.people import friends, invite, open_talk, together
-from tests.vcd.core.village import Frame
-from vcd.core import acting, founding, keys, kinds, lead, leaves
+from tests.vcd.core.people import friends, intent, invite, open_talk, together
+from tests.vcd.core.village import Frame, Village
+from vcd.core import acting, founding, inputs, keys, kinds, lead, leaves
+from vcd.core.config import Config
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, GroupId
 from vcd.core.payloads import Commit, Decision
 from vcd.core.policy import Mode, of_group
 from vcd.core.reign import undecided
+from vcd.core.strand import dropped
 from vcd.core.turn import Turn
 
 # ---------------------------------------------------------------- choosing
@@ -204,8 +207,26 @@ def test_with_an_old_disk_the_lead_says_nothing_that_it_may_have_said_otherwise(
     homes.restore(v, "anna", old)
     v.wait(minutes=10)
     assert heads(v) == {strand(v, "ben").head}
-    assert strand(v, "ben").graph.is_ancestor(decided, strand(v, "ben").head)
+    parents = {each.signed.step.epoch: each.signed.step.parent for each in payloads(v, Commit)}
+    assert parents[strand(v, "anna").head] == decided  # with a leaf that it may speak with again
     assert not v.told("ben", Warned)
+
+
+def test_with_an_old_disk_the_lead_decides_on_what_waited_once_it_is_back() -> None:
+    """Somebody else gave its account a leaf that it can speak with, so nothing more happens in the conversation."""
+    v = village("anna", "ben")
+    v.wait(seconds=10)
+    phone = homes.link(v, "anna", "phone")
+    v.wait(minutes=5)
+    old = v.state("anna")
+    v.down("anna")
+    waits = step(v, phone, refresh)
+    v.deliver()
+    homes.restore(v, "anna", old)
+    assert undecided(strand(v, "anna")) == (waits,)
+    v.wait(minutes=20)
+    assert any(each.child == waits for each in payloads(v, Decision))
+    assert len(heads(v)) == 1
 
 
 def test_nobody_is_brought_in_before_the_lead_has_decided() -> None:
@@ -221,6 +242,38 @@ def test_nobody_is_brought_in_before_the_lead_has_decided() -> None:
     v.wait(minutes=5)
     assert together(v, "anna", "ben", "cleo")
     assert not said(v, "ben").welcomes
+
+
+def test_an_invitation_may_come_before_the_decision_by_which_we_were_removed() -> None:
+    """Then what the lead decided on the way back is said where only those speak who stayed."""
+    v = friends("anna", "ben")
+    open_talk(v, "anna", "ben", mode=Mode.LEAD)
+    withhold(v, lambda payload: isinstance(payload, Decision), "ben")
+    v.do("anna", inputs.Remove(intent=intent("out"), conversation=TEA, account=v.own("ben")))
+    v.wait(seconds=1)
+    invite(v, "anna", "ben", name="in again")
+    back = strand(v, "anna").head
+    assert back in strand(v, "ben").kept
+    assert strand(v, "ben").head != back
+    release(v)
+    assert together(v, "anna", "ben")
+
+
+def test_a_newcomer_stands_where_it_came_in_whoever_led_before() -> None:
+    v = friends("anna", "ben", "cleo")
+    open_talk(v, "anna", "ben", mode=Mode.LEAD)
+    ben = member(v, "ben")
+
+    def name_ben(turn: Turn) -> None:
+        here = turn.strand(TEA).kept[turn.strand(TEA).head].group
+        acting.commit(turn, turn.strand(TEA), proposals=[kinds.policy_change(here, replace(of_group(here), lead=ben))])
+
+    act(v, "anna", name_ben)
+    invite(v, "anna", "cleo")
+    v.wait(minutes=2)
+    assert together(v, "anna", "ben", "cleo")
+    assert leads(v, "cleo") == ben
+    assert {strand(v, name).final for name in v.devices} == heads(v)
 
 
 # ---------------------------------------------------------------- who has no say
@@ -317,6 +370,63 @@ def test_a_member_cannot_fill_our_memory_with_decisions() -> None:
         give(v, "cleo", forged(v, "ben", child=EpochId(bytes([number]) * 32)))
     assert len(said(v, "cleo").decisions[strand(v, "cleo").graph.parent(own) or EpochId(b"")]) == 2
     assert ("decision-each", "decision-each") in v.devices["cleo"].refused
+
+
+def room_for_two() -> Village:
+    """Who keeps the head and two commits that wait for anna, who is away."""
+    v = village(config=Config(max_kept=3))
+    v.down("anna")
+    return v
+
+
+def test_what_waits_for_the_lead_is_kept_however_little_room_there_is() -> None:
+    v = room_for_two()
+    both = {commit(v, "ben"), commit(v, "ben")}
+    for name in ("ben", "cleo"):
+        assert {*undecided(strand(v, name))} == both <= {*strand(v, name).kept}
+        with pytest.raises(Refused, match="commits-wait"):
+            commit(v, name)
+    v.restart("anna")
+    v.deliver()
+    assert len(heads(v)) == 1
+    assert strand(v, "anna").head in both
+    assert all(strand(v, name).here is not None for name in v.devices)
+
+
+def test_a_commit_for_which_there_is_no_room_is_followed_once_the_lead_has_chosen() -> None:
+    v = room_for_two()
+    v.part(["ben"], ["cleo", "anna"])
+    for name in ("ben", "cleo"):
+        commit(v, name)
+        commit(v, name)
+    v.part(["ben", "cleo"])
+    v.deliver()
+    assert len(undecided(strand(v, "ben"))) == len(undecided(strand(v, "cleo"))) == 2
+    v.part(["cleo", "anna"])
+    v.restart("anna")
+    v.deliver()
+    v.heal()
+    assert heads(v) == {strand(v, "anna").head}
+    assert all(strand(v, name).here is not None for name in v.devices)
+
+
+def test_a_successor_takes_over_though_there_is_no_more_room() -> None:
+    v = room_for_two()
+    before = strand(v, "ben").head
+    commit(v, "ben")
+    commit(v, "cleo")
+    v.wait(hours=26)
+    assert strand(v, "ben").head == strand(v, "cleo").head != before
+    assert all(strand(v, name).here is not None for name in ("ben", "cleo"))
+    assert leads(v, "cleo") == leads(v, "ben") == member(v, "ben")
+
+
+def test_the_lead_does_not_choose_what_it_has_dropped() -> None:
+    v = room_for_two()
+    made = commit(v, "ben")
+    keys_gone = dropped(strand(v, "cleo"), made)
+    assert undecided(keys_gone) == (made,)
+    assert not lead._is_fair(keys_gone, made)
 
 
 def test_a_leaf_that_has_to_be_replaced_is_not_replaced_anew_while_the_lead_is_silent(

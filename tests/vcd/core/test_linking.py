@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mls.credential import BasicCredential
+from mls.fork.retention import left
+from tests.vcd.core.branches import TEA as CHAT, commit, heads, remove as out, talk, tea as chat
 from tests.vcd.core.company import act
 from tests.vcd.core.homes import (
     TEA,
@@ -15,6 +17,7 @@ from tests.vcd.core.homes import (
     couple,
     device,
     devices_of,
+    fates,
     handed,
     here,
     home,
@@ -26,13 +29,18 @@ from tests.vcd.core.homes import (
     tea,
     trio,
 )
+from tests.vcd.core.people import friends, open_talk
 from tests.vcd.core.village import Village
-from vcd.core import briefing, events, founding, inputs, linking, listing, stock
+from vcd.core import briefing, events, founding, inputs, linking, listing, stock, summaries
 from vcd.core.accounts import editions
 from vcd.core.accounts.credential import MARK, DeviceCredential, Identity, read
 from vcd.core.errors import Misuse
+from vcd.core.household import Link
 from vcd.core.names import DeviceId, GroupId, IntentId
+from vcd.core.policy import Policy, Who
 from vcd.core.record import decode, encode, encode_as
+from vcd.core.strand import Membership
+from vcd.core.turn import Turn
 
 
 def test_a_new_device_has_what_the_others_have() -> None:
@@ -401,3 +409,101 @@ def test_what_is_in_the_way_of_an_add_may_be_removed_after_it() -> None:
     assert devices_of(village, "tablet") == {device(village, laptop), device(village, "tablet")}
     for name in (laptop, "tablet"):
         assert home(village, name).head == home(village, name).final
+
+
+def test_a_conversation_whose_head_was_left_and_came_back_is_handed_over_too() -> None:
+    """A branch that wins again: what only a head needs was deleted when it lost."""
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben", group=TEA)
+
+    def leave(turn: Turn) -> None:
+        strand = turn.strand(TEA)
+        kept = strand.kept[strand.head]
+        turn.put(replace(strand, kept=strand.kept.set(strand.head, replace(kept, group=left(kept.group)))))
+
+    act(village, "ben", leave)
+    assert not tea(village, "ben").secrets.exporter.raw
+    link(village, "ben", "phone")
+    assert len(devices_of(village, "phone")) == 2
+    say(village, "phone", b"from the phone")
+    assert village.said("anna") == [b"from the phone"]
+
+
+def test_what_the_others_only_heard_of_counts_no_more_on_a_new_device() -> None:
+    village = talk("anna", "laptop", "ben")
+    village.lost = lambda frame, name: frame.by == "ben" and name == "laptop"
+    children = [commit(village, "ben") for _ in range(3)]
+    headers = [chat(village, "ben").signed[each] for each in children]
+    act(village, "laptop", lambda turn: summaries.learn(turn, CHAT, headers, ()))
+    strand = chat(village, "laptop")
+    assert children[-1] in strand.graph.steps
+    assert strand.head == strand.final
+    link(village, "laptop", "phone")
+    assert heads(village, "phone") == heads(village, "laptop")
+    assert chat(village, "phone").here is not None
+
+
+def test_a_conversation_that_we_were_taken_out_of_is_handed_over_as_long_as_we_may_come_back() -> None:
+    village = talk("anna", "cleo", "laptop", policy=Policy(remove=Who.EVERYBODY))
+    village.part(["anna"])
+    removal = out(village, "cleo", "laptop")
+    assert chat(village, "laptop").membership is Membership.OUT
+    link(village, "laptop", "phone")
+    assert heads(village, "phone") == heads(village, "laptop") == {removal}
+    assert chat(village, "phone").membership is Membership.OUT
+    out(village, "anna", "cleo")  # who may: that wins
+    village.heal()
+    village.wait(minutes=20)
+    for name in ("laptop", "phone"):
+        assert chat(village, name).membership is Membership.IN, name
+    assert len(heads(village, "anna", "laptop", "phone")) == 1
+    said = inputs.Say(conversation=CHAT, nonce=bytes(16), data=b"still here")
+    village.do("phone", said)
+    village.wait(minutes=1)
+    assert village.said("anna") == village.said("laptop") == [b"still here"]
+
+
+def test_a_conversation_that_is_over_is_not_handed_over() -> None:
+    village = talk("anna", "cleo", "laptop")
+    out(village, "anna", "laptop")
+    village.wait(minutes=20)
+    assert chat(village, "laptop").over
+    link(village, "laptop", "phone")
+    assert CHAT not in village.state("phone").strands
+
+
+def test_a_device_that_is_not_on_the_list_yet_can_be_given_up() -> None:
+    """It waits to be added again, where the list that had it does not count any more."""
+    village = Village()
+    village.account("laptop")
+    package = blank(village, "laptop", "phone")
+    waiting = Link(
+        device=device(village, "phone"),
+        name="phone",
+        intent=IntentId(b"add"),
+        package=package.key_package.encode(),
+        tries=3,
+    )
+    state = village.state("laptop")
+    household = replace(state.household, links=state.household.links.set(waiting.device, waiting))
+    village.devices["laptop"].state = replace(state, household=household)
+    intent = remove(village, "laptop", "phone")
+    assert fates(village, "laptop", intent) == [True]
+    assert fates(village, "laptop", IntentId(b"add")) == [False]
+    assert not village.state("laptop").household.links
+    village.wait(minutes=10)
+    assert listed(village, "laptop") == {device(village, "laptop")}
+    with pytest.raises(Misuse) as refused:
+        remove(village, "laptop", "phone")
+    assert refused.value.code == "no-such-device"
+
+
+def test_a_device_that_was_just_asked_for_can_be_given_up() -> None:
+    village = Village()
+    laptop, phone = couple(village)
+    package = blank(village, laptop, "tablet")
+    ask(village, laptop, "tablet", package)
+    intent = remove(village, laptop, "tablet")
+    village.wait(minutes=5)
+    assert fates(village, laptop, intent) == [True]
+    assert devices_of(village, phone) == {device(village, laptop), device(village, phone)}

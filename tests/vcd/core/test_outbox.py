@@ -11,7 +11,19 @@ import pytest
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import GroupId, LeafIndex
 from mls.virtual import client
-from tests.vcd.core.branches import bring, commit, heads, member, release, remove, sent, talk as converse, tea, withhold
+from tests.vcd.core.branches import (
+    bring,
+    commit,
+    forked,
+    heads,
+    member,
+    release,
+    remove,
+    sent,
+    talk as converse,
+    tea,
+    withhold,
+)
 from tests.vcd.core.company import act, package, step
 from tests.vcd.core.talking import TEA, fates, heard, nonce, publish, say, skip, talk
 from tests.vcd.core.village import Village
@@ -91,13 +103,6 @@ def test_a_message_does_not_come_before_what_its_account_said_before() -> None:
 
 
 # ---------------------------------------------------------------- forks
-
-
-def forked(village: Village) -> None:
-    """Anna's side wins, as it removes somebody; ben is on the other one."""
-    village.part(["anna", "cleo"], ["ben"])
-    commit(village, "ben")
-    remove(village, "anna", "dora")
 
 
 def test_messages_on_the_losing_branch_are_said_again_and_not_dropped() -> None:
@@ -274,6 +279,28 @@ def test_what_waited_to_be_said_is_not_shown_to_somebody_new_either() -> None:
     assert heard(village, "eve") == heard(village, "anna") == []
 
 
+def test_who_left_before_it_was_said_is_somebody_new_when_it_is_back() -> None:
+    """It was written when cleo was there, and said when she was not."""
+    village = converse("anna", "ben", "cleo")
+    step(village, "ben", _deaf)
+    name = say(village, "ben", "for anna and cleo")
+    remove(village, "anna", "cleo")
+    village.wait(minutes=1)
+    frames = len(village.log)
+    act(village, "ben", _hearing)
+    [(_, post)] = list(sent(village, Post, frames))
+    bring(village, "anna", "cleo")
+    village.wait(minutes=1)
+    publish(village, "anna", Missed(at=tea(village, "anna").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").final}
+    assert heard(village, "cleo") == []
+    assert fates(village, "ben", name) == [SENT, CONFIRMED, ASKS]
+    answer(village, "ben", name, again=True)
+    village.wait(minutes=1)
+    assert heard(village, "cleo") == heard(village, "anna") == ["for anna and cleo"]
+
+
 def _deaf(turn: Turn) -> None:
     turn.put_talk(replace(turn.talk(TEA), acceptance=Acceptance.ASKS))
 
@@ -340,6 +367,19 @@ def test_who_comes_back_from_outside_hears_what_was_said_meanwhile() -> None:
         b"while you were away": 2,
     }
     assert fates(village, "anna", away).count(SENT) == 1
+
+
+def test_who_came_back_from_outside_hears_what_was_said_meanwhile_also_if_its_return_is_final_when_it_asks() -> None:
+    village = cut_off()
+    say(village, "anna", "while you were away")
+    withhold(village, lambda payload: isinstance(payload, Missed), "anna")
+    village.heal()
+    village.wait(minutes=30)
+    assert tea(village, "anna").graph.anchor.epoch == tea(village, "ben").head
+    release(village)
+    village.wait(minutes=1)
+    assert "while you were away" in heard(village, "ben")
+    assert sorted(len(each.places) for each in village.state("anna").outbox.values()) == [1, 2]
 
 
 def test_what_was_said_meanwhile_is_not_said_again_to_who_came_later() -> None:
@@ -464,6 +504,22 @@ def test_a_full_outbox_lets_go_of_what_is_confirmed_and_else_takes_no_more() -> 
     assert all(each.stage is Stage.SAID for each in village.state("anna").outbox.values())
 
 
+def test_an_outbox_of_many_bytes_is_full_too() -> None:
+    """One who may speak, an app, could else have a device hold twenty thousand messages of a mebibyte each."""
+    village = converse("anna", "ben", max_outbox_bytes=64 * 1000)
+    for each in range(150):
+        say(village, "anna", f"{each:01000}")
+        village.now += 1
+    assert village.state("anna").outbox.size <= 2 * outbox.WEIGHED
+    village.part(["anna"])
+    commit(village, "anna")
+    with pytest.raises(Misuse) as caught:
+        for each in range(150):
+            say(village, "anna", f"alone {each:01000}")
+    assert caught.value.code == "outbox-full"
+    assert village.state("anna").outbox.size <= 2 * outbox.WEIGHED
+
+
 def test_the_outbox_is_stored_and_goes_on_after_a_restart() -> None:
     village = converse("anna", "ben", "cleo", "dora")
     forked(village)
@@ -475,34 +531,3 @@ def test_the_outbox_is_stored_and_goes_on_after_a_restart() -> None:
     assert stored.rows(device.state).keys() >= {row for row in rows if row[0] == "outbox"}
     village.wait(minutes=2)
     assert fates(village, "ben", name) == [SENT, AGAIN, CONFIRMED]
-
-
-# ---------------------------------------------------------------- what others missed
-
-
-def test_what_was_confirmed_is_said_again_for_who_missed_it_but_not_to_somebody_new() -> None:
-    village = converse("anna", "ben")
-    frames = len(village.log)
-    name = say(village, "anna", "for ben")
-    [(_, post)] = list(sent(village, Post, frames))
-    bring(village, "anna", "eve")
-    village.wait(minutes=1)
-    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
-    village.wait(minutes=1)
-    assert heard(village, "eve") == []
-    assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS]
-    answer(village, "anna", name, again=True)
-    village.wait(minutes=1)
-    assert heard(village, "eve") == ["for ben"]
-    assert heard(village, "ben") == ["for ben"]
-
-
-def test_messages_that_were_withheld_are_confirmed_by_nobody_but_the_graph() -> None:
-    """Finality is of epochs: what is in a final one stands, whoever has not got it yet."""
-    village = converse("anna", "ben", "cleo")
-    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
-    name = say(village, "anna", "hello")
-    assert fates(village, "anna", name) == [SENT, CONFIRMED]
-    assert heard(village, "cleo") == []
-    release(village)
-    assert heard(village, "cleo") == ["hello"]

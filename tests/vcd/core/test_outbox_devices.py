@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.vcd.core import homes
-from tests.vcd.core.branches import bring, commit, heads, sent, tea
-from tests.vcd.core.talking import TEA, fates, heard, nonce, say
+from tests.vcd.core.branches import bring, commit, heads, payload_of, release, remove, sent, tea
+from tests.vcd.core.company import act, step
+from tests.vcd.core.talking import TEA, fates, heard, nonce, say, talk
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs
+from vcd.core import events, inputs, outbox
 from vcd.core.events import Fate
 from vcd.core.names import ContentId
 from vcd.core.payloads import Post
 from vcd.core.policy import HOUR
+from vcd.core.spoken import Stage
+from vcd.core.state import Acceptance
+from vcd.core.strand import dropped
 
 SENT, AGAIN, CONFIRMED, RETURNED = Fate.SENT, Fate.AGAIN, Fate.CONFIRMED, Fate.RETURNED
 
@@ -80,6 +86,33 @@ def test_two_devices_on_one_generation_both_say_theirs_again() -> None:
     assert len(list(sent(village, Post, before))) == 2
 
 
+def test_what_met_a_used_key_is_said_again_where_the_conversation_stands_in_the_end() -> None:
+    """The phone says it again at once, on a branch that loses; where it was said first is final for all of them."""
+    village = family()
+    bring(village, "laptop", "carol")
+    village.wait(minutes=5)
+    village.part(["laptop", "ben"], ["phone"], ["carol"])
+    say(village, "laptop", "one")
+    say(village, "phone", "other")
+    remove(village, "laptop", "carol")
+    commit(village, "phone")
+    lost, root = tea(village, "phone").head, tea(village, "phone").final
+    village.lost = lambda frame, name: name == "phone" and not isinstance(payload_of(village, frame), Post)
+    village.heal()
+    village.wait(seconds=20)
+    [mine] = [each for each in village.state("phone").outbox.values() if each.content.data == b"other"]
+    assert [place.epoch for place in mine.places] == [root, lost]
+    assert (mine.stage, mine.repeat) == (Stage.CONFIRMED, lost)
+    release(village)
+    village.wait(minutes=5)
+    assert heads(village, "laptop", "phone", "ben") == {tea(village, "ben").final}
+    assert lost not in tea(village, "ben").graph.steps
+    for name in ("laptop", "phone", "ben"):
+        assert sorted(heard(village, name)) == ["one", "other"]
+    assert all(each.repeat is None for each in village.state("phone").outbox.values())
+    assert not talk(village, "phone").unsure
+
+
 def test_two_devices_that_took_many_keys_alike_both_say_theirs_again() -> None:
     """More than used keys are kept of: neither can read what the other said, but sees which keys it took."""
     village = family()
@@ -92,6 +125,68 @@ def test_two_devices_that_took_many_keys_alike_both_say_theirs_again() -> None:
     expected = sorted(f"{device} {each}" for device in ("laptop", "phone") for each in range(68))
     for name in ("laptop", "phone", "ben"):
         assert sorted(heard(village, name)) == expected
+
+
+def test_who_comes_back_when_others_have_forgotten_the_epoch_hears_what_was_said_there() -> None:
+    """The phone alone went another way; meanwhile its account's other device voted, and windows went by."""
+    village = family()
+    root = tea(village, "phone").head
+    say(village, "ben", "before")
+    village.part(["phone"])
+    commit(village, "phone")
+    step(village, "phone", lambda turn: turn.put(dropped(turn.strand(TEA), root)))
+    first = commit(village, "ben")
+    village.wait(minutes=1)
+    away = say(village, "ben", "while you were away")
+    assert fates(village, "ben", away) == [SENT, CONFIRMED]
+    commit(village, "ben")
+    village.wait(days=2)
+    assert first not in tea(village, "ben").kept
+    village.heal()
+    village.wait(hours=1)
+    assert len(heads(village, "laptop", "phone", "ben")) == 1
+    assert heard(village, "phone") == ["before", "while you were away"]
+    assert heard(village, "laptop") == ["before", "while you were away"]
+    said = village.state("ben").outbox.values()
+    assert {each.content.data: len(each.places) for each in said} == {b"before": 1, b"while you were away": 2}
+
+
+def test_what_met_a_used_key_is_said_again_when_its_author_cannot_see_that_any_more() -> None:
+    """When the devices meet, the laptop cannot open what the phone said: that both took one key only carol sees."""
+    village = family()
+    bring(village, "laptop", "carol")
+    village.wait(minutes=5)
+    village.part(["laptop", "ben"], ["phone", "carol"])
+    say(village, "laptop", "one")
+    say(village, "phone", "other")
+    village.down("phone")
+    village.down("carol")
+    commit(village, "laptop")
+    village.wait(days=2, hours=1)
+    assert len(tea(village, "laptop").kept) == 1
+    village.heal()
+    village.restart("carol")
+    village.wait(minutes=5)
+    assert sorted(heard(village, "carol")) == ["one", "other"]
+    village.restart("phone")
+    village.wait(minutes=5)
+    for name in ("laptop", "phone", "ben", "carol"):
+        assert sorted(heard(village, name)) == ["one", "other"]
+
+
+def test_siblings_know_who_had_left_before_a_message_was_said() -> None:
+    """So none of them says it again to whom its own device would not."""
+    village = family()
+    bring(village, "laptop", "carol")
+    village.wait(minutes=5)
+    step(village, "laptop", lambda turn: turn.put_talk(replace(turn.talk(TEA), acceptance=Acceptance.ASKS)))
+    name = say(village, "laptop", "for ben and carol")
+    remove(village, "phone", "carol")
+    step(village, "laptop", lambda turn: turn.put_talk(replace(turn.talk(TEA), acceptance=Acceptance.YES)))
+    act(village, "laptop", lambda turn: outbox.flush(turn, TEA))
+    assert heard(village, "ben") == ["for ben and carol"]
+    for device in ("laptop", "phone"):
+        assert village.state(device).outbox[name].left == (village.own("carol"),)
 
 
 def on_a_losing_branch() -> tuple[Village, ContentId]:

@@ -13,7 +13,7 @@ from mls.persistent import PMap
 from mls.secrets import PathSecret
 from vcd.core.errors import Malformed
 from vcd.core.names import EpochId
-from vcd.core.record import MAX_NUMBER, decode, decode_as, encode, encode_as, number
+from vcd.core.record import MAX_NUMBER, decode, decode_as, encode, encode_as, number, since
 
 
 class Color(enum.Enum):
@@ -110,6 +110,56 @@ def test_cut_and_extended_bytes_are_refused(value: Large) -> None:
         decode(Large, data + b"\0")
     with pytest.raises(Malformed):
         decode(Large, data[:-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """As it was in version 1."""
+
+    name: str
+    last: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    name: str
+    inner: Small | None = since(2, None)
+    last: bytes = b""
+    words: tuple[str, ...] = since(3, factory=tuple)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """It had no field before version 2."""
+
+    count: int = since(2, 5)
+
+
+def test_a_field_that_came_later_is_not_in_what_was_written_before() -> None:
+    before = encode(First(name="a", last=b"b"))
+    assert decode_as(Second, before, 1) == Second(name="a", last=b"b")
+    table = encode_as(PMap[bytes, tuple[First, ...]], PMap({b"k": (First(name="a"), First(name="b"))}))
+    found = decode_as(PMap[bytes, tuple[Second, ...]], table, 1)
+    assert found[b"k"] == (Second(name="a"), Second(name="b"))
+    value = Second(name="a", inner=Small(name="s"), last=b"b", words=("w",))
+    assert decode_as(Second, encode(value), 3) == decode(Second, encode(value)) == value
+
+
+def test_each_version_has_what_had_come_by_then() -> None:
+    value = Second(name="a", inner=Small(name="s"), last=b"b", words=())
+    assert encode(value)[-1:] == b"\0"  # no words, which version 2 did not say
+    assert decode_as(Second, encode(value)[:-1], 2) == value
+    for data, version in ((encode(value), 1), (encode(value), 2), (encode(value)[:-1], 3)):
+        with pytest.raises(Malformed):
+            decode_as(Second, data, version)
+    with pytest.raises(Malformed):
+        decode(Second, encode(First(name="a")))
+
+
+def test_a_class_that_was_empty_took_a_byte() -> None:
+    both = encode_as(tuple[Empty, ...], (Empty(), Empty()))
+    assert decode_as(tuple[Filled, ...], both, 1) == (Filled(), Filled())
+    assert decode_as(tuple[Filled, ...], encode_as(tuple[Filled, ...], (Filled(count=9),)), 2) == (Filled(count=9),)
 
 
 def test_a_class_is_known_by_its_number_in_a_union() -> None:

@@ -134,3 +134,50 @@ def test_what_is_owed_is_remembered_when_the_branch_that_lost_is_dropped() -> No
     whose = {each.incarnation: each.account for each in after.graph.members(after.head)}
     assert [whose[each] for each in turn.state.talks[TEA].owed] == [village.own(who)]
     assert (Duty.REISSUE, TEA) in turn.state.duties
+
+
+def removed_meanwhile(policy: Policy, given: inputs.Command) -> Village:
+    """Cleo does something, and emil removes dora after it; anna has removed cleo beside that. Emil is not there."""
+    village = friends(*PEOPLE)
+    open_talk(village, *PEOPLE, policy=policy)
+    village.part(["anna", "ben"], ["cleo", "emil"], ["dora"])
+    out(village, "anna", "cleo")
+    village.do("cleo", given)
+    out(village, "emil", "dora")
+    assert village.own("dora") not in accounts(village, "cleo")
+    village.down("cleo")
+    village.heal()
+    village.down("emil")
+    return village
+
+
+def test_what_is_void_only_because_of_what_it_stands_on_is_owed() -> None:
+    village = removed_meanwhile(FREE, inputs.Refresh(intent=intent("fresh"), conversation=TEA))
+    found = strand(village, "anna")
+    assert any(found.graph.steps[each].removes for each in found.standing.void)
+    village.wait(minutes=5)
+    assert accounts(village, "anna") == {village.own(name) for name in ("anna", "ben", "emil")}
+
+
+def test_what_stands_on_a_void_change_of_the_rules_is_owed_only_if_the_rules_that_count_allow_it() -> None:
+    """Else whoever is to go could let others do what they may not."""
+    village = friends(*PEOPLE)
+    admins = tuple(sorted(village.own(name) for name in ("anna", "ben", "cleo")))
+    rules = Policy(admins=admins)
+    given = inputs.ChangePolicy(intent=intent("free"), conversation=TEA, policy=replace(rules, remove=Who.EVERYBODY))
+    village = removed_meanwhile(rules, given)
+    village.wait(minutes=15)
+    assert accounts(village, "anna") == {village.own(name) for name in ("anna", "ben", "dora", "emil")}
+
+
+def test_what_somebody_did_beside_its_own_removal_is_not_owed() -> None:
+    """Not even when that removal is final, and what was void beside it is dropped."""
+    village = friends(*PEOPLE)
+    open_talk(village, *PEOPLE, policy=FREE)
+    village.part(["anna", "ben", "emil"], ["cleo"], ["dora"])
+    out(village, "anna", "cleo")
+    out(village, "cleo", "dora")
+    village.heal()
+    village.wait(minutes=10)
+    stay = {village.own(name) for name in ("anna", "ben", "dora", "emil")}
+    assert accounts(village, "anna") == final_accounts(village, "anna") == stay

@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.vcd.core.branches import TEA, commit, finals, talk, tea
-from tests.vcd.core.company import step
+from mls.persistent import PMap
+from tests.vcd.core.branches import TEA, commit, finals, heads, remove, sent, talk, tea, withhold
+from tests.vcd.core.company import act, step
+from tests.vcd.core.talking import say
 from tests.vcd.core.village import Village
-from vcd.core import acting, partitions, retention
-from vcd.core.inputs import Online, Slept
+from vcd.core import acting, flow, partitions, retention
+from vcd.core.inputs import Depart, Online, Slept
+from vcd.core.names import EpochId, FrameId, IntentId
+from vcd.core.payloads import Commit, Digest, Payload, Post, Votes
 from vcd.core.policy import DAY, HOUR, MINUTE, Policy
 from vcd.core.sights import Sight
-from vcd.core.strand import Strand
+from vcd.core.strand import Membership, Strand, with_step
+from vcd.core.waiting import Need
 
 SHORT = Policy(window=10 * MINUTE)
 
@@ -182,7 +187,7 @@ def test_the_branches_of_whoever_makes_the_most_of_them_give_way_first() -> None
     assert strand.here is not None
 
 
-def test_a_device_that_cannot_follow_keeps_what_says_who_it_is_and_nothing_to_follow_with() -> None:
+def test_a_device_that_cannot_follow_keeps_of_its_home_what_it_stands_on_and_nothing_to_follow_with() -> None:
     village = undecided(("anna", "ben", "cleo"))
     strand = tea(village, "cleo")
     lost = replace(strand, standing=replace(strand.standing, head=strand.head))
@@ -191,8 +196,10 @@ def test_a_device_that_cannot_follow_keeps_what_says_who_it_is_and_nothing_to_fo
     graph = lost.graph.with_step(header.step)
     lost = replace(lost, graph=graph, standing=replace(lost.standing, head=child))
     assert lost.here is None
-    nearest = retention._nearest(lost)
-    assert nearest == strand.head
+    assert retention._nearest(lost) is None
+    assert strand.head not in retention._without(lost, strand.head).kept
+    lost = replace(lost, home=True)
+    assert retention._nearest(lost) == strand.head
     after = retention._without(lost, strand.head)
     assert after.kept[strand.head].settled
     assert not after.kept[strand.head].group.private
@@ -237,3 +244,79 @@ def test_nothing_is_looked_at_again_when_only_the_head_is_left(people: tuple[str
     assert finals(village, *people) == {tea(village, "anna").head}
     for name in people:
         assert not [key for key in village.state(name).duties if key[0].name == "RETAIN" and key[1] == TEA]
+
+
+# ---------------------------------------------------------------- what can never be read
+
+
+def given(village: Village, name: str, payload: Payload, mark: bytes) -> None:
+    act(village, name, lambda turn: flow.deliver(turn, TEA, payload, FrameId(mark)))
+
+
+def test_what_others_do_after_we_are_out_for_good_is_neither_kept_nor_waited_for() -> None:
+    village = talk("anna", "ben", "cleo", "dora", "emil")
+    remove(village, "anna", "emil", heard=False)
+    old = Post(epoch=EpochId(b"of an epoch that never comes"), message=b"m")
+    given(village, "emil", old, b"waits")
+    village.wait(minutes=1)
+    assert tea(village, "emil").final == tea(village, "anna").final
+    assert not village.state("emil").waiting.items
+    before = len(village.log)
+    commit(village, "ben")
+    commit(village, "cleo")
+    village.wait(minutes=1)
+    later = [payload for kind in (Commit, Votes) for _, payload in sent(village, kind, before)]
+    assert len(later) > 2
+    summary = Digest(
+        final=tea(village, "emil").final,
+        head=tea(village, "emil").final,
+        steps=tuple(each.signed for each in later if isinstance(each, Commit)),
+    )
+    for number, payload in enumerate([*later, summary]):
+        given(village, "emil", payload, b"%d" % number)
+    first = next(each.signed for each in later if isinstance(each, Commit))
+    act(village, "emil", lambda turn: turn.put(with_step(turn.strand(TEA), first), graph=True))  # known since before
+    strand = tea(village, "emil")
+    assert strand.final == strand.head
+    assert not strand.graph.steps
+    assert not village.state("emil").waiting.items
+
+
+def test_a_branch_that_we_were_brought_in_on_is_not_forgotten_while_it_may_win() -> None:
+    strand = tea(talk("anna", "ben"), "ben")
+    out = replace(strand, membership=Membership.OUT)
+    assert not out.over
+    assert replace(out, kept=PMap()).over
+
+
+def test_messages_of_a_branch_that_lost_go_when_as_much_is_final_beside_it() -> None:
+    village = talk("anna", "ben", "cleo")
+    withhold(village, lambda payload: isinstance(payload, Commit), "cleo")
+    village.part(["anna"], ["ben", "cleo"])
+    sides = {commit(village, name) for name in ("anna", "ben")}
+    for name in ("anna", "ben"):
+        say(village, name, f"on the side of {name}")
+    village.heal()
+    [lost] = sides - heads(village, "anna")
+    withhold(village, lambda payload: isinstance(payload, Commit) and payload.signed.step.epoch == lost, "cleo")
+    village.deliver()
+    assert village.state("cleo").waiting.items
+    village.wait(minutes=2)
+    assert finals(village, "cleo") == finals(village, "anna")
+    assert not village.state("cleo").waiting.items
+    given(village, "cleo", next(post for _, post in sent(village, Post) if post.epoch == lost), b"again")
+    assert not village.state("cleo").waiting.items
+    assert sorted(village.said("cleo")) == [b"on the side of anna", b"on the side of ben"]
+
+
+def test_a_commit_does_not_wait_for_proposals_of_an_epoch_that_is_settled() -> None:
+    village = talk("anna", "ben", "cleo", "dora")
+    parent = tea(village, "cleo").head
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    village.do("anna", Depart(intent=IntentId(bytes(16)), conversation=TEA))
+    village.wait(minutes=1)
+    needs = [each.needs for each in village.state("cleo").waiting.items.values()]
+    assert (Need.PROPOSAL, parent) in needs
+    village.wait(hours=1)
+    assert finals(village, "cleo") == finals(village, "ben") == heads(village, "ben", "cleo")
+    assert not village.state("cleo").waiting.items

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from mls.errors import MlsError
+from mls.persistent import PMap
 from mls.provider import Environment
 from mls.virtual import client
-from mls.virtual.announcements import Progress
+from mls.virtual.announcements import Announcement, Progress
 from mls.virtual.emulation import Emulation
 from mls.virtual.removal import Fingerprint, Removal
+from tests.vcd.core.company import gather
 from tests.vcd.core.homes import (
     TEA,
+    appoint,
     couple,
+    delegates,
     device,
     devices_of,
     fates,
@@ -23,18 +28,23 @@ from tests.vcd.core.homes import (
     link,
     listed,
     remove,
+    restore,
+    root,
     say,
     tea,
     trio,
 )
+from tests.vcd.core.people import friends, open_talk
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, leaves, listing, rotation as rotation_room, siblings, voting
+from vcd.core import devices, events, inputs, leaves, listing, rotation as rotation_room, siblings, voting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.identity import RecoverySeed, root_key
 from vcd.core.errors import Misuse
 from vcd.core.founding import new_account
 from vcd.core.names import DeviceId, GroupId, IntentId
+from vcd.core.policy import Mode
 from vcd.core.state import State
+from vcd.core.strand import Membership
 from vcd.core.turn import Turn
 
 
@@ -66,6 +76,33 @@ def test_a_removed_device_is_shut_out_of_everything() -> None:
         assert emulation(village, name).stock
     assert village.state(laptop).household.signing != old.household.signing
     assert village.state(phone).household.signing == village.state(laptop).household.signing
+
+
+def test_a_removal_becomes_complete_where_only_the_removed_device_could_have_spoken() -> None:
+    """The laptop was set back: it had a part in the epoch that the leaf comes from, and must not act in it any more."""
+    village = Village()
+    laptop, phone = couple(village)
+    village.down(phone)
+    restore(village, laptop, village.state(laptop))
+    village.wait(minutes=5)
+    intent = remove(village, laptop, phone)
+    village.wait(minutes=10)
+    assert fates(village, laptop, intent) == [True]
+    village.world.ledger.require_unique_nonces()
+
+
+def test_a_removal_does_not_wait_for_a_conversation_that_the_account_was_removed_from() -> None:
+    village = friends("ben", "laptop")
+    phone = link(village, "laptop", "phone")
+    open_talk(village, "ben", "laptop", group=TEA)
+    village.down(phone)
+    village.part(["laptop"])
+    village.do("ben", inputs.Remove(intent=IntentId(b"r"), conversation=TEA, account=village.own("laptop")))
+    intent = remove(village, "laptop", phone)
+    village.heal()
+    assert village.state("laptop").strands[TEA].membership is Membership.OUT
+    village.wait(minutes=10)
+    assert fates(village, "laptop", intent) == [True]
 
 
 def test_what_is_said_afterwards_a_removed_device_cannot_read() -> None:
@@ -402,3 +439,107 @@ def test_messages_flow_on_while_devices_come_and_go() -> None:
     assert village.said(laptop) == village.said(phone)
     assert village.said(laptop)[-1] == b"alone at last"
     assert b"alone at last" not in village.said(tablet)
+
+
+def test_while_the_lead_is_away_a_removal_adds_no_commit_to_one_that_waits() -> None:
+    village = Village()
+    gather(village, TEA, Mode.LEAD, "anna", "laptop")
+    link(village, "laptop", "phone")
+    link(village, "laptop", "tablet")
+    village.down("anna")
+    head = village.state("laptop").strands[TEA].head
+    intent = remove(village, "laptop", "tablet")
+    village.wait(hours=3)
+    strand = village.state("laptop").strands[TEA]
+    assert strand.head == head
+    assert len(strand.graph.children(head)) == 1
+    village.devices["anna"].up = True
+    village.deliver()
+    village.wait(minutes=5)
+    assert fates(village, "laptop", intent) == [True]
+    (now,) = {village.state(name).strands[TEA].head for name in ("anna", "laptop", "phone")}
+    assert now != head
+
+
+def test_a_new_device_leaves_a_removal_alone_that_was_complete_before_it_came() -> None:
+    """It hears of it all the same, as it cannot have heard it before."""
+    village = Village()
+    laptop, phone = couple(village)
+    remove(village, laptop, phone)
+    village.wait(minutes=5)
+    box = link(village, laptop, "box")
+    village.wait(minutes=5)
+    assert village.state(box).rotation is None
+    assert not village.told(box, events.Removing)
+
+
+def test_who_hears_of_a_removal_after_everybody_else_takes_its_new_keys_for_new() -> None:
+    village = Village()
+    laptop, phone = couple(village)
+    told: list[Progress] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "announce", _noting(told))
+        remove(village, laptop, phone)
+        village.wait(days=15)  # what was before it is forgotten
+    village.do(laptop, inputs.Refresh(intent=IntentId(b"on"), conversation=home(village, laptop).group_id))
+    village.wait(minutes=5)
+    box = link(village, laptop, "box")
+    turn = _turn(village, box)
+    devices.keep(turn, done=PMap())
+    newest = turn.emulation.head.newest
+    by = siblings.Told(device=device(village, laptop), epoch=home(village, laptop).head, newest=newest)
+    rotation_room.heard(turn, by, told[-1])
+    assert turn.state.rotation is None  # there is nothing to do
+
+
+def _noting(told: list[Progress]) -> Callable[[Turn, Announcement], None]:
+    really = devices.announce
+
+    def announce(turn: Turn, announcement: Announcement) -> None:
+        if isinstance(announcement, Progress):
+            told.append(announcement)
+        really(turn, announcement)
+
+    return announce
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_removal_ends_if_the_recovery_phrase_made_that_device_a_delegate_meanwhile(seed: int) -> None:
+    """Nobody but who has the phrase can remove it then. The home may also have had the removal for good before."""
+    village = Village(seed)
+    delegates(village, "laptop", "phone")
+    village.do("laptop", inputs.Open(conversation=TEA))
+    link(village, "laptop", "tablet")
+    village.part(["laptop"], ["phone", "tablet"])
+    intent = remove(village, "laptop", "tablet")
+    appoint(village, "phone", "laptop", "phone", "tablet")
+    village.wait(seconds=90)
+    village.heal()
+    village.down("phone")  # the home waits for its vote
+    village.wait(minutes=5)
+    drawn = len(emulation(village, "laptop").keys)
+    village.wait(minutes=30)
+    assert len(emulation(village, "laptop").keys) <= drawn  # nothing is made and withdrawn again and again
+    village.restart("phone")
+    village.wait(minutes=5)
+    stays = device(village, "tablet") in devices_of(village, "phone")
+    assert fates(village, "laptop", intent) == [not stays]
+    staying = ("laptop", "phone", "tablet") if stays else ("laptop", "phone")
+    for name in staying:
+        assert village.state(name).rotation is None
+        assert devices_of(village, name) == {device(village, each) for each in staying}
+        say(village, name, name.encode())
+    village.wait(minutes=30)
+    for name in staying:
+        assert {each.encode() for each in staying} <= set(village.said(name))
+    if stays:
+        again = IntentId(b"with the phrase")
+        command = inputs.RemoveDevice(intent=again, device=device(village, "tablet"), root=root(village, "laptop"))
+        village.do("laptop", command)
+        village.wait(minutes=10)
+        assert fates(village, "laptop", again) == [True]
+        assert (
+            devices_of(village, "phone")
+            == listed(village, "phone")
+            == {device(village, "laptop"), device(village, "phone")}
+        )

@@ -7,10 +7,12 @@ from dataclasses import replace
 from mls.codec import decode_exactly
 from mls.components.last_resort import is_last_resort
 from mls.key_package import KeyPackage
+from mls.registries import KeyPackageRef
 from tests.vcd.core.homes import link
-from tests.vcd.core.people import TEA, friends, intent, invite, open_talk, together
+from tests.vcd.core.people import TEA, befriend, friends, intent, invite, open_talk, together
 from tests.vcd.core.village import Village
-from vcd.core import effects, inputs, node, stock
+from vcd.core import effects, events, inputs, node, stock
+from vcd.core.accounts.admission import head_of
 from vcd.core.config import Config
 from vcd.core.names import EpochId, GroupId
 from vcd.core.policy import DAY
@@ -83,6 +85,56 @@ def test_new_ones_are_made_when_half_of_them_are_left() -> None:
     assert len(left) == 4
 
 
+def crash_before_the_offer(village: Village) -> effects.OfferPackages:
+    """Anna makes two more, and is gone when that is stored; what she was about to offer."""
+    hand_out(village, 2)
+    device = village.devices["anna"]
+    outcome = node.step(device.state, inputs.Tick(), village.now + 1, device.provider)
+    device.state = outcome.state
+    [offer] = [each for each in outcome.effects if isinstance(each, effects.OfferPackages)]
+    return offer
+
+
+def test_what_was_made_and_perhaps_not_offered_is_offered_again_until_somebody_has_it() -> None:
+    village = alone()
+    lost = crash_before_the_offer(village)
+    [again] = offers(village, inputs.Started())
+    assert isinstance(again, effects.OfferPackages)
+    assert set(zip(again.references, again.packages, again.strangers, again.last_resort, strict=True)) == set(
+        zip(lost.references, lost.packages, lost.strangers, lost.last_resort, strict=True)
+    )
+    village.restart("anna")
+    assert len(village.packages[village.own("anna")]) == 9
+    assert offers(village, inputs.Started()) == []
+
+
+def test_what_was_given_out_or_is_to_be_taken_back_is_not_offered_again() -> None:
+    village = alone()
+    lost = crash_before_the_offer(village)
+    village.do("anna", inputs.GivenOut(reference=lost.references[0], left=0))
+    device = village.devices["anna"]
+    turn = Turn(device.state, village.now, device.provider)
+    stock.revoke(turn, [KeyPackageRef(lost.references[1])])
+    device.state = turn.state
+    assert offers(village, inputs.Started()) == [effects.TakeBackPackages(references=(lost.references[1],))]
+
+
+def test_the_last_resort_is_offered_again_after_it_was_given_out() -> None:
+    """A device that gives its own out has the only copy of it."""
+    village = alone()
+    [(last, share)] = [(name, each) for name, each in shares(village).items() if each.last]
+    device = village.devices["anna"]
+    packages = village.packages[village.own("anna")]
+    [package] = [each for each in packages if is_last_resort(decode_exactly(each, KeyPackage.decode).extensions)]
+    held = device.state.stock
+    kept = replace(held, mine=held.mine.set(last, replace(share, package=package)))
+    device.state = replace(device.state, stock=kept)
+    village.do("anna", inputs.GivenOut(reference=last, left=0))
+    [again] = offers(village, inputs.Started())
+    assert isinstance(again, effects.OfferPackages)
+    assert again.references == (last,)
+
+
 def test_what_is_handed_out_twice_counts_once_and_what_is_not_ours_not_at_all() -> None:
     village = alone()
     [first] = hand_out(village, 1)
@@ -152,6 +204,52 @@ def test_what_a_sibling_withdrew_is_taken_back_by_whoever_gives_it_out() -> None
     stock.reconcile(turn)
     stock.reconcile(turn)
     assert turn.effects == [effects.TakeBackPackages(references=(first,))]
+
+
+def test_when_the_list_changes_what_shows_the_older_one_is_taken_back_and_made_anew() -> None:
+    village = alone()
+    given = hand_out(village, 1)
+    [last] = [each for each, share in shares(village).items() if share.last]
+    old = set(shares(village))
+    link(village, "anna", "phone")
+    assert set(shares(village)) & old == {*given}
+    new = [each for each in shares(village).values() if not each.given]
+    assert (len(new), sum(each.public for each in new), sum(each.last for each in new)) == (7, 2, 1)
+    edition = village.state("anna").book.edition
+    assert edition is not None
+    left = [each for each in village.packages[village.own("anna")] if each != village.offered[given[0]]]
+    shelf = [decode_exactly(each, KeyPackage.decode) for each in left]
+    assert len(shelf) == 14  # the phone has a share of its own
+    heads = [head_of(each.leaf_node.credential) for each in shelf]
+    assert [each is not None and each.digest == edition.head.digest for each in heads] == [True] * 14
+    for name in ("anna", "phone"):  # only what somebody may have can be used still
+        emulation = village.state(name).emulation
+        assert emulation is not None
+        assert {bytes(each) for each in emulation.stock} & old == {*given, last}
+    assert not village.state("anna").stock.going
+
+
+def test_an_invitation_that_waits_for_its_answer_can_be_accepted_after_the_list_changed() -> None:
+    """Its Welcome says that the KeyPackage was given away, if nothing else did."""
+    village = friends("anna", "ben", accept_contacts=False)
+    village.do("anna", inputs.Open(conversation=TEA))
+    invite(village, "anna", "ben")
+    link(village, "ben", "phone")
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=1)
+    assert together(village, "anna", "ben", "phone")
+    assert not village.told("ben", events.Warned)
+
+
+def test_who_knows_our_newest_list_finds_a_key_package_that_shows_it() -> None:
+    village = friends("anna", "ben", packages=10)
+    link(village, "ben", "phone")
+    befriend(village, "anna", "ben")
+    village.do("anna", inputs.Open(conversation=TEA))
+    invite(village, "anna", "ben")
+    village.wait(seconds=1)
+    assert together(village, "anna", "ben")
+    assert not [rule for rule, _ in village.devices["anna"].refused if rule == "package-refused"]
 
 
 def test_a_key_package_stays_usable_until_its_conversation_is_final() -> None:

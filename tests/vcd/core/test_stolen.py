@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from mls.proposals import Remove
+from mls.codec import decode_exactly
+from mls.key_package import KeyPackage
+from mls.proposals import Add, Remove
+from mls.registries import LeafIndex
+from tests.sim.thief import Thief
 from tests.vcd.core import people
-from tests.vcd.core.homes import device, devices_of, here, home, link, remove, trio
+from tests.vcd.core.company import act
+from tests.vcd.core.homes import device, devices_of, here, home, link, remove, say, tea, trio
 from tests.vcd.core.village import Village
-from vcd.core import acting, events, flow, inputs, listing
+from transport.base import Frame
+from vcd.core import acting, events, flow, inputs, listing, rotation
+from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.identity import RecoverySeed, root_key
+from vcd.core.errors import Refused
 from vcd.core.founding import new_account
 from vcd.core.names import IntentId
+from vcd.core.policy import Policy, Who
+from vcd.core.state import State
 from vcd.core.turn import Turn
 
 
@@ -51,6 +61,146 @@ def test_a_stolen_device_commits_on_the_virtual_leaf_itself() -> None:
         assert not strand.graph.has(theirs) or theirs in strand.standing.void
     assert people.together(village, "laptop", "phone", "bob")
     assert not village.told("bob", events.Gone)
+
+
+def test_new_leaves_that_lose_after_a_removal_are_made_again() -> None:
+    """The removal is over when Bob's commit comes, which goes before ours and stands on a leaf that the thief has."""
+    village = people.friends("laptop", "bob", "carol")
+    link(village, "laptop", "phone")
+    link(village, "laptop", "stolen")
+    people.open_talk(village, "laptop", "bob", "carol", policy=Policy(remove=Who.EVERYBODY))
+    village.wait(minutes=2)
+    old, leaf = village.state("stolen"), tea(village, "laptop", people.TEA).own_leaf_node
+    village.part(["laptop", "phone"], ["bob", "carol"], ["stolen"])
+    carol = village.own("carol")
+    village.do("bob", inputs.Remove(intent=IntentId(b"carol has to go"), conversation=people.TEA, account=carol))
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=3)
+    assert village.told("laptop", events.Removing)[-1].complete
+    ours = people.strand(village, "laptop").head
+    village.heal()
+    village.wait(minutes=5)
+    for name in ("laptop", "phone"):
+        assert people.accounts(village, name) == {village.own("laptop"), village.own("bob")}
+        strand, now = people.strand(village, name), tea(village, name, people.TEA).own_leaf_node
+        assert not strand.graph.is_ancestor(ours, strand.head)
+        assert now.encryption_key != leaf.encryption_key
+        assert now.signature_key != leaf.signature_key
+    assert people.together(village, "laptop", "phone", "bob")
+    for name in ("laptop", "phone", "bob"):
+        say(village, name, f"among us, says {name}".encode(), people.TEA)
+        assert village.said(name) == village.said("laptop")
+    assert len(village.said("phone")) == 3
+    assert not stolen_from(village, old)
+
+
+def test_a_leaf_that_shows_that_somebody_was_shut_out_has_a_new_signature_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes it, and whatever for: what others have is what the old list says."""
+    village = anna_and_bob()
+    before = tea(village, "laptop", people.TEA).own_leaf_node
+    monkeypatch.setattr(rotation, "_rotate", lambda _turn, removal, _names: removal)
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=1)
+    assert tea(village, "laptop", people.TEA).own_leaf_node == before
+    village.do("phone", inputs.Refresh(intent=IntentId(b"fresh"), conversation=people.TEA))
+    for name in ("laptop", "phone", "bob"):
+        strand = people.strand(village, name)
+        member = next(each for each in strand.graph.members(strand.head) if each.account == village.own("laptop"))
+        now = tea(village, name, people.TEA).public.tree.leaf(member.leaf)
+        assert now is not None
+        assert version_under(now.credential) > version_under(before.credential)
+        assert now.signature_key != before.signature_key
+
+
+def stolen_from(village: Village, old: State) -> list[bytes]:
+    """What can be read with what a stolen device had."""
+    frames = [
+        Frame(id=each.id, topic=each.topic, expires=each.expires, head=b"", payload=each.payload)  # type: ignore[arg-type]
+        for each in village.log
+    ]
+    return sorted(Thief(old, village.world("thief"), village.now).read(frames).messages)
+
+
+def came_in_alone(village: Village) -> State:
+    """Bob, who may not remove anybody, invites Anna; of her devices the one that is to be lost comes in, and no other.
+
+    What it had then. It is shut out since, by a device that knows nothing of that conversation.
+    """
+    link(village, "laptop", "stolen")
+    people.open_talk(village, "carol", "bob")
+    village.wait(minutes=2)
+    village.part(["laptop"], ["stolen", "bob", "carol"])
+    people.invite(village, "bob", "laptop")
+    village.wait(minutes=15)
+    assert people.together(village, "stolen", "bob", "carol")
+    assert next(each for each in people.members(village, "bob") if each.account == village.own("laptop")).acted
+    old = village.state("stolen")
+    village.down("stolen")
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=2)
+    assert village.told("laptop", events.Removing)[-1].complete
+    assert people.TEA not in village.state("laptop").strands
+    return old
+
+
+def test_where_only_a_device_came_in_that_is_shut_out_since_its_account_comes_in_anew_and_its_leaf_goes() -> None:
+    village = people.friends("laptop", "bob", "carol")
+    old = came_in_alone(village)
+    village.heal()
+    village.wait(minutes=15)
+    assert people.together(village, "laptop", "bob", "carol")
+    whose = [each.account for each in people.members(village, "carol")]
+    assert sorted(whose) == sorted({*whose})
+    for name in ("laptop", "bob", "carol"):
+        say(village, name, f"among us, says {name}".encode(), people.TEA)
+    assert len(village.said("laptop")) == 3
+    assert not stolen_from(village, old)
+
+
+def test_an_invitation_is_not_given_up_for_what_a_device_that_was_shut_out_has_left_to_be_given_out() -> None:
+    village = people.friends("laptop", "bob", "carol", max_fetches=2)
+    came_in_alone(village)
+    shelf = village.packages[village.own("laptop")]
+    stale = [each for each in village.offered.values() if each not in shelf]
+    shelf[:0] = stale
+    assert len(stale) > village.config.max_fetches
+    village.heal()
+    village.wait(minutes=15)
+    assert people.together(village, "laptop", "bob", "carol")
+
+
+def exchange(village: Village, by: str, who: str, package: bytes) -> None:
+    """Take out a member, and add its account anew by a KeyPackage, in one commit."""
+
+    def do(turn: Turn) -> None:
+        strand, account = turn.strand(people.TEA), village.own(who)
+        (leaf,) = [each.leaf for each in strand.graph.members(strand.head) if each.account == account]
+        added = Add(decode_exactly(package, KeyPackage.decode))
+        acting.commit(turn, strand, proposals=[Remove(LeafIndex(leaf)), added])
+
+    act(village, by, do)
+
+
+def test_only_who_brought_somebody_in_exchanges_them_and_only_under_a_list_that_shuts_somebody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    village = people.friends("laptop", "bob", "carol", "dora")
+    link(village, "laptop", "stolen")
+    people.open_talk(village, "carol", "bob", "dora")
+    people.invite(village, "bob", "laptop")
+    village.wait(minutes=15)
+    shelf = village.packages[village.own("laptop")]
+    with pytest.raises(Refused, match="policy-remove"):
+        exchange(village, "bob", "laptop", shelf[-1])
+    monkeypatch.setattr(rotation, "_rotate", lambda _turn, removal, _names: removal)
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=1)
+    with pytest.raises(Refused, match="policy-remove"):
+        exchange(village, "dora", "laptop", shelf[-1])
+    assert village.own("laptop") in people.accounts(village, "dora")
+    exchange(village, "bob", "laptop", shelf[-1])
+    assert people.together(village, "bob", "carol", "dora")
+    assert people.accounts(village, "carol") == {village.own(each) for each in ("laptop", "bob", "carol", "dora")}
 
 
 def test_a_stolen_device_takes_nobody_in_while_it_is_removed() -> None:

@@ -18,7 +18,7 @@ from vcd.core import acting, inputs, keys, stored, topics
 from vcd.core.names import EpochId, GroupId
 from vcd.core.record import encode_as
 from vcd.core.state import State
-from vcd.core.stored import Rows, Unreadable, changes, load, rows, seal_under
+from vcd.core.stored import Newer, Rows, Unreadable, changes, load, rows, seal_under
 from vcd.core.strand import at_rest, dropped
 from vcd.core.turn import Turn
 
@@ -249,8 +249,13 @@ def test_keys_are_named_by_what_is_deleted_with_them(village: Village) -> None:
 
 def test_nothing_is_read_of_a_newer_program(village: Village) -> None:
     newer = rows(village.state(ME)) | {("version", b""): encode_as(int, stored.VERSION + 1)}
-    with pytest.raises(Unreadable, match="newer"):
+    with pytest.raises(Newer, match="newer"):
         load(newer, village.world(ME))
+
+
+def test_rows_of_this_version_are_not_written_again(village: Village) -> None:
+    state = village.state(ME)
+    assert stored.renewed(rows(state), state) == ({}, [])
 
 
 def test_nothing_stored_is_no_state(village: Village) -> None:

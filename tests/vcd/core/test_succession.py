@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.vcd.core.company import step
+from mls.proposals import Remove
+from mls.registries import LeafIndex
+from tests.vcd.core.branches import release, withhold
+from tests.vcd.core.company import act, step
 from tests.vcd.core.led import (
     TEA,
     commit,
@@ -19,10 +22,12 @@ from tests.vcd.core.led import (
     vote,
 )
 from tests.vcd.core.village import Village
-from vcd.core import lead
+from vcd.core import acting, desync, inputs, kinds, lead
+from vcd.core.names import EpochId
+from vcd.core.ordering.graph import Member
 from vcd.core.ordering.votes import Ballot
-from vcd.core.payloads import Nomination
-from vcd.core.policy import Mode, Policy
+from vcd.core.payloads import Decision, Nomination
+from vcd.core.policy import HOUR, Mode, Policy, Who, of_group
 from vcd.core.record import encode
 from vcd.core.turn import Turn
 
@@ -49,6 +54,23 @@ def test_when_the_lead_is_gone_the_next_one_is_voted_for_and_commits_go_on() -> 
     assert strand(v, "ben").head == strand(v, "cleo").head == after
 
 
+def test_who_is_not_connected_does_not_look_again_and_again_whether_the_lead_is_gone() -> None:
+    v = village("anna", "ben", "cleo", "dave")
+    v.down("anna")
+    before = strand(v, "ben").head
+    commit(v, "cleo")
+    since = v.state("ben").talks[TEA].lead.waits
+    assert since is not None
+    v.wait(seconds=(since[1] + 24 * HOUR - v.state("ben").clock.awake) // 1000 - 1)
+    v.now += 999
+    v.step("ben", inputs.Online(online=False))
+    v.wait(minutes=5, most=200)
+    assert not any(each.voter == member(v, "ben") for each in nominations(v))
+    v.step("ben", inputs.Online(online=True))
+    v.wait(minutes=10)
+    assert strand(v, "ben").head == strand(v, "dave").head != before
+
+
 def test_a_lead_that_comes_back_follows_its_successor() -> None:
     v = village("anna", "ben", "cleo", "dave")
     v.down("anna")
@@ -71,6 +93,79 @@ def test_what_a_lead_decided_that_was_cut_off_gives_way_to_the_successor() -> No
     v.heal()
     assert len(heads(v)) == 1
     assert alone not in strand(v, "anna").graph.path(strand(v, "anna").head)
+
+
+def test_a_lead_that_removed_a_member_meanwhile_still_knows_what_that_one_signed_before() -> None:
+    v, removed = _left_behind()
+    v.heal()
+    v.wait(hours=1)
+    assert leads(v, "anna") == member(v, "ben")
+    assert len(heads(v)) == 1
+    assert removed not in heads(v)
+    assert strand(v, "anna").here is not None
+
+
+def test_who_comes_back_from_outside_stands_there_when_the_one_who_leads_there_has_decided_on_it() -> None:
+    v, _ = _left_behind()
+    theirs = strand(v, "ben").head
+    withhold(v, lambda payload: isinstance(payload, Decision) and payload.parent == theirs, "anna")
+    v.heal()
+    v.wait(minutes=5)
+    came = strand(v, "anna").graph.children(theirs)
+    assert len(came) == 1
+    assert came[0] in strand(v, "anna").kept
+    assert strand(v, "anna").head == theirs
+    release(v)
+    assert strand(v, "anna").graph.is_ancestor(came[0], strand(v, "anna").head)
+    v.wait(hours=1)
+    assert len(heads(v)) == 1
+
+
+def test_a_lead_that_cannot_follow_its_successor_knows_that_it_leads_and_comes_back_to_where_that_went_on() -> None:
+    v, _ = _left_behind()
+    for name in ("ben", "cleo"):
+        commit(v, name)
+    v.heal()
+    v.wait(hours=1)
+    assert len(heads(v)) == 1
+    assert strand(v, "anna").here is not None
+
+
+def test_who_comes_back_by_the_users_consent_stands_where_the_others_do_whoever_led_on_the_way() -> None:
+    """Whom a policy named that it never saw it cannot know, nor what that one decided."""
+    v, _ = _left_behind()
+    cleo = member(v, "cleo")
+
+    def name_cleo(turn: Turn) -> None:
+        here = turn.strand(TEA).kept[turn.strand(TEA).head].group
+        acting.commit(turn, turn.strand(TEA), proposals=[kinds.policy_change(here, replace(of_group(here), lead=cleo))])
+
+    act(v, "ben", name_cleo)
+    commit(v, "cleo")
+    v.heal()
+    v.wait(hours=12)
+    assert strand(v, "anna").here is None
+    act(v, "anna", lambda turn: desync.come_back(turn, inputs.ComeBack(group=TEA)))
+    v.wait(hours=1)
+    assert len(heads(v)) == 1
+    assert leads(v, "anna") == leads(v, "ben")
+
+
+def _left_behind() -> tuple[Village, EpochId]:
+    """A lead that was cut off, and removed somebody alone; the others have another lead since."""
+    v = village("anna", "ben", "cleo", policy=Policy(mode=Mode.LEAD, window=HOUR, change=Who.EVERYBODY))
+    v.part(["anna"], ["ben", "cleo"])
+    leaf = LeafIndex(next(each.leaf for each in _members(v) if each.account == v.own("cleo")))
+    removed = act(v, "anna", lambda turn: acting.commit(turn, turn.strand(TEA), proposals=[Remove(leaf)])[0].step.epoch)
+    commit(v, "cleo")
+    v.wait(hours=26)
+    assert set(strand(v, "anna").kept) == {removed}
+    return v, removed
+
+
+def _members(v: Village) -> tuple[Member, ...]:
+    mine = strand(v, "anna")
+    return mine.graph.members(mine.head)
 
 
 def test_a_minority_elects_nobody() -> None:
@@ -171,7 +266,7 @@ def test_who_votes_for_another_lead_does_not_vote_for_a_commit_there() -> None:
     def pending(turn: Turn) -> tuple[Ballot, ...]:
         mine = turn.strand(TEA)
         ahead = replace(mine, standing=replace(mine.standing, head=other))
-        return lead.pending(turn, ahead, member(v, "ben"))
+        return lead.pending(turn, ahead, member(v, "ben"), ahead.graph.path(other, ahead.final))
 
     assert all(each.parent != head for each in step(v, "ben", pending))
     talk = v.state("ben").talks[TEA]
@@ -207,6 +302,23 @@ def test_a_vote_for_a_later_step_is_one_for_those_before() -> None:
     assert strand(v, "dave").final == second
 
 
+def test_members_whom_the_lead_removed_stand_by_that_so_that_it_is_final() -> None:
+    """They are two of three, and could have voted for another lead."""
+    v = village("anna", "ben", "cleo")
+    for _ in range(2):
+        act(v, "anna", dismiss)
+    assert len(strand(v, "anna").graph.members(strand(v, "anna").head)) == 1
+    assert strand(v, "anna").final != strand(v, "anna").head
+    v.wait(minutes=1)
+    assert strand(v, "anna").final == strand(v, "anna").head
+
+
+def dismiss(turn: Turn) -> None:
+    """The junior member is removed."""
+    last = turn.strand(TEA).graph.members(turn.strand(TEA).head)[-1]
+    acting.commit(turn, turn.strand(TEA), proposals=[Remove(LeafIndex(last.leaf))])
+
+
 def test_where_nobody_succeeds_every_decision_is_final() -> None:
     v = village("anna", "ben", "cleo", policy=Policy(mode=Mode.LEAD, succeed_after=0))
     decided = commit(v, "ben")
@@ -219,3 +331,18 @@ def test_a_successors_decision_is_final() -> None:
     commit(v, "cleo")
     v.wait(hours=26)
     assert strand(v, "dave").final == strand(v, "dave").head
+
+
+def test_who_is_removed_votes_for_that_so_that_a_lead_who_is_left_alone_stands_on_what_is_final() -> None:
+    v = village("anna", "ben", "cleo")
+    commit(v, "ben")
+
+    def alone(turn: Turn) -> None:
+        head = turn.strand(TEA).head
+        leaves = [each.leaf for each in turn.strand(TEA).graph.members(head) if each.incarnation != member(v, "anna")]
+        acting.commit(turn, turn.strand(TEA), proposals=[Remove(LeafIndex(leaf)) for leaf in leaves], force_path=True)
+
+    act(v, "anna", alone)
+    v.wait(minutes=1)
+    assert len(strand(v, "anna").graph.members(strand(v, "anna").head)) == 1
+    assert strand(v, "anna").final == strand(v, "anna").head

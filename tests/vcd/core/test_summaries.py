@@ -13,12 +13,15 @@ from tests.vcd.core.company import act, add, package, step
 from tests.vcd.core.village import Village
 from vcd.core import conversations, flow, kinds, retention, steps, summaries
 from vcd.core.errors import Refused
-from vcd.core.inputs import Online
-from vcd.core.names import AccountId, EpochId, FrameId, Incarnation
+from vcd.core.events import Fate, IntentFate, MessageFate
+from vcd.core.inputs import Online, Refresh, Say
+from vcd.core.names import AccountId, EpochId, FrameId, Incarnation, IntentId
 from vcd.core.ordering.graph import Graph, Step
+from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import MAX_STEPS, Commit, Digest, Lineage, Payload, Post, Votes, Want, pack, unpack
 from vcd.core.record import decode, encode
 from vcd.core.sights import sight_of
+from vcd.core.state import Acceptance
 from vcd.core.turn import Turn
 from vcd.core.waiting import Need
 
@@ -60,9 +63,10 @@ def test_a_commit_that_was_lost_is_fetched_after_somebody_showed_its_header() ->
 def test_one_member_shows_what_is_not_decided_and_the_others_need_not() -> None:
     village = talk("anna", "ben", "cleo", "dora")
     village.down("dora")  # who does not vote, so nothing becomes final
+    before = len(village.log)
     commit(village, "anna")
     village.wait(minutes=15)
-    assert len(list(sent(village, Digest))) == 1
+    assert len(list(sent(village, Digest, before))) == 1
 
 
 def test_nothing_is_shown_where_nothing_is_left_to_decide() -> None:
@@ -142,7 +146,41 @@ def test_a_header_that_its_author_did_not_sign_is_not_taken() -> None:
     forged = replace(said.steps[0], step=replace(said.steps[0].step, removes=(senior,)))
     hear(village, "cleo", replace(said, steps=(forged,), ballots=()))
     assert child not in tea(village, "cleo").graph.steps
-    assert ("header-author", "") in village.devices["cleo"].refused
+    assert ("step-signature", "") in village.devices["cleo"].refused
+
+
+def test_a_header_gives_nobody_else_a_key_that_its_author_likes() -> None:
+    village = talk("anna", "ben", "cleo")
+    village.part(["anna", "ben"], ["cleo"])
+    strand = tea(village, "anna")
+    group = strand.kept[strand.head].group
+    mine, *others = strand.graph.members(strand.head)
+    honest = Step(epoch=EpochId(b"x" * 32), parent=strand.head, author=mine.incarnation)
+    for named, taken in ((others[0], False), (mine, True)):
+        step = replace(honest, keys=((named.incarnation, bytes(32)),))
+        said = steps.signed(group.suite, group.signature_key, step)
+        hear(village, "ben", Digest(final=strand.final, head=step.epoch, steps=(said,)))
+        assert tea(village, "ben").graph.has(step.epoch) is taken
+    assert ("header-author", "") in village.devices["ben"].refused
+
+
+def test_members_whom_a_header_makes_up_do_not_make_it_count() -> None:
+    village = talk("anna", "ben", "cleo")
+    strand = tea(village, "anna")
+    group, (mine, *_) = strand.kept[strand.head].group, strand.graph.members(strand.head)
+    suite = group.suite
+    private, public = suite.scheme.generate(village.devices["anna"].provider.random)
+    epoch = EpochId(b"x" * 32)
+    ghost = replace(
+        mine, incarnation=steps.incarnation(epoch, 9), since=group.epoch + 1, leaf=9, key=public, by=mine.incarnation
+    )
+    step = Step(epoch=epoch, parent=strand.head, author=mine.incarnation, adds=(ghost,), tag=b"\xff" * 32)
+    vote = Ballot(voter=ghost.incarnation, parent=strand.head, round=0, child=epoch)
+    said = steps.signed(suite, group.signature_key, step)
+    voted = steps.cast(suite, private, vote, epoch, TEA)
+    hear(village, "ben", Digest(final=strand.final, head=epoch, steps=(said,), ballots=(voted,)))
+    assert tea(village, "ben").ballots.has(vote)
+    assert tea(village, "ben").head == strand.head
 
 
 def test_a_header_says_nothing_that_no_commit_can_do() -> None:
@@ -311,6 +349,45 @@ def test_what_comes_before_a_newcomer_knows_who_it_is_waits() -> None:
     assert not summaries.provisional(tea(village, "cleo"))
 
 
+def test_who_does_not_know_yet_who_it_is_makes_no_commit() -> None:
+    village = talk("anna", "ben")
+    made, told = welcome(village, "anna", "cleo")
+    come_in(village, "cleo", made)
+    village.do("cleo", Refresh(intent=IntentId(bytes(16)), conversation=TEA))
+    village.wait(hours=1)
+    assert not tea(village, "cleo").graph.steps
+    act(village, "cleo", lambda turn: summaries.take(turn, TEA, told))
+    village.wait(hours=2)
+    assert [each.stands for each in village.told("cleo", IntentFate)] == [True]
+    assert len(heads(village, "anna", "ben", "cleo")) == 1
+
+
+def test_nothing_is_confirmed_where_one_does_not_know_what_is_final() -> None:
+    """Where a device comes in is the only epoch that it knows of then; it is a branch, and may lose."""
+    village = talk("anna", "ben")
+    made, told = welcome(village, "anna", "cleo")
+    come_in(village, "cleo", made)
+    act(village, "cleo", lambda turn: turn.put_talk(replace(turn.talk(TEA), acceptance=Acceptance.YES)))
+    village.do("cleo", Say(conversation=TEA, nonce=bytes(16), data=b"here"))
+    assert [each.fate for each in village.told("cleo", MessageFate)] == [Fate.SENT]
+    act(village, "cleo", lambda turn: summaries.take(turn, TEA, told))
+    assert [each.fate for each in village.told("cleo", MessageFate)] == [Fate.SENT]
+    village.wait(minutes=2)
+    assert [each.fate for each in village.told("cleo", MessageFate)] == [Fate.SENT, Fate.CONFIRMED]
+
+
+def test_who_has_just_come_in_gets_nothing_back_because_the_others_go_on() -> None:
+    """What is final is of before it came, and the conversation stands elsewhere by now."""
+    village = talk("anna", "ben")
+    bring(village, "anna", "cleo")
+    act(village, "cleo", lambda turn: turn.put_talk(replace(turn.talk(TEA), acceptance=Acceptance.YES)))
+    village.do("cleo", Say(conversation=TEA, nonce=bytes(16), data=b"here"))
+    commit(village, "ben")
+    assert [each.fate for each in village.told("cleo", MessageFate)] == [Fate.SENT]
+    village.wait(minutes=2)
+    assert [each.fate for each in village.told("cleo", MessageFate)] == [Fate.SENT, Fate.CONFIRMED]
+
+
 def test_a_newcomer_hears_of_other_branches_in_the_topic_of_what_is_final() -> None:
     village = talk("anna", "ben")
     village.part(["anna"], ["ben"])
@@ -323,7 +400,7 @@ def test_a_newcomer_hears_of_other_branches_in_the_topic_of_what_is_final() -> N
     assert other in tea(village, "cleo").graph.steps
 
 
-@pytest.mark.parametrize("lie", ["roster", "admin", "twice", "gap", "elsewhere", "since"])
+@pytest.mark.parametrize("lie", ["roster", "admin", "twice", "gap", "elsewhere", "since", "unknown"])
 def test_a_lineage_that_contradicts_what_a_newcomer_sees_changes_nothing(lie: str) -> None:
     village = talk("anna", "ben")
     made, told = welcome(village, "anna", "cleo")
@@ -338,6 +415,7 @@ def test_a_lineage_that_contradicts_what_a_newcomer_sees_changes_nothing(lie: st
         "twice": replace(told, anchor=replace(told.anchor, members=(*members, members[0]))),
         "gap": replace(told, anchor=replace(told.anchor, epoch=EpochId(b"x" * 32))),
         "elsewhere": replace(told, steps=told.steps[:-1]),
+        "unknown": summaries.lineage(tea(village, "cleo")),
         "since": replace(
             told,
             steps=tuple(

@@ -88,6 +88,16 @@ def test_a_device_that_is_silent_for_long_is_taken_over_from(village: Village) -
     assert fates(village, "laptop")[made].stands
 
 
+def test_devices_that_take_over_from_each_other_do_not_ask_for_a_key_package_for_ever(village: Village) -> None:
+    """To ask as often as a device may takes longer than the others wait for it."""
+    village.do("laptop", inputs.Open(conversation=TEA))
+    starve(village, "ben")
+    made = invite(village, "laptop", "ben")
+    village.wait(hours=6)
+    assert fates(village, "laptop")[made].reason == "unreachable"
+    assert made not in village.state("phone").intents
+
+
 def test_what_a_device_wanted_that_was_removed_is_done_by_another_one_at_once(village: Village) -> None:
     village.do("laptop", inputs.Open(conversation=TEA))
     held = starve(village, "ben")

@@ -12,6 +12,7 @@ from tests.vcd.core.people import (
     final_accounts,
     friends,
     intent,
+    invite,
     members,
     open_talk,
     strand,
@@ -117,13 +118,27 @@ def test_the_home_gets_fresh_keys_too() -> None:
     assert len({before, second, village.state("anna").strands[home].head}) == 3
 
 
+def test_newcomers_give_themselves_fresh_leaves_soon_and_one_after_the_other() -> None:
+    village = friends("anna", "ben", "cleo")
+    village.do("anna", inputs.Open(conversation=TEA))
+    invite(village, "anna", "ben")
+    invite(village, "anna", "cleo")
+    village.wait(minutes=1)
+    assert [each.acted for each in members(village, "anna")] == [True, False, False]
+    village.wait(minutes=15)
+    assert all(each.acted for each in members(village, "anna"))
+    there = strand(village, "anna")
+    assert there.graph.number(there.head) == 4  # two came, and each made one commit
+    assert there.final == there.head
+
+
 def test_a_member_who_never_gives_itself_a_fresh_leaf_is_removed_in_the_end() -> None:
     village = friends("anna", "ben", "cleo")
     open_talk(village, "anna", "ben", "cleo", policy=FREE)
     village.down("cleo")
     village.wait(hours=20)
     assert village.own("cleo") in accounts(village, "anna")
-    village.wait(hours=20)
+    village.wait(hours=30)
     assert village.own("cleo") not in accounts(village, "anna")
     assert together(village, "anna", "ben")
 

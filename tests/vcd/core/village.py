@@ -73,6 +73,8 @@ class Village:
         self.devices: dict[str, Device] = {}
         self.log: list[Frame] = []
         self.packages: dict[AccountId, list[bytes]] = {}
+        self.offered: dict[bytes, bytes] = {}
+        """Whatever was offered once is not taken again."""
         self.lost: Callable[[Frame, str], bool] = lambda _frame, _name: False
         """Whether a frame does not reach a device (yet): it will when this says so."""
 
@@ -135,13 +137,22 @@ class Village:
             case effects.Wake():
                 device.wake_at = effect.at
             case effects.OfferPackages():
-                self.packages.setdefault(self.own(device.name), []).extend(
-                    package.encode() for package in effect.packages
-                )
+                shelf = self.packages.setdefault(self.own(device.name), [])
+                for reference, package in zip(effect.references, effect.packages, strict=True):
+                    if reference not in self.offered:
+                        self.offered[reference] = package.encode()
+                        shelf.append(self.offered[reference])
+                return self.step(device.name, inputs.Offered(references=effect.references))
+            case effects.TakeBackPackages():
+                device.effects.append(effect)
+                gone = [self.offered.get(reference, b"") for reference in effect.references]
+                for shelf in self.packages.values():
+                    shelf[:] = [each for each in shelf if each not in gone]
+                return self.step(device.name, inputs.TakenBack(references=effect.references))
             case effects.FetchPackage():
                 stock = self.packages.get(effect.account, [])
-                package = stock.pop(0) if stock else None
-                return self.step(device.name, inputs.Fetched(account=effect.account, package=package))
+                found = stock.pop(0) if stock else None
+                return self.step(device.name, inputs.Fetched(account=effect.account, package=found))
             case effects.Synchronize():
                 pass
             case _:

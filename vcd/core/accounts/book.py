@@ -12,6 +12,10 @@ last is for what this device does itself: adding somebody, accepting an invitati
 Two lists of one version are kept as evidence, the first pair that was seen, for the person to be told. The head that
 was there first is kept until a higher one comes; both rivals cannot be told right from wrong.
 
+Devices of one account tell each other whom they added and removed, and may hear of it in any order, or twice. So each
+of these has a time, and the later word counts (`later`): who was removed stays so though somebody else's card, told
+before, is heard after.
+
 Accepted contacts are as many as people make. Strangers come unasked, so they are at most 1,000: the one that was met
 first makes room, unless it was blocked; blocked ones make room last of all. All changes are new values.
 """
@@ -32,6 +36,7 @@ from vcd.core.names import AccountId
 
 MAX_CONTACTS = 10_000
 MAX_STRANGERS = 1_000
+MAX_REMOVED = 1_000
 
 
 class Relation(enum.Enum):
@@ -53,6 +58,8 @@ class Contact:
     accepted: bool = False
     blocked: bool = False
     verified: bool = False
+    since: int = 0
+    """When a person wanted to know them, last; in the time of `Book.later`."""
     petname: str = ""
     card: Card | None = None
     evidence: Evidence | None = None
@@ -103,6 +110,8 @@ class Book:
     """The newest of our own."""
     met: int = 0
     strangers: int = 0
+    removed: PMap[AccountId, int] = field(default_factory=PMap)
+    """Who was a contact and is none, and since when; the last ones."""
 
     # People
 
@@ -161,8 +170,13 @@ class Book:
             return Learned(book=self)
         return Learned(book=self.with_contact(replace(known, evidence=evidence)), evidence=evidence)
 
-    def take_card(self, card: Card, provider: Provider, now: int, *, petname: str = "") -> Book:
-        """A card that the person was given: who gives one is to be a contact."""
+    def later(self, account: AccountId, now: int) -> int:
+        """A time above all that was said of somebody, however wrong the clock is by which that was."""
+        known = self.find(account)
+        return max(now, 1 + max(self.removed.find(account) or 0, 0 if known is None else known.since))
+
+    def take_card(self, card: Card, provider: Provider, now: int, *, petname: str = "", at: int = 0) -> Book:
+        """A card that the person was given, at that time: who gives one is to be a contact."""
         head = check_card(card, provider, now)
         if self.edition is not None and head.account == self.edition.account:
             raise Misuse("own-card", "This is your own card.")
@@ -170,7 +184,8 @@ class Book:
         known = book.known(head.account)
         if known.head.digest != head.digest:
             raise Refused("card-superseded")
-        return book.with_contact(replace(known, card=card)).accept(head.account, petname or card.name)
+        met = replace(known, card=card, since=max(known.since, at))
+        return book.with_contact(met).accept(head.account, petname or card.name)
 
     def accept(self, account: AccountId, petname: str = "") -> Book:
         """The person wants to know them, by that name."""
@@ -199,6 +214,21 @@ class Book:
         """No longer a contact. Met again, it is a stranger; a block is forgotten too."""
         known = self.known(account)
         return replace(self, contacts=self.contacts.discard(account), strangers=self.strangers - (not known.accepted))
+
+    def remove(self, account: AccountId, at: int, *, shared: bool = False) -> Book:
+        """No longer a contact, since then. Of somebody with whom we share a conversation (`shared`) the head stays
+        known, as of a stranger who is met there: what is above an older one is not forgotten.
+        """
+        known = self.known(account)
+        book = self.forget(account).noted(account, at)
+        return book._meet(known.head) if shared else book  # noqa: SLF001 - another value of this class
+
+    def noted(self, account: AccountId, at: int) -> Book:
+        """That somebody was removed at that time, whether or not this device knows them."""
+        removed = self.removed
+        while len(removed) >= MAX_REMOVED and account not in removed:
+            removed = removed.discard(min(removed.items(), key=lambda item: (item[1], item[0]))[0])
+        return replace(self, removed=removed.set(account, at))
 
     # Ourselves
 

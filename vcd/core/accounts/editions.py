@@ -6,7 +6,8 @@ the home (to the devices that stay), show the edition there, then show the head 
 
 `join` makes one list of two, when two delegates each made the next version without hearing of the other. A device is
 on it if it is on either and neither shut it out. It counts as shutting somebody out: whom one of the two lists shut
-out may have the account key of the other.
+out may have the account key of the other. Names are those of the list that is named first; which of two is the newer
+one cannot be told, so whoever wants another name has to give it again.
 
 Each change makes one more version, and contacts can count versions. `refresh` makes one without a change; a device that
 does so now and then leaves nothing in that count to be read.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from mls.provider import Provider
 from vcd.core.accounts.device_list import (
+    MAX_NAME,
     MAX_TOMBSTONES,
     SALT,
     DeviceEntry,
@@ -28,7 +30,7 @@ from vcd.core.accounts.device_list import (
     Policy,
     Tombstone,
 )
-from vcd.core.accounts.head import NOTHING, NUMBERS, TERMS, Authority, Head, Mandate
+from vcd.core.accounts.head import NOTHING, NUMBERS, TERMS, Authority, Head, Mandate, version_of
 from vcd.core.accounts.identity import (
     DIGEST,
     AccountKey,
@@ -69,11 +71,22 @@ class Made:
 
 
 def found(
-    provider: Provider, root: RootKey, device: NewDevice, *, cipher_suite: int = 1, policy: Policy | None = None
+    provider: Provider,
+    root: RootKey,
+    device: NewDevice,
+    *,
+    cipher_suite: int = 1,
+    policy: Policy | None = None,
+    term: int = 0,
 ) -> Made:
-    """A new account with its first device, a delegate. Nobody else can overrule it yet (`new_term`)."""
-    entries = (device.entry(0, delegate=True),)
-    return _term(provider, root, None, 0, cipher_suite, entries, (), policy or Policy())
+    """A new account with its first device, a delegate. Nobody else can overrule it yet (`new_term`).
+
+    `term` is above 0 where the account is not new and nothing but its root key is left.
+    """
+    if not 0 <= term < TERMS:
+        raise Misuse("no-terms", "This account has used up all its terms.")
+    entries = (device.entry(version_of(term, 0), delegate=True),)
+    return _term(provider, root, None, term, cipher_suite, entries, (), policy or Policy())
 
 
 def new_term(
@@ -115,9 +128,30 @@ def new_term(
 
 
 def add_device(provider: Provider, edition: Edition, delegate: DelegateKey, new: NewDevice) -> Made:
-    """Let in an ordinary device."""
-    version = edition.version + 1
-    return following(provider, edition, delegate, (*edition.devices.devices, new.entry(version)))
+    """Let in an ordinary device. If another one has its name, it gets a number."""
+    entries = edition.devices.devices
+    entry = new.entry(edition.version + 1)
+    named = replace(entry, name=free_name(entry.name, [each.name for each in entries]))
+    return following(provider, edition, delegate, (*entries, named))
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """That name, or the same with a number that makes it another one: people tell devices apart by their names."""
+    known = {each.casefold() for each in taken}
+    number, free = 1, name
+    while free.casefold() in known:
+        number += 1
+        end = f" {number}"
+        free = name[: MAX_NAME - len(end)] + end
+    return free
+
+
+def _apart(entries: Iterable[DeviceEntry]) -> list[DeviceEntry]:
+    """With names that are told apart; who was there first keeps its own."""
+    found: list[DeviceEntry] = []
+    for entry in sorted(entries, key=lambda each: (each.added, each.device)):
+        found.append(replace(entry, name=free_name(entry.name, [each.name for each in found])))
+    return found
 
 
 def rename_device(provider: Provider, edition: Edition, delegate: DelegateKey, device: DeviceId, name: str) -> Made:
@@ -148,8 +182,8 @@ def join(provider: Provider, one: Edition, other: Edition, delegate: DelegateKey
         raise Misuse("not-beside", "Lists of two terms are not joined: the later term counts.")
     first, second = sorted((one, other), key=lambda edition: (edition.version, edition.head.digest))
     stones = {stone.device: stone for stone in (*second.devices.tombstones, *first.devices.tombstones)}
-    entries = {entry.device: entry for entry in (*second.devices.devices, *first.devices.devices)}
-    kept = [entry for entry in entries.values() if entry.device not in stones]
+    entries = {entry.device: entry for entry in (*other.devices.devices, *one.devices.devices)}
+    kept = _apart(entry for entry in entries.values() if entry.device not in stones)
     return following(provider, second, delegate, kept, stones=_last(stones.values()), rival=first.head)
 
 

@@ -130,7 +130,16 @@ def account_id(root: bytes) -> AccountId:
 
 def fingerprint(public: bytes) -> str:
     """A root key for people to compare: twelve groups of five digits, 199 bits."""
-    full = sha512(opaque(b"vcd fingerprint") + public).digest()
+    return _grouped(sha512(opaque(b"vcd fingerprint") + public).digest())
+
+
+def safety_number(one: bytes, other: bytes) -> str:
+    """Two root keys in one number, which is the same on both sides: in the same form, for two people to compare."""
+    both = b"".join(opaque(key) for key in sorted((one, other)))
+    return _grouped(sha512(opaque(b"vcd safety number") + both).digest())
+
+
+def _grouped(full: bytes) -> str:
     groups = [int.from_bytes(full[5 * at : 5 * at + 5], "big") % 100_000 for at in range(12)]
     return " ".join(f"{group:05}" for group in groups)
 

@@ -13,11 +13,16 @@ that shows a list is a little more senior than that account, whoever made it: a 
 that shuts it out. It is no more senior than that, or somebody who was removed could show a list to strike an old
 commit of its own, on which its removal stands.
 
-Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that remove
-somebody go before those that do not, and among these the greater confirmation tag wins. A child that has a polka goes
-before all of them, as no other one is voted for any more, and so none can be final: whoever stood elsewhere would work
-where nothing can come of it. Not the longer branch, not what was heard first, and no clock: members who have the same
-commits and votes stand on the same epoch.
+Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that
+somebody else than their authors voted for go first, then those that remove somebody, and among these the greater
+confirmation tag wins. A child that has a polka goes before all of them, as no other one is voted for any more, and so
+none can be final: whoever stood elsewhere would work where nothing can come of it. That holds also for one that is
+struck, if some who stay are bound to it (`votes.binding`), and what stands on it is not void then. Else nothing might
+ever be final: it would wait for the vote of whoever was removed beside it, and nobody would remove them again above it.
+Nor can anything come of a branch that nobody followed but who made it, once the keys to follow it are gone, and who
+made it would not see that. Nor is a child taken whose keys this device has let go of, if only its author voted for it
+and it has no polka (`gone`): whoever else still stands there votes, and is followed. Not the longer branch, not what
+was heard first, and no clock: members who have the same commits and votes stand on the same epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from dataclasses import dataclass
 
 from vcd.core.names import AccountId, EpochId, Incarnation
 from vcd.core.ordering.graph import Graph, Step
-from vcd.core.ordering.votes import Ballots, final, polka
+from vcd.core.ordering.votes import Ballots, binding, final, polka
 
 Rank = tuple[bool, int, int, bytes]
 
@@ -44,9 +49,17 @@ class Standing:
 def counted(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> frozenset[EpochId]:
     """The steps that count: those followed, those before them, and those that somebody else than the author voted for.
 
-    Who cannot follow a commit believes another member that could, because honest members vote for nothing else.
+    Who cannot follow a commit believes another member that could, because honest members vote for nothing else. It has
+    to be one who is in the group for sure: a header that nobody could follow names members, and keys of theirs, as its
+    author likes.
     """
     found: set[EpochId] = set()
+    followed = tuple(followed)
+    sure = {each.incarnation for each in graph.anchor.members}
+    for epoch in followed:
+        step = graph.steps.find(epoch)
+        if step is not None and step.adds:
+            sure.update(each.incarnation for each in step.adds)
 
     def add(epoch: EpochId) -> None:
         for each in graph.up(epoch):
@@ -58,13 +71,24 @@ def counted(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> froz
         add(epoch)
     for child, voters in ballots.voters.items():
         step = graph.steps.find(child)
-        if step is not None and any(each not in ballots.liars for each in voters - {step.author}):
+        if step is not None and any(each in sure and each not in ballots.liars for each in voters - {step.author}):
             add(child)
     return frozenset(found)
 
 
-def voids(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozenset[EpochId]:
-    """The void commits past a final epoch."""
+def voids(graph: Graph, since: EpochId, hit: frozenset[EpochId], counts: frozenset[EpochId]) -> frozenset[EpochId]:
+    """The void commits past a final epoch: those that are struck, and what stands on them."""
+    if not hit:
+        return hit
+    void = set(hit)
+    for c in _below(graph, since):  # parents come first
+        if c in counts and graph.steps[c].parent in void:
+            void.add(c)
+    return frozenset(void)
+
+
+def struck(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozenset[EpochId]:
+    """The commits past a final epoch that something qualified attacks."""
     live = [each for each in _below(graph, since) if each in counts]
     attackers = [each for each in live if graph.steps[each].removes or graph.steps[each].lists]
     if not attackers or len(live) < 2:
@@ -87,11 +111,7 @@ def voids(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozenset
             d in qualified and (by_list or who.seniority(graph.steps[d]) < mine) for d, by_list in attacks.get(c, ())
         ):
             qualified.add(c)
-    void: set[EpochId] = set()
-    for c in live:  # parents come first
-        if graph.steps[c].parent in void or any(d in qualified for d, _ in attacks.get(c, ())):
-            void.add(c)
-    return frozenset(void)
+    return frozenset(c for c in live if any(d in qualified for d, _ in attacks.get(c, ())))
 
 
 def _below(graph: Graph, since: EpochId) -> list[EpochId]:
@@ -141,24 +161,71 @@ class _People:
         return (self.seniority(step), -newest, step.epoch)
 
 
-def head(
-    graph: Graph, ballots: Ballots, since: EpochId, void: frozenset[EpochId], counts: frozenset[EpochId]
-) -> EpochId:
-    """Where the group stands, given what is final and void."""
-    at = since
+def gone(graph: Graph, ballots: Ballots, dropped: Iterable[EpochId], kept: Iterable[EpochId]) -> frozenset[EpochId]:
+    """The steps to which nobody can be led any more, as far as this device knows.
+
+    It let go of their keys when it stood elsewhere, and nobody but their authors voted for them, or for what stands on
+    them. If all others did so too, nobody could show the way there, and the group would have come to an end.
+    """
+    found = frozenset(each for each in dropped if each in graph.steps)
+    if not found:
+        return found
+    held = {each for each in kept if graph.has(each)}
+    held.update(each for each in ballots.voters if each in graph.steps and _attested(graph, ballots, each))
+    led: set[EpochId] = set()
+    for each in sorted(held):
+        for epoch in graph.up(each):
+            if epoch in led:
+                break
+            led.add(epoch)
+    return found - led
+
+
+def way(
+    graph: Graph,
+    ballots: Ballots,
+    since: EpochId,
+    hit: frozenset[EpochId],
+    counts: frozenset[EpochId],
+    dead: frozenset[EpochId] = frozenset(),
+) -> tuple[EpochId, ...]:
+    """The epochs from a final one on to where the group stands, given what is struck, and what is gone (`dead`)."""
+    found = [since]
     while True:
-        children = [each for each in graph.children(at) if each in counts and each not in void]
-        if not children:
-            return at
-        chosen = polka(graph, ballots, at) if len(children) > 1 else None
-        if chosen is not None and chosen[1] in children:
-            at = chosen[1]
-            continue
-        at = max(children, key=lambda each: (bool(graph.steps[each].removes), graph.steps[each].tag, each))
+        there = [each for each in graph.children(found[-1]) if each in counts]
+        sound = [each for each in there if each not in hit]
+        if not sound:
+            return tuple(found)
+        live = [each for each in sound if each not in dead]
+        chosen = max(
+            live or sound,
+            key=lambda each: (
+                _attested(graph, ballots, each),
+                bool(graph.steps[each].removes),
+                graph.steps[each].tag,
+                each,
+            ),
+        )
+        best = polka(graph, ballots, found[-1]) if len(there) > 1 or not live else None
+        if best is not None and (best[1] in sound or (best[1] in there and binding(graph, ballots, best[1], chosen))):
+            chosen = best[1]
+        elif not live:
+            return tuple(found)
+        found.append(chosen)
 
 
-def standing(graph: Graph, ballots: Ballots, counts: frozenset[EpochId]) -> Standing:
+def _attested(graph: Graph, ballots: Ballots, child: EpochId) -> bool:
+    """Whether a member before a step, other than its author, voted for it."""
+    step = graph.steps[child]
+    voters = (ballots.voters.find(child) or frozenset()) - ballots.liars - {step.author}
+    return bool(voters) and any(each.incarnation in voters for each in graph.members(step.parent))
+
+
+def standing(
+    graph: Graph, ballots: Ballots, counts: frozenset[EpochId], dead: frozenset[EpochId] = frozenset()
+) -> Standing:
     """All of it."""
     last = final(graph, ballots)
-    void = voids(graph, last, counts)
-    return Standing(final=last, head=head(graph, ballots, last, void, counts), void=void)
+    hit = struck(graph, last, counts)
+    found = way(graph, ballots, last, hit, counts, dead)
+    return Standing(final=last, head=found[-1], void=voids(graph, last, hit - frozenset(found), counts))

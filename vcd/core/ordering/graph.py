@@ -9,6 +9,8 @@ from mls.persistent import PMap
 from vcd.core.errors import Misuse
 from vcd.core.names import AccountId, EpochId, Incarnation
 
+NOBODY = Incarnation(b"")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -19,6 +21,12 @@ class Member:
     since: int
     leaf: int
     admin: bool
+    key: bytes = b""
+    """What its leaf signs with there, so that headers and votes are checked by headers alone."""
+    by: Incarnation = NOBODY
+    """Who brought it in; empty for who began the group."""
+    acted: bool = False
+    """Whether it was there in the beginning, or made a commit since: who did not may never have come."""
 
     @property
     def rank(self) -> tuple[bool, int, int, bytes]:
@@ -45,6 +53,8 @@ class Step:
     adds: tuple[Member, ...] = ()
     removes: tuple[Incarnation, ...] = ()
     moved: tuple[tuple[Incarnation, int], ...] = ()
+    keys: tuple[tuple[Incarnation, bytes], ...] = ()
+    """The new signature keys of those who stay."""
     tag: bytes = b""
     lists: tuple[ListShown, ...] = ()
     under: int = 0
@@ -59,6 +69,8 @@ class Anchor:
     epoch: EpochId
     number: int
     members: tuple[Member, ...]
+    tag: bytes = b""
+    """Its confirmation tag, if that is known: who is shown a way there knows by it that this is the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class Graph:
     steps: PMap[EpochId, Step] = field(default_factory=PMap)
     rosters: PMap[EpochId, tuple[Member, ...]] = field(default_factory=PMap)
     numbers: PMap[EpochId, int] = field(default_factory=PMap)
+    dismissed: PMap[EpochId, frozenset[Incarnation]] = field(default_factory=PMap)
+    """Whom ordered steps remove, from each epoch on: none of them has to agree to it, nor to what comes before."""
     below: PMap[EpochId, tuple[EpochId, ...]] = field(default_factory=PMap)
 
     def has(self, epoch: EpochId) -> bool:
@@ -83,6 +97,14 @@ class Graph:
 
     def number(self, epoch: EpochId) -> int:
         return self.anchor.number if epoch == self.anchor.epoch else self.numbers[epoch]
+
+    def tag(self, epoch: EpochId) -> bytes:
+        return self.anchor.tag if epoch == self.anchor.epoch else self.steps[epoch].tag
+
+    def tagged(self, tag: bytes, number: int) -> EpochId | None:
+        """The epoch of that number with that confirmation tag."""
+        several = (self.anchor.epoch, *sorted(self.steps))
+        return next((each for each in several if tag == self.tag(each) and number == self.number(each)), None)
 
     def members(self, epoch: EpochId) -> tuple[Member, ...]:
         return self.anchor.members if epoch == self.anchor.epoch else self.rosters[epoch]
@@ -122,23 +144,30 @@ class Graph:
             raise Misuse("no-parent", "the epoch that this ends is not known")
         if self.has(step.epoch):
             return self
-        gone, moved = set(step.removes), dict(step.moved)
+        gone, moved, keys = set(step.removes), dict(step.moved), dict(step.keys)
         stay = [
             replace(
                 each,
                 leaf=moved.get(each.incarnation, each.leaf),
                 admin=each.admin if step.admins is None else each.account in step.admins,
+                key=keys.get(each.incarnation, each.key),
+                acted=each.acted or each.incarnation == step.author,
             )
             for each in self.members(step.parent)
             if each.incarnation not in gone
         ]
         roster = tuple(sorted([*stay, *step.adds], key=lambda each: each.rank))
+        dismissed = self.dismissed
+        if step.root:
+            for at in (step.epoch, *self.up(step.parent)):
+                dismissed = dismissed.set(at, (dismissed.find(at) or frozenset()) | gone)
         siblings = tuple(sorted([*self.children(step.parent), step.epoch]))
         return replace(
             self,
             steps=self.steps.set(step.epoch, step),
             rosters=self.rosters.set(step.epoch, roster),
             numbers=self.numbers.set(step.epoch, self.number(step.parent) + 1),
+            dismissed=dismissed,
             below=self.below.set(step.parent, siblings),
         )
 
@@ -158,7 +187,7 @@ class Graph:
 
     def rebased(self, final: EpochId) -> tuple[Graph, tuple[EpochId, ...]]:
         """From a final epoch on, and what does not descend from it."""
-        anchor = Anchor(epoch=final, number=self.number(final), members=self.members(final))
+        anchor = Anchor(epoch=final, number=self.number(final), members=self.members(final), tag=self.tag(final))
         graph = Graph(anchor)
         todo = [*self.children(final)]
         while todo:

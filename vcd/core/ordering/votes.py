@@ -1,7 +1,8 @@
 """Votes, and what is final by them.
 
-Each step (an epoch and one of the commits on it) is decided by those who were members before it: the *electorate* is
-the parent's tree, whatever was final when they voted. Voting goes in views of two rounds, 2k and 2k+1:
+Each step (an epoch and one of the commits on it) is decided by those who were members before it, whatever was final
+when they voted: the *electorate* is who is in the parent's tree and began the group or made a commit since. Who was
+brought in may never come, and may not even know of it. Voting goes in views of two rounds, 2k and 2k+1:
 
     prevote     for the child that had the newest *polka*, else for the one on the way to one's head
     precommit   for a child that has a polka in this view: enough of the electorate prevoted it
@@ -19,11 +20,13 @@ most senior member counts for more: with it, half is enough. A most senior membe
 epochs final for different people (docs/threat-model.md). Then the step that was precommitted in the later view counts,
 and of two in one view the one that the choice of branches prefers; everybody who has the same votes agrees.
 
-A removal that an account's root ordered is decided without those whom it removes; it needs all others.
+A removal that an account's list orders is decided without those whom it removes, and so is all that it stands on; it
+needs all others. More orders only ever make more sets enough, so that no polka is lost by hearing of them.
 
-Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted,
-and not alike, so that there is no polka; or there is one, and somebody who is needed went on without precommitting.
-Nobody votes by a clock.
+Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted
+who still is in the head, there is no polka, and it wants another child now, or somebody went on; or there is a polka,
+and somebody who is needed went on without precommitting; or there is a polka in a later one. So those who stand apart
+for long use up no views, and who never votes holds nobody up once it is removed. Nobody votes by a clock.
 """
 
 from __future__ import annotations
@@ -109,25 +112,30 @@ def quorum(n: int) -> int:
     return min(n, (n + liars) // 2 + 1)
 
 
-def enough(electorate: tuple[Member, ...], yes: Iterable[Incarnation], dismissed: frozenset[Incarnation]) -> bool:
-    """Whether these decide for the electorate, of which the root dismissed some."""
+def enough(electors: tuple[Member, ...], yes: Iterable[Incarnation], dismissed: frozenset[Incarnation]) -> bool:
+    """Whether these decide for the electorate, of which an order dismissed some."""
     voted = frozenset(yes)
-    if dismissed:
-        rest = [each for each in electorate if each.incarnation not in dismissed]
-        return bool(rest) and all(each.incarnation in voted for each in rest)
-    n = len(electorate)
-    count = sum(each.incarnation in voted for each in electorate)
+    rest = [each for each in electors if each.incarnation not in dismissed]
+    if rest and len(rest) < len(electors) and all(each.incarnation in voted for each in rest):
+        return True
+    n = len(electors)
+    count = sum(each.incarnation in voted for each in electors)
     if count >= quorum(n):
         return True
-    return n <= SMALL and 2 * count >= n and electorate[0].incarnation in voted
+    return n <= SMALL and 2 * count >= n and electors[0].incarnation in voted
 
 
 SMALL = 3
 
 
+def electorate(graph: Graph, parent: EpochId) -> tuple[Member, ...]:
+    """Who decides about the steps on an epoch."""
+    members = graph.members(parent)
+    return tuple(each for each in members if each.acted) or members
+
+
 def _dismissed(graph: Graph, child: EpochId) -> frozenset[Incarnation]:
-    step = graph.steps.find(child)
-    return frozenset(step.removes) if step is not None and step.root else frozenset()
+    return graph.dismissed.find(child) or frozenset()
 
 
 def _yes(ballots: tuple[Ballot, ...], round_: int, child: EpochId) -> frozenset[Incarnation]:
@@ -143,13 +151,11 @@ def _yes(ballots: tuple[Ballot, ...], round_: int, child: EpochId) -> frozenset[
 def polka(graph: Graph, ballots: Ballots, parent: EpochId) -> tuple[int, EpochId] | None:
     """The newest view in which a child has enough prevotes, and the child. Of two in one view the greater name."""
     several = ballots.at(parent)
-    electorate = graph.members(parent)
+    electors = electorate(graph, parent)
     found: tuple[int, EpochId] | None = None
     for round_, child in {(each.round, each.child) for each in several if each.round % 2 == 0}:
         here = (round_ // 2, child)
-        if (found is None or here > found) and enough(
-            electorate, _yes(several, round_, child), _dismissed(graph, child)
-        ):
+        if (found is None or here > found) and enough(electors, _yes(several, round_, child), _dismissed(graph, child)):
             found = here
     return found
 
@@ -166,7 +172,7 @@ def decided(graph: Graph, ballots: Ballots, child: EpochId, needed: frozenset[In
     views = {each.round // 2 for each in several if each.child == child and each.round % 2 == 1}
     for view in sorted(views, reverse=True):
         yes = _yes(several, 2 * view + 1, child)
-        if needed <= yes and enough(graph.members(parent), yes, _dismissed(graph, child)):
+        if needed <= yes and enough(electorate(graph, parent), yes, _dismissed(graph, child)):
             return view
     return None
 
@@ -191,9 +197,9 @@ def _furthest(
     todo = [child]
     since = before[-1] if before else graph.anchor.epoch
     for at in todo:
-        if decided(graph, ballots, at, frozenset()) is None:  # whoever is needed, it is not: nothing below it is final
-            continue
-        if _all_decided(graph, ballots, at, since):
+        # Most epochs lack somebody's vote, so that is looked at first: there may be a thousand of them.
+        voted = (ballots.voters.find(at) or frozenset()) | ballots.liars  # who lies voted for everything
+        if all(each.incarnation in voted for each in graph.members(at)) and _all_decided(graph, ballots, at, since):
             return graph.path(at)
         todo += graph.children(at)
     return None
@@ -224,30 +230,49 @@ def _preference(
 # ---------------------------------------------------------------- voting
 
 
-def cast(graph: Graph, ballots: Ballots, me: Incarnation, head: EpochId) -> tuple[Ballot, ...]:
-    """What `me` should vote for now, with what it knows; nothing, if it has to wait for others."""
+def cast(
+    graph: Graph, ballots: Ballots, me: Incarnation, head: EpochId, way: Iterable[EpochId] | None = None
+) -> tuple[Ballot, ...]:
+    """What `me` should vote for now, with what it knows; nothing, if it has to wait for others.
+
+    `way` are the steps to look at, of those to the head that are not final; it is all of them unless it is known that
+    others are none of its business.
+    """
     found: list[Ballot] = []
-    at = final(graph, ballots)
-    for child in graph.path(head, at):
-        parent = graph.steps[child].parent
-        votes, choice = _at_step(graph, ballots, me, parent, child)
+    for child in graph.path(head, final(graph, ballots)) if way is None else way:
+        if _done(ballots.at(graph.steps[child].parent), me, child):
+            continue
+        votes, choice = _at_step(graph, ballots, me, child, head)
         found += votes
         if choice != child:
             break  # what stands on the other child is not decided before this is
     return tuple(found)
 
 
+def _done(several: tuple[Ballot, ...], me: Incarnation, child: EpochId) -> bool:
+    """Whether we precommitted this child in the newest view that anybody is in: then there is nothing to add."""
+    if not several or several[-1].round % 2 == 0:
+        return False
+    for each in reversed(several):
+        if each.round != several[-1].round:
+            return False
+        if each.voter == me:
+            return each.child == child
+    return False
+
+
 def _at_step(
-    graph: Graph, ballots: Ballots, me: Incarnation, parent: EpochId, child: EpochId
+    graph: Graph, ballots: Ballots, me: Incarnation, child: EpochId, head: EpochId
 ) -> tuple[list[Ballot], EpochId]:
-    """The votes of `me` on one step, and the child that it is for."""
+    """The votes of `me` on one step on the way to the head, and the child that it is for."""
+    parent = graph.steps[child].parent
     several = ballots.at(parent)
     mine = {each.round: each.child for each in several if each.voter == me}
     last = max(mine, default=-1)
     best = polka(graph, ballots, parent)
     # Not the highest view that anybody named: a liar would name the last one, and none would be left.
     view = last // 2 if mine else 0 if best is None else best[0]
-    choice = best[1] if best is not None and _follows(graph, several, best[1], child, me) else child
+    choice = best[1] if best is not None and _follows(graph, ballots, best[1], child, me) else child
     found: list[Ballot] = []
     if not _has_a_say(graph, parent, choice, me):
         return found, choice
@@ -257,7 +282,9 @@ def _at_step(
             found.append(Ballot(voter=me, parent=parent, round=round_, child=which))
             mine[round_] = which
 
-    if 2 * view in mine and _over(graph, several, view, mine, choice, best):
+    if best is not None and best[0] > view:
+        view = best[0]  # the others went on, and agree there: those who are late come to them
+    elif 2 * view in mine and _over(graph, several, view, mine, choice, best, _names(graph.members(head))):
         view += 1
     if 2 * view not in mine and 2 * view + 1 not in mine:
         vote(2 * view, choice)
@@ -266,27 +293,33 @@ def _at_step(
             after = after.with_ballot(each)
         best = polka(graph, after, parent)
     if best is not None and best[0] == view and 2 * view + 1 not in mine:
-        if best[1] == choice or _follows(graph, several, best[1], child, me):
+        if best[1] == choice or _follows(graph, ballots, best[1], child, me):
             vote(2 * view + 1, best[1])
             choice = best[1]
     return found, choice
 
 
-def _follows(graph: Graph, several: tuple[Ballot, ...], chosen: EpochId, child: EpochId, me: Incarnation) -> bool:
-    """Whether to vote for a child that has a polka and is not on the way to the head: it is void.
-
-    Only for the sake of those who precommitted it and cannot go back: ourselves, or somebody who stays in the head's
-    tree or without whom nothing can be decided. Else those who voted before they heard of a removal would undo it.
-    """
+def _follows(graph: Graph, ballots: Ballots, chosen: EpochId, child: EpochId, me: Incarnation) -> bool:
+    """Whether to vote for a child that has a polka and is not on the way to the head: it is void."""
     if chosen == child:
         return True
-    stay = _names(graph.members(child)) | {me}
-    electorate = graph.members(graph.steps[child].parent)
-    if not enough(electorate, stay, _dismissed(graph, child)):
-        stay |= _names(electorate)
-    return graph.has(chosen) and any(
-        each.round % 2 == 1 and each.child == chosen and each.voter in stay for each in several
-    )
+    return graph.has(chosen) and binding(graph, ballots, chosen, child, also=frozenset([me]))
+
+
+def binding(
+    graph: Graph, ballots: Ballots, chosen: EpochId, rival: EpochId, also: frozenset[Incarnation] = frozenset()
+) -> bool:
+    """Whether somebody precommitted a child that has a polka, and for whose sake all vote for it, though it is struck.
+
+    They cannot go back, and it is they who stay in the rival's tree, or without whom nothing can be decided. Else those
+    who voted before they heard of a removal would undo it.
+    """
+    parent = graph.steps[rival].parent
+    stay = _names(graph.members(rival)) | also
+    electors = electorate(graph, parent)
+    if not enough(electors, stay, _dismissed(graph, rival)):
+        stay |= _names(electors)
+    return any(each.round % 2 == 1 and each.child == chosen and each.voter in stay for each in ballots.at(parent))
 
 
 def _names(members: tuple[Member, ...]) -> frozenset[Incarnation]:
@@ -305,15 +338,17 @@ def _over(
     mine: dict[int, EpochId],
     choice: EpochId,
     best: tuple[int, EpochId] | None,
+    here: frozenset[Incarnation],
 ) -> bool:
     """Whether a view can bring nothing any more, as far as one sees.
 
+    Nobody waits for those who are not `here`, in the head, any more: who never votes is removed for that.
     Who went on is in the next view, not just in any later one: a liar would be in the last.
     """
-    needed = frozenset([each.incarnation for each in graph.members(choice)])
-    electorate = graph.members(graph.steps[choice].parent)
-    also = frozenset() if enough(electorate, needed, _dismissed(graph, choice)) else _names(electorate)
-    voted, next_view, committed, split = set(), set(), set(), mine[2 * view] != choice
+    needed = _names(graph.members(choice)) & here
+    electors = electorate(graph, graph.steps[choice].parent)
+    also = frozenset() if enough(electors, needed, _dismissed(graph, choice)) else _names(electors)
+    voted, next_view, committed, moved = set(), set(), set(), mine[2 * view] != choice
     for each in several:
         if each.voter in also - needed and each.round // 2 == view + 1:
             next_view.add(each.voter)  # it is removed by this step, and they cannot do without its vote
@@ -323,9 +358,7 @@ def _over(
             voted.add(each.voter)
         if each.round // 2 == view + 1:
             next_view.add(each.voter)
-        if each.round == 2 * view:
-            split = split or each.child != choice
-        elif each.round == 2 * view + 1 and best is not None and each.child == best[1]:
+        if each.round == 2 * view + 1 and best is not None and each.child == best[1]:
             committed.add(each.voter)
     parent = graph.parent(choice)
     before = needed if parent is None else {each.incarnation for each in graph.members(parent)}
@@ -333,6 +366,6 @@ def _over(
         return False  # somebody who is needed has not voted in this view; who comes in by it may not be able to yet
     if (
         best is None or best[0] < view or best[1] != choice
-    ):  # if all want the same and are not enough, another view does not help
-        return split or bool(next_view)
+    ):  # another view helps only if somebody wants something else than before: who does goes first
+        return moved or bool(next_view)
     return bool(next_view - committed) or mine.get(2 * view + 1, best[1]) != best[1]

@@ -6,8 +6,9 @@ import pytest
 
 from tests.model.branches import FIRST_NEW, Commit
 from tests.model.compare import graph_of, name, who
-from vcd.core.ordering.choice import counted
-from vcd.core.ordering.votes import MAX_ROUND, Ballot, Ballots, cast, final
+from vcd.core.ordering.choice import Standing, counted, standing
+from vcd.core.ordering.graph import Step
+from vcd.core.ordering.votes import MAX_ROUND, Ballot, Ballots, cast, final, polka
 
 ONE = (Commit(-1, 1, tag=1),)
 TWO = (Commit(-1, 1, tag=1), Commit(-1, 2, tag=2))
@@ -61,6 +62,17 @@ def test_who_begins_late_where_nobody_agreed_yet_comes_to_where_the_others_are()
             ballots = ballots.with_ballot(vote(number, 2 * view, (number + view) % 2))
     ballots = play(4, TWO, ballots, [0, 1, 2, 3])
     assert final(graph_of(TWO, 4), ballots) == name(1)
+
+
+def test_two_who_stand_apart_use_up_no_views_and_agree_when_one_comes_over() -> None:
+    graph, ballots = graph_of(TWO, 3), Ballots()
+    for _ in range(MAX_ROUND):
+        for number, child in ((0, 0), (1, 1), (2, 1)):
+            for ballot in cast(graph, ballots, who(number), name(child)):
+                ballots = ballots.with_ballot(ballot)
+    assert {each.round for each in ballots.at(name(-1))} == {0}
+    ballots = play(3, TWO, ballots, [0, 1, 2])
+    assert final(graph, ballots) == name(1)
 
 
 def test_rounds_out_of_range_are_not_kept() -> None:
@@ -123,7 +135,39 @@ def test_of_three_the_senior_votes_again_for_its_own_removal() -> None:
     assert final(graph_of(world, 3), ballots) == name(1)
 
 
-@pytest.mark.xfail(strict=True, reason="those who never came are in the electorate until they are removed for good")
+def ordered(number: int, parent: int, author: int, removes: int) -> Step:
+    """A removal that the list orders."""
+    return Step(
+        epoch=name(number),
+        parent=name(parent),
+        author=who(author),
+        removes=(who(removes),),
+        tag=b"x",
+        root=True,
+    )
+
+
+def test_of_orders_one_after_the_other_none_needs_those_whom_a_later_one_removes() -> None:
+    """Of five, two are lost: nobody has to wait for the second to agree that the first one goes."""
+    graph = graph_of((), 5).with_step(ordered(0, -1, 0, removes=4)).with_step(ordered(1, 0, 1, removes=3))
+    ballots = Ballots()
+    for _ in range(10):
+        for number in (0, 1, 2):
+            for ballot in cast(graph, ballots, who(number), name(1)):
+                ballots = ballots.with_ballot(ballot)
+    assert final(graph, ballots) == name(1)
+
+
+def test_an_order_that_comes_later_takes_no_polka_away() -> None:
+    graph = graph_of((Commit(-1, 0),), 5)
+    ballots = Ballots()
+    for number in (0, 1, 2, 4):
+        ballots = ballots.with_ballot(vote(number, 0, 0))
+    assert polka(graph, ballots, name(-1)) == (0, name(0))
+    graph = graph.with_step(ordered(1, 0, 1, removes=4))
+    assert polka(graph, ballots, name(-1)) == (0, name(0))
+
+
 def test_invitations_that_nobody_takes_up_can_be_withdrawn_for_good() -> None:
     came = (Commit(-1, 0, adds=True), Commit(0, 0, adds=True))
     world = (*came, Commit(1, 0, removes=FIRST_NEW), Commit(2, 0, removes=FIRST_NEW + 1))
@@ -132,3 +176,78 @@ def test_invitations_that_nobody_takes_up_can_be_withdrawn_for_good() -> None:
         for ballot in cast(graph, ballots, who(0), name(3)):
             ballots = ballots.with_ballot(ballot)
     assert final(graph, ballots) == name(3)
+
+
+BOUND = (Commit(-1, 4, tag=1), Commit(-1, 0, removes=4, tag=2))
+"""What the last one of five did, and the removal of it by the most senior one, beside it."""
+
+
+def bound() -> Ballots:
+    """The other four precommitted the first before they heard of the second."""
+    ballots = Ballots()
+    for number in (0, 1, 2, 3):
+        ballots = ballots.with_ballot(vote(number, 0, 0)).with_ballot(vote(number, 1, 0))
+    return ballots
+
+
+def stands(world: tuple[Commit, ...], ballots: Ballots, people: int = 5) -> Standing:
+    graph = graph_of(world, people)
+    return standing(graph, ballots, counted(graph, ballots, [name(number) for number in range(len(world))]))
+
+
+def test_who_was_removed_beside_what_the_others_are_bound_to_is_removed_again_above_it() -> None:
+    """It never votes any more, and without that nothing would be final where all still count it in."""
+    ballots = bound()
+    assert stands(BOUND, ballots).head == name(0)
+    world = (*BOUND, Commit(0, 0, removes=4))
+    graph = graph_of(world, 5)
+    for _ in range(10):
+        for number in (0, 1, 2, 3):
+            for ballot in cast(graph, ballots, who(number), stands(world, ballots).head):
+                ballots = ballots.with_ballot(ballot)
+    assert stands(world, ballots).final == name(2)
+
+
+def test_what_whoever_was_removed_writes_above_that_is_void_all_the_same() -> None:
+    world = (*BOUND, Commit(0, 4, tag=9), Commit(0, 1, tag=1))
+    found = stands(world, bound())
+    assert found.void == {name(2)}
+    assert found.head == name(3)
+
+
+def test_who_is_bound_and_goes_binds_nobody_else() -> None:
+    world = (Commit(-1, 3, tag=1), Commit(-1, 0, removes=3, tag=2))
+    ballots = Ballots()
+    for number in (1, 2, 3):
+        ballots = ballots.with_ballot(vote(number, 0, 0))
+    assert stands(world, ballots.with_ballot(vote(3, 1, 0)), 4).head == name(1)
+    assert stands(world, ballots.with_ballot(vote(2, 1, 0)), 4).head == name(0)
+
+
+def test_nobody_waits_in_a_view_for_somebody_who_never_voted_and_was_removed_since() -> None:
+    """Three of four stand apart at first; the fourth is lost, and removed above what they come to agree on."""
+    world = (*TWO, Commit(1, 2, removes=3))
+    ballots = Ballots().with_ballot(vote(0, 0, 0)).with_ballot(vote(1, 0, 1)).with_ballot(vote(2, 0, 1))
+    graph = graph_of(world, 4)
+    assert not cast(graph, ballots, who(0), name(1))
+    for _ in range(10):
+        for number in (0, 1, 2):
+            for ballot in cast(graph, ballots, who(number), name(2)):
+                ballots = ballots.with_ballot(ballot)
+    assert final(graph, ballots) == name(2)
+
+
+def test_who_did_not_precommit_in_its_view_comes_to_where_the_others_agreed_again() -> None:
+    """One that lies went on although all agreed, and the others with it, all but one."""
+    ballots = Ballots()
+    for number in (0, 1, 2, 3):
+        ballots = ballots.with_ballot(vote(number, 0, 0))
+    for number in (0, 1, 3):
+        for round_ in (1, 2, 3):
+            ballots = ballots.with_ballot(vote(number, round_, 0))
+    graph = graph_of(ONE, 4)
+    found = cast(graph, ballots, who(2), name(0))
+    assert [each.round for each in found] == [2, 3]
+    for each in found:
+        ballots = ballots.with_ballot(each)
+    assert final(graph, ballots) == name(0)

@@ -1,0 +1,152 @@
+"""What others missed, and hear when they are back (`vcd.core.missed`)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from mls.registries import GroupId
+from tests.vcd.core.branches import bring, commit, forked, heads, release, remove, sent, talk as converse, tea, withhold
+from tests.vcd.core.company import step
+from tests.vcd.core.people import friends, invite, open_talk
+from tests.vcd.core.talking import TEA, fates, heard, publish, say
+from tests.vcd.core.village import Village
+from vcd.core import inputs, missed
+from vcd.core.events import Fate
+from vcd.core.names import ContentId, FrameId
+from vcd.core.payloads import Missed, Post
+from vcd.core.strand import dropped
+
+SENT, AGAIN, CONFIRMED, ASKS, RETURNED = Fate.SENT, Fate.AGAIN, Fate.CONFIRMED, Fate.ASKS, Fate.RETURNED
+
+
+def answer(village: Village, name: str, content: ContentId, *, again: bool, group: GroupId = TEA) -> None:
+    village.do(name, inputs.SayAgain(conversation=group, content=content, again=again))
+
+
+def test_what_was_confirmed_is_said_again_for_who_missed_it_but_not_to_somebody_new() -> None:
+    village = converse("anna", "ben")
+    frames = len(village.log)
+    name = say(village, "anna", "for ben")
+    [(_, post)] = list(sent(village, Post, frames))
+    bring(village, "anna", "eve")
+    village.wait(minutes=1)
+    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    assert heard(village, "eve") == []
+    assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS]
+    answer(village, "anna", name, again=True)
+    village.wait(minutes=1)
+    assert heard(village, "eve") == ["for ben"]
+    assert heard(village, "ben") == ["for ben"]
+
+
+def test_who_was_out_for_a_while_says_again_what_somebody_missed_before() -> None:
+    """Cleo gets it when the keys are gone and ben is out. He hears when he is back that it asked."""
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben", "cleo")
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    there = tea(village, "ben").head
+    name = say(village, "ben", "hello")
+    remove(village, "anna", "ben")
+    village.wait(minutes=1)
+    step(village, "cleo", lambda turn: turn.put(dropped(turn.strand(TEA), there)))
+    release(village)
+    assert fates(village, "ben", name) == [SENT, CONFIRMED]
+    assert heard(village, "cleo") == []
+    invite(village, "anna", "ben")
+    village.wait(minutes=5)
+    assert heard(village, "cleo") == ["hello"]
+
+
+def test_who_is_invited_again_is_told_what_was_missed_while_it_was_out() -> None:
+    """Cleo asks for what ben said in a topic that he never learns of, and asks again when he is back."""
+    village = friends("anna", "ben", "cleo", "dora")
+    open_talk(village, "anna", "ben", "cleo", "dora")
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    there = tea(village, "ben").head
+    say(village, "ben", "hello")
+    remove(village, "anna", "ben")
+    village.wait(minutes=1)
+    step(village, "cleo", lambda turn: turn.put(dropped(turn.strand(TEA), there)))
+    release(village)
+    village.wait(minutes=5)
+    assert len(list(sent(village, Missed))) == 1
+    remove(village, "anna", "dora")
+    village.wait(minutes=1)
+    invite(village, "anna", "ben")
+    village.wait(minutes=5)
+    assert heard(village, "cleo") == ["hello"]
+
+
+def test_what_was_said_again_where_somebody_was_out_is_said_again_for_who_is_back() -> None:
+    village = friends("anna", "ben", "cleo", "dora")
+    open_talk(village, "anna", "ben", "cleo", "dora")
+    withhold(village, lambda payload: isinstance(payload, Post), "anna", "cleo")
+    there, frames = tea(village, "ben").head, len(village.log)
+    say(village, "ben", "hello")
+    [(_, post)] = list(sent(village, Post, frames))
+    remove(village, "anna", "cleo")
+    village.wait(minutes=1)
+    for name in ("anna", "cleo"):
+        step(village, name, lambda turn: turn.put(dropped(turn.strand(TEA), there)))
+    release(village)
+    village.wait(minutes=1)
+    assert heard(village, "anna") == ["hello"]  # said again without cleo
+    remove(village, "anna", "dora")
+    village.wait(minutes=1)
+    invite(village, "anna", "cleo")
+    village.wait(seconds=1)
+    for head in (tea(village, "cleo").head, commit(village, "anna")):
+        publish(village, "cleo", Missed(at=head, digests=(sha256(post.message).digest(),)))
+        village.wait(minutes=1)
+        assert heard(village, "cleo") == ["hello"]
+        assert [len(each.places) for each in village.state("ben").outbox.values()] == [3]
+
+
+def test_what_was_said_again_on_a_branch_that_lost_is_said_again_for_who_missed_it_elsewhere() -> None:
+    village = converse("anna", "ben", "cleo", "dora")
+    frames = len(village.log)
+    say(village, "ben", "hello")
+    [(_, post)] = list(sent(village, Post, frames))
+    asked = (sha256(post.message).digest(),)
+    forked(village)
+    there = Missed(at=tea(village, "ben").head, digests=asked)
+    step(village, "ben", lambda turn: missed.on_missed(turn, TEA, there, FrameId(b"")))
+    village.wait(seconds=20)
+    assert [len(each.places) for each in village.state("ben").outbox.values()] == [2]
+    frames = len(village.log)
+    village.heal()
+    village.wait(minutes=2)
+    assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").final}
+    for _ in range(2):  # asked again, and said again since
+        publish(village, "cleo", Missed(at=tea(village, "cleo").head, digests=asked))
+        village.wait(minutes=1)
+    assert [each.epoch for _, each in sent(village, Post, frames)] == [tea(village, "anna").head]
+
+
+def test_who_comes_back_from_outside_is_told_what_was_missed_while_it_was_away() -> None:
+    """Cleo gets ben's message when the keys are gone, and asks in a topic that he never learns of."""
+    village = converse("anna", "ben", "cleo", "dora")
+    root = tea(village, "ben").head
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    say(village, "ben", "hello")
+    forked(village)
+    for name in ("ben", "cleo"):
+        step(village, name, lambda turn: turn.put(dropped(turn.strand(TEA), root)))
+    release(village)
+    village.wait(minutes=5)
+    village.heal()
+    village.wait(minutes=30)
+    assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").final}
+    assert heard(village, "cleo") == ["hello"]
+
+
+def test_messages_that_were_withheld_are_confirmed_by_nobody_but_the_graph() -> None:
+    """Finality is of epochs: what is in a final one stands, whoever has not got it yet."""
+    village = converse("anna", "ben", "cleo")
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    name = say(village, "anna", "hello")
+    assert fates(village, "anna", name) == [SENT, CONFIRMED]
+    assert heard(village, "cleo") == []
+    release(village)
+    assert heard(village, "cleo") == ["hello"]
