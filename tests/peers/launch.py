@@ -4,6 +4,8 @@
 toolchain or packages are not there raises UnavailableError with the reason, which a test turns into a loud
 skip; a peer that is there and does not come up raises PeerDiedError, which nothing turns into a skip.
 
+The clients of docs/clients.md speak to the daemon's socket, and are started by tests/vcd/client.
+
 js-libp2p and go-libp2p are peers of the mesh, not of MLS: they are made ready here and started by tests/mesh. OpenMLS
 speaks more than the interop interface knows, and is started by tests/peers/openmls_peer.py.
 
@@ -37,6 +39,9 @@ RUST = HERE / "rust"
 OPENMLS = HERE / "openmls"
 LIBP2P_JS = HERE / "libp2p_js"
 LIBP2P_GO = HERE / "libp2p_go"
+CLIENT_JS = HERE / "rpc_js"
+CLIENT_GO = HERE / "rpc_go"
+CLIENT_RUST = HERE / "rpc_rust"
 
 # How long a package manager, a compiler and a starting peer may take, in seconds.
 NPM_LIMIT = 300
@@ -152,12 +157,17 @@ def js_libp2p() -> list[str]:
 
 
 def go_libp2p() -> list[str]:
-    """What runs the go-libp2p node; `go build` does nothing when nothing has changed."""
+    """What runs the go-libp2p node."""
+    return _go(LIBP2P_GO, "libp2p-go", "vcd-peer-go-libp2p")
+
+
+def _go(folder: Path, name: str, program: str) -> list[str]:
+    """`go build`, which does nothing when nothing has changed."""
     go = _tool("go")
-    program = LIBP2P_GO / "build" / "vcd-peer-go-libp2p"
-    with _alone("libp2p-go"):
-        _prepare([go, "build", "-mod=readonly", "-trimpath", "-o", str(program), "."], LIBP2P_GO, GO_LIMIT, {})
-    return [str(program)]
+    path = folder / "build" / program
+    with _alone(name):
+        _prepare([go, "build", "-mod=readonly", "-trimpath", "-o", str(path), "."], folder, GO_LIMIT, {})
+    return [str(path)]
 
 
 def _cargo(folder: Path, name: str, program: str) -> list[str]:
@@ -181,14 +191,29 @@ def openmls() -> list[str]:
     return _cargo(OPENMLS, "openmls", "vcd-peer-openmls")
 
 
+def client_js() -> list[str]:
+    """What runs the JavaScript client of docs/clients.md."""
+    return _node(CLIENT_JS, "client-js")
+
+
+def client_go() -> list[str]:
+    """What runs the Go client of docs/clients.md."""
+    return _go(CLIENT_GO, "client-go", "vcd-client-go")
+
+
+def client_rust() -> list[str]:
+    """What runs the Rust client of docs/clients.md."""
+    return _cargo(CLIENT_RUST, "client-rust", "vcd-client-rust")
+
+
 _COMMANDS: dict[str, Callable[[], list[str]]] = {"ours": _ours, "js": _js, "rust": _rust}
 
 
 _NEEDED: dict[str, Sequence[Callable[[], list[str]]]] = {
     "ours": [_ours],
-    "js": [_js, js_libp2p],
-    "rust": [_rust, openmls],
-    "go": [go_libp2p],
+    "js": [_js, js_libp2p, client_js],
+    "rust": [_rust, openmls, client_rust],
+    "go": [go_libp2p, client_go],
 }
 """What is made ready for the peers of a language."""
 

@@ -1,0 +1,141 @@
+"""With a person at a terminal: what is asked, what is not shown, what moves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.repo.files import ROOT
+from tests.vcd.cli.house import Daemon, daemon_at, example
+from vcd.rpc import samples
+
+pytestmark = pytest.mark.slow
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, home: Path, *argv: str) -> None:
+        self._ours, theirs = pty.openpty()
+        environ = {**os.environ, "VCD_HOME": str(home), "TERM": "xterm", "COLUMNS": "120"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vcd.cli", *argv],
+            cwd=ROOT,
+            env=environ,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.shown = ""
+
+    def until(self, text: str) -> None:
+        ends = time.monotonic() + 30
+        while text not in self.shown:
+            assert time.monotonic() < ends, self.shown
+            if select.select([self._ours], [], [], 0.2)[0] and not self._read():
+                assert text in self.shown, self.shown
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # so ends a terminal
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, f"{text}\n".encode())
+
+    def end(self) -> int:
+        ends = time.monotonic() + 30
+        while not select.select([self._ours], [], [], 0.2)[0] or self._read():
+            assert time.monotonic() < ends, self.shown
+        return self._process.wait(30)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(30)
+        os.close(self._ours)
+
+
+@contextmanager
+def terminal(home: Path, *argv: str) -> Iterator[Terminal]:
+    found = Terminal(home, *argv)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def test_a_passphrase_is_not_shown(home: Path) -> None:
+    with daemon_at(home, "locked") as daemon:
+        daemon.answers["status.get"] = lambda _: example("status.get", state="locked", unlocker="passphrase")
+        with terminal(home, "unlock") as screen:
+            screen.until("Passphrase: ")
+            screen.type("correct horse")
+            assert screen.end() == 0
+    assert "correct" not in screen.shown
+    assert daemon.asked_for("vault.unlock")[0].passphrase == "correct horse"
+
+
+def test_recovery_words_are_not_shown(daemon: Daemon) -> None:
+    with terminal(daemon.home, "init", "--recover") as screen:
+        screen.until("(they are not shown): ")  # with the last blank, it listens
+        screen.type(" ".join(samples.WORDS))
+        assert screen.end() == 0
+    assert "abandon" not in screen.shown
+    assert daemon.asked_for("account.recover")[0].words == samples.WORDS
+
+
+def test_words_stay_until_they_are_written_down(daemon: Daemon) -> None:
+    with terminal(daemon.home, "init") as screen:
+        screen.until("Press Enter")
+        assert "abstract" in screen.shown
+        screen.type("")
+        assert screen.end() == 0
+
+
+@pytest.mark.parametrize(("said", "code"), [("y", 0), ("n", 130)])
+def test_what_cannot_be_undone_is_asked(daemon: Daemon, said: str, code: int) -> None:
+    with terminal(daemon.home, "device", "remove", "laptop") as screen:
+        screen.until("for good? [y/N]")
+        screen.type(said)
+        assert screen.end() == code
+    assert len(daemon.asked_for("device.remove")) == (code == 0)
+
+
+@pytest.mark.parametrize(("said", "code"), [("y", 0), ("n", 1)])
+def test_two_screens_are_compared(daemon: Daemon, said: str, code: int) -> None:
+    daemon.answers["pair.confirm"] = lambda _: example("pair.confirm", step="finished")
+    with terminal(daemon.home, "device", "add") as screen:
+        screen.until("show exactly that?")
+        assert "otter 4821" in screen.shown
+        screen.type(said)
+        assert screen.end() == code
+    assert len(daemon.asked_for("pair.confirm")) == (code == 0)
+    assert len(daemon.asked_for("pair.cancel")) == (code == 1)
+
+
+def test_what_takes_long_is_counted(daemon: Daemon) -> None:
+    async def slow() -> object:
+        await trio.sleep(2.3)
+        return example("device.list")
+
+    daemon.answers["device.list"] = lambda _: slow()
+    with terminal(daemon.home, "device", "list") as screen:
+        screen.until("Waiting for the daemon ... 1 s")
+        screen.until("Waiting for the daemon ... 2 s")
+        assert screen.end() == 0
+    assert screen.shown.rstrip().endswith("lets in others")

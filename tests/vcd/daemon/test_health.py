@@ -1,0 +1,26 @@
+"""What is wrong now, by what a node knows."""
+
+from __future__ import annotations
+
+from tests.vcd.core.homes import couple, remove
+from tests.vcd.core.village import Village
+from vcd.daemon import health
+
+
+def codes(village: Village, name: str) -> list[str]:
+    return [each.code for each in health.node(village.state(name), peers=1)]
+
+
+def test_a_device_that_was_removed_says_so_until_it_has_forgotten_the_account() -> None:
+    village = Village()
+    laptop, phone = couple(village)
+    assert "removed" not in codes(village, phone)
+    remove(village, laptop, phone)
+    for _ in range(60):
+        if village.state(phone).household.gone:
+            break
+        village.wait(seconds=1)
+    assert "removed" in codes(village, phone)
+    assert "removed" not in codes(village, laptop)
+    village.wait(minutes=10)
+    assert codes(village, phone) == ["no-account"]

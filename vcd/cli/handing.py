@@ -1,0 +1,72 @@
+"""What runs and does not end: `run` and `mailbox run`.
+
+The process becomes the daemon, whose rooms are only loaded now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from vcd.cli.talk import Talk
+from vcd.cli.troubles import Trouble
+from vcd.cli.verbs import command, noun
+
+
+def _config_option() -> click.Option:
+    return click.Option(
+        ["--config"], type=click.Path(path_type=Path), metavar="FILE", help="Settings, in place of your vcd.toml."
+    )
+
+
+@contextlib.contextmanager
+def _hangups_wait() -> Iterator[None]:
+    """Loading takes a second: who is told to read its settings meanwhile does it then, and is not ended by it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hand_over(module: str, config: Path | None, *more: str) -> int:
+    with _hangups_wait():
+        # by name, not by an import: nothing else in this room may ever load what the daemon is made of
+        try:
+            main = importlib.import_module(module).main
+        except ModuleNotFoundError as error:
+            raise Trouble(
+                f"This vcd has no {error.name}, so it cannot run that.", "Install all of vcd.", code="E_NOT_THERE"
+            ) from None
+        done = main([*([] if config is None else ["--config", str(config)]), *more])
+    return done if isinstance(done, int) else 0
+
+
+_RESTORED = click.Option(
+    ["--restored"], is_flag=True, help="The state folder is a copy that was put back: say nothing before it is safe."
+)
+
+
+@command(None, "run", example="vcd run\nvcd run --config ~/other.toml", params=[_config_option(), _RESTORED])
+def run(_talk: Talk, config: Path | None, restored: bool) -> int:
+    """Be the daemon, until SIGTERM or Ctrl-C. SIGHUP has it read its settings again.
+
+    `systemctl --user enable --now vcd.socket vcd-admin.socket` runs it as a service of your own.
+    """
+    return _hand_over("vcd.main", config, *(["--restored"] if restored else []))
+
+
+@noun("mailbox")
+def mailbox() -> None:
+    """Keep sealed messages for others who are away."""
+
+
+@command(mailbox, "run", example="vcd mailbox run --config /etc/vcd/vcd.toml", params=[_config_option()])
+def run_mailbox(_talk: Talk, config: Path | None) -> int:
+    """Be a mailbox: it keeps what it cannot read, and hands out key packages (docs/mailbox.md)."""
+    return _hand_over("vcd.daemon.mailbox", config)

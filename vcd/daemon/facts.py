@@ -1,0 +1,111 @@
+"""What the daemon keeps for itself, beside the node's state: rows of the same store, in tables of their own.
+
+    daemon.peer       the key by which this device is known in the mesh
+    daemon.called     what our card suggested to call us, of a backup; the node's labels go before it
+    daemon.title      the same of chats, which are there no more
+    daemon.keep       how long this device keeps the messages of a chat, by chat
+    daemon.past       chats of before this device recovered the account, by chat: their mode, and who was in them
+    daemon.met        where members of our groups were last, by peer
+    daemon.port       where we listened last, by family
+    daemon.deposit    which mailbox hands out a KeyPackage, by reference
+    daemon.running    there while the daemon runs: at a start, the last run had no end
+    daemon.pairing    a pairing that is under way, or ended a moment ago; sealed under a key of its own
+
+They are written by the owner, in the transaction of whatever they belong to. Nobody else is told of them, and no other
+device has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgpack
+
+from mls.persistent import PMap
+from vcd.core.record import encode_as
+from vcd.core.stored import Row
+
+OURS = "daemon."
+PAIRING = "daemon.pairing"
+DEPOSIT = "daemon.deposit"
+PEER: Row = ("daemon.peer", b"")
+CALLED: Row = ("daemon.called", b"")
+RUNNING: Row = ("daemon.running", b"")
+
+Facts = PMap[Row, bytes]
+Changes = Mapping[Row, bytes | None]
+"""New values; None takes a row away."""
+
+
+def title(chat: bytes) -> Row:
+    return ("daemon.title", chat)
+
+
+def keep(chat: bytes) -> Row:
+    return ("daemon.keep", chat)
+
+
+def met(peer: str) -> Row:
+    return ("daemon.met", peer.encode())
+
+
+def deposit(reference: bytes) -> Row:
+    return (DEPOSIT, reference)
+
+
+def pairing(pair: bytes) -> Row:
+    return (PAIRING, encode_as(bytes, pair))
+
+
+def past(chat: bytes) -> Row:
+    return ("daemon.past", chat)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A chat that came from a backup: there is its history, and we are no member of it on this device."""
+
+    mode: str
+    members: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        data: bytes = msgpack.packb([self.mode, list(self.members)])
+        return data
+
+
+def past_of(facts: Facts, chat: bytes) -> Past | None:
+    value = facts.find(past(chat))
+    if value is None:
+        return None
+    mode, members = msgpack.unpackb(value)
+    return Past(mode, tuple(members))
+
+
+def split(rows: Mapping[Row, bytes]) -> tuple[dict[Row, bytes], Facts]:
+    """What a store has: the node's rows, and the daemon's."""
+    node = {row: value for row, value in rows.items() if not row[0].startswith(OURS)}
+    return node, PMap({row: value for row, value in rows.items() if row[0].startswith(OURS)})
+
+
+def text(facts: Facts, row: Row) -> str:
+    return (facts.find(row) or b"").decode()
+
+
+def number(facts: Facts, row: Row) -> int | None:
+    value = facts.find(row)
+    return None if value is None else int.from_bytes(value, "big")
+
+
+def packed(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+def changed(facts: Facts, changes: Changes) -> Facts:
+    gone = [row for row, value in changes.items() if value is None and row in facts]
+    return facts.changed(gone, {row: value for row, value in changes.items() if value is not None})
+
+
+def of(facts: Facts, table: str) -> Iterable[tuple[bytes, bytes]]:
+    """All rows of a table, by key."""
+    return sorted((row[1], value) for row, value in facts.items() if row[0] == table)

@@ -1,0 +1,134 @@
+"""contact.*: people, known by the link that they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vcd.core import inputs
+from vcd.core.accounts import book
+from vcd.core.accounts.book import Relation
+from vcd.core.accounts.card import from_text, make_card, to_bytes, to_text
+from vcd.core.accounts.identity import fingerprint, safety_number
+from vcd.core.errors import Malformed
+from vcd.core.names import AccountId
+from vcd.core.policy import DAY
+from vcd.core.state import State
+from vcd.daemon.desk import Desk
+from vcd.daemon.telling import called
+from vcd.rpc.calls import Call
+from vcd.rpc.errors import Failure
+from vcd.rpc.nouns import contact
+from vcd.rpc.values import Done
+
+CARD_LIFE = 365 * DAY
+"""How long a link of ours is good for, unless a device is removed before."""
+_RELATION: Mapping[Relation, Any] = {
+    Relation.STRANGER: "stranger",
+    Relation.CONTACT: "contact",
+    Relation.BLOCKED: "blocked",
+}
+
+
+async def link(desk: Desk, call: Call, given: object) -> contact.OwnLink:
+    del call, given
+    desk.own()
+    edition, household = desk.state.book.edition, desk.state.household
+    if edition is None or household.signing is None or household.inbox is None:
+        raise Failure("E_NO_ACCOUNT")
+    expires = desk.now_ms() + CARD_LIFE
+    card = make_card(
+        desk.provider,
+        edition.head,
+        household.signing,
+        name=desk.called(),
+        inbox=household.inbox,
+        dispensers=desk.dispensers(),
+        expires=expires,
+    )
+    root = edition.head.authority.mandate.root
+    return contact.OwnLink(link=to_text(card), fingerprint=fingerprint(root), expires_at=expires)
+
+
+def _contact(desk: Desk, state: State, found: book.Contact, now: int) -> contact.Contact:
+    edition = state.book.edition
+    own = b"" if edition is None else edition.head.authority.mandate.root
+    return contact.Contact(
+        account=found.account,
+        name=called(found),
+        suggested="" if found.card is None else found.card.name,
+        relation=_RELATION[found.relation],
+        verified=found.verified,
+        fingerprint=found.fingerprint,
+        safety_number=safety_number(own, found.root),
+        version=found.head.version % (1 << 32),
+        reachable=found.card is not None and found.card.expires > now and not state.book.superseded(found.card.head),
+        contradicts=found.evidence is not None,
+        certificate=desk.trust.look(state, found.account, now),
+    )
+
+
+def _known(desk: Desk, account: bytes) -> book.Contact:
+    desk.own()
+    found = desk.state.book.find(AccountId(account))
+    if found is None:
+        raise Failure("E_CONTACT_UNKNOWN")
+    return found
+
+
+async def add(desk: Desk, call: Call, given: contact.ContactAdd) -> contact.Contact:
+    desk.own()
+    try:
+        card = from_text(given.link)
+    except Malformed as error:
+        raise Failure("E_LINK", f"This is no link of vcd: it is {error}.") from None
+    command = inputs.AddContact(card=to_bytes(card), petname=given.name)
+    account, now = card.account, desk.now_ms()
+    return await desk.change(call, command, lambda state, *_: _contact(desk, state, state.book.known(account), now))
+
+
+async def list_(desk: Desk, call: Call, given: contact.ContactList) -> contact.Contacts:
+    del call
+    desk.own()
+    state, now, after = desk.state, desk.now_ms(), given.after or b""
+    found: list[contact.Contact] = []
+    for account, each in sorted(state.book.contacts.items()):
+        if account <= after or (given.relation is not None and _RELATION[each.relation] != given.relation):
+            continue
+        if len(found) == given.most:
+            return contact.Contacts(contacts=found, more=True)
+        found.append(_contact(desk, state, each, now))
+    return contact.Contacts(contacts=found, more=False)
+
+
+async def get(desk: Desk, call: Call, given: contact.WhichContact) -> contact.Contact:
+    del call
+    return _contact(desk, desk.state, _known(desk, given.account), desk.now_ms())
+
+
+async def verify(desk: Desk, call: Call, given: contact.Verify) -> contact.Contact:
+    account, now = _known(desk, given.account).account, desk.now_ms()
+    command = inputs.Verify(account=account, fingerprint=given.fingerprint)
+    return await desk.change(call, command, lambda state, *_: _contact(desk, state, state.book.known(account), now))
+
+
+async def block(desk: Desk, call: Call, given: contact.Block) -> contact.Contact:
+    account, now = _known(desk, given.account).account, desk.now_ms()
+    command = inputs.Block(account=account, blocked=given.blocked)
+    return await desk.change(call, command, lambda state, *_: _contact(desk, state, state.book.known(account), now))
+
+
+async def remove(desk: Desk, call: Call, given: contact.ContactRemove) -> Done:
+    account = _known(desk, given.account).account
+    return await desk.change(call, inputs.RemoveContact(account=account), lambda *_: Done())
+
+
+HANDLERS: Mapping[str, Any] = {
+    "contact.link": link,
+    "contact.add": add,
+    "contact.list": list_,
+    "contact.get": get,
+    "contact.verify": verify,
+    "contact.block": block,
+    "contact.remove": remove,
+}
