@@ -16,8 +16,12 @@ setup: .venv/.ready ## build .venv from the lock files
 .venv/.ready: requirements-build.lock requirements-dev.lock pyproject.toml .ci/setup
 	@bash .ci/setup
 
-run: setup ## run this device's daemon (today: say what exists)
-	@$(BIN)/vcd
+run: setup ## a daemon to try things with: on this machine only, in .run/, until Ctrl-C
+	@VCD_HOME=$${VCD_HOME:-$(CURDIR)/.run} VCD_NETWORK_LISTEN='["/ip4/127.0.0.1/tcp/0"]' VCD_NETWORK_MDNS=false \
+		VCD_NETWORK_LOOPBACK_ADDRESSES=true $(BIN)/vcd run
+
+demo: setup ## five daemons of two people on this machine, split and together again; ends by itself
+	@$(BIN)/python -m tests.demo $(DEMO_ARGS)
 
 test: setup ## every test that CI runs; PYTEST_ARGS="-k name" to choose
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
@@ -47,6 +51,9 @@ bench-mesh: setup ## the mesh's table, beside the libraries by themselves; BENCH
 bench-virtual: setup ## virtual clients against a member per device; BENCH_ARGS="--quick" for some seconds
 	@$(BIN)/python -m tests.bench.virtual --json $(BENCH_ARGS)
 
+bench-daemon: setup ## whole daemons beside raw py-libp2p; BENCH_ARGS="--quick" for half a minute
+	@$(BIN)/python -m tests.bench.daemon --json $(BENCH_ARGS)
+
 bench-node: setup ## what a step of the node costs, and healing a split; BENCH_ARGS="--quick" for some seconds
 	@$(BIN)/python -m tests.bench.node --json $(BENCH_ARGS)
 
@@ -68,4 +75,4 @@ clean: ## remove .venv, caches and build output
 		.coverage .coverage.* htmlcov
 	find mls transport vcd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test check format test-long coverage bench bench-mesh bench-virtual bench-node vectors lock clean
+.PHONY: help setup run demo test check format test-long coverage bench bench-mesh bench-virtual bench-node bench-daemon vectors lock clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,9 @@ settings.load_profile("long" if LONG else "ci")
 
 def pytest_configure() -> None:
     required()  # a wrong name in VCD_REQUIRE stops the run before it starts
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # In the background of a script it is ignored, and programs that tests start would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

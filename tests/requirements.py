@@ -17,6 +17,7 @@ KNOWN = {
     "rust": "cargo",
     "go": "the Go toolchain",
     "docker": "a running Docker engine",
+    "systemd": "systemd-analyze and systemd-socket-activate (the Debian package systemd)",
     "netns": "root, and network namespaces with NAT (ip, nft)",
 }
 

@@ -13,7 +13,17 @@ import pytest
 from tests.repo.files import PACKAGES, PYPROJECT, ROOT
 
 CONTRACTS: dict[str, dict[str, Any]] = {rule["id"]: rule for rule in PYPROJECT["tool"]["importlinter"]["contracts"]}
-RULED = {"vcd/core": ["core"], "vcd/cli": ["front", "front-trio"], "vcd/client": ["front", "front-trio"]}
+RULED = {
+    "vcd/core": ["core"],
+    "vcd/config": ["ground"],
+    "vcd/vault": ["vault"],
+    "vcd/backup": ["backup"],
+    "vcd/store": ["store"],
+    "vcd/pairing": ["pairing"],
+    "vcd/rpc": ["rpc"],
+    "vcd/cli": ["front", "front-trio", "cli"],
+    "vcd/client": ["front", "front-trio"],
+}
 
 
 @pytest.mark.parametrize(("folder", "contracts"), RULED.items(), ids=RULED)
@@ -27,8 +37,21 @@ def test_a_new_room_is_named_plainly(folder: str, contracts: list[str]) -> None:
 
 
 ROOMS = [f"mls/{each}" for each in ("tree", "components", "fork", "distributed", "virtual")]
-ROOMS += ["vcd/core", "vcd/cli", "vcd/client"]
+ROOMS += [
+    "vcd/core",
+    "vcd/config",
+    "vcd/vault",
+    "vcd/backup",
+    "vcd/store",
+    "vcd/pairing",
+    "vcd/rpc",
+    "vcd/rpc/nouns",
+    "vcd/daemon",
+    "vcd/cli",
+    "vcd/client",
+]
 FORBIDDEN_TO_COMPONENTS = ["mls/group.py", "mls/state.py", "mls/validation.py", "mls/schedule.py"]
+TABLE = [f"vcd/rpc/{each}.py" for each in ("table", "api", "docs", "errors", "params")]
 BREACHES = {
     "mls/other_breach.py": "import mls.fork",
     "mls/components/breach.py": "import mls.group",
@@ -36,8 +59,18 @@ BREACHES = {
     "mls/tree/breach.py": "import trio",
     "transport/breach.py": "def later():\n    import mls.codec",
     "vcd/core/breach.py": "import libp2p",
+    "vcd/core/other_breach.py": "import vcd.paths",
+    "vcd/config/breach.py": "import vcd.core.node",
+    "vcd/logs.py": "import trio",
+    "vcd/vault/breach.py": "import vcd.core",
+    "vcd/backup/breach.py": "import vcd.core",
+    "vcd/store/breach.py": "import libp2p",
+    "vcd/pairing/breach.py": "import trio",
     "vcd/cli/breach.py": "import mls.codec",
+    "vcd/cli/other_breach.py": "import vcd.store",
     "vcd/client/breach.py": "import trio",
+    "vcd/rpc/breach.py": "import mls.codec",
+    "vcd/rpc/nouns/breach.py": "import trio",
     "vcd/breach.py": "import transport",
     "vcd/other_breach.py": "import vcd.main",
 }
@@ -55,7 +88,9 @@ def house(tmp_path: Path) -> Path:
     for folder in [*PACKAGES, *ROOMS]:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
-    for module in ["mls/codec.py", *FORBIDDEN_TO_COMPONENTS, "vcd/main.py", "vcd/client/trio.py"]:
+    alone = ["main", "paths", "notify", "logs", "instance", "crypto", "client/trio", "core/node", "rpc/server"]
+    alone += ["daemon/boxes", "daemon/deposits", "daemon/mailbox", "daemon/mesh", "daemon/net", "daemon/nearby"]
+    for module in ["mls/codec.py", *FORBIDDEN_TO_COMPONENTS, *TABLE, *[f"vcd/{name}.py" for name in alone]]:
         (tmp_path / module).touch()
     return tmp_path
 
@@ -66,8 +101,10 @@ def test_allowed(house: Path) -> None:
     (house / "mls/fork/mode.py").write_text("import mls.codec, mls.components")
     (house / "mls/distributed/session.py").write_text("import mls.distributed")
     (house / "vcd/core/node.py").write_text("import mls.codec, mls.fork.mode")
+    (house / "vcd/vault/sealing.py").write_text("import mls.codec, cryptography")
+    (house / "vcd/store/state.py").write_text("import trio, msgpack, vcd.vault.sealing, vcd.core.node")
     (house / "vcd/client/trio.py").write_text("import trio")
-    (house / "vcd/main.py").write_text("import mls, transport, vcd.core.node, vcd.client.trio, libp2p")
+    (house / "vcd/main.py").write_text("import mls, vcd.core.node, vcd.client.trio, libp2p")
     done = lint_imports(house)
     assert done.returncode == 0, done.stdout
 

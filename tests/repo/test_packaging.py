@@ -60,7 +60,7 @@ def test_the_wheel_reads_its_data_and_runs(wheel: Path, tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "import vcd; from importlib.resources import files\n"
         "print(vcd.__file__); print((files('vcd') / '_config' / 'README.md').read_text())\n"
-        "from vcd.main import main; raise SystemExit(main([]))\n"
+        "import vcd.main; from vcd.cli import main; raise SystemExit(main(['--version']))\n"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

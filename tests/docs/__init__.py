@@ -1,0 +1,1 @@
+"""The guides for people, app authors and operators do what they show."""
