@@ -20,7 +20,7 @@ from vcd.core.accounts.identity import new_seed
 from vcd.core.config import Config
 from vcd.core.errors import Misuse
 from vcd.core.founding import new_account
-from vcd.core.names import GroupId, IntentId
+from vcd.core.names import FrameId as NodeFrameId, GroupId, IntentId
 from vcd.core.node import Outcome
 from vcd.core.policy import DAY, HOUR, MINUTE
 from vcd.core.state import State
@@ -172,6 +172,22 @@ def test_a_device_that_does_something_for_ever_is_noticed() -> None:
     with pytest.raises(Runaway):
         for _ in range(MOST_IN_A_MINUTE + 2):
             world.give(world.devices["anna"], inputs.Tick())
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_who_catches_up_with_much_does_nothing_for_ever(new: bool) -> None:
+    world, _ = world_of("anna")
+    anna = world.devices["anna"]
+    assert anna.state is not None
+    topic = next(iter(anna.state.joined))
+    try:
+        for number in range(MOST_IN_A_MINUTE + 3):
+            frame = NodeFrameId((number if new else 0).to_bytes(32))
+            world.give(anna, inputs.Arrived(frame=frame, topic=topic, payload=b""))
+    except Runaway:
+        assert not new
+    else:
+        assert new
 
 
 # ---------------------------------------------------------------- thieves

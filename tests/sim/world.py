@@ -49,7 +49,8 @@ SURVEY = 2_000
 MEETING = 60_000
 """How often two devices that are to be linked look for each other."""
 MOST_IN_A_MINUTE = 2_000
-"""Steps of one device in a minute: more are a loop."""
+"""Steps of one device in a minute: more are a loop. A frame that it meets for the first time is none: who comes late
+has as many to take in as others sent, and who sends in answer to them takes steps for that."""
 
 
 class Stored(Ledger):
@@ -128,7 +129,10 @@ class Device:
     hostile: bool = False
     package: KeyPackageSecrets | None = None
     """What a device that is being linked has in hand, with its secrets."""
+    met: set[NodeFrameId] = field(default_factory=set)
+    """Frames that came to it ever."""
     steps: int = 0
+    """All but those that took in a frame for the first time."""
     minute: int = 0
     steps_before: int = 0
     """How many steps it had taken when that minute began."""
@@ -356,7 +360,7 @@ class World:
         if device.asleep_since is not None:
             device.later.append(given)
             return False
-        self._notice(device)
+        self._notice(device, given)
         before = device.state
         self.ledger.forget()
         outcome = node.step(before, given, self.clock(device), device.provider)
@@ -383,9 +387,12 @@ class World:
         self.boundaries += 1
         return device.burns() or self.boundaries == self.crash_at
 
-    def _notice(self, device: Device) -> None:
+    def _notice(self, device: Device, given: inputs.Input) -> None:
         """Somebody who does too much in a short time does it for ever."""
         self._count("steps")
+        if isinstance(given, inputs.Arrived) and given.frame not in device.met:
+            device.met.add(given.frame)
+            return
         device.steps += 1
         minute = self.now // 60_000
         if device.minute != minute:

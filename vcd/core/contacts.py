@@ -100,13 +100,13 @@ def _tell(turn: Turn, record: ContactAdded | ContactBlocked | ContactVerified | 
 
 
 def on_added(turn: Turn, told: Told, record: ContactAdded) -> None:
-    """Another device was given a card. One that is not good any more is of no use here either."""
+    """Another device was given a card, and found it good."""
     del told
     try:
         card = from_bytes(record.card)
         if record.at <= (turn.state.book.removed.find(card.account) or -1):
             return  # removed since
-        book = turn.state.book.take_card(card, turn.provider, turn.now, petname=record.petname, at=record.at)
+        book = turn.state.book.take_told(card, turn.provider, petname=record.petname, at=record.at)
     except (Malformed, Refused, Misuse) as error:
         turn.drop("contact", str(error))
         return

@@ -16,8 +16,10 @@ from vcd.core import acting, contacts, events, inputs, siblings, steps
 from vcd.core.accounts import book as book_room, editions
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Book, Relation
+from vcd.core.accounts.card import from_bytes
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.accounts.device_list import Edition
+from vcd.core.accounts.head import CheckedHead
 from vcd.core.accounts.judge import ConversationJudge
 from vcd.core.errors import Misuse
 from vcd.core.names import AccountId, EpochId, GroupId
@@ -269,6 +271,39 @@ def test_the_later_word_about_a_contact_counts_in_whatever_order_it_is_heard() -
         for handle, word in (*order, *order):
             handle(turn, told, word)  # type: ignore[operator]
         assert turn.state.book.find(anna) is None
+
+
+def test_who_was_added_on_one_device_is_a_contact_also_where_a_newer_list_was_seen_first() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    bring(v, laptop, homes.TEA, "anna")
+    v.wait(minutes=2)
+    given, anna = card(v, "anna"), v.own("anna")
+    v.part([laptop, "anna"], [phone])
+    v.do(laptop, inputs.AddContact(card=given, petname="Ann"))
+    v.do(laptop, inputs.AddContact(card=given, petname="Anna"))
+    turn = Turn(v.state(phone), v.now, v.devices[phone].provider)
+    contacts.learn(turn, CheckedHead(newer(v, "anna").head))
+    v.devices[phone].state = turn.state
+    v.part()
+    v.wait(hours=1)
+    for name in (laptop, phone):
+        known = v.state(name).book.find(anna)
+        assert known is not None
+        assert (known.accepted, known.petname, known.card) == (True, "Anna", from_bytes(given))
+
+
+def test_of_two_words_about_a_contact_the_later_one_gives_the_name() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    told = siblings.Told(device=homes.device(v, laptop), epoch=EpochId(b""), newest=b"")
+    for order in permutations((("Ann", v.now), ("Anna", v.now + 1))):
+        turn = Turn(v.state(phone), v.now, v.devices[phone].provider)
+        for petname, at in order:
+            contacts.on_added(turn, told, siblings.ContactAdded(card=card(v, "anna"), petname=petname, at=at))
+        assert turn.state.book.known(v.own("anna")).petname == "Anna"
 
 
 def test_who_is_added_again_by_a_device_whose_clock_is_behind_is_a_contact() -> None:

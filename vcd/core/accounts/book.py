@@ -177,15 +177,30 @@ class Book:
 
     def take_card(self, card: Card, provider: Provider, now: int, *, petname: str = "", at: int = 0) -> Book:
         """A card that the person was given, at that time: who gives one is to be a contact."""
-        head = check_card(card, provider, now)
+        book, known = self._shown(check_card(card, provider, now))
+        if known.head.digest != card.head.digest:
+            raise Refused("card-superseded")
+        return book._took(known, card, petname, at)  # noqa: SLF001 - another value of this class
+
+    def take_told(self, card: Card, provider: Provider, *, petname: str, at: int) -> Book:
+        """A card that another of our devices took, at that time: it was good there and then, and the user's word holds
+        also where a newer list was seen first. The later of two words gives the card and the name.
+        """
+        book, known = self._shown(check_card(card, provider, None))
+        if known.accepted and at < known.since:
+            return book
+        return book._took(known, card, petname, at)  # noqa: SLF001 - another value of this class
+
+    def _shown(self, head: CheckedHead) -> tuple[Book, Contact]:
+        """What is known of somebody with the head on a card."""
         if self.edition is not None and head.account == self.edition.account:
             raise Misuse("own-card", "This is your own card.")
         book = self.learn(head).book
-        known = book.known(head.account)
-        if known.head.digest != head.digest:
-            raise Refused("card-superseded")
+        return book, book.known(head.account)
+
+    def _took(self, known: Contact, card: Card, petname: str, at: int) -> Book:
         met = replace(known, card=card, since=max(known.since, at))
-        return book.with_contact(met).accept(head.account, petname or card.name)
+        return self.with_contact(met).accept(met.account, petname or card.name)
 
     def accept(self, account: AccountId, petname: str = "") -> Book:
         """The person wants to know them, by that name."""

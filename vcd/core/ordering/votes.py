@@ -26,7 +26,8 @@ needs all others. More orders only ever make more sets enough, so that no polka 
 Going on to the next view is always safe. A member does it when this view can bring nothing any more: everybody voted
 who still is in the head, there is no polka, and it wants another child now, or somebody went on; or there is a polka,
 and somebody who is needed went on without precommitting; or there is a polka in a later one. So those who stand apart
-for long use up no views, and who never votes holds nobody up once it is removed. Nobody votes by a clock.
+for long use up no views, and who never votes holds nobody up once it is removed. Who is out by this very step does not
+hear of those who are removed after it, and so waits for none of them. Nobody votes by a clock.
 """
 
 from __future__ import annotations
@@ -284,7 +285,7 @@ def _at_step(
 
     if best is not None and best[0] > view:
         view = best[0]  # the others went on, and agree there: those who are late come to them
-    elif 2 * view in mine and _over(graph, several, view, mine, choice, best, _names(graph.members(head))):
+    elif 2 * view in mine and _over(graph, several, view, me, choice, best, _names(graph.members(head))):
         view += 1
     if 2 * view not in mine and 2 * view + 1 not in mine:
         vote(2 * view, choice)
@@ -335,7 +336,7 @@ def _over(
     graph: Graph,
     several: tuple[Ballot, ...],
     view: int,
-    mine: dict[int, EpochId],
+    me: Incarnation,
     choice: EpochId,
     best: tuple[int, EpochId] | None,
     here: frozenset[Incarnation],
@@ -345,7 +346,9 @@ def _over(
     Nobody waits for those who are not `here`, in the head, any more: who never votes is removed for that.
     Who went on is in the next view, not just in any later one: a liar would be in the last.
     """
-    needed = _names(graph.members(choice)) & here
+    mine = {each.round: each.child for each in several if each.voter == me}
+    stay = _names(graph.members(choice))
+    needed = stay & here
     electors = electorate(graph, graph.steps[choice].parent)
     also = frozenset() if enough(electors, needed, _dismissed(graph, choice)) else _names(electors)
     voted, next_view, committed, moved = set(), set(), set(), mine[2 * view] != choice
@@ -362,7 +365,7 @@ def _over(
             committed.add(each.voter)
     parent = graph.parent(choice)
     before = needed if parent is None else {each.incarnation for each in graph.members(parent)}
-    if not needed & before <= voted:
+    if me in stay and not needed & before <= voted:
         return False  # somebody who is needed has not voted in this view; who comes in by it may not be able to yet
     if (
         best is None or best[0] < view or best[1] != choice

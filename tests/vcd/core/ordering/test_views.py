@@ -135,6 +135,17 @@ def test_of_three_the_senior_votes_again_for_its_own_removal() -> None:
     assert final(graph_of(world, 3), ballots) == name(1)
 
 
+def test_who_is_removed_does_not_wait_for_those_who_are_removed_after_it() -> None:
+    """Of three, the senior removes both. One never votes; the other voted for what lost, and is needed."""
+    world = (Commit(-1, 0, removes=2, tag=2), Commit(-1, 2, tag=1), Commit(0, 0, removes=1, tag=3))
+    graph = graph_of(world, 3)
+    ballots = Ballots().with_ballot(vote(0, 0, 0)).with_ballot(vote(2, 0, 1))
+    for number, head in ((0, 2), (2, 0), (0, 2), (2, 0), (0, 2)):  # who is out follows no further
+        for ballot in cast(graph, ballots, who(number), name(head)):
+            ballots = ballots.with_ballot(ballot)
+    assert final(graph, ballots) == name(2)
+
+
 def ordered(number: int, parent: int, author: int, removes: int) -> Step:
     """A removal that the list orders."""
     return Step(
