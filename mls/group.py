@@ -270,11 +270,13 @@ def receive(
     message: bytes,
     *,
     own: OwnLeaf | None = None,
+    own_words: bool = False,
     admit: Container[bytes] = frozenset(),
     founding: tuple[ResumptionUsage, Group] | None = None,
 ) -> Event:
     """Whatever arrived for this epoch: an application or a targeted message, a proposal or a commit.
 
+    `own_words` opens application messages that our leaf sent and this value did not: it may be an older one.
     `admit` names proposals that a commit is waiting for (`MissingProposalsError`): they are kept whatever the limits.
     `founding` is for the first commit of a group that another device founded with our leaf: how it continues what.
     """
@@ -283,7 +285,7 @@ def receive(
         return TargetedMessage(
             group=group, sender=found.sender, data=found.data, authenticated_data=found.authenticated_data
         )
-    opened = open_message(group, message, shared_leaf=own is not None)
+    opened = open_message(group, message, shared_leaf=own is not None, own_words=own_words)
     after = opened.group
     content = opened.verified.content
     body = content.body

@@ -79,9 +79,13 @@ def check_epoch(ours: Epoch, epoch: Epoch) -> None:
         raise FutureEpochError(f"epoch {epoch} is still to come; this is {ours}")
 
 
-def open_message(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
-    """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened."""
-    opened = _open(group, message, shared_leaf=shared_leaf)
+def open_message(group: Group, message: bytes, *, shared_leaf: bool, own_words: bool = False) -> Opened:
+    """Decrypt and verify. Without `shared_leaf`, what our own leaf sent is our echo and is not opened.
+
+    With `own_words`, application messages of our leaf are, as far as this value has not sent them: a member that was
+    set back to an older value does not know what it said since. Those that it has sent have no key any more.
+    """
+    opened = _open(group, message, shared_leaf=shared_leaf, own_words=own_words)
     check_content(group.public, group.parameters, opened.verified.authenticated)
     return opened
 
@@ -100,7 +104,7 @@ def check_content(state: PublicState, parameters: Parameters, authenticated: Aut
         decode_items(content.authenticated_data)  # refuses what is not SafeAAD
 
 
-def _open(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
+def _open(group: Group, message: bytes, *, shared_leaf: bool, own_words: bool) -> Opened:
     reader = Reader(message)
     wire_format = read_wire_format(reader)
     if wire_format == WireFormat.PRIVATE_MESSAGE:
@@ -109,7 +113,8 @@ def _open(group: Group, message: bytes, *, shared_leaf: bool) -> Opened:
         check_place(group, private.group_id, private.epoch)
         if not (group.ended is Ended.RETIRED and private.content_type == ContentType.APPLICATION):
             group.require_active()
-        return _open_private(group, private, shared_leaf=shared_leaf)
+        own_words = own_words and private.content_type == ContentType.APPLICATION
+        return _open_private(group, private, shared_leaf=shared_leaf or own_words)
     if wire_format == WireFormat.PUBLIC_MESSAGE:
         public = PublicMessage.decode(reader)
         reader.finish()

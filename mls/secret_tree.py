@@ -22,6 +22,8 @@ from mls.tree import math
 
 HANDSHAKE = 0
 APPLICATION = 1
+GENERATIONS = 1 << 32
+"""That a ratchet has: they are named by 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class SecretTree:
             tree = tree.opened(suite, leaf)
             ratchet = tree.ratchets[2 * leaf + kind]
         generation = ratchet.generation
-        if generation > 0xFFFF_FFFF:
+        if generation >= GENERATIONS:
             raise CallerError("a ratchet ran out of generations", "commit to start a new epoch")
         key, nonce, following = _step(suite, ratchet.secret, generation)
         skipped = ratchet.skipped

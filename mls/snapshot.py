@@ -30,7 +30,7 @@ from mls.public_state import PublicState
 from mls.puncture import Puncturable
 from mls.registries import Epoch, LeafIndex, ProposalRef
 from mls.schedule import EpochSecrets, GroupContext, Trees
-from mls.secret_tree import Ratchet, SecretTree
+from mls.secret_tree import GENERATIONS, Ratchet, SecretTree
 from mls.secrets import (
     ConfirmationKey,
     EpochSecret,
@@ -141,6 +141,8 @@ def _write_ratchet(ratchet: Ratchet) -> bytes:
 
 def _read_ratchet(reader: Reader) -> Ratchet:
     generation = reader.u64()
+    if generation > GENERATIONS:
+        raise ValueError(f"generation {generation}")
     secret = reader.opaque()
     skipped = dict(reader.vector(lambda r: (r.u32(), (r.opaque(), r.opaque()))))
     return Ratchet(generation, secret, skipped)

@@ -236,9 +236,12 @@ def receive_on(
 
 
 def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: Admits | None = None) -> Heard:
-    """Whatever arrived for the emulation group's present epoch, on this branch."""
+    """Whatever arrived for the emulation group's present epoch, on this branch.
+
+    A device that was set back to an old storage hears also what it said itself since then: the others go by it.
+    """
     group = emulation.group
-    event = front.receive(group, env, message)
+    event = front.receive(group, env, message, own_words=True)
     after = emulation.with_group(event.group)
     if isinstance(event, ApplicationMessage):
         if event.data and event.data[0] >= APPLICATIONS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from contextlib import nullcontext
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -14,6 +15,7 @@ from mls.leaf_node import RequiredCapabilities
 from mls.proposals import Add, GroupContextExtensions, ReInit, Remove
 from mls.provider import Environment
 from mls.registries import GroupId
+from mls.secret_tree import GENERATIONS
 from mls.snapshot import Delta, Snapshot
 from mls.state import Ended, Group
 from tests.mls.clients import PUBLIC, client, environment
@@ -137,6 +139,17 @@ def test_another_version_is_named() -> None:
     raw = snapshot.encode(client("alice").create(env)).raw
     with pytest.raises(CallerError, match="version 99"):
         snapshot.decode(env.provider, PUBLIC, Snapshot(b"\x00\x63" + raw[2:]))
+
+
+def test_a_ratchet_beyond_its_end_is_damage() -> None:
+    env = environment("ratchet")
+    group, _ = front.seal(client("alice").create(env), env, b"")
+    key, ratchet = max(group.keys.ratchets.items())
+    for generation, good in ((GENERATIONS, True), (GENERATIONS + 1, False)):
+        ratchets = group.keys.ratchets.set(key, replace(ratchet, generation=generation))
+        raw = snapshot.encode(replace(group, keys=replace(group.keys, ratchets=ratchets)))
+        with nullcontext() if good else pytest.raises(CallerError, match="damaged"):
+            snapshot.decode(env.provider, PUBLIC, raw)
 
 
 @given(data=st.data())

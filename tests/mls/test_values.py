@@ -407,6 +407,24 @@ def test_own_messages_come_back() -> None:
             front.receive(group, ours.env, front.seal(sent.group, ours.env, b"")[1])
 
 
+def test_who_was_set_back_reads_what_it_said_since_if_it_wants() -> None:
+    ours = party(2)
+    group = ours["member00"]
+    sent, message = front.seal(group, ours.env, b"said since")
+    with pytest.raises(OwnMessageError):
+        front.receive(group, ours.env, message)
+    event = front.receive(group, ours.env, message, own_words=True)
+    assert isinstance(event, front.ApplicationMessage)
+    assert (event.sender, event.data) == (group.own_leaf, b"said since")
+    for value in (sent, event.group):  # it has sent that itself, or has read it
+        with pytest.raises(ReplayError):
+            front.receive(value, ours.env, message, own_words=True)
+    for encrypt in (True, False):
+        committed = front.commit(group, ours.env, encrypt=encrypt)
+        with pytest.raises(OwnMessageError):
+            front.receive(group, ours.env, committed.message, own_words=True)
+
+
 def test_a_proposal_twice() -> None:
     """In the clear it is the same proposal again; encrypted, its key is gone."""
     ours = party(2)

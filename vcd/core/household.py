@@ -173,7 +173,7 @@ class Household:
     silent: PMap[GroupId, int] = field(default_factory=PMap)
     """Conversations that this device cannot speak in, and when it first said so."""
     told: PMap[bytes, int] = field(default_factory=PMap)
-    """Derivation epochs that lost, and that some device passed on already, numbered in order."""
+    """Derivation epochs that some device passed on already, numbered in order; 0: one that has to be passed on."""
     done: PMap[DeviceId, int] = field(default_factory=PMap)
     """Devices whose removal is complete, numbered in order: what is heard of it late changes nothing."""
     labels: PMap[bytes, Label] = field(default_factory=PMap)

@@ -22,7 +22,9 @@ If what began an epoch that lost is not done again, as a removal that ended (`ro
 newer than a leaf from there. Then a device begins another one, in turn, once the home stands for good (`_ahead`).
 
 Of an epoch that lost, devices that were never in it need what reads its leaves, until these are replaced. Some device
-that has it passes it on where the home stands now (`pass_on`): to those who are there, and to nobody else.
+that has it passes it on where the home stands now (`pass_on`): to those who are there, and to nobody else. So it is
+with all epochs before that of a device that comes back into the home from outside: it may have an old disk, which lacks
+even those that it began itself, and an app may have to take in what rests on them yet.
 
 With each final epoch of the home goes what no group, device or branch needs any more (`prune`). A sleeping device holds
 that up: it may have acted in an epoch that all others have left.
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 SPREAD = 500
 """Between new leaves of one device in several conversations, in milliseconds."""
 MAX_TOLD = 1024
+_TO_TELL = 0
+"""Instead of its number, of an epoch that has to be passed on."""
 
 
 # ---------------------------------------------------------------- which leaves are to be replaced
@@ -238,6 +242,8 @@ def home_moved(turn: Turn, before: Strand, after: Strand) -> None:
         _soon(turn)
     if _silent(turn):
         _ask_soon(turn)
+    if _came_back(before, after):
+        _lacking(turn)
     if _lost(turn):
         wait = turn.state.config.quiet + ranks.device_place(turn) * turn.state.config.turn_taking
         turn.due(Duty.HOME, devices.LOST, turn.now + wait)
@@ -245,12 +251,31 @@ def home_moved(turn: Turn, before: Strand, after: Strand) -> None:
         prune(turn)
 
 
+def _came_back(before: Strand, after: Strand) -> bool:
+    """Whether another device came into the home from outside, on the way from the one to the other."""
+    me, known = ranks.own(after), before.graph
+    graph = known if known.has(after.head) else after.graph
+    for each in graph.path(after.head):
+        step = graph.steps[each]
+        if step.moved and (me is None or step.author != me.incarnation):
+            if not (known.has(each) and known.is_ancestor(each, before.head)):
+                return True
+    return False
+
+
+def _lacking(turn: Turn) -> None:
+    """What reads the leaves of epochs before the newest has to be passed on, whoever had it before."""
+    emulation, told = turn.emulation, turn.state.household.told
+    names = [name for name in sorted(emulation.epochs.keys()) if name != emulation.head.newest]
+    devices.keep(turn, told=told.update(dict.fromkeys(names, _TO_TELL)))
+
+
 def _lost(turn: Turn) -> list[bytes]:
-    """Derivation epochs off the home's branch that a leaf of ours comes from, and nobody passed on yet."""
+    """Derivation epochs that a leaf of ours comes from, off the home's branch, or lacked; nobody passed them on yet."""
     emulation, told = turn.emulation, turn.state.household.told
     present = frozenset(emulation.lineage(emulation.head.newest))
     ours = [kept.group for strand in conversations(turn) for kept in strand.kept.values()]
-    found = set()
+    found = {name for name in emulation.epochs if told.find(name) == _TO_TELL}
     for group in (*ours, *raw_care.held(turn)):
         if group.public.tree.leaf(group.own_leaf) is not None:
             name = made_in(turn, group)
@@ -260,7 +285,7 @@ def _lost(turn: Turn) -> list[bytes]:
 
 
 def pass_on(turn: Turn) -> None:
-    """Tell those who are here what reads the leaves of epochs that lost."""
+    """Tell those who are here what reads the leaves of epochs that they may lack."""
     if not devices.may_speak(turn):
         return
     emulation = turn.emulation
@@ -288,9 +313,9 @@ def pass_on(turn: Turn) -> None:
 
 
 def passed_on(turn: Turn, name: bytes) -> None:
-    """Somebody told of an epoch that lost."""
+    """Somebody told of an epoch that others may lack."""
     told = turn.state.household.told
-    if name in told:
+    if told.find(name) not in (None, _TO_TELL):
         return
     number = 1 + max(told.values(), default=0)
     if len(told) >= MAX_TOLD:

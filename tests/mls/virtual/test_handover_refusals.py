@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from mls import group as front, snapshot
 from mls.codec import decode_exactly, opaque, u8, u32, vector
-from mls.errors import PeerError
+from mls.errors import CallerError, PeerError
 from mls.fork.retention import left
 from mls.fork.schedule import PARENT_INIT
 from mls.framing import Sender
@@ -20,7 +21,7 @@ from mls.provider import PendingUpdate
 from mls.puncture import Puncturable
 from mls.registries import Epoch, GroupId, LeafIndex, ProposalRef, SenderType
 from mls.schedule import EXPORTER_TREE, GroupContext, confirmation_tag, interim_hash
-from mls.secret_tree import HANDSHAKE, Ratchet
+from mls.secret_tree import GENERATIONS, HANDSHAKE, Ratchet
 from mls.secrets import ConfirmationKey, EpochSecret, HpkePrivateKey, ResumptionPsk, Secret, SignaturePrivateKey
 from mls.snapshot import Delta
 from mls.state import Ended, Group
@@ -454,7 +455,9 @@ def test_damaged_deltas(made: Made, data: st.DataObject) -> None:
         return
     assert snapshot.encode(past).raw
     if past.ended is None:
-        front.seal(front.shelve_proposals(past), party(2).env, b"x")
+        end = [ratchet.generation for ratchet in past.keys.ratchets.values()].count(GENERATIONS)
+        with pytest.raises(CallerError, match="ran out of generations") if end else nullcontext():
+            front.seal(front.shelve_proposals(past), party(2).env, b"x")
 
 
 @cache

@@ -294,6 +294,18 @@ def test_who_was_added_on_one_device_is_a_contact_also_where_a_newer_list_was_se
         assert (known.accepted, known.petname, known.card) == (True, "Anna", from_bytes(given))
 
 
+def test_an_old_disk_hears_what_it_told_the_others_itself() -> None:
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    old = v.state(laptop)
+    befriend(v, laptop, "anna")
+    v.wait(minutes=1)
+    homes.restore(v, laptop, old)
+    for name in (laptop, phone):
+        assert v.state(name).book.relation(v.own("anna")) is Relation.CONTACT
+
+
 def test_of_two_words_about_a_contact_the_later_one_gives_the_name() -> None:
     v = Village()
     laptop, phone = homes.couple(v)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vcd.core.homes import ask, blank, link, refresh_home, remove
+from tests.vcd.core.homes import ask, blank, link, refresh_home, remove, restore
 from tests.vcd.core.people import SMALL
 from tests.vcd.core.service import APP, App, Service, bring, made_in, offer, pair, raw, together
 from tests.vcd.core.village import Village
@@ -287,3 +287,31 @@ def test_a_leaf_of_an_epoch_of_the_home_that_lost_is_passed_on() -> None:
     tablet.do(inputs.RawProtect(group=APP, data=b"here"))
     service.run()
     assert ben.said() == [b"here"]
+
+
+def test_an_old_disk_follows_in_a_group_what_it_did_itself_since() -> None:
+    """It hears the key that it told the others, and is told of the epoch of the home that it began."""
+    service, anna, ben = pair()
+    village = service.village
+    siblings(service, anna)
+    village.wait(minutes=2)
+    service.run()
+    old, at = village.state("anna"), anna.at[APP]
+    link(village, "anna", "tablet")
+    village.wait(minutes=5)
+    service.run()
+    ben.do(inputs.RawCommit(group=APP))
+    anna.do(inputs.RawCommit(group=APP, fresh=True))
+    service.run()
+    restore(village, "anna", old)
+    anna.at[APP] = at
+    service.run()
+    assert anna.stuck
+    village.wait(hours=1)
+    service.run()
+    village.wait(hours=1)
+    service.run()
+    assert together(anna, ben)
+    anna.do(inputs.RawProtect(group=APP, data=b"back"))
+    service.run()
+    assert ben.said() == [b"back"]
