@@ -19,7 +19,7 @@ from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.identity import RecoverySeed, root_key
 from vcd.core.errors import Refused
 from vcd.core.founding import new_account
-from vcd.core.names import IntentId
+from vcd.core.names import Incarnation, IntentId
 from vcd.core.policy import Policy, Who
 from vcd.core.state import State
 from vcd.core.turn import Turn
@@ -201,6 +201,59 @@ def test_only_who_brought_somebody_in_exchanges_them_and_only_under_a_list_that_
     exchange(village, "bob", "laptop", shelf[-1])
     assert people.together(village, "bob", "carol", "dora")
     assert people.accounts(village, "carol") == {village.own(each) for each in ("laptop", "bob", "carol", "dora")}
+
+
+def brought_by_bob() -> tuple[Village, Incarnation]:
+    """Bob brought Anna in, who is an admin there as Carol is; of Anna's devices one is stolen. Bob may remove nobody.
+
+    With who Anna is there.
+    """
+    village = people.friends("laptop", "bob", "carol", "dora")
+    link(village, "laptop", "stolen")
+    people.open_talk(village, "carol", "bob", "dora")
+    people.invite(village, "bob", "laptop")
+    village.wait(minutes=15)
+    policy = Policy(admins=tuple(sorted([village.own("carol"), village.own("laptop")])))
+    village.do("carol", inputs.ChangePolicy(intent=IntentId(b"admins"), conversation=people.TEA, policy=policy))
+    village.wait(minutes=5)
+    anna = next(each for each in people.members(village, "carol") if each.account == village.own("laptop"))
+    return village, anna.incarnation
+
+
+def test_who_is_removed_does_not_exchange_beside_that_whoever_removed_it() -> None:
+    """The list that it shows is hers. That makes it no senior of hers."""
+    village, anna = brought_by_bob()
+    bob = village.own("bob")
+    village.part(["laptop"], ["bob"], ["carol", "dora"], ["stolen"])
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=2)
+    village.do("laptop", inputs.Remove(intent=IntentId(b"bob has to go"), conversation=people.TEA, account=bob))
+    village.wait(seconds=5)
+    assert bob not in people.accounts(village, "laptop")
+    exchange(village, "bob", "laptop", village.packages[village.own("laptop")][-1])
+    village.heal()
+    village.wait(minutes=15)
+    assert people.together(village, "laptop", "carol", "dora")
+    for name in ("laptop", "carol", "dora"):
+        assert bob not in people.accounts(village, name)
+        assert anna in {each.incarnation for each in people.members(village, name)}
+
+
+def test_nobody_is_exchanged_whose_leaf_shows_the_newer_list_on_another_branch() -> None:
+    """It is not final there yet, as somebody is away. Nor is that a removal that others owe."""
+    village, anna = brought_by_bob()
+    village.part(["laptop", "carol"], ["bob"], ["dora"], ["stolen"])
+    remove(village, "laptop", "stolen")
+    village.wait(minutes=2)
+    exchange(village, "bob", "laptop", village.packages[village.own("laptop")][-1])
+    lost = people.strand(village, "bob").head
+    village.heal()
+    village.wait(minutes=15)
+    for name in ("laptop", "carol", "dora", "bob"):
+        strand = people.strand(village, name)
+        assert anna in {each.incarnation for each in people.members(village, name)}
+        assert not strand.graph.has(lost) or lost in strand.standing.void
+    assert people.together(village, "laptop", "bob", "carol", "dora")
 
 
 def test_a_stolen_device_takes_nobody_in_while_it_is_removed() -> None:

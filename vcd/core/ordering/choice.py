@@ -3,15 +3,19 @@
 First some commits are void. Commit d *attacks* commit c if they are concurrent, neither stands on the other, and
 
 - d removes the author of c, that member as one Add made it; or
-- d shows a list of devices that shuts somebody out of the account of c's author, and c was made under an older one.
+- d shows a list of devices that shuts somebody out of the account of c's author, and c was made under an older one;
+- c removes the author of d to bring that account in anew under a list (`policy.may_exchange`), and d was made under
+  that one already: then there was nothing to exchange, and c, for its part, does not attack d.
 
 A commit is *qualified* unless a qualified one attacks it by a list, or one senior to it attacks it by a removal. What
 a qualified commit attacks is void, with all that stands on it. So a removal holds even if its branch loses or is
 void, and whoever was removed writes nothing that stands beside it, wherever it forks. A commit is as senior as its
 author was in the last final tree: admins first, then who came first; who came since is junior to all of them. One
-that shows a list is a little more senior than that account, whoever made it: a stolen device cannot strike the list
-that shuts it out. It is no more senior than that, or somebody who was removed could show a list to strike an old
-commit of its own, on which its removal stands.
+that shows a list is held off by nobody who is not senior to that account, whoever made it: a stolen device cannot
+strike the list that shuts it out. Only what the account itself does under that list or a later one is not held off,
+and goes by seniority alone. Nor does a list lend seniority to what else the same commit does: or somebody who takes out
+a member, and shows a list of theirs with that, would be above that member. And it is no more senior than its account,
+or somebody who was removed could show a list to strike an old commit of its own, on which its removal stands.
 
 Then the head is found from the last final epoch on, past what is void: among the children of an epoch those that
 somebody else than their authors voted for go first, then those that remove somebody, and among these the greater
@@ -27,7 +31,7 @@ was heard first, and no clock: members who have the same commits and votes stand
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from vcd.core.names import AccountId, EpochId, Incarnation
@@ -94,24 +98,53 @@ def struck(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozense
     if not attackers or len(live) < 2:
         return frozenset()
     who = _People(graph, since, live)
-    attacks: dict[EpochId, list[tuple[EpochId, bool]]] = {}
+    attacks: dict[EpochId, list[EpochId]] = {}
+    lists: dict[EpochId, set[EpochId]] = {}
+    beaten: dict[EpochId, set[EpochId]] = {}
     for d in attackers:
+        one = graph.steps[d]
         for c in live:
-            by_list = who.shut_out(graph.steps[d], graph.steps[c])
-            if not by_list and graph.steps[c].author not in graph.steps[d].removes:
+            other = graph.steps[c]
+            by_list = who.shut_out(one, other)
+            if not by_list and other.author not in one.removes:
                 continue
-            if not graph.is_ancestor(d, c) and not graph.is_ancestor(c, d):
-                attacks.setdefault(c, []).append((d, by_list))
+            if graph.is_ancestor(d, c) or graph.is_ancestor(c, d):
+                continue
+            if who.brings_anew(one, other):
+                attacks.setdefault(d, []).append(c)
+                lists.setdefault(d, set()).add(c)
+                beaten.setdefault(d, set()).add(c)
+                continue
+            attacks.setdefault(c, []).append(d)
+            if by_list:
+                lists.setdefault(c, set()).add(d)
+            if by_list or who.overrides(one, other):
+                beaten.setdefault(c, set()).add(d)
     if not attacks:
         return frozenset()
-    qualified: set[EpochId] = set()
-    for c in sorted(live, key=lambda each: who.order(graph.steps[each])):
-        mine = who.seniority(graph.steps[c])
-        if not any(
-            d in qualified and (by_list or who.seniority(graph.steps[d]) < mine) for d, by_list in attacks.get(c, ())
-        ):
-            qualified.add(c)
-    return frozenset(c for c in live if any(d in qualified for d, _ in attacks.get(c, ())))
+    qualified = {*live} - _disqualified(beaten, lists, lambda each: who.order(graph.steps[each]))
+    return frozenset(c for c in live if any(d in qualified for d in attacks.get(c, ())))
+
+
+def _disqualified(
+    beaten: Mapping[EpochId, set[EpochId]],
+    lists: Mapping[EpochId, set[EpochId]],
+    order: Callable[[EpochId], tuple[Rank, EpochId]],
+) -> set[EpochId]:
+    """Who is beaten by somebody who is not. Where that goes in a circle, a list in it counts first."""
+    out: set[EpochId] = set()
+    left = dict(beaten)
+    while left:
+        lose = {c for c, by in left.items() if any(d not in left and d not in out for d in by)}
+        stand = {c for c, by in left.items() if by <= out}
+        if not lose and not stand:
+            held = {c: lists.get(c, set()) & left.keys() for c in left}
+            showing = {d for several in held.values() for d in several}
+            stand = {min((c for c in showing if not held[c]), key=order, default=min(left, key=order))}
+        out |= lose
+        for each in lose | stand:
+            del left[each]
+    return out
 
 
 def _below(graph: Graph, since: EpochId) -> list[EpochId]:
@@ -150,15 +183,26 @@ class _People:
         account = self._accounts.get(c.author)
         return any(each.revokes and each.account == account and each.version > self._under(c) for each in d.lists)
 
-    def seniority(self, step: Step) -> tuple[Rank, int]:
-        """Lower is senior."""
-        shown = [(self._first[each.account], 0) for each in step.lists if each.revokes and each.account in self._first]
-        return min([(self._rank(step.author), 1), *shown])
+    def brings_anew(self, d: Step, c: Step) -> bool:
+        """Whether d takes out c's author to bring that account in anew under a list that c was made under already."""
+        account = self._accounts.get(c.author)
+        anew = account is not None and any(each.account == account for each in d.adds)
+        return anew and any(
+            each.revokes and each.account == account and each.version <= self._under(c) for each in d.lists
+        )
 
-    def order(self, step: Step) -> tuple[tuple[Rank, int], int, EpochId]:
-        """Whoever can disqualify others comes before them: seniors, and of one account's lists the newer ones."""
-        newest = max([each.version for each in step.lists if each.revokes], default=0)
-        return (self.seniority(step), -newest, step.epoch)
+    def overrides(self, d: Step, c: Step) -> bool:
+        """Whether d, which removes c's author, is senior to c, and no list that c shows holds it off."""
+        rank, account = self._rank(d.author), self._accounts.get(d.author)
+        if rank >= self._rank(c.author):
+            return False
+        held = [each for each in c.lists if each.revokes and each.account in self._first]
+        own = [each.version <= self._under(d) for each in held if each.account == account]
+        return all(own) if own else all(rank < self._first[each.account] for each in held)
+
+    def order(self, step: Step) -> tuple[Rank, EpochId]:
+        """Seniors come first."""
+        return (self._rank(step.author), step.epoch)
 
 
 def gone(graph: Graph, ballots: Ballots, dropped: Iterable[EpochId], kept: Iterable[EpochId]) -> frozenset[EpochId]:
