@@ -10,7 +10,8 @@ other how far they are (`Progress`). This room does the steps:
     UPLOAD      new KeyPackages
 
 Nothing waits for the new epoch to be final; only `complete` does. If the commit loses at home, it is made again on the
-branch that won, and so is all that rested on it. Two removals at once become one of several devices.
+branch that won, and so is all that rested on it. Two removals at once become one of several devices; of two devices
+that shut out each other the one whose list counts stays, also for those who saw its removal first.
 
 The device that was asked does the first three steps. The conversations are shared out among all who stay, each with its
 turn by a hash of its name: who is awake does its own at once, and those of others a little later. A device that follows
@@ -24,7 +25,7 @@ a delegate meanwhile, the removal ends here, and whoever asked for it is told. A
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,10 @@ from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.events import IntentFate, Removing
 from vcd.core.household import Leaving, Rotation
-from vcd.core.names import DeviceId, IntentId
+from vcd.core.names import AccountId, DeviceId, IntentId
+from vcd.core.ordering.choice import struck
 from vcd.core.reign import waits_for_lead
-from vcd.core.strand import Strand
+from vcd.core.strand import Strand, counts
 
 if TYPE_CHECKING:
     from vcd.core import inputs
@@ -250,6 +252,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if turn.state.home is None or turn.state.household.gone or turn.home.here is None:
         return
     if after.home:
+        _take_back(turn, before, after)
         _follow(turn, before, after)
     rotation = turn.state.rotation
     if rotation is None:
@@ -271,6 +274,32 @@ def _follow(turn: Turn, before: Strand, after: Strand) -> None:
     shut_out = [each for each in gone if edition.devices.revoked(each) is not None]
     if shut_out:
         _begin(turn, shut_out, _NOBODY)
+
+
+def _take_back(turn: Turn, before: Strand, after: Strand) -> None:
+    """A device that shut out whoever removed it stays, where its list counts for more: nobody here owes its removal."""
+    rotation = turn.state.rotation
+    if rotation is None or not before.graph.has(before.head):
+        return
+    removal, was = Removal.decode(rotation.removal), {*devices.present(before)}
+    asked = {each.device for each in rotation.leaving if each.intent}
+    back = {each for each in _still_here(turn, removal) if each not in was and each not in asked}
+    if not back:
+        return
+    graph = after.graph if after.graph.has(before.head) else before.graph
+    hit = struck(graph, graph.anchor.epoch, counts(after) | counts(before))
+    removed: dict[DeviceId, set[AccountId]] = {}
+    shut_out: dict[DeviceId, set[AccountId]] = {}
+    for epoch, step in graph.steps.items():
+        whose = {each.incarnation: each.account for each in graph.members(step.parent)}
+        author = whose.get(step.author)
+        if author is None:
+            continue
+        for each in step.removes:
+            removed.setdefault(DeviceId(whose[each]), set()).add(author)
+        if epoch not in hit:
+            shut_out.setdefault(DeviceId(author), set()).update(each.account for each in step.lists if each.revokes)
+    _forget(turn, [each for each in sorted(back) if each in removed and removed[each] <= shut_out.get(each, set())])
 
 
 def wake(turn: Turn) -> None:
@@ -395,6 +424,15 @@ def _give_up(turn: Turn) -> None:
     for each in rotation.leaving:
         if each.device in lost and each.intent:
             turn.tell(IntentFate(intent=each.intent, stands=False, reason="other-rules"))
+    _forget(turn, lost)
+
+
+def _forget(turn: Turn, lost: Collection[DeviceId]) -> None:
+    """These are not to go any more."""
+    rotation = turn.state.rotation
+    if rotation is None or not lost:
+        return
+    removal = Removal.decode(rotation.removal)
     rest = removal.devices - {Fingerprint(each) for each in lost}
     if rest:
         leaving = tuple(each for each in rotation.leaving if each.device not in lost)

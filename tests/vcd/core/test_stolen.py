@@ -11,7 +11,7 @@ from mls.registries import LeafIndex
 from tests.sim.thief import Thief
 from tests.vcd.core import people
 from tests.vcd.core.company import act
-from tests.vcd.core.homes import device, devices_of, here, home, link, remove, say, tea, trio
+from tests.vcd.core.homes import PHRASE, appoint, device, devices_of, here, home, link, remove, root, say, tea, trio
 from tests.vcd.core.village import Village
 from transport.base import Frame
 from vcd.core import acting, events, flow, inputs, listing, rotation
@@ -349,3 +349,27 @@ def test_the_recovery_phrase_is_above_a_stolen_delegate() -> None:
         assert edition.devices.revoked(stolen) is not None
         assert edition.head.authority.term > 0
     assert village.state("laptop").home is None
+
+
+@pytest.mark.parametrize("senior", [True, False])
+def test_a_stolen_delegate_does_not_shut_out_the_device_on_which_the_phrase_shuts_it_out(senior: bool) -> None:
+    """At the same time, whichever of the two was there first; and whoever saw its removal first does not owe it."""
+    village = Village()
+    provider = village.world("laptop")
+    village.move_in("laptop", provider, new_account(provider, PHRASE, "laptop", village.now, village.config))
+    several = [link(village, "laptop", name) for name in ("phone", "tablet")]
+    phone, tablet = several if senior else reversed(several)
+    appoint(village, "laptop", "laptop", tablet)
+    village.wait(minutes=10)
+    assert village.state(tablet).household.delegate is not None
+    stolen = device(village, tablet)
+    village.part(["laptop"], [phone], [tablet])
+    remove(village, tablet, phone)
+    village.do(phone, inputs.RemoveDevice(intent=IntentId(b"stolen"), device=stolen, root=root(village, phone)))
+    village.wait(minutes=2)
+    village.heal()
+    village.wait(minutes=20)
+    for name in ("laptop", phone):
+        assert devices_of(village, name) == {device(village, "laptop"), device(village, phone)}
+        assert village.state(name).rotation is None
+    assert village.state(tablet).home is None
