@@ -294,6 +294,29 @@ def test_who_was_added_on_one_device_is_a_contact_also_where_a_newer_list_was_se
         assert (known.accepted, known.petname, known.card) == (True, "Anna", from_bytes(given))
 
 
+def test_a_card_under_a_list_that_is_over_does_not_take_the_place_of_a_newer_one_that_another_device_has() -> None:
+    """Anna's tablet is shut out, and gives somebody who does not know that yet a card with an inbox of its own."""
+    v = Village()
+    laptop, phone = homes.couple(v)
+    v.account("anna")
+    homes.link(v, "anna", "tablet")
+    befriend(v, "anna", laptop)
+    v.wait(minutes=2)
+    v.part([laptop], [phone], ["anna"], ["tablet"])
+    homes.remove(v, "anna", "tablet")
+    v.wait(minutes=2)
+    good, old = card(v, "anna"), card(v, "tablet")
+    v.do(phone, inputs.AddContact(card=good))
+    v.wait(minutes=1)
+    v.do(laptop, inputs.AddContact(card=old, petname="Anna"))
+    v.heal()
+    v.wait(hours=1)
+    for name in (laptop, phone):
+        known = v.state(name).book.find(v.own("anna"))
+        assert known is not None
+        assert (known.accepted, known.petname, known.card) == (True, "Anna", from_bytes(good))
+
+
 def test_an_old_disk_hears_what_it_told_the_others_itself() -> None:
     v = Village()
     laptop, phone = homes.couple(v)

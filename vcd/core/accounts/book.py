@@ -184,12 +184,19 @@ class Book:
 
     def take_told(self, card: Card, provider: Provider, *, petname: str, at: int) -> Book:
         """A card that another of our devices took, at that time: it was good there and then, and the user's word holds
-        also where a newer list was seen first. The later of two words gives the card and the name.
+        also where a newer list was seen first. The later of two words gives the name. Of two cards it is the one under
+        the newer list: the other one may be by a device of theirs that is shut out since.
         """
         book, known = self._shown(check_card(card, provider, None))
-        if known.accepted and at < known.since:
-            return book
-        return book._took(known, card, petname, at)  # noqa: SLF001 - another value of this class
+        late, version = known.accepted and at < known.since, card.head.version
+        before = known.card
+        if before is not None and (before.head.version > version or (late and before.head.version == version)):
+            taken = before
+        else:
+            taken = card
+        if late:
+            return book.with_contact(replace(known, card=taken))
+        return book._took(known, taken, petname or card.name, at)  # noqa: SLF001 - another value of this class
 
     def _shown(self, head: CheckedHead) -> tuple[Book, Contact]:
         """What is known of somebody with the head on a card."""
