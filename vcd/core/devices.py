@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 MAX_SAID = 1024
-"""Things told that may have to be told again. The oldest are given up."""
+"""Things told that may have to be told again, each once, as it was told last. The oldest are given up."""
 MAX_HELD = 256
 
 
@@ -133,7 +133,7 @@ def announce(turn: Turn, announcement: Announcement) -> None:
 def _told(turn: Turn, data: bytes) -> None:
     household = turn.state.household
     number = household.numbered + 1
-    said = household.said
+    said = household.said.changed([at for at, each in household.said.items() if each.data == data], {})
     while len(said) >= MAX_SAID:
         said = said.discard(min(said.keys()))
     saying = Saying(epoch=NOWHERE, at=turn.now, data=data)

@@ -21,10 +21,12 @@ from vcd.core import (
     devices,
     events,
     inputs,
+    leaves,
 )
 from vcd.core.names import IntentId
 from vcd.core.payloads import Commit, Door, Want
 from vcd.core.strand import Membership, at_rest
+from vcd.core.turn import Turn
 
 INTENT = IntentId(b"remove somebody")
 
@@ -128,3 +130,20 @@ def test_a_device_that_was_removed_from_the_home_does_not_come_back() -> None:
 
 def test_the_announcements_are_those_that_siblings_understand() -> None:
     assert {ExternalJoin, JoinedExternally} <= set(devices.ANNOUNCED)
+
+
+def test_who_comes_back_again_and_again_does_not_push_out_what_the_others_told() -> None:
+    """Each time it is told of all epochs of the home that are kept, and there may be hundreds."""
+    village = couple()
+    for _ in range(3):
+        act(village, "laptop", lambda turn: acting.commit(turn, turn.home, force_path=True, derive=True))
+
+    def told(turn: Turn) -> int:
+        leaves._lacking(turn)
+        leaves.pass_on(turn)
+        return turn.state.household.said.size
+
+    village.part(["laptop"], ["phone", "tablet"])
+    once = act(village, "laptop", told)
+    assert once > 3
+    assert {act(village, "laptop", told) for _ in range(5)} == {once}
