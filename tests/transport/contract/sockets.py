@@ -52,14 +52,16 @@ class SocketWorld(World):
         await trio.sleep(2)
 
     async def warm_up(self) -> None:
-        """Until all that are linked are connected; and a moment more, for what they tell each other then."""
-        await self.until(self._all_connected, within=30)
+        """Until all that are linked are connected and know each other's topics; and a moment more, for all the rest."""
+        await self.until(self._all_met, within=30)
         await trio.sleep(0.3)
 
-    def _all_connected(self) -> bool:
+    def _all_met(self) -> bool:
         here = self._here()
         return all(
-            (state := mesh.peers().get(other)) is not None and state.link is Link.CONNECTED
+            (state := mesh.peers().get(other)) is not None
+            and state.link is Link.CONNECTED
+            and ((topic := self.joined[other]) is None or topic.id in state.topics)
             for mesh in here.values()
             for other in here
             if frozenset((mesh.me, other)) in self._linked and other != mesh.me

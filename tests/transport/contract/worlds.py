@@ -59,6 +59,8 @@ class World(abc.ABC):
         self.meshes: dict[str, Mesh] = {}
         self.readers: dict[str, Reader] = {}
         self.stores: dict[str, MemoryStore] = {}
+        self.joined: dict[PeerId, Topic | None] = {}
+        """When it began, that is: what a test does later is its own to wait for."""
         self._lives: dict[str, tuple[trio.CancelScope, trio.Event]] = {}
         self._sealed = itertools.count()
 
@@ -88,6 +90,7 @@ class World(abc.ABC):
         send, receive = trio.open_memory_channel[Mesh](1)
         self.nursery.start_soon(self._live, name, store, send)
         mesh = await receive.receive()
+        self.joined[mesh.me] = None
         if not alone:
             for other in self.meshes:
                 if other != name:
@@ -96,6 +99,7 @@ class World(abc.ABC):
             self.read(name)
         if topic is not None:
             await mesh.join(topic)
+            self.joined[mesh.me] = topic
         return mesh
 
     async def meshes_of(self, *names: str) -> list[Mesh]:

@@ -78,8 +78,7 @@ async def test_two_devices_find_each_other_and_leave_nothing_behind() -> None:
         async with network(KEY_C, stranger) as c:
             assert isinstance(a, LibP2PNetwork)
             a.keep(B, [])
-            await until(lambda: a.connected(B), 20)
-            assert b.connected(A)
+            await until(lambda: a.connected(B) and b.connected(A), 20)
             assert "mdns.found" not in c.counters()
     left = [thread for thread in set(threading.enumerate()) - before if "Trio thread" not in thread.name]
     assert left == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -16,14 +17,17 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from transport.base import Address, PeerId
+from tests.transport.awake import Awake
+from transport.base import Address, PeerId, Unreachable
 from transport.host.network import LibP2PNetwork, open_network
 from transport.host.settings import HostSettings
 from transport.network import Stream
 from transport.signing import SigningKey, peer_id
 
 ANY = Address("/ip4/127.0.0.1/tcp/0")
-QUICK = HostSettings(ping_every=0.3, pong_limit=0.3, rival_limit=0.3, dial_limit=2.0, yield_to_smaller=0.05)
+# Quick where a test waits for it; whoever is there has as long as with the defaults, on a machine that stalls too.
+QUICK = HostSettings(ping_every=0.3, yield_to_smaller=0.05)
+HASTY = dataclasses.replace(QUICK, pong_limit=0.3)  # for tests of peers that do not answer
 
 
 def key(number: int) -> SigningKey:
@@ -56,9 +60,20 @@ async def several(count: int, settings: HostSettings = QUICK) -> AsyncIterator[l
 
 
 async def until(condition: Callable[[], bool], within: float = 8.0) -> None:
+    """Seconds as `Awake` has them."""
+    awake = Awake()
+    while not condition():
+        if awake.seconds > within:
+            raise trio.TooSlowError
+        await awake.sleep()
+
+
+async def opened(network: LibP2PNetwork, peer: PeerId, protocol: str, within: float = 8.0) -> Stream:
+    """A stream, where the limit for opening one is so short that it may pass by itself."""
     with trio.fail_after(within):
-        while not condition():  # noqa: ASYNC110 - of anything
-            await trio.sleep(0.005)
+        while True:
+            with suppress(Unreachable):
+                return await network.open(peer, protocol)
 
 
 async def echo(stream: Stream) -> None:

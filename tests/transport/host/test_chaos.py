@@ -45,7 +45,7 @@ async def test_chaos_ends_well(seed: int) -> None:
             for other in networks:
                 network.keep(other.me, other.addresses())
         await until(lambda: all(a.connected(b.me) for a in networks for b in networks if a is not b))
-        whole = 0
+        whole, crashed = 0, []
         with trio.move_on_after(2.5):
             async with trio.open_nursery() as nursery:
 
@@ -62,10 +62,12 @@ async def test_chaos_ends_well(seed: int) -> None:
                     await trio.sleep(0.4)
                     one, two = rng.sample(networks, 2)
                     if rng.random() < 0.4 and one.addresses():
+                        crashed.append((one, one._domain._life))
                         crash(one)
                     else:
                         await one.drop(two.me)
         assert whole > 0
+        await until(lambda: all(network._domain._life is not life for network, life in crashed))
         await until(lambda: all(a.connected(b.me) for a in networks for b in networks if a is not b))
         for a in networks:
             for b in networks:

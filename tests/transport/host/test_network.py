@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.transport.awake import Awake
 from tests.transport.host.rig import ANY, LARGE, SMALL, echo, exactly, key, pair, running, several, until
 from transport.base import Address, AlreadyRunning, Link, PeerId, TransportError, Unreachable
 from transport.conduct import Offence
@@ -127,7 +128,7 @@ async def test_connect_dials_known_addresses_once_for_all_who_wait() -> None:
 
 
 async def test_simultaneous_dials_end_in_one_usable_connection() -> None:
-    settings = HostSettings(yield_to_smaller=0.0, redundant_after=0.3, ping_every=0.2)
+    settings = HostSettings(yield_to_smaller=0.0, redundant_after=0.3, ping_every=0.2, rival_limit=8.0)
     async with running(SMALL, settings) as a, running(LARGE, settings) as b:
         b.handle("/echo/1", echo)
         a.keep(b.me, b.addresses())
@@ -342,14 +343,16 @@ async def test_errors_of_the_body_come_out_as_they_went_in() -> None:
 
 
 async def test_closing_is_quick_and_tells_the_others() -> None:
-    async with running(5) as b:
+    async with running(5) as b, trio.open_nursery() as nursery:
         async with several(4) as others:
             for other in others:
                 other.keep(b.me, b.addresses())
-            await until(lambda: len(b.links) == 4)
-            begun = trio.current_time()
-        assert trio.current_time() - begun < 4
+            await until(lambda: len(b.links) == 4 and all(other.connected(b.me) for other in others))
+            took = Awake()
+            nursery.start_soon(took.run)
+        assert took.seconds < 4
         await until(lambda: len(b.links) == 0, within=1)
+        nursery.cancel_scope.cancel()
 
 
 async def test_cancelling_the_caller_closes_too() -> None:
@@ -357,7 +360,7 @@ async def test_cancelling_the_caller_closes_too() -> None:
         with trio.CancelScope() as scope:
             async with running(SMALL) as a:
                 a.keep(b.me, b.addresses())
-                await until(lambda: a.connected(b.me))
+                await until(lambda: a.connected(b.me) and b.connected(a.me))
                 scope.cancel()
                 await trio.sleep(60)
         await until(lambda: not b.connected(peer_id(SMALL.public)), within=2)

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from libp2p.peer.id import ID
 
-from tests.transport.host.rig import QUICK, exactly, info_of, key, pair, plain_host, plain_peer, running, until
+from tests.transport.host.rig import QUICK, exactly, info_of, key, opened, pair, plain_host, plain_peer, running, until
 from transport.base import Link, PeerId, Unreachable
 from transport.conduct import Offence
 from transport.host.flow import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, Flow
@@ -462,9 +462,10 @@ async def echo_once(stream: Stream) -> None:
 async def test_a_stream_that_says_nothing_is_reset_and_charged() -> None:
     settings = dataclasses.replace(QUICK, negotiation_limit=0.2)
     async with plain_beside_ours(settings) as (_, muxer, ours):
+        before = ours.counters().get("host.streams_silent", 0)  # of the library's own, on a machine that stalls
         await muxer.open_stream()
-        await until(lambda: ours.counters().get("host.streams_silent", 0) == 1)
-        assert ours.counters()["offence.stalled"] == 1
+        await until(lambda: ours.counters().get("host.streams_silent", 0) > before)
+        assert ours.counters()["offence.stalled"] == ours.counters()["host.streams_silent"]
 
 
 @pytest.mark.slow
@@ -496,9 +497,9 @@ async def test_open_does_not_hang_when_all_slots_are_taken() -> None:
 
     async with pair(settings) as (a, b):
         b.handle("/hold/1", hold)
-        first = await a.open(b.me, "/hold/1")
+        first = await opened(a, b.me, "/hold/1")
         with pytest.raises(Unreachable):
             for _ in range(2):
                 await a.open(b.me, "/hold/1")
         await first.reset()
-        await a.open(b.me, "/hold/1")
+        await opened(a, b.me, "/hold/1")

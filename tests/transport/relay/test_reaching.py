@@ -162,7 +162,7 @@ async def test_a_reservation_is_renewed_and_made_again() -> None:
         server = await site.open_relay(RelayLimits(reservation_seconds=1))
         reserving = client(site.relays)
         b = await site.host(KEY_B, [reserving.extension])
-        await until(lambda: server.reservations == 1)
+        await until(lambda: server.reservations == 1 and reserving.held == {C})
         await site.relay.drop(B)
         await until(lambda: not reserving.held)
         assert not any("/p2p-circuit" in address for address in b.addresses())
@@ -261,7 +261,8 @@ async def test_the_library_dials_through_our_relay() -> None:
                 transport = CircuitV2Transport(host, protocol, RelayConfig(roles=RelayRole.CLIENT))
                 with trio.fail_after(10):
                     await transport.dial(Multiaddr(f"{circuit(site.at[0], C)}/p2p/{B}"))
-                assert b.peers()[plain_peer(host)].link is Link.RELAYED
+                them = plain_peer(host)
+                await until(lambda: them in b.peers() and b.peers()[them].link is Link.RELAYED)
                 stream = await host.new_stream(ID.from_string(B), ["/echo/1"])
                 await stream.write(b"through ours")
                 assert await stream.read(12) == b"through ours"

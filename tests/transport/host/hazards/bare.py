@@ -22,6 +22,8 @@ from libp2p.utils import encode_varint_prefixed
 
 from tests.transport.host.rig import fails, info, plain_host, running
 
+LONG = 10.0  # seconds for what ends the process, which ends the wait too
+
 
 async def handler() -> None:
     """1: the handler of a stream raises."""
@@ -34,7 +36,7 @@ async def handler() -> None:
         await b.connect(info(a))
         stream = await b.new_stream(a.get_id(), ["/x/1"])
         await stream.write(b"x")
-        await trio.sleep(1)
+        await trio.sleep(LONG)
 
 
 async def handler_ours() -> None:
@@ -59,7 +61,7 @@ async def utf8() -> None:
         await b.connect(info(a))
         stream = await b.get_network().new_stream(a.get_id())
         await stream.write(b"\x13/multistream/1.0.0\n\x04\xff\xfe\xff\n")
-        await trio.sleep(1)
+        await trio.sleep(LONG)
 
 
 @asynccontextmanager
@@ -78,7 +80,7 @@ async def rpc() -> None:
     """2: six bytes on the meshsub stream."""
     async with gossiping() as (_, stream):
         await stream.write(b"\x05\xff\xff\xff\xff\xff")
-        await trio.sleep(1.5)
+        await trio.sleep(LONG)
 
 
 async def signature() -> None:
@@ -92,7 +94,7 @@ async def signature() -> None:
                 data=b"d", topicIDs=["t"], from_id=sender, seqno=b"12345678", signature=b"x", key=key
             )
             await stream.write(encode_varint_prefixed(rpc_pb2.RPC(publish=[message]).SerializeToString()))
-            await trio.sleep(0.5)
+            await trio.sleep(LONG / 2)
 
 
 async def root_logger() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,7 +22,9 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.security.insecure import transport as insecure
 from multiaddr import Multiaddr
 
+from tests.transport.awake import Awake
 from tests.transport.host.rig import (
+    HASTY,
     LARGE,
     QUICK,
     SMALL,
@@ -78,8 +81,7 @@ async def test_h05_ours() -> None:
                 caller.learn(listener.me, listener.addresses())
                 await caller.connect(listener.me)
             await until(lambda: len(listener.links) == 0)
-        await trio.sleep(0.3)
-        assert trio.lowlevel.current_statistics().tasks_living <= before + 2
+        await until(lambda: trio.lowlevel.current_statistics().tasks_living <= before + 2)
 
 
 @pytest.mark.long
@@ -107,9 +109,9 @@ async def test_h09_bare_refuses_to_dial_again_for_a_minute() -> None:
             address = plain_addresses(target)[0]
         assert await fails(caller.connect, sought(address, target))
         async with plain_host(2, listen=[address]) as target:
-            begun = trio.current_time()
-            assert await fails(caller.connect, sought(address, target))
-            assert trio.current_time() - begun < 0.1
+            async with Awake.measured() as took:
+                assert await fails(caller.connect, sought(address, target))
+            assert took.seconds <= Awake.LONGEST
 
 
 async def test_h09_ours_dials_again_at_once() -> None:
@@ -136,7 +138,7 @@ async def test_h09_bare_believes_a_dead_connection() -> None:
 
 
 async def test_h09_ours_finds_out() -> None:
-    async with running(LARGE) as target, Proxy(port_of(target)).running() as proxy, running(SMALL) as caller:
+    async with running(LARGE) as target, Proxy(port_of(target)).running() as proxy, running(SMALL, HASTY) as caller:
         caller.learn(target.me, [proxy.address])
         await caller.connect(target.me)
         proxy.frozen = True
@@ -172,17 +174,19 @@ async def test_h11_ours() -> None:
     async with silent_listener() as silent, running(SMALL, hasty) as caller:
         stranger = peer_id(key(40).public)
         caller.learn(stranger, [silent])
-        begun = trio.current_time()
-        with pytest.raises(TransportError, match="no answer"):
-            await caller.connect(stranger)
-        assert trio.current_time() - begun < 1
+        async with Awake.measured() as took:
+            with pytest.raises(TransportError, match="no answer"):
+                await caller.connect(stranger)
+        assert took.seconds < 1
 
 
 # ---------------------------------------------------------------- 20: who is let in
 
 
-async def impersonate(victim: KeyPair, attacker: KeyPair, at: PeerInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect by plaintext, showing the victim's public key instead of our own."""
+async def impersonate(
+    victim: KeyPair, attacker: KeyPair, at: PeerInfo, monkeypatch: pytest.MonkeyPatch, taken_in: Callable[[], bool]
+) -> None:
+    """Connect by plaintext, showing the victim's public key instead of our own, and wait until that is believed."""
     honest = insecure.make_exchange_message
     monkeypatch.setattr(
         insecure,
@@ -192,9 +196,9 @@ async def impersonate(victim: KeyPair, attacker: KeyPair, at: PeerInfo, monkeypa
     plaintext = {insecure.PLAINTEXT_PROTOCOL_ID: insecure.InsecureTransport(attacker)}
     host: Any = new_host(key_pair=attacker, sec_opt=plaintext)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
-        with trio.move_on_after(1):
+        with trio.move_on_after(8):
             if not await fails(host.connect, at):
-                await trio.sleep(0.3)
+                await until(taken_in)
         await host.close()
 
 
@@ -209,7 +213,7 @@ async def test_h20_bare(monkeypatch: pytest.MonkeyPatch) -> None:
                 await trio.sleep(0.01)
 
         nursery.start_soon(look)
-        await impersonate(victim, attacker, info(host), monkeypatch)
+        await impersonate(victim, attacker, info(host), monkeypatch, lambda: bool(seen))
         nursery.cancel_scope.cancel()
     assert seen == [str(ID.from_pubkey(victim.public_key))]
 
@@ -217,9 +221,9 @@ async def test_h20_bare(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_h20_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     victim, attacker = create_new_key_pair(bytes([1]) * 32), create_new_key_pair(bytes([2]) * 32)
     async with running(1) as ours:
-        await impersonate(victim, attacker, info_of(ours), monkeypatch)
+        await impersonate(victim, attacker, info_of(ours), monkeypatch, lambda: len(ours.links) > 0)
+        await until(lambda: ours.counters().get("host.handshakes_failed", 0) >= 1)
         assert ours.counters().get("host.connections", 0) == 0
-        assert ours.counters()["host.handshakes_failed"] >= 1
 
 
 # ---------------------------------------------------------------- 21: dials by itself
@@ -334,9 +338,9 @@ async def late(_stream: object) -> None:
     await trio.lowlevel.checkpoint()
 
 
-async def knows(host: Any, peer: ID, protocol: str) -> bool:
-    """Whether identify has told the host, or tells it within a second."""
-    return not await fails(until, lambda: protocol in host.peerstore.get_protocols(peer), 1)
+async def knows(host: Any, peer: ID, protocol: str, within: float = 8.0) -> bool:
+    """Whether identify has told the host, or tells it within some seconds."""
+    return not await fails(until, lambda: protocol in host.peerstore.get_protocols(peer), within)
 
 
 async def test_h29_bare() -> None:
@@ -344,7 +348,7 @@ async def test_h29_bare() -> None:
         await other.connect(info(host))
         assert await knows(other, host.get_id(), "/ipfs/ping/1.0.0")
         host.set_stream_handler("/late/1", late)
-        assert not await knows(other, host.get_id(), "/late/1")
+        assert not await knows(other, host.get_id(), "/late/1", within=1)
 
 
 async def test_h29_ours() -> None:
@@ -364,7 +368,7 @@ async def test_h29_ours() -> None:
 
 
 async def test_h09_ours_dialing_each_other_always_ends_well() -> None:
-    eager = HostSettings(yield_to_smaller=0.0, redundant_after=0.2, ping_every=0.2)
+    eager = HostSettings(yield_to_smaller=0.0, redundant_after=0.2, ping_every=0.2, rival_limit=8.0)
     for number in range(5):
         async with AsyncExitStack() as stack:
             a = await stack.enter_async_context(running(100 + number, eager))
