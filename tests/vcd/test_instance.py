@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,14 +138,21 @@ def test_attack_a_pipe_in_place_of_its_file(tmp_path: Path) -> None:
         assert holder(tmp_path) == Holder()
 
 
-def test_who_only_looks_keeps_no_daemon_from_starting(tmp_path: Path) -> None:
+def test_who_only_looks_keeps_no_daemon_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that looks holds the lock for a moment; a daemon that starts just then tries again."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    threading.Timer(instance._BETWEEN / 2, lambda: fcntl.flock(descriptor, fcntl.LOCK_UN)).start()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    monkeypatch.setattr("vcd.instance.time.sleep", wait)
     with sole(tmp_path, socket=SOCKET):
         pass
     os.close(descriptor)
+    assert waits == [instance._BETWEEN]
 
 
 def test_a_child_does_not_hold_it_on(tmp_path: Path) -> None:

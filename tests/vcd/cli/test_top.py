@@ -40,7 +40,7 @@ def test_the_screen_shows_the_panes(daemon: Daemon) -> None:
     async def look() -> list[str]:
         app = Screen(talk, 0.2)
         async with app.run_test(size=(100, 40)) as pilot:
-            for _ in range(100):
+            for _ in range(600):
                 await pilot.pause(0.05)
                 shown = [str(app.query_one(f"#{name}").render()) for name in ("vcd", "conversations", "events")]
                 if all(shown):
@@ -77,9 +77,12 @@ def test_a_slow_daemon_is_asked_by_one_thread_at_a_time(daemon: Daemon, monkeypa
     async def run() -> str:
         app = screen.Screen(Talk(), 0.02)
         async with app.run_test() as pilot:
-            for _ in range(20):
+            for pause in range(600):
                 await pilot.pause(0.05)
-            return str(app.query_one("#vcd").render())
+                shown = str(app.query_one("#vcd").render())
+                if shown and pause > 20:
+                    return shown
+            return ""
 
     assert "there" in asyncio.run(run())
     assert most == 1

@@ -271,29 +271,34 @@ async def test_a_slow_reader_is_told_and_loses_nothing(tmp_path: Path) -> None:
         for _ in range(4000):
             house.journal.add(data={"data": b"x" * 1000})
         await client.ask("events.subscribe", from_=1)
+        await trio.testing.wait_all_tasks_blocked(0.01)  # the server has begun to wait for the reader
         await trio.sleep(0.6)  # asleep: what is tested is that time passes
-        got = []
-        while True:
+        got: list[int] = []
+        ends = 0
+        while len(got) < 4000:
             _kind, method, (data,) = await client.hear()
-            if method == "events.end":
-                break
-            got.append(data["seq"])
-        assert data == {"sub": 1, "reason": "lagging", "next": len(got) + 1}
-        assert 0 < len(got) < 4000
-        await client.ask("events.subscribe", from_=data["next"])
-        got += seqs(await take(client, 4000 - len(got)))
+            if method == "event":
+                got.append(data["seq"])
+                continue
+            ends += 1  # more than once on a machine that stalls
+            assert (method, data) == ("events.end", {"sub": ends, "reason": "lagging", "next": len(got) + 1})
+            assert 0 < len(got) < 4000
+            await client.ask("events.subscribe", from_=data["next"])
+        assert ends
         assert got == list(range(1, 4001))
 
 
+@pytest.mark.slow
 async def test_a_reader_that_is_slow_but_reads_stays(tmp_path: Path) -> None:
-    limits = Limits(queue=50_000, patience=0.5)
+    """All of it takes longer than the server waits for any part of it."""
+    limits = Limits(queue=50_000, patience=3)
     async with opened(tmp_path, limits=limits) as house, house.client() as client:
         for _ in range(2000):
             house.journal.add(data={"data": b"x" * 1000})
         await client.ask("events.subscribe", from_=1)
         for _ in range(20):
             await take(client, 100)
-            await trio.sleep(0.02)
+            await trio.sleep(0.16)
         house.journal.add()
         assert seqs(await take(client, 1)) == [2001]
 
