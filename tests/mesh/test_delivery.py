@@ -58,6 +58,15 @@ async def all_have(workers: list[Worker], wanted: Held, within: float) -> None:
     raise AssertionError(f"after {within:.0f} s missing: {told}\ncounters: {counters}")
 
 
+async def all_handed_over(workers: list[Worker], wanted: Held, within: float) -> None:
+    """Wait until what is in the stores came out of `frames()` too; `handed_over_once` says what did not."""
+    with trio.move_on_after(within):
+        for worker in workers:
+            due = sum(len(numbers) for author, numbers in wanted.items() if author != worker.author)
+            while len(read_journal(worker.journal)) < due:  # noqa: ASYNC110 - another process's
+                await trio.sleep(0.1)
+
+
 def handed_over_once(worker: Worker, wanted: Held, *, was_killed: bool) -> None:
     """What came out of `frames()`, over all lives: nothing twice, and everything unless it died in between."""
     entries = read_journal(worker.journal)
@@ -105,6 +114,7 @@ async def deliver(
     await late.call("loss", share=LOSS)
     await late.call("join")
     await all_have([late], wanted, patience)
+    await all_handed_over([worker for worker in [*workers, late] if worker not in chaos.killed], wanted, patience)
     await trio.sleep(1)  # for what would come twice
     for worker in [*workers, late]:
         handed_over_once(worker, wanted, was_killed=worker in chaos.killed)
@@ -140,6 +150,7 @@ async def test_frames_of_every_size(fleet_here: Opening) -> None:
             await workers[0].call("publish", first=number, count=1, size=size)
         wanted: Held = {workers[0].author: set(range(len(sizes)))}
         await all_have(workers, wanted, 30)
+        await all_handed_over(workers, wanted, 30)
         await trio.sleep(0.3)
         for worker in workers:
             handed_over_once(worker, wanted, was_killed=False)

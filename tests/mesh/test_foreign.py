@@ -69,7 +69,7 @@ async def test_frames_and_questions_both_ways(fleet_here: Opening, kind: str) ->
 
         # What is too large for gossip is announced by its head, which they can see.
         await one.call("publish", first=300, count=1, size=200_000)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not (await foreign.call("counters"))["counters"].get("heads"):  # noqa: ASYNC110 - its count, not ours
                 await trio.sleep(0.05)
 
@@ -83,7 +83,8 @@ async def test_frames_and_questions_both_ways(fleet_here: Opening, kind: str) ->
             assert asked["status"] == 2
             with pytest.raises(WorkerError, match="does not answer this"):
                 await ours.call("ask", peer=foreign.peer, protocol="/vcd/unheard-of/1", size=10)
-            assert (await foreign.call("ping", peer=ours.peer))["milliseconds"] < 1000
+            pings = [(await foreign.call("ping", peer=ours.peer))["milliseconds"] for _ in range(3)]
+            assert min(pings) < 1000  # the machine may have stalled in one
             charged = (await ours.call("counters"))["counters"]
             assert not [name for name in charged if name.startswith("offence.")], charged
 
