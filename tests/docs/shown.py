@@ -20,7 +20,7 @@ _KINDS = re.compile(
     r"|(?P<check>(?<=^    )[a-z]+ \d{4}$)"
     r"|(?P<port>(?<=/tcp/)\d+)"
     r"|(?P<key>\b[0-9a-f]{64}\b)"
-    r"|(?P<id>\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b)"
+    r"|(?P<id>\b[0-9a-f]{8}\b)"
 )
 _KEPT = frozenset({"link", "fingerprint", "key", "id", "check"})
 _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

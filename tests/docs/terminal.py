@@ -224,7 +224,10 @@ class Desk:
             return count is not None
 
         while not look():
-            if time.monotonic() > end or (running.process.poll() is not None and not look()):
+            over = running.process.poll() is not None
+            if over:
+                running.ended()  # with its last words
+            if time.monotonic() > end or (over and not look()):
                 raise Differs(_both(shown, self._as_shown(running, device)))
             time.sleep(0.02)
 

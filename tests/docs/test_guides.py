@@ -76,6 +76,7 @@ class TestTheTrial:
         assert names.match(["laptop c880f06e"], ["laptop 11112222"], whole=True) == 1
         assert names.match(["laptop c880f06e"], ["laptop 33334444"], whole=True) is None
         assert names.real("vcd device remove c880f06e") == "vcd device remove 11112222"
+        assert names.match(["phone f76542ad"], ["phone abcdefab"], whole=True) == 1  # one in 2,500 has no digit
 
     def test_numbers_count(self) -> None:
         names = Names()
