@@ -29,6 +29,10 @@ class Box(Daemon):
     more: str = ""
 
     @property
+    def numbers(self) -> Path:
+        return self.home / "numbers.prom"
+
+    @property
     def addresses(self) -> list[str]:
         return [line.split()[1] for line in self.log.splitlines() if line.startswith("mailbox /")]
 
@@ -61,7 +65,7 @@ class Box(Daemon):
     def number(self, name: str) -> int:
         """Of those that it wrote last; -1 if there are none."""
         try:
-            lines = (self.home / "numbers.prom").read_text(encoding="utf-8").splitlines()
+            lines = self.numbers.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return -1
         return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), -1)
