@@ -92,7 +92,9 @@ class Hostile(daemon_mesh.Mesh):
                         nursery.start_soon(self._send, key, number)
                 sent += AT_ONCE
             await trio.sleep(PAUSE)
-        told.with_name("harmed").write_text(str(sent), encoding="ascii")
+        new = told.with_name("harmed.new")
+        new.write_text(str(sent), encoding="ascii")
+        new.replace(told.with_name("harmed"))  # whoever waits for it finds what stands in it
 
     async def _send(self, key: frames.WriteKey, number: int) -> None:
         with contextlib.suppress(Refused, TransportError):

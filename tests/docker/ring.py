@@ -158,10 +158,14 @@ class Node:
                 return found
             at = page["next"]
 
+    @property
+    def numbers(self) -> Path:
+        return self.home / "numbers.prom"
+
     def number(self, name: str) -> int:
         """Of those that a mailbox wrote last; -1 if there are none."""
         try:
-            lines = (self.home / "numbers.prom").read_text(encoding="utf-8").splitlines()
+            lines = self.numbers.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return -1
         return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), -1)

@@ -13,7 +13,6 @@ compares that with what each device's own log says.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -390,17 +389,20 @@ class Town:
         return backlog.get("unsent") == 0
 
     def settled(self) -> None:
-        """The mailbox gets no more frames for a while."""
+        """The mailbox gets no more frames for a while, by how often it said so: while all stands still, it does not."""
         box = self.box
         assert box is not None
-        last, since = -1, time.monotonic()
+        last, seen, same = -1, 0, 0
 
         def look() -> bool:
-            nonlocal last, since
+            nonlocal last, seen, same
             now = box.number("vcd_mailbox_frames")
+            said = box.numbers.stat().st_mtime_ns if now >= 0 else 0
             if now != last:
-                last, since = now, time.monotonic()
-            return now > 0 and time.monotonic() - since > 3
+                last, seen, same = now, said, 0
+            elif said != seen:
+                seen, same = said, same + 1
+            return now > 0 and same > 3
 
         until(look, "the mailbox does not come to rest")
 

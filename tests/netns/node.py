@@ -33,7 +33,7 @@ from transport.relay.server import RelayServer
 from transport.signing import SigningKey
 
 ECHO = "/echo/1"
-QUICK = HostSettings(ping_every=1.0, pong_limit=1.0, dial_limit=4.0, longest_backoff=4.0)
+QUICK = HostSettings(ping_every=1.0, pong_limit=3.0, dial_limit=4.0, longest_backoff=4.0)
 
 
 def now_ms() -> Milliseconds:

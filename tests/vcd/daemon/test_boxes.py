@@ -33,7 +33,8 @@ class Town:
 
         def look() -> int | None:
             nonlocal last, seen, same
-            now, said = self.box.number("vcd_mailbox_frames"), self.box.numbers.stat().st_mtime_ns
+            now = self.box.number("vcd_mailbox_frames")
+            said = self.box.numbers.stat().st_mtime_ns if now >= 0 else 0
             if now != last:
                 last, seen, same = now, said, 0
             elif said != seen:
