@@ -42,6 +42,7 @@ QUEUE: Final = 64
 LOOK_EVERY: Final = 5.0
 RETRY_AFTER: Final = 60.0
 DETAILS_SECONDS: Final = 2.0
+MOST_ASKED: Final = 3  # times in all for the details of one that appeared: it appears but once, and answers get lost
 MOST_TOLD: Final = 8
 MOST_READ: Final = 16  # TXT entries of one answer
 MOST_EACH: Final = 4  # addresses of one peer in it, so that an answer does not push out what we know
@@ -129,12 +130,12 @@ class MdnsDiscovery:
 
     async def _spell(self, site: Site, interfaces: Sequence[Interface], told: Sequence[Address]) -> None:
         """Tell and listen until cancelled. What zeroconf raises at its start is tried again a minute later."""
-        send, receive = trio.open_memory_channel[str](QUEUE)
+        send, receive = trio.open_memory_channel[tuple[str, int]](QUEUE)
         token = trio.lowlevel.current_trio_token()
 
-        def take(name: str) -> None:
+        def take(name: str, asked: int = 0) -> None:
             try:
-                send.send_nowait(name)
+                send.send_nowait((name, asked))
             except trio.WouldBlock:
                 site.network.count("mdns.crowded")
             except trio.BrokenResourceError:
@@ -150,7 +151,7 @@ class MdnsDiscovery:
             networks = tuple(interface.network for interface in interfaces)
             policy = Policy(loopback=self._policy.loopback, networks=networks)
             async with receive:
-                async for name in receive:
+                async for name, asked in receive:
                     info = await trio.to_thread.run_sync(
                         _details,
                         started.zeroconf,
@@ -160,6 +161,8 @@ class MdnsDiscovery:
                     )
                     if info is not None:
                         self._take(site, info, policy)
+                    elif asked + 1 < MOST_ASKED:
+                        take(name, asked + 1)  # after all others
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(started.stop)

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,15 @@ from tests.transport.discovery.samples import KEY_A, KEY_B, KEY_C, A, B
 from tests.transport.host.rig import ANY, until
 from transport.base import Address, PeerId
 from transport.discovery.addresses import Policy
-from transport.discovery.mdns import MOST_EACH, QUEUE, MdnsDiscovery, interface_addresses, read, service_type
+from transport.discovery.mdns import (
+    MOST_ASKED,
+    MOST_EACH,
+    QUEUE,
+    MdnsDiscovery,
+    interface_addresses,
+    read,
+    service_type,
+)
 from transport.host.network import LibP2PNetwork, open_network
 from transport.signing import SigningKey
 
@@ -115,6 +124,40 @@ async def test_a_flood_of_services_is_counted_and_dropped() -> None:
     async with network(KEY_A, discovery) as a:
         await until(lambda: a.counters().get("mdns.crowded", 0) >= 9 * QUEUE - 1)
     assert discovery.stopped
+
+
+class Mumbling(MdnsDiscovery):
+    """Instead of zeroconf: one service, whose answers get lost for a while."""
+
+    lost, asked = 0, 0
+
+    def _start(self, interfaces: object, told: object, me: object, appeared: Callable[[str], None]) -> Any:
+        appeared(f"one.{self._type}")
+        return self
+
+    @property
+    def zeroconf(self) -> Any:
+        return self
+
+    def get_service_info(self, service_type: str, name: str, timeout: float) -> Any:
+        self.asked += 1
+        properties = {b"dnsaddr": f"/ip4/127.0.0.1/tcp/1/p2p/{B}".encode()}
+        return None if self.asked <= self.lost else SimpleNamespace(properties=properties)
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lost", "asked"), [(0, 1), (2, 3), (99, MOST_ASKED)])
+async def test_a_service_whose_answers_get_lost_is_asked_again(lost: int, asked: int) -> None:
+    discovery = Mumbling(secrets.token_hex(8), ["127.0.0.1"], random_bytes=secrets.token_bytes, policy=LOOPBACK)
+    discovery.lost = lost
+    async with network(KEY_A, discovery) as a:
+        await until(lambda: discovery.asked == asked)
+        if lost < asked:
+            await until(lambda: a.counters().get("mdns.found", 0) == 1)
+        await trio.sleep(0.1)
+        assert discovery.asked == asked
 
 
 class Broken(MdnsDiscovery):
