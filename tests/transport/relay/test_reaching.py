@@ -201,7 +201,7 @@ async def test_relayed_becomes_direct() -> None:
         await until(lambda: reserving.held == {C} and a.connected(C))
         a.keep(B, [circuit(site.at[0], C)])
         await until(lambda: a.connected(B))
-        await until(lambda: a.peers()[B].link is b.peers()[A].link is Link.CONNECTED, 15)
+        await until(lambda: a.peers()[B].link is b.peers()[A].link is Link.CONNECTED, 40)  # three rounds of punching
         stream = await a.open(B, "/echo/1")
         await stream.send_all(b"direct")
         assert await exactly(stream, 6) == b"direct"

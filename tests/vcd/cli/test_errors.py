@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -132,7 +132,7 @@ def answering(home: Path, answer: bytes) -> Iterator[None]:
                     client, _ = sock.accept()
                 except OSError:
                     return
-                with client:
+                with client, suppress(OSError):  # who asked may be gone
                     client.recv(65536)
                     client.sendall(answer)
 
