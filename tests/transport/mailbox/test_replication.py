@@ -146,7 +146,8 @@ async def test_a_member_who_was_away_finds_everything_in_the_mailbox(tmp_path: P
             await here.client(author, box, TENANT).keep(TOPIC.id, token(box.network.me))
             for one in frames:
                 await author.mesh.publish(one)
-            await until(box.has, frames[-1])
+            for one in frames:
+                await until(box.has, one)
             here.net.cut(author.network, box.network)
         async with here.member() as reader:
             here.net.link(reader.network, box.network)
