@@ -52,7 +52,7 @@ class SocketWorld(World):
         await trio.sleep(2)
 
     async def warm_up(self) -> None:
-        """Until all that are linked are connected and know each other's topics; and a moment more, for all the rest."""
+        """Until all that are linked are connected and know of topics they share; and a moment more for the rest."""
         await self.until(self._all_met, within=30)
         await trio.sleep(0.3)
 
@@ -61,7 +61,7 @@ class SocketWorld(World):
         return all(
             (state := mesh.peers().get(other)) is not None
             and state.link is Link.CONNECTED
-            and ((topic := self.joined[other]) is None or topic.id in state.topics)
+            and (self.joined[mesh.me] is None or (topic := self.joined[other]) is None or topic.id in state.topics)
             for mesh in here.values()
             for other in here
             if frozenset((mesh.me, other)) in self._linked and other != mesh.me
