@@ -238,6 +238,7 @@ def shown(turn: Turn, group: Group) -> NewLeaf:
 
 
 def home_moved(turn: Turn, before: Strand, after: Strand) -> None:
+    _listen_again(turn, after)
     if any(due(turn, here.group) for strand in conversations(turn) if (here := live(strand)) is not None):
         _soon(turn)
     if _silent(turn):
@@ -415,6 +416,16 @@ def wake_up(turn: Turn) -> None:
         turn.drop("awake-later", str(error))
     devices.keep(turn, listening=True)  # until the home stands on that
     turn.due(Duty.HOME, devices.AWAKE, turn.now + turn.state.config.retry)
+
+
+def _listen_again(turn: Turn, after: Strand) -> None:
+    """The epoch that it began has lost, and it acts in none of those that the home stands on: so it begins another."""
+    newest = turn.emulation.epochs.find(turn.emulation.head.newest)
+    if turn.state.household.listening or ranks.own(after) is None:
+        return
+    if newest is not None and newest.epoch.own_leaf is None:
+        devices.keep(turn, listening=True)
+        turn.due(Duty.HOME, devices.AWAKE, turn.now + turn.state.config.desync_after)
 
 
 def _silent(turn: Turn) -> list[Strand]:

@@ -13,7 +13,7 @@ from tests.vcd.core.branches import (
     withhold,
 )
 from tests.vcd.core.company import act, step
-from tests.vcd.core.homes import device, home, link, restore
+from tests.vcd.core.homes import device, home, link, refresh_home, restore
 from tests.vcd.core.village import Village
 from vcd.core import (
     acting,
@@ -113,6 +113,27 @@ def test_an_old_disk_comes_back_into_a_conversation_that_stands_on_what_it_had_d
     village.wait(minutes=90)
     assert heads(village, *names) == {tea(village, "phone").head}
     assert all(tea(village, name).here is not None for name in names)
+    village.do("laptop", inputs.Say(conversation=CHAT, nonce=b"from an old disk", data=b"here again"))
+    village.wait(minutes=1)
+    assert all(village.said(name)[-1:] == [b"here again"] for name in ("phone", "tablet"))
+
+
+def test_an_old_disk_whose_new_epoch_loses_begins_another() -> None:
+    village = couple()
+    village.part(["laptop"], ["phone", "tablet"])
+    restore(village, "laptop", village.state("laptop"))
+    village.wait(minutes=5)
+    begun = home(village, "laptop").head
+    assert not village.state("laptop").household.listening
+    for number in range(2):
+        refresh_home(village, "phone", number)
+        village.wait(minutes=2)
+    village.heal()
+    village.wait(minutes=1)
+    assert not home(village, "laptop").graph.is_ancestor(begun, home(village, "laptop").head)
+    assert village.state("laptop").household.listening
+    village.wait(hours=1)
+    assert not village.state("laptop").household.listening
     village.do("laptop", inputs.Say(conversation=CHAT, nonce=b"from an old disk", data=b"here again"))
     village.wait(minutes=1)
     assert all(village.said(name)[-1:] == [b"here again"] for name in ("phone", "tablet"))
