@@ -28,11 +28,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import trio
 
 from tests.bench.mesh_trials import Ladder, fleet_of, spin, trial
+from tests.bench.rows import figures
 from tests.peers.launch import UnavailableError
 from tests.vcd.daemon.process import SETTINGS, Daemon, home, until
 
@@ -60,14 +60,6 @@ class Row:
     rss_last_mb: float | None = None
     loss: float | None = None
     noise: float = 0.0
-
-    def encode(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in values.items()
-            if value is not None
-        }
 
 
 def missed(row: Row) -> str | None:
@@ -275,7 +267,7 @@ def main() -> int:
         rows.append(throughput(one, other, listener, chat, noise, count))
     rows += trio.run(raw, rows[-1].per_second or 200.0, noise, 2.0 if given.quick else 5.0)
     for row in rows:
-        print(json.dumps(row.encode()) if given.json else f"{row.impl:5} {row.op:12} {row.encode()}")
+        print(json.dumps(figures(row)) if given.json else f"{row.impl:5} {row.op:12} {figures(row)}")
     wrong = [f"{row.op}: {said}" for row in rows if (said := missed(row)) is not None]
     for said in wrong:
         sys.stderr.write(f"missed: {said}\n")

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import trio
 
 from tests.bench.mesh_trials import Ladder, Trial, catch_up, fleet_of, idle, spin
+from tests.bench.rows import figures
 from tests.mesh.fleet import COMMANDS
 from tests.peers.launch import UnavailableError
 
@@ -57,14 +57,6 @@ class Row:
     cpu_percent: float | None = None
     rss_mb: float | None = None
     noise: float = 0.0
-
-    def encode(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in values.items()
-            if value is not None
-        }
 
 
 def missed(row: Row) -> str | None:
@@ -194,7 +186,7 @@ def shown(row: Row) -> str:
     size = "" if row.size is None else f"{row.size:>8} B"
     rest = [
         f"{name} {value:g}"
-        for name, value in row.encode().items()
+        for name, value in figures(row).items()
         if name not in {"impl", "op", "nodes", "size"} and value is not None
     ]
     return f"{row.impl:5} {row.op:11} {row.nodes:3} nodes {size:11} {'  '.join(rest)}"
@@ -218,7 +210,7 @@ async def run(plan: Plan, *, as_json: bool) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="vcd-bench-mesh-") as folder:
         async for row in Bench(plan, Path(folder)).rows():
             rows.append(row)
-            print(json.dumps(row.encode()) if as_json else shown(row), flush=True)
+            print(json.dumps(figures(row)) if as_json else shown(row), flush=True)
     return rows
 
 

@@ -18,9 +18,10 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
+from tests.bench.rows import figures
 from tests.transport.gossip.worlds import World
 from transport.base import Frame, PeerId, TopicId
 from transport.frames import seal, topic_id
@@ -56,13 +57,6 @@ class Row:
     """Of all that should have come, what did not by gossip alone."""
     rounds: float | None = None
     """Reconciliations, a node."""
-
-    def encode(self) -> dict[str, object]:
-        return {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
 
 
 def gossip(nodes: int, loss: float, seed: int) -> list[Row]:
@@ -190,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for nodes in given.nodes:
         for part, loss in ((gossip, 0.0), (gossip, 0.2), (sync, 0.0), (sync, 0.2)):
             for row in part(nodes, loss, given.seed):
-                print(json.dumps(row.encode()) if given.json else f"{row.op:8} {row.encode()}", flush=True)
+                print(json.dumps(figures(row)) if given.json else f"{row.op:8} {figures(row)}", flush=True)
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.bench import mesh
 from tests.bench.mesh import Row, latency, missed
 from tests.bench.mesh_trials import Ladder, Trial
+from tests.bench.rows import figures
 from tests.mesh.fleet import Fleet
 
 
@@ -58,6 +59,6 @@ def test_what_was_promised() -> None:
 def test_medians_but_the_worst_loss() -> None:
     row = latency("ours", 5, 256, [trial(100, held=True), trial(100, held=False)], 1.0)
     assert (row.p50_ms, row.loss) == (10.0, 0.25)
-    assert row.encode()["op"] == "latency"
-    assert "rss_mb" not in row.encode()
+    assert figures(row)["op"] == "latency"
+    assert "rss_mb" not in figures(row)
     assert mesh.shown(row).startswith("ours  latency")

@@ -19,12 +19,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from tests.bench.daemon import rss_mb
+from tests.bench.rows import figures
 from tests.transport.mailbox.rig import BOB, TENANT, running
 from tests.vcd.daemon.mailboxes import Box
 from tests.vcd.daemon.process import SETTINGS, Daemon, home, of_kind, until
@@ -56,13 +57,6 @@ class Row:
     topics: int | None = None
     per_second: float | None = None
     read_per_second: float | None = None
-
-    def encode(self) -> dict[str, object]:
-        return {
-            name: round(value, 3) if isinstance(value, float) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
 
 
 def _cpu(daemon: Daemon) -> float:
@@ -207,7 +201,7 @@ def main() -> int:
             )
 
     for row in rows():
-        print(json.dumps(row.encode()) if given.json else f"{row.op:9} {row.encode()}", flush=True)
+        print(json.dumps(figures(row)) if given.json else f"{row.op:9} {figures(row)}", flush=True)
     return 0
 
 
