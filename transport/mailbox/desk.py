@@ -261,6 +261,7 @@ class Desk:
             (tenant, asked.now),
         ).fetchone()
         (handed,) = db.execute("SELECT count(*) FROM handout WHERE tenant = ?", (tenant,)).fetchone()
+        (file,) = db.execute("SELECT name FROM file").fetchone()
         status = Status(
             bytes=used,
             frames=frames,
@@ -274,6 +275,7 @@ class Desk:
             lasting=lasting,
             first_end=first,
             handed_out=handed,
+            file=file,
             may_bytes=quota.bytes,
             may_frames=quota.frames,
             may_topics=quota.topics,

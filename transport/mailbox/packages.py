@@ -115,7 +115,11 @@ def withdraw(db: sqlite3.Connection, tenant: bytes, ids: tuple[PackageId, ...], 
 
 
 def burn_all(db: sqlite3.Connection, now: Milliseconds) -> int:
-    """Withdraw everything of everybody: for a file that was restored, which does not know what was handed out since."""
+    """Withdraw everything of everybody: for a file that was restored, which does not know what was handed out since.
+
+    It counts as another file from then on, so that tenants leave new ones.
+    """
+    db.execute("UPDATE file SET name = random() & 9223372036854775807")
     return db.execute(
         "UPDATE package SET state = ?, changed = ?, data = x'' WHERE state = 0", (State.WITHDRAWN, now)
     ).rowcount

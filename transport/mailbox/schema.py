@@ -147,7 +147,15 @@ CREATE TABLE granted (
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS: Final = (_FIRST,)
+_NAMED: Final = """
+CREATE TABLE file (
+    name INTEGER NOT NULL
+) STRICT;
+INSERT INTO file VALUES (random() & 9223372036854775807);
+"""
+"""Another name is another file: what a tenant left in the one before is gone."""
+
+STEPS: Final = (_FIRST, _NAMED)
 
 
 def check(db: sqlite3.Connection) -> None:

@@ -163,6 +163,7 @@ class Status:
     lasting: int
     first_end: int  # when the first waiting package expires; 0 if none waits
     handed_out: int
+    file: int  # another number: what was left before is gone
     may_bytes: int
     may_frames: int
     may_topics: int
@@ -192,7 +193,7 @@ class HandoutRow:
 
 
 _LAYOUTS: Final = {
-    Status: struct.Struct(">19Q"),
+    Status: struct.Struct(">20Q"),
     TopicRow: struct.Struct(">32s6Q"),
     HandoutRow: struct.Struct(">QQ32s32s"),
 }

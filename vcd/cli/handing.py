@@ -66,7 +66,12 @@ def mailbox() -> None:
     """Keep sealed messages for others who are away."""
 
 
-@command(mailbox, "run", example="vcd mailbox run --config /etc/vcd/vcd.toml", params=[_config_option()])
-def run_mailbox(_talk: Talk, config: Path | None) -> int:
+_COPY = click.Option(
+    ["--restored"], is_flag=True, help="Its file is a copy that was put back: hand out no key package that is in it."
+)
+
+
+@command(mailbox, "run", example="vcd mailbox run --config /etc/vcd/vcd.toml", params=[_config_option(), _COPY])
+def run_mailbox(_talk: Talk, config: Path | None, restored: bool) -> int:
     """Be a mailbox: it keeps what it cannot read, and hands out key packages (docs/mailbox.md)."""
-    return _hand_over("vcd.daemon.mailbox", config)
+    return _hand_over("vcd.daemon.mailbox", config, *(["--restored"] if restored else []))

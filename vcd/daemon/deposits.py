@@ -1,8 +1,8 @@
 """KeyPackages that mailboxes hand out for us.
 
 Each KeyPackage is given out in one place: by this device (`vcd.daemon.packages`), or by one mailbox. Which one follows
-from its reference, in equal shares; the one of last resort stays here. `boxes` comes by with each mailbox that is
-connected:
+from its reference, in equal shares. The one of last resort is given to many anyway, so it is here and at each mailbox.
+`boxes` comes by with each mailbox that is connected:
 
     deposit     that it goes there is on disk before it is asked for. If the answer is lost it is asked for again,
                 there and nowhere else. When the mailbox has it, the node is told (`Offered`). What the mailbox does not
@@ -10,13 +10,18 @@ connected:
     hand-outs   what a mailbox says that it handed out, the node is told (`GivenOut`)
     withdraw    one that was taken back is withdrawn before the node is told (`TakenBack`); if it was not waiting any
                 more, somebody has it, and the node is told that first: its keys stay
+    last resort the newest replaces the one before, whichever device of the account left that. It is there from one
+                start of this device to the next; the mailbox knows what it has already
 
-What is at a mailbox that the settings do not name any more counts as handed out: nobody can tell.
+What is at a mailbox that the settings do not name any more counts as handed out: nobody can tell. So does what was at
+one whose file is another one now (`Status.file`): it lost its disk, or an older state of it was put back. The node
+makes new ones.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -33,6 +38,8 @@ from transport.signing import SigningKey
 from vcd.core import inputs
 from vcd.daemon import facts
 from vcd.daemon.facts import Changes, Facts
+
+log = logging.getLogger("vcd.boxes")
 
 LOOK: Final = 60.0
 """Seconds from one look at a mailbox's hand-outs to the next."""
@@ -106,6 +113,9 @@ class Deposits:
         self._here = here
         self._waiting: dict[bytes, _Waiting] = {}
         self._going: set[bytes] = set()
+        self._last: tuple[bytes, Package] | None = None
+        self._last_at: dict[PeerId, Package] = {}
+        """What was left there as the last resort in this run."""
         self._after: dict[PeerId, int] = {}
         self._look_at: dict[PeerId, float] = {}
 
@@ -125,11 +135,21 @@ class Deposits:
         self._waiting[reference] = _Waiting(peer, data, stranger, expires, trio.current_time())
         return True
 
+    def last_resort(self, reference: bytes, data: bytes, expires: int) -> None:
+        """The one that mailboxes give when they have nothing else; to contacts too, who ask as strangers then."""
+        package = Package(stock=Stock.STRANGERS | Stock.LASTING, expires=Milliseconds(expires), data=data)
+        self._last = reference, package
+
     def take_back(self, references: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Those of them that no mailbox has, so that nobody is given them from now on."""
+        """Those of them that no mailbox has, so that nobody is given them from now on.
+
+        That of last resort is among them while a mailbox still has it: many may have it anyway.
+        """
         there = assigned(self._kept())
         for each in references:
             self._waiting.pop(each, None)
+            if self._last is not None and self._last[0] == each:
+                self._last = None
         self._going.update(each for each in references if each in there)
         return tuple(each for each in references if each not in there)
 
@@ -140,6 +160,8 @@ class Deposits:
         if anew:
             self._after.pop(peer, None)
             self._look_at.pop(peer, None)
+            self._last_at.pop(peer, None)
+            await self._recognize(peer, client, owner)
         mine = sorted(name for name, each in self._waiting.items() if each.peer == peer)
         for reference in mine:
             await self._deposit(reference, client, owner)
@@ -157,6 +179,32 @@ class Deposits:
                     await owner.do(inputs.GivenOut(reference=reference, left=0))
                 await owner.do(inputs.TakenBack(references=(reference,)), keep={facts.deposit(reference): None})
                 self._going.discard(reference)
+        await self._leave_last(peer, client)
+
+    async def _recognize(self, peer: PeerId, client: MailboxClient, owner: Owner) -> None:
+        """If its file is another one, nobody can tell what the one before handed out."""
+        row, file = facts.box(peer), facts.packed((await client.status()).file)
+        known = owner.facts.find(row)
+        if known == file:
+            return
+        if known is not None:
+            log.warning("a mailbox has lost what was left there, or an older state of it was put back")
+            for reference, each in sorted(assigned(owner.facts).items()):
+                if each.peer == peer:
+                    self._waiting.pop(reference, None)
+                    await self._gone(reference, owner)
+        await owner.do(None, keep={row: file})
+
+    async def _leave_last(self, peer: PeerId, client: MailboxClient) -> None:
+        there = self._last_at.get(peer)
+        if self._last is None:
+            if there is not None:
+                await client.withdraw([there.id])
+                del self._last_at[peer]
+        elif there != self._last[1]:
+            package = self._last[1]
+            await client.deposit([package])  # if there is no room for it, there may be at the next look
+            self._last_at[peer] = package
 
     async def _deposit(self, reference: bytes, client: MailboxClient, owner: Owner) -> None:
         waiting = self._waiting.get(reference)

@@ -8,6 +8,7 @@
     daemon.met        where members of our groups were last, by peer
     daemon.port       where we listened last, by family
     daemon.deposit    which mailbox hands out a KeyPackage, by reference
+    daemon.box        which file a mailbox had when something was left there last, by peer
     daemon.running    there while the daemon runs: at a start, the last run had no end
     daemon.pairing    a pairing that is under way, or ended a moment ago; sealed under a key of its own
 
@@ -52,6 +53,10 @@ def met(peer: str) -> Row:
 
 def deposit(reference: bytes) -> Row:
     return (DEPOSIT, reference)
+
+
+def box(peer: str) -> Row:
+    return ("daemon.box", peer.encode())
 
 
 def pairing(pair: bytes) -> Row:

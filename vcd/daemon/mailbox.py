@@ -10,6 +10,9 @@ that somebody could pose as this mailbox and withhold what is there. A vault tha
 nothing about this, and one that waits for a person would keep a server from starting by itself. So the key is a file
 that only its user can read, and it is not made again if it is damaged: tenants know the mailbox by it.
 
+`--restored` is for the first start after a copy of its file was put back: what was handed out since nobody knows, so
+all KeyPackages are withdrawn before anybody is answered, and tenants learn that they have to leave new ones.
+
 SIGHUP reads the settings again: tenants and their quotas, who may connect, and peers change at once.
 
 At the start it says on standard output, once for each address, what tenants write into `network.mailboxes`. This does
@@ -38,7 +41,7 @@ from transport.discovery.book import AddressBook
 from transport.discovery.finding import Finding, keep_static
 from transport.live.chance import Chance
 from transport.live.open import SocketMesh
-from transport.mailbox import tenants
+from transport.mailbox import packages, tenants
 from transport.mailbox.schema import FileRefused
 from transport.mailbox.server import Mailbox, Settings
 from transport.mailbox.store import MailboxStore
@@ -72,18 +75,20 @@ class _House:
     notifier: notify.Notifier
     read: Callable[[], Loaded]
     started: int
+    restored: bool = False
 
 
 def main(argv: Sequence[str] = ()) -> int:
     """Run until it is stopped. Gives the exit code."""
     parser = argparse.ArgumentParser(prog="vcd mailbox run")
     parser.add_argument("--config", type=Path)
-    config_file = parser.parse_args(argv).config
+    parser.add_argument("--restored", action="store_true")
+    given = parser.parse_args(argv)
 
     def run() -> int:
         with signals.waiting(), contextlib.ExitStack() as stack:
             try:
-                return _prepared(stack, config_file)
+                return _prepared(stack, given.config, restored=given.restored)
             except Unusable as error:
                 say(f"vcd: {error}")
                 return EXIT_FAILED
@@ -95,7 +100,7 @@ def _now() -> Milliseconds:
     return Milliseconds(time.time_ns() // 1_000_000)
 
 
-def _prepared(stack: contextlib.ExitStack, config_file: Path | None) -> int:
+def _prepared(stack: contextlib.ExitStack, config_file: Path | None, *, restored: bool) -> int:
     os.umask(0o077)
     found = paths.find()
     files = found.config_files if config_file is None else (config_file,)
@@ -118,7 +123,7 @@ def _prepared(stack: contextlib.ExitStack, config_file: Path | None) -> int:
     )
     stack.enter_context(instance.sole(found.state))
     key = SigningKey(seed(found.state / KEY))
-    return trio.run(_run, _House(settings, found, notifier, read, _now()), key)
+    return trio.run(_run, _House(settings, found, notifier, read, _now(), restored), key)
 
 
 def seed(path: Path) -> bytes:
@@ -223,6 +228,9 @@ async def _serve(house: _House, key: SigningKey) -> None:
             network, settings.relay, key=key, store=store, gate=gate, now_ms=_now, random_bytes=os.urandom
         ) as mesh,
     ):
+        if house.restored:
+            burned = await store.run(partial(packages.burn_all, now=_now()), durable=True)
+            log.warning("%d KeyPackages are withdrawn, as this state was put back: tenants leave new ones", burned)
         pace = Settings(rate=settings.mailbox.requests_per_second, burst=settings.mailbox.requests_at_once)
         mailbox = Mailbox(mesh, store, now_ms=_now, settings=pace)
         stop, reload = trio.Event(), signals.Bell()

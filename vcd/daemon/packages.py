@@ -15,7 +15,8 @@ which costs nothing.
 
 A card names places where packages are to be had (`address`, `place_of`): a peer, and where it can be reached; for a
 mailbox also whose packages to ask for, and what lets a contact take some. Mailboxes have packages of their own to give
-out, which are not among ours (`vcd.daemon.deposits`), so that each is given out in one place.
+out, which are not among ours (`vcd.daemon.deposits`), so that each is given out in one place; the last resort is in
+all.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class Mailboxes(Protocol):
     """Those that hand out some of ours."""
 
     def claim(self, reference: bytes, data: bytes, *, stranger: bool, expires: int) -> bool: ...
+    def last_resort(self, reference: bytes, data: bytes, expires: int) -> None: ...
     def take_back(self, references: Sequence[bytes]) -> tuple[bytes, ...]: ...
 
 
@@ -182,6 +184,8 @@ class Packages:
             ends = 0 if lifetime is None else lifetime.not_after * 1000
             if last or self.mailboxes is None:
                 self._offers[reference] = _Offer(data, stranger, last)
+                if last and self.mailboxes is not None:
+                    self.mailboxes.last_resort(reference, data, ends)
             elif not self.mailboxes.claim(reference, data, stranger=stranger, expires=ends):
                 self._offers[reference] = _Offer(data, stranger, last)
         return ()

@@ -155,7 +155,10 @@ async def test_withdrawn_packages_are_gone(tmp_path: Path) -> None:
 async def test_a_restored_file_can_be_made_to_hand_out_nothing(tmp_path: Path) -> None:
     async with running(tmp_path / "box") as rig:
         await deposited(rig, 4)
+        file = (await rig.tenant.status()).file
+        assert (await rig.tenant.status()).file == file
         assert await rig.store.run(partial(packages.burn_all, now=rig.clock())) == 4
+        assert (await rig.tenant.status()).file != file
         assert await refused(rig.client(BOB), rig.grant()) == (Failure.EMPTY, 0)
 
 

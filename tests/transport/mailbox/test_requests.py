@@ -310,7 +310,7 @@ async def test_an_answer_is_never_larger_than_what_was_asked_for(tmp_path: Path)
         assert len(rest) == 6
         assert [row.topic for row in rows + rest] == sorted(row.topic for row in rows + rest)
         answer = await ask(rig, AskStatus(), key=TENANT, room=100)
-        assert (answer.failure, answer.detail) == (Failure.ROOM, ANSWER_OVERHEAD + 19 * 8)
+        assert (answer.failure, answer.detail) == (Failure.ROOM, ANSWER_OVERHEAD + 20 * 8)
 
 
 async def test_a_lying_mailbox_does_not_get_further_than_its_client(tmp_path: Path) -> None:

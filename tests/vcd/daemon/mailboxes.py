@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.vcd.daemon.process import SETTINGS, Daemon, until
 
-RUN = "import sys; from vcd.daemon.mailbox import main; sys.exit(main())"
+RUN = "import sys; from vcd.daemon.mailbox import main; sys.exit(main(sys.argv[1:]))"
 
 
 def settings(tenants: Sequence[str], home: Path, *, port: str = "0", more: str = "") -> str:

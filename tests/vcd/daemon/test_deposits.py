@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from mls.persistent import PMap
 from tests.transport.mailbox.rig import BOX, DAY, NOW, SECOND_TENANT, TENANT, Rig, running
 from transport.base import AskFailed, PeerId
+from transport.mailbox import packages
 from transport.mailbox.client import Declined, MailboxClient
 from transport.mailbox.tenants import Tenant
 from vcd.core import inputs
@@ -72,8 +75,8 @@ class Desk:
         claim = self.deposits.claim
         return [each for each in references if claim(each, DATA[each], stranger=False, expires=ENDS)]
 
-    async def tend(self, client: MailboxClient | None = None) -> None:
-        await self.deposits.tend(BOX, client or self.rig.tenant, self.owner, anew=True)
+    async def tend(self, client: MailboxClient | None = None, *, anew: bool = True) -> None:
+        await self.deposits.tend(BOX, client or self.rig.tenant, self.owner, anew=anew)
 
     async def taken(self) -> bytes:
         got = await self.rig.stranger.take(
@@ -107,10 +110,11 @@ async def test_each_is_in_one_place(desk: Desk) -> None:
 
 
 async def test_an_answer_that_is_lost_makes_no_second_place(desk: Desk) -> None:
+    await desk.tend()
     there = desk.offer()
     desk.rig.town.lose_answers = 1
     with pytest.raises(AskFailed):
-        await desk.tend()
+        await desk.tend(anew=False)
     first = set(assigned(desk.owner.facts))
     assert len(first) == 1
     desk.begin()
@@ -177,6 +181,70 @@ async def test_what_is_at_a_mailbox_that_is_named_no_more_counts_as_given(desk: 
     await desk.deposits.forget(desk.owner, NOW)
     assert desk.owner.told == [inputs.GivenOut(reference=each, left=0) for each in sorted(there)]
     assert not assigned(desk.owner.facts)
+
+
+async def test_what_a_mailbox_lost_counts_as_given(desk: Desk) -> None:
+    """What it handed out before it lost its disk, nobody knows: none of it is left there again."""
+    there = desk.offer()
+    await desk.tend()
+    taken = await desk.taken()
+    desk.owner.told.clear()
+    for statement in ("DELETE FROM package", "DELETE FROM handout", "UPDATE file SET name = 7"):
+        await desk.rig.store.run(partial(_done, statement=statement))
+    desk.begin()
+    left = [each for each in there if each != taken]
+    assert set(desk.offer(left[:1])) == {left[0]}  # the node had not heard that it was there
+    await desk.tend()
+    assert desk.owner.told == [inputs.GivenOut(reference=each, left=0) for each in sorted(there)]
+    assert not assigned(desk.owner.facts)
+    assert (await desk.rig.tenant.status()).for_contacts == 0
+    desk.owner.told.clear()
+    await desk.tend()
+    assert desk.owner.told == []
+    assert desk.offer(left[:1]) == left[:1]  # one that is new to both, for all that they know
+    await desk.tend()
+    assert desk.owner.offered() == left[:1]
+
+
+async def test_a_mailbox_that_was_put_back_is_left_new_ones(desk: Desk) -> None:
+    there = desk.offer()
+    await desk.tend()
+    desk.owner.told.clear()
+    await desk.rig.store.run(partial(packages.burn_all, now=desk.rig.clock()))
+    await desk.tend()
+    assert desk.owner.told == [inputs.GivenOut(reference=each, left=0) for each in sorted(there)]
+
+
+async def test_the_last_resort_is_at_mailboxes_too(desk: Desk) -> None:
+    shown = allowance(TENANT, desk.rig.clock(), desk.rig.random.randbytes)
+
+    async def given(grant: bytes) -> bytes:
+        got = await desk.rig.stranger.take(TENANT.public, grant)
+        assert got.last_resort
+        return got.data
+
+    desk.deposits.last_resort(b"first", b"1" * 300, ENDS)
+    await desk.tend()
+    assert await given(b"") == b"1" * 300
+    with pytest.raises(Declined):
+        await given(shown)  # and then they ask as strangers, who are paced each by each
+    desk.begin()
+    desk.deposits.last_resort(b"first", b"1" * 300, ENDS)
+    await desk.tend()
+    assert (await desk.rig.tenant.status()).lasting == 1  # known, so nothing was done
+    assert desk.deposits.take_back([b"first"]) == (b"first",)
+    desk.deposits.last_resort(b"second", b"2" * 300, ENDS)
+    await desk.tend(anew=False)
+    assert (await desk.rig.tenant.status()).lasting == 1
+    desk.deposits.take_back([b"second"])
+    await desk.tend(anew=False)
+    assert (await desk.rig.tenant.status()).lasting == 0
+    assert not assigned(desk.owner.facts)
+    assert desk.owner.told == []
+
+
+def _done(db: sqlite3.Connection, statement: str) -> None:
+    db.execute(statement)
 
 
 def test_a_place_at_a_mailbox_reads_as_it_was_written() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +116,23 @@ def test_what_one_tenant_may_goes_before_what_all_may() -> None:
         Tenant(key=b"2" * 32, quota=own),
     ]
     assert [each.quota for each in listed(config.Mailbox(tenants=entries[:1]))] == [Quota()]
+
+
+@pytest.mark.slow
+def test_one_that_was_put_back_hands_nothing_out(box: Box) -> None:
+    box.tenants = (ONE,)
+    box.start()
+    box.end()
+    with contextlib.closing(sqlite3.connect(box.home / "state" / "mailbox.db")) as db, db:
+        (file,) = db.execute("SELECT name FROM file").fetchone()
+        row = (bytes.fromhex(ONE), b"\7" * 32, 0, 0, 1 << 60, 0, 0, b"package")
+        db.execute("INSERT INTO package VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    box.start()
+    until(lambda: box.number("vcd_mailbox_packages") == 1)
+    box.end()
+    box.start("--restored")
+    until(lambda: box.number("vcd_mailbox_packages") == 0)
+    assert "1 KeyPackages are withdrawn" in box.log
+    box.end()
+    with contextlib.closing(sqlite3.connect(box.home / "state" / "mailbox.db")) as db:
+        assert db.execute("SELECT name FROM file").fetchone() != (file,)
