@@ -116,6 +116,7 @@ class Deposits:
         self._last: tuple[bytes, Package] | None = None
         self._last_at: dict[PeerId, Package] = {}
         """What was left there as the last resort in this run."""
+        self._recognized: set[PeerId] = set()
         self._after: dict[PeerId, int] = {}
         self._look_at: dict[PeerId, float] = {}
 
@@ -161,7 +162,10 @@ class Deposits:
             self._after.pop(peer, None)
             self._look_at.pop(peer, None)
             self._last_at.pop(peer, None)
+            self._recognized.discard(peer)
+        if peer not in self._recognized:
             await self._recognize(peer, client, owner)
+            self._recognized.add(peer)
         mine = sorted(name for name, each in self._waiting.items() if each.peer == peer)
         for reference in mine:
             await self._deposit(reference, client, owner)

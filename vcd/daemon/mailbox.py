@@ -327,7 +327,7 @@ async def _textfile(house: _House, mesh: SocketMesh, mailbox: Mailbox, store: Ma
 def _kept(db: sqlite3.Connection) -> tuple[int, int, int, int]:
     frames, size = db.execute("SELECT coalesce(sum(frames), 0), coalesce(sum(bytes), 0) FROM usage").fetchone()
     (topics,) = db.execute("SELECT count(DISTINCT topic) FROM keep").fetchone()
-    (packages,) = db.execute("SELECT count(*) FROM package WHERE state = 0").fetchone()
+    (packages,) = db.execute("SELECT count(*) FROM package WHERE state = 0 AND NOT lasting").fetchone()
     return frames, size, topics, packages
 
 
@@ -342,7 +342,7 @@ def _families(
     yield "vcd_mailbox_frames", "gauge", "Frames that are kept.", [({}, frames)]
     yield "vcd_mailbox_bytes", "gauge", "The same in bytes.", [({}, size)]
     yield "vcd_mailbox_topics", "gauge", "Topics that are kept.", [({}, topics)]
-    yield "vcd_mailbox_packages", "gauge", "KeyPackages that wait to be handed out.", [({}, packages)]
+    yield "vcd_mailbox_packages", "gauge", "KeyPackages that wait to be handed out, each once.", [({}, packages)]
     counted = sorted(mailbox.counters().items())
     yield "vcd_mailbox_total", "counter", "What happened in the mailbox.", [({"what": each}, n) for each, n in counted]
     mesh_counted = sorted(mesh.counters().items())

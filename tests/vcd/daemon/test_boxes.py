@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,3 +135,20 @@ def test_who_is_away_is_invited_by_a_package_from_a_mailbox(town: Town) -> None:
     until(lambda: chat in [each["chat"] for each in bob.call("chat.list")["chats"]])
     until(lambda: b"there is some left" in bob.heard(chat))
     town.alice.start()
+
+
+def test_a_mailbox_that_lost_its_disk_is_left_new_packages(town: Town) -> None:
+    until(lambda: town.box.number("vcd_mailbox_packages") > 0 and _last_resorts(town.box) > 0)
+    town.box.end()
+    for path in (town.box.home / "state").glob("mailbox.db*"):
+        path.unlink()
+    town.box.numbers.unlink()
+    town.box.start()
+    until(lambda: town.box.number("vcd_mailbox_packages") > 0 and _last_resorts(town.box) > 0)
+    assert any("has lost what was left there" in each.log for each in (town.alice, town.bob))
+
+
+def _last_resorts(box: Box) -> int:
+    with contextlib.closing(sqlite3.connect(box.home / "state" / "mailbox.db")) as db:
+        (count,) = db.execute("SELECT count(*) FROM package WHERE state = 0 AND lasting").fetchone()
+    return int(count)
