@@ -148,7 +148,7 @@ class Wide(Box):
     def configure(self) -> None:
         super().configure()
         path = self.home / "vcd.toml"
-        wide = "[network]\nmax_connections = 4096\nmax_connections_per_ip = 4096\n"
+        wide = "[network]\nmax_connections = 8192\nmax_connections_per_ip = 8192\n"
         path.write_text(path.read_text(encoding="utf-8").replace("[network]\n", wide, 1), encoding="utf-8")
 
 
@@ -189,9 +189,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.units", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="smaller, in some seconds")
+    parser.add_argument("--peers", type=int, nargs="+", help="only peers of a mailbox: how many, ascending")
     given = parser.parse_args()
 
     def rows() -> Iterator[Row]:
+        if given.peers:
+            with tempfile.TemporaryDirectory() as folder:
+                yield from trio.run(peers, given.peers, REST, Path(folder))
+            return
         yield from daemons([1, 10] if given.quick else [1, 10, 100, 300], 3.0 if given.quick else REST)
         yield trio.run(mailbox, 2_000 if given.quick else 100_000, 10 if given.quick else 100)
         yield trio.run(packages, 100 if given.quick else 1_000)
