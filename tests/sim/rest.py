@@ -9,6 +9,7 @@ from tests.sim.expected import Utterance, Wish, accounts_of
 from tests.sim.invariants import SLACK, Run, fail, no_nonce_twice
 from tests.sim.thief import Thief
 from tests.sim.world import Device
+from transport.base import Frame, FrameId
 from vcd.core import events, inputs, partitions
 from vcd.core.names import EpochId, GroupId
 from vcd.core.ordering import votes
@@ -290,7 +291,12 @@ def thieves_read_nothing(run: Run) -> None:
 
 
 def old_messages_are_gone(run: Run) -> None:
-    """When all windows are over, what is stored opens only what was said in epochs that stand."""
+    """When all windows are over, what is stored opens only what was said in epochs that stand.
+
+    A window begins when a device hears that an epoch was left. If only who is lost for good had the commit, everybody
+    else stands where they stood, with what it takes to follow, and what was said beyond is open as what is said there.
+    """
+    there = _at_hand(run)
     for device in run.present():
         state = _state(device)
         young = {
@@ -298,9 +304,20 @@ def old_messages_are_gone(run: Run) -> None:
         }
         provider = run.world.provider(f"thief of {device.name}")
         loot = Thief(state, provider, run.world.now).read(run.world.frames.values())
+        unheard = set()
+        if loot.epochs:
+            heard = Thief(state, provider, run.world.now).read(there).epochs
+            unheard = {each for each in loot.epochs - heard if any(run.descends(each, stands) for stands in young)}
         for data, epochs in sorted(loot.messages.items()):
-            if not epochs & young:
+            if not epochs & (young | unheard):
                 fail("old_messages_are_gone", f"{data!r} can still be read with what {device.name} has stored")
+
+
+def _at_hand(run: Run) -> list[Frame]:
+    """What somebody has who is not lost, so that everybody may hear it."""
+    devices = [device for device in run.world.devices.values() if not device.lost]
+    held = {FrameId(frame) for device in devices for frame in device.disk.frames}
+    return [frame for frame in run.world.frames.values() if frame.id in held]
 
 
 def _old(run: Run, state: State, strand: Strand, epoch: EpochId) -> bool:

@@ -30,8 +30,8 @@ class Loot:
     """What was read: messages by their data, with the epochs in which they were open."""
 
     messages: dict[bytes, set[EpochId]] = field(default_factory=dict)
-    epochs: int = 0
-    """How many epochs the thief got into beyond those it began with."""
+    epochs: set[EpochId] = field(default_factory=set)
+    """Those that the thief got into beyond those it began with."""
 
 
 class Thief:
@@ -123,7 +123,7 @@ class Thief:
             return True
         child = EpochId(event.group.epoch_id)
         if child not in self._groups:
-            self.loot.epochs += 1
+            self.loot.epochs.add(child)
             self._groups[child] = (event.group, newest, home)
             self._know(topic_of(event.group))
         return True
