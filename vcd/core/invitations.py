@@ -19,6 +19,9 @@ conversation, by whatever Welcome; what is declined is the one Welcome that was 
 invited again after they left. To decline is to leave: the device that was told joins, without the app's hearing of it,
 and asks to be taken out.
 
+While the user is asked, a contact may bring us in by another Welcome. Then nothing is asked any more, and the Welcome
+that waited leads to another branch, as if it had come last: in which order they came makes no difference.
+
 A KeyPackage is used for one group. If somebody gives out one twice, both Welcomes are taken up as long as it is not
 withdrawn; people are warned, and the leaf is replaced, as its key is in two groups.
 """
@@ -268,6 +271,19 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.due(Duty.UPDATE, group.group_id, turn.now)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.GROUP, group.group_id))
+    asked = turn.state.invitations.find(group.group_id)
+    if asked is not None and asked.stage is Stage.ANSWER:
+        _forget(turn, group.group_id)
+        _came_in_otherwise(turn, asked)
+
+
+def _came_in_otherwise(turn: Turn, asked: Invitation) -> None:
+    """The user is not asked of a Welcome any more: look at it as one into a group that we are in, when that stands."""
+    payload = unpack(asked.payload)
+    assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
+    frame = FrameId(_key(payload))
+    waiting.hold(turn, frame, waiting.INBOX, (Need.GROUP, asked.group_id), payload)
+    turn.again[frame] = None
 
 
 def _another_branch(turn: Turn, found: _Opened) -> None:
@@ -350,6 +366,9 @@ def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> Non
     from vcd.core.state import Acceptance
 
     _forget(turn, held.group_id)
+    if held.group_id in turn.state.strands:  # we are in, and what we know of it must not begin anew
+        _came_in_otherwise(turn, held)
+        return
     if not accept and not leave:
         return
     payload = unpack(held.payload)
