@@ -487,7 +487,7 @@ def follow_list(turn: Turn) -> None:
 
     The one that is final; and one that shuts somebody out at once, as nobody waits with that. It takes its account key.
     """
-    from vcd.core import raw_care
+    from vcd.core import invitations, raw_care
 
     strand, state = turn.home, turn.state
     here, final = strand.here, strand.kept.find(strand.final)
@@ -502,6 +502,7 @@ def follow_list(turn: Turn) -> None:
     turn.change(book=replace(state.book, edition=chosen))
     keep(turn, signing=signing)
     turn.due(Duty.STOCK, b"", turn.now)
+    invitations.list_changed(turn)
     raw_care.look_at_all(turn)
 
 

@@ -12,7 +12,10 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
     to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
 
 That answer (`Retry`) goes to a topic that the sender made for it, signed with the account key. One of our devices gives
-it, the next one later if it has not heard of it by then: the account answers once, however many devices it has.
+it, the next one later if it has not heard of it by then: the account answers once, however many devices it has. Nobody
+believes what was signed under a list that they know to be old, as somebody may have been shut out since. So who hears
+of a newer list before the answer would wait for us for ever: it is given again under each new list, by one device, for
+as long as the first one may lie unheard. Whoever has heard it passes over the next one.
 
 What the user answers is told to the other devices, which may have the Welcome or not. Who accepts is in that
 conversation, by whatever Welcome; what is declined is the one Welcome that was asked of, as somebody may well be
@@ -112,7 +115,7 @@ def on_invite(turn: Turn, payload: Invite, frame: FrameId) -> None:
         turn.drop(getattr(error, "rule", "invite"), str(error))
     else:
         waiting.done(turn, frame)
-        _forget(turn, _key(payload))
+        _let_go(turn, _key(payload))
 
 
 _SLOTS = 4
@@ -420,13 +423,39 @@ def _clear(turn: Turn, group_id: GroupId) -> None:
 def _wait(turn: Turn, payload: Invite, at: int) -> None:
     """Answer at that time, if nobody else of us did and it cannot be taken up by then."""
     key = _key(payload)
+    if _ANSWERED + key in turn.state.invitations:
+        return
     if key not in turn.state.invitations:
         _put(turn, key, Invitation(stage=Stage.SIBLINGS, payload=pack(payload), since=turn.now))
     turn.due(Duty.REPLY, key, at)
 
 
+_ANSWERED = b"answered"
+"""Before the name of a Welcome that was answered."""
+
+
+def _answered_now(turn: Turn, key: bytes, held: Invitation) -> None:
+    """It is kept for as long as the answer may be on its way."""
+    _let_go(turn, key)
+    _put(turn, _ANSWERED + key, replace(held, since=turn.now))
+    turn.due(Duty.REPLY, _ANSWERED + key, turn.now + turn.state.config.frame_life)
+
+
+def _let_go(turn: Turn, key: bytes) -> None:
+    """A Welcome that nobody could take up, answered or not."""
+    _forget(turn, key)
+    _forget(turn, _ANSWERED + key)
+
+
+def list_changed(turn: Turn) -> None:
+    """We show another list of devices now: what we said under the one before counts no more with who knows this one."""
+    for key in sorted(turn.state.invitations):
+        if key.startswith(_ANSWERED) and turn.state.invitations[key].stage is Stage.SIBLINGS:
+            turn.due(Duty.REPLY, key, turn.now + ranks.turn_of(turn, 0) * _SLOTS)
+
+
 def reply(turn: Turn, subject: bytes) -> None:
-    """Duty REPLY: a Welcome that nobody here could take up; or a conversation that was declined and left."""
+    """Duty REPLY: a Welcome that nobody here could take up, also again; or what was declined and left."""
     from vcd.core import devices
     from vcd.core.siblings import Replied
     from vcd.core.state import Acceptance
@@ -439,16 +468,20 @@ def reply(turn: Turn, subject: bytes) -> None:
     edition, signing = turn.state.book.edition, turn.state.household.signing
     if held is None or held.stage is not Stage.SIBLINGS or edition is None or signing is None:
         return
-    _forget(turn, subject)
+    if subject.startswith(_ANSWERED) and held.since + turn.state.config.frame_life <= turn.now:
+        _forget(turn, subject)
+        return
     payload = unpack(held.payload)
     assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
+    key = _key(payload)
+    _answered_now(turn, key, held)
     suite = suite_of(turn.provider, edition.head.authority.mandate.cipher_suite)
     for reference in _references(payload):
         content = edition.head.digest + reference
         signature = sign(suite, signing, _RETRY, content)
         turn.publish(payload.reply, Retry(reference=reference, head=edition.head, signature=signature))
     if len(ranks.devices(turn)) > 1:
-        devices.tell(turn, Replied(key=subject))
+        devices.tell(turn, Replied(key=key))
     else:  # nobody is left who could tell of that KeyPackage
         waiting.withdraw(turn, (Need.HOME, turn.home.group_id), held.payload)
 
@@ -466,9 +499,10 @@ _MOST_REFERENCES = 4
 def on_replied(turn: Turn, told: Told, record: Replied) -> None:
     """Another device of ours answered."""
     del told
-    held = turn.state.invitations.find(record.key)
+    known = turn.state.invitations
+    held = known.find(record.key) or known.find(_ANSWERED + record.key)
     if held is not None and held.stage is Stage.SIBLINGS:
-        _forget(turn, record.key)
+        _answered_now(turn, record.key, held)
 
 
 def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
@@ -510,7 +544,9 @@ def started(turn: Turn) -> None:
 
 
 def briefed(turn: Turn, known: PMap[bytes, Invitation]) -> None:
-    """On a new device: what waits for the user's answer. The app was told of it elsewhere."""
+    """On a new device: what waits for the user's answer, and what was answered. The app was told of it elsewhere."""
     for key in sorted(known):
         if known[key].stage is not Stage.SIBLINGS:
             _put(turn, key, known[key])
+        elif key.startswith(_ANSWERED):
+            _answered_now(turn, key.removeprefix(_ANSWERED), known[key])

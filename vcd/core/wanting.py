@@ -71,7 +71,7 @@ class Intent:
 class Stage(enum.Enum):
     """What an invitation waits for."""
 
-    SIBLINGS = 1  # another device has to tell of the KeyPackage
+    SIBLINGS = 1  # another device has to tell of the KeyPackage; also after it was answered that nobody did
     ANSWER = 2  # the user has to answer
     ANSWERED = 3  # the answer came from another device, before the Welcome did
 
