@@ -1,7 +1,7 @@
 """What the devices of an account must agree on at rest, and what others must know of one that was recovered.
 
-Of two things that were said of one subject the later one counts. Whoever was set back may have forgotten what they
-said, and who is lost may never have told the others: then all that is expected is that those who are there agree.
+Of two things that were said of one subject the later one counts. Whoever was set back may have said it to nobody before
+that, and who is lost may never have told the others: then all that is expected is that those who are there agree.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def _agree(run: Run, invariant: str, kind: str, read: Callable[[State, bytes], s
             if word.subject[0] == kind:
                 words.setdefault(word.subject[1], []).append(word)
         for subject, said in words.items():
-            forgot = {word.device for word in said if word.lost}  # what it said itself nobody tells it again
-            values = {device.name: read(_state(device), subject) for device in devices if device.name not in forgot}
+            values = {device.name: read(_state(device), subject) for device in devices}
             if len(set(values.values())) > 1:
                 fail(invariant, f"{person.name}'s devices differ about {subject.hex()[:8]}: {values}")
             last = max(said, key=lambda each: each.order)

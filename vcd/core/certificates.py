@@ -75,9 +75,14 @@ def give(turn: Turn, command: inputs.Certify) -> None:
 
 def tell(turn: Turn) -> None:
     """Our other devices."""
+    for each in records(turn):
+        devices.tell(turn, each)
+
+
+def records(turn: Turn) -> list[siblings.CertificateSet]:
+    """The account's, as devices tell it each other."""
     own = _own(turn)
-    if own is not None:
-        devices.tell(turn, siblings.CertificateSet(chain=own.chain, key=own.key, at=own.at))
+    return [] if own is None else [siblings.CertificateSet(chain=own.chain, key=own.key, at=own.at)]
 
 
 def on_set(turn: Turn, told: Told, record: siblings.CertificateSet) -> None:

@@ -19,7 +19,7 @@ from mls.state import Group
 from mls.validation import Plan
 from vcd.core import ranks
 from vcd.core.accounts.admission import head_of
-from vcd.core.accounts.card import from_bytes
+from vcd.core.accounts.card import from_bytes, to_bytes
 from vcd.core.accounts.head import CheckedHead, Evidence
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.events import ContactChanged, Warned
@@ -97,6 +97,22 @@ def _tell(turn: Turn, record: ContactAdded | ContactBlocked | ContactVerified | 
 
     if turn.state.home is not None and len(ranks.devices(turn)) > 1:
         devices.tell(turn, record)
+
+
+def records(turn: Turn) -> list[ContactAdded | ContactBlocked | ContactVerified | ContactRemoved]:
+    """What the user said of people, as devices tell it each other."""
+    from vcd.core.siblings import ContactAdded, ContactBlocked, ContactRemoved, ContactVerified
+
+    book = turn.state.book
+    found: list[ContactAdded | ContactBlocked | ContactVerified | ContactRemoved] = []
+    for account, each in book.contacts.items():
+        if each.accepted and each.card is not None:
+            found.append(ContactAdded(card=to_bytes(each.card), petname=each.petname, at=each.since))
+        if each.blocked:
+            found.append(ContactBlocked(account=account, blocked=True))
+        if each.verified:
+            found.append(ContactVerified(account=account))
+    return [*found, *(ContactRemoved(account=account, at=at) for account, at in book.removed.items())]
 
 
 def on_added(turn: Turn, told: Told, record: ContactAdded) -> None:

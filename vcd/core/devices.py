@@ -480,6 +480,7 @@ def _awake(turn: Turn, after: Strand) -> None:
         keep(turn, listening=False)
         voting.begin(turn)
         turn.due(Duty.HOME, ASK, turn.now + turn.state.config.quiet)
+        turn.due(Duty.HOME, RECALL, turn.now + turn.state.config.quiet)
 
 
 def follow_list(turn: Turn) -> None:
@@ -532,34 +533,32 @@ RULES = b"rules"
 OVERRULE = b"overrule"
 NAMES = b"names"
 JOIN = b"join"
+RECALL = b"recall"
 
 
 def chore(turn: Turn, subject: bytes) -> None:
     """Duty HOME."""
-    from vcd.core import joining, overruling, renaming
+    from vcd.core import joining, overruling, recalling, renaming
 
     if turn.state.home is None:
         return
-    if subject == GONE:
-        _forget_account(turn)
-    elif subject == LEAVES:
-        leaves.replace_due(turn)
-    elif subject == LOST:
-        leaves.pass_on(turn)
-    elif subject == AWAKE:
-        leaves.wake_up(turn)
-    elif subject == ASK:
-        leaves.ask(turn)
-    elif subject == RULES:
-        overruling.push(turn)
-    elif subject == NAMES:
-        renaming.push(turn)
-    elif subject == JOIN:
-        joining.push(turn)
-    elif subject.startswith(OVERRULE):
-        overruling.give(turn, DeviceId(subject[len(OVERRULE) :]))
-    elif subject.startswith(LINK):
-        linking.go_on(turn, DeviceId(subject[len(LINK) :]))
+    plain = {
+        GONE: _forget_account,
+        LEAVES: leaves.replace_due,
+        LOST: leaves.pass_on,
+        AWAKE: leaves.wake_up,
+        ASK: leaves.ask,
+        RULES: overruling.push,
+        NAMES: renaming.push,
+        JOIN: joining.push,
+        RECALL: recalling.ask,
+    }
+    if subject in plain:
+        plain[subject](turn)
+        return
+    for prefix, act in ((OVERRULE, overruling.give), (LINK, linking.go_on), (RECALL, recalling.chore)):
+        if subject.startswith(prefix):
+            act(turn, DeviceId(subject[len(prefix) :]))
 
 
 def started(turn: Turn) -> None:

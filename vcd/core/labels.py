@@ -58,6 +58,13 @@ def on_labeled(turn: Turn, told: siblings.Told, record: siblings.Labeled) -> Non
         _take(turn, record.what, new)
 
 
+def records(turn: Turn) -> list[siblings.Labeled]:
+    """All that is called anything, or was, as devices tell it each other."""
+    return [
+        siblings.Labeled(what=what, text=each.text, at=each.at) for what, each in turn.state.household.labels.items()
+    ]
+
+
 def _fits(what: bytes, said: str) -> bool:
     if len(what) > MAX_WHAT:
         return False

@@ -253,6 +253,26 @@ class CertificateSet:
     at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot:
+    """A device was set back to an old disk, and has lost what it was told, or told itself. `recalling`"""
+
+    RECORD_TAG: ClassVar[int] = 52
+    whole: bytes
+    """A hash of what it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What such a device may lack: records as they were told once. `recalling`"""
+
+    RECORD_TAG: ClassVar[int] = 53
+    device: DeviceId
+    records: tuple[bytes, ...] = field(repr=False)
+    whole: bytes
+    """A hash of all that is told so, of which this may be a part."""
+
+
 Sibling = (
     NewAccountKey
     | NewDelegateKey
@@ -276,6 +296,8 @@ Sibling = (
     | RawForgotten
     | Labeled
     | CertificateSet
+    | Forgot
+    | Recalled
 )
 
 
@@ -299,6 +321,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         labels,
         overruling,
         raw_care,
+        recalling,
     )
 
     return {
@@ -324,6 +347,8 @@ def handlers() -> Mapping[type[Any], Handler]:
         RawForgotten: raw_care.on_forgotten,
         Labeled: labels.on_labeled,
         CertificateSet: certificates.on_set,
+        Forgot: recalling.on_forgot,
+        Recalled: recalling.on_recalled,
     }
 
 

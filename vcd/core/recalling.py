@@ -1,0 +1,124 @@
+"""What an old disk has forgotten of what the account's devices told each other: it asks, and is told it once more.
+
+What a device tells is kept until an epoch is final that stands on the one where it was told (`devices`): by then all
+have voted for that, and so have heard it. A device that was set back had voted, and knows nothing of it any more: not
+what others told it, where the logs have lost that or it cannot follow to those epochs, and not what it told them itself
+in epochs that it had begun. Whom it lets in then would be handed its gaps.
+
+So as soon as it may speak again it asks (`siblings.Forgot`), with a hash of all that it has of this kind. Those who
+have something else are to tell it what they have (`siblings.Recalled`), in turn: the most senior one first, who has
+asked itself and was not answered yet last, and nobody who has no more than what was told by then. All take what they
+hear so, as the later of two words counts. That somebody is blocked or verified has no time, so only who asked takes
+that.
+
+This is for labels, contacts and certificates. Conversations, keys and intents are found again elsewhere (`leaves`,
+`desync`, `intents`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from vcd.core import certificates, contacts, devices, labels, ranks, siblings
+from vcd.core.duties import Duty
+from vcd.core.errors import Malformed
+from vcd.core.names import DeviceId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vcd.core.siblings import Told
+    from vcd.core.turn import Turn
+
+AT_ONCE = 256 << 10
+"""So many bytes are told in one message, about."""
+
+_TIMED = siblings.Labeled | siblings.ContactAdded | siblings.ContactRemoved | siblings.CertificateSet
+_UNTIMED = siblings.ContactBlocked | siblings.ContactVerified
+
+
+def ask(turn: Turn) -> None:
+    """After a device with an old disk may act again."""
+    if len(devices.present(turn.home)) < 2:
+        return
+    if not devices.may_speak(turn):
+        turn.due(Duty.HOME, devices.RECALL, turn.now + turn.state.config.retry_most)
+        return
+    turn.due(Duty.HOME, _subject(turn.state.me.device), turn.now + turn.state.config.retry_most)
+    devices.tell(turn, siblings.Forgot(whole=_whole(_known(turn))))
+
+
+def on_forgot(turn: Turn, told: Told, record: siblings.Forgot) -> None:
+    """Another device was set back. This one may have been as well, and hear what it asked itself before that."""
+    me, config = turn.state.me.device, turn.state.config
+    if told.device == me or record.whole == _whole(_known(turn)):
+        return
+    asks = (Duty.HOME, _subject(me)) in turn.state.duties
+    before = ranks.device_place(turn) + (len(devices.present(turn.home)) if asks else 0)
+    turn.due(Duty.HOME, _subject(told.device), turn.now + config.quiet + before * config.turn_taking)
+
+
+def chore(turn: Turn, device: DeviceId) -> None:
+    """Duty HOME: nobody before us told that device what we have. Our own name says that nobody answered us yet."""
+    if device == turn.state.me.device or device not in devices.present(turn.home):
+        return
+    if not devices.may_speak(turn):
+        turn.due(Duty.HOME, _subject(device), turn.now + turn.state.config.retry_most)
+        return
+    known = _known(turn)
+    _unsay(turn, device)
+    for several in _parts(known):
+        devices.tell(turn, siblings.Recalled(device=device, records=several, whole=_whole(known)))
+
+
+def _unsay(turn: Turn, device: DeviceId) -> None:
+    """What it was told before is not said again: whoever asks all the time pushes out nothing else that is."""
+    said = turn.state.household.said
+    old = [number for number, each in said.items() if _is_for(device, each.data)]
+    devices.keep(turn, said=said.changed(old, {}))
+
+
+def _is_for(device: DeviceId, data: bytes) -> bool:
+    record = siblings.unpack(data) if data[:1] == bytes([siblings.MARK]) else None
+    return isinstance(record, siblings.Recalled) and record.device == device
+
+
+def on_recalled(turn: Turn, told: Told, record: siblings.Recalled) -> None:
+    """A device told another one all that it has."""
+    mine = record.device == turn.state.me.device
+    for data in record.records:
+        each = siblings.unpack(data)
+        if not isinstance(each, _TIMED | _UNTIMED):
+            raise Malformed("nothing that an old disk is told again")
+        if mine or isinstance(each, _TIMED):
+            siblings.handlers()[type(each)](turn, told, each)
+    if mine or record.whole == _whole(_known(turn)):
+        turn.not_due(Duty.HOME, _subject(record.device))
+
+
+def _subject(device: DeviceId) -> bytes:
+    return devices.RECALL + device
+
+
+def _known(turn: Turn) -> list[bytes]:
+    """The same on all devices that have heard the same."""
+    several = [*labels.records(turn), *contacts.records(turn), *certificates.records(turn)]
+    return sorted(siblings.pack(each) for each in several)
+
+
+def _whole(known: list[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in known)).digest()
+
+
+def _parts(known: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+    part: list[bytes] = []
+    size = 0
+    for each in known:
+        if part and size + len(each) > AT_ONCE:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(each)
+        size += len(each)
+    if part:
+        yield tuple(part)
