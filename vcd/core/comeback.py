@@ -29,7 +29,7 @@ from mls.virtual.announcements import Announcement, ExternalJoin, JoinedExternal
 from mls.virtual.emulation import Head
 from mls.virtual.errors import UnknownEpochError
 from mls.welcome import GroupInfo, decode_group_info
-from vcd.core import contacts, desync, devices, kinds, lead, ourselves, ranks, steps, summaries, voting
+from vcd.core import contacts, desync, devices, kinds, lead, leaves, ourselves, ranks, steps, summaries, voting
 from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -89,15 +89,18 @@ def signing(turn: Turn, strand: Strand, near: EpochId | None) -> tuple[EpochId, 
     return None if known is None else (near, known.private)
 
 
-def ask_key(turn: Turn, strand: Strand) -> bool:
+def ask_key(turn: Turn, strand: Strand, has: SignaturePrivateKey | None) -> bool:
     """Ask another device of ours for the key of our leaf where the group stands, each time another one.
 
-    Who was set back to an old disk does not have what it told the others since: nobody opens its own messages.
+    Who was set back to an old disk does not have what it told the others since: nobody opens its own messages. It may
+    have one of before (`has`), which only those can check who still have a tree with it.
     """
     me = voting.own(turn.state, strand)
     key = next((each.key for each in strand.graph.members(strand.head) if each.incarnation == me), None)
     others = [each for each in ranks.devices(turn) if each != turn.state.me.device]
     if strand.home or key is None or not others or not devices.may_speak(turn):
+        return False
+    if has is not None and turn.provider.suite(strand.cipher_suite).scheme.public_key(has) == key:
         return False
     tries = desync.recovery(turn, strand.group_id).tries
     devices.tell(turn, KeyWanted(device=others[tries % len(others)], public=key))
@@ -199,6 +202,9 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     leaf = tree.leaf(LeafIndex(old.leaf))
     if leaf is None or signer is None:
         raise Refused("door-members")
+    if not strand.home and leaves.ahead(turn, leaf):  # a key would be drawn, and told to the others, for nothing
+        turn.drop("door-group-info", "the home has to go on first")
+        return
     try:
         if strand.home:
             message, group, newest, told = _home(turn, old, leaf, way)

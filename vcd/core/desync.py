@@ -18,6 +18,7 @@ elsewhere, it was not followed: the device lets go of it, takes no way from that
 of that epoch wins, it lets go of it as well, and asks anew, by what it had before (`retention`).
 
 A device that lacks the key to sign as that member, as it was set back to an old disk, asks the account's others for it.
+So it does if it has an older one, and signs with that meanwhile: where nothing of before is left, nobody can check it.
 
 What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did, whether
 this device stands elsewhere or nowhere. A way may begin where this device never was, as all that was final when it fell
@@ -268,8 +269,9 @@ def _plead(turn: Turn, strand: Strand) -> None:
     near = comeback.nearest(strand)
     me = voting.own(turn.state, strand)
     signs = comeback.signing(turn, strand, near)
+    asked = me is not None and comeback.ask_key(turn, strand, None if signs is None else signs[1])
     if me is None or signs is None:
-        if me is None or not comeback.ask_key(turn, strand):
+        if not asked:
             ask_user(turn, strand.group_id)
         return
     suite = turn.provider.suite(strand.cipher_suite)

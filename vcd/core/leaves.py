@@ -19,7 +19,7 @@ up at any time. Then it says so, and if nobody who can replaces the leaf for lon
 ours any more, it does that itself, by a commit that takes no message key (`ask`).
 
 If what began an epoch that lost is not done again, as a removal that ended (`rotation`), nothing that the home has is
-newer than a leaf from there. Then a device begins another one, in turn, once the home stands for good (`_ahead`).
+newer than a leaf from there. Then a device begins another one, in turn, once the home stands for good (`ahead`).
 
 Of an epoch that lost, devices that were never in it need what reads its leaves, until these are replaced. Some device
 that has it passes it on where the home stands now (`pass_on`): to those who are there, and to nobody else. So it is
@@ -68,7 +68,11 @@ _TO_TELL = 0
 
 def made_in(turn: Turn, group: Group) -> bytes | None:
     """The derivation epoch that our leaf says it comes from."""
-    info = derivation_info_of(group.own_leaf_node.extensions, turn.emulation.settings.numbers)
+    return _made_in(turn, group.own_leaf_node)
+
+
+def _made_in(turn: Turn, leaf: LeafNode) -> bytes | None:
+    info = derivation_info_of(leaf.extensions, turn.emulation.settings.numbers)
     return None if info is None else info.epoch_id
 
 
@@ -172,7 +176,7 @@ def replace_due(turn: Turn) -> None:
         here = live(strand)
         if here is None or not due(turn, here.group) or not able(turn, here.group) or _asked(strand):
             continue
-        if _ahead(turn, here.group):
+        if ahead(turn, here.group.own_leaf_node):
             _begin_another(turn)
             return
         if _replaced(turn, strand):
@@ -181,9 +185,9 @@ def replace_due(turn: Turn) -> None:
         turn.due(Duty.HOME, devices.LEAVES, turn.now + turn.state.config.retry)
 
 
-def _ahead(turn: Turn, group: Group) -> bool:
-    """Whether our leaf comes from after the newest derivation epoch that the home has: that cannot replace it."""
-    name, newest = made_in(turn, group), turn.emulation.head.newest
+def ahead(turn: Turn, leaf: LeafNode) -> bool:
+    """Whether a leaf of ours comes from after the newest derivation epoch that the home has: that cannot replace it."""
+    name, newest = _made_in(turn, leaf), turn.emulation.head.newest
     return name is not None and name != newest and newest in turn.emulation.lineage(name)
 
 

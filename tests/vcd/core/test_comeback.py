@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mls.commit import NewLeaf
 from tests.vcd.core.branches import (
     TEA as CHAT,
     bring,
@@ -19,8 +20,8 @@ from tests.vcd.core.branches import (
     tea,
     withhold,
 )
-from tests.vcd.core.company import show_up, step
-from tests.vcd.core.homes import device, home, link, remove
+from tests.vcd.core.company import act, show_up, step
+from tests.vcd.core.homes import device, home, link, remove, restore
 from tests.vcd.core.village import Frame, Village
 from vcd.core import (
     acting,
@@ -31,6 +32,7 @@ from vcd.core import (
     founding,
     inputs,
     leaves,
+    ourselves,
     retention,
     rotation,
     summaries,
@@ -436,6 +438,29 @@ def test_a_device_that_lacks_the_key_to_ask_for_the_way_back_gets_it_from_the_ot
     assert key in turn_keys(village)
     assert tea(village, "phone").here is not None
     assert len(heads(village, *ALL)) == 1
+
+
+def test_a_device_with_an_older_key_gets_the_newer_one_where_nobody_can_check_the_older_one_any_more() -> None:
+    """An old disk, from before an epoch of the home that this device began, in which it gave the leaf another key."""
+    village = chat()
+    backup = village.state("laptop")
+    act(village, "laptop", lambda turn: acting.commit(turn, turn.home, force_path=True, derive=True))
+    village.wait(minutes=1)
+
+    def renew(turn: Turn) -> None:
+        credential, private = ourselves.new_leaf(turn)
+        leaf = NewLeaf(credential=credential, signature_private=private)
+        acting.commit(turn, turn.strand(CHAT), force_path=True, leaf=leaf)
+
+    act(village, "laptop", renew)
+    village.wait(minutes=5)
+    assert heads(village, *ALL) == finals(village, *ALL)
+    key = member(village, "phone", "laptop").key
+    restore(village, "laptop", backup)
+    village.wait(hours=1)
+    assert tea(village, "laptop").here is not None
+    assert len(heads(village, *ALL)) == 1
+    assert key in step(village, "laptop", lambda turn: {*turn.emulation.keys})
 
 
 def test_a_device_is_helped_by_its_own_account() -> None:
