@@ -30,17 +30,16 @@ from mls.key_package import KeyPackage
 from mls.proposals import Add, Proposal, Remove, SelfRemove
 from mls.registries import LeafIndex
 from mls.validation import self_remove_capable
-from vcd.core import acting, keys, kinds, ranks, steps, summaries, verdicts
-from vcd.core.accounts.admission import head_of
+from vcd.core import acting, comers, keys, kinds, ranks, steps, summaries, verdicts
 from vcd.core.accounts.book import Relation
 from vcd.core.duties import Duty
 from vcd.core.effects import FetchPackage
-from vcd.core.errors import Misuse, NodeError, Refused
+from vcd.core.errors import Misuse, Refused
 from vcd.core.events import IntentFate
 from vcd.core.names import AccountId, GroupId, Incarnation, IntentId
 from vcd.core.ordering.graph import Member
 from vcd.core.payloads import Post
-from vcd.core.policy import Policy, Who, may_exchange, may_take_out, of_group
+from vcd.core.policy import Policy, Who, may_take_out, of_group
 from vcd.core.strand import with_proposal
 from vcd.core.topics import TopicSecret
 from vcd.core.wanting import Intent, Kind
@@ -395,7 +394,7 @@ def _leave(turn: Turn, intent: Intent, strand: Strand) -> None:
 def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     from vcd.core import introductions
 
-    package = _package(turn, intent)
+    package = comers.package(turn, intent)
     if package is None:
         _fetch(turn, intent)
         return
@@ -404,8 +403,16 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     if card is None:
         _end(turn, intent, "no-card")
         return
+    group, own = _here(strand).group, ranks.own(strand)
     there = [each for each in strand.graph.members(strand.head) if each.incarnation in intent.dead]
-    dead = tuple(each.incarnation for each in there if _may_replace(strand, each, package))
+    behind = [each.incarnation for each in there if own and not comers.may_replace(group, own, each, package)]
+    if behind:  # one of their devices acts there after all, and sees to it that the others come in
+        after = replace(intent, dead=tuple(each for each in intent.dead if each not in behind))
+        _keep(turn, after)
+        _tell(turn, after)
+        _judge(turn, after, strand, strand)
+        return
+    dead = tuple(each.incarnation for each in there)
     done = _commit(turn, intent, strand, [*_removals(strand, dead), Add(package)])
     if done is None:
         held = turn.state.intents[intent.intent]
@@ -415,28 +422,6 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     assert intent.reply is not None  # noqa: S101 - intents of this kind have one
     said, made = done
     introductions.send(turn, strand, said, made.commit, card, intent.greeting, intent.reply)
-
-
-def _may_replace(strand: Strand, dead: Member, package: KeyPackage) -> bool:
-    """Whether we may take out somebody dead as we add their account by this KeyPackage."""
-    group, own = _here(strand).group, ranks.own(strand)
-    node = group.public.tree.leaf(LeafIndex(dead.leaf))
-    if own is None or node is None:
-        return False
-    exchanges = may_exchange(own, dead, node.credential, package.leaf_node.credential)
-    return exchanges or may_take_out(of_group(group), own, dead)
-
-
-def _package(turn: Turn, intent: Intent) -> KeyPackage | None:
-    """The KeyPackage to add them by; None if there is none, or it is not good any more."""
-    if not intent.package:
-        return None
-    package = decode_exactly(intent.package, KeyPackage.decode)
-    lifetime = package.leaf_node.lifetime
-    if lifetime is not None and lifetime.not_after < turn.now // 1000:
-        return None
-    head = head_of(package.leaf_node.credential)
-    return None if head is None or turn.state.book.superseded(head) else package
 
 
 def _fetch(turn: Turn, intent: Intent, *, more: int = 0) -> None:
@@ -456,13 +441,13 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
     for key in sorted(turn.state.intents):
         intent = turn.state.intents[key]
         mine = intent.kind is Kind.INVITE and intent.device == turn.state.me.device
-        if not mine or intent.account != got.account or not intent.fetches or _package(turn, intent) is not None:
+        if not mine or intent.account != got.account or not intent.fetches or comers.package(turn, intent) is not None:
             continue
         if got.package is None:
             if intent.fetches >= turn.state.config.max_fetches:
                 _end(turn, intent, "unreachable")
             return
-        fingerprint = _checked(turn, got.account, got.package)
+        fingerprint = comers.checked(turn, got.account, got.package)
         if fingerprint is None:
             turn.drop("package-refused")
             _fetch(turn, intent, more=MAX_LEFT)
@@ -472,20 +457,6 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
         _tell(turn, after)
         retry(turn, key)
         return
-
-
-def _checked(turn: Turn, account: AccountId, data: bytes) -> bytes | None:
-    """Whether these bytes are a KeyPackage of that account; the fingerprint of its credential."""
-    try:
-        package = decode_exactly(data, KeyPackage.decode)
-        node = package.leaf_node
-        turn.env.authentication.validate(node.credential, node.signature_key, turn.now)
-        head = head_of(node.credential)
-    except (MlsError, NodeError):
-        return None
-    if head is None or head.account != account or turn.state.book.superseded(head):
-        return None
-    return hashlib.sha256(node.credential.encode()).digest()
 
 
 def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
