@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mls import external
+from mls import external, group as mls
 from mls.components.dictionary import dictionary_of
 from mls.errors import MlsError, StaleError
-from mls.leaf_node import LeafNode, find_extension
+from mls.leaf_node import Extensions, LeafNode, find_extension
 from mls.registries import ExtensionType, LeafIndex
 from mls.secrets import SignaturePrivateKey
 from mls.state import Group
@@ -41,7 +41,7 @@ from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import Commit, SignedStep, Way
 from vcd.core.policy import Who, of_dictionary
 from vcd.core.siblings import CameBack, KeyWanted
-from vcd.core.strand import Kept, Strand, at_rest, stood, with_step
+from vcd.core.strand import Kept, Strand, at_rest, futile, stood, with_child, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from vcd.core.state import State
     from vcd.core.turn import Turn
 
-__all__ = ["along", "anchored_anew", "ask_key", "enter", "nearest", "signing", "stood"]
+__all__ = ["again", "along", "anchored_anew", "ask_key", "enter", "nearest", "signing", "stood", "way_to"]
 
 
 # ---------------------------------------------------------------- who we were
@@ -190,17 +190,66 @@ def _check_way(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: Ratc
 
 def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     """Come back by that way, from where the group stands."""
-    near, suite = nearest(strand), turn.provider.suite(strand.cipher_suite)
-    prior = None if near is None else strand.kept[near].group
-    tree = _tree(info, suite)
+    tree = _tree(info, turn.provider.suite(strand.cipher_suite))
     old = _check_way(turn, strand, way, info, tree)
     signer = steps.at_leaf(strand.graph.members(way.epoch), info.signer)
-    rule = of_dictionary(dictionary_of(info.context.extensions)).come_back
-    if rule is Who.NOBODY or (rule is Who.ADMINS and not old.admin):
+    if not _allowed(info.context.extensions, old):
         desync.ask_user(turn, strand.group_id)
         return
-    leaf = tree.leaf(LeafIndex(old.leaf))
-    if leaf is None or signer is None:
+    if signer is None:
+        raise Refused("door-members")
+    entered = _come_in(turn, strand, way, info, tree, old)
+    if entered is None:
+        return
+    config, known = turn.state.config, desync.recovery(turn, strand.group_id)
+    until = turn.now + 2 * config.digest_every
+    desync.put(
+        turn,
+        strand.group_id,
+        replace(known, private=None, public=b"", entered=entered, by=signer.incarnation, until=until, doubts=0),
+    )
+    turn.later(Duty.DESYNC, strand.group_id, until)
+    if strand.home:
+        turn.due(Duty.HOME, devices.ASK, turn.now + config.quiet)
+
+
+def again(turn: Turn, strand: Strand, here: Kept) -> bool:
+    """Come in once more where this device stands, in our own place, for those of our devices that are not in it.
+
+    Nobody else has shown the way, so there is nothing to be in doubt about. False if it may be possible later.
+    """
+    old, extensions = ranks.own(strand), here.group.public.context.extensions
+    if old is None or futile(strand, old.incarnation, ()):
+        return False
+    if not _allowed(extensions, old):
+        turn.drop("bring-forbidden")
+        return True
+    if old.key in turn.emulation.keys:  # who has withdrawn the KeyPackage that the leaf came of has that key no more
+        ourselves.tell_keys(turn, [old.key])
+    way = way_to(strand, here)
+    return _come_in(turn, strand, way, decode_group_info(way.group_info), here.group.public.tree, old) is not None
+
+
+def way_to(strand: Strand, here: Kept) -> Way:
+    """The way to where a group stands, from outside."""
+    return Way(
+        epoch=strand.head,
+        group_info=mls.group_info(here.group, with_tree=True),
+        lineage=summaries.lineage(strand),
+        topic=here.topic.raw,
+    )
+
+
+def _allowed(extensions: Extensions, member: Member) -> bool:
+    rule = of_dictionary(dictionary_of(extensions)).come_back
+    return rule is Who.EVERYBODY or (rule is Who.ADMINS and member.admin)
+
+
+def _come_in(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: RatchetTree, old: Member) -> EpochId | None:
+    """The commit from outside, told to our other devices and sent; gives the epoch that it begins."""
+    near, leaf = nearest(strand), tree.leaf(LeafIndex(old.leaf))
+    prior = None if near is None else strand.kept[near].group
+    if leaf is None:
         raise Refused("door-members")
     if not strand.home and leaves.ahead(turn, leaf):  # a key would be drawn, and told to the others, for nothing
         turn.drop("door-group-info", "the home has to go on first")
@@ -212,20 +261,13 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
             message, group, newest, told = _conversation(turn, strand, prior, old, leaf, way)
     except MlsError as error:
         turn.drop("door-group-info", getattr(error, "check", type(error).__name__))
-        return
+        return None
     lead.came_from(turn, strand, way.epoch, info, tree)
     after, said = _entered(turn, strand, way.epoch, tree, old, group, newest, message)
     turn.put(after, graph=True)
     if not strand.home:
         contacts.tree(turn, group)
-    config, known = turn.state.config, desync.recovery(turn, strand.group_id)
-    until = turn.now + 2 * config.digest_every
-    desync.put(
-        turn,
-        strand.group_id,
-        replace(known, private=None, public=b"", entered=said.step.epoch, by=signer.incarnation, until=until, doubts=0),
-    )
-    turn.later(Duty.DESYNC, strand.group_id, until)
+        turn.not_due(Duty.HOME, devices.BRING + strand.group_id)
     for each in told:
         devices.announce(turn, each)
     if not strand.home and len(ranks.devices(turn)) > 1:
@@ -234,8 +276,7 @@ def enter(turn: Turn, strand: Strand, way: Way, info: GroupInfo) -> None:
     wanted = {secret.raw: secret for secret in (after.trunk, TopicSecret(way.topic)) if secret is not None}
     for secret in wanted.values():
         turn.publish(secret, Commit(signed=said, message=message))
-    if strand.home:
-        turn.due(Duty.HOME, devices.ASK, turn.now + config.quiet)
+    return said.step.epoch
 
 
 def _entered(
@@ -253,8 +294,11 @@ def _entered(
     # cannot follow the commit, and learn from votes that the group stands there.
     before = turn.emulation.keys.find(old.key)
     said = steps.signed(group.suite, group.signature_key if before is None else before.private, step)
-    after = with_step(strand, said)
     kept = Kept(group=group, topic=topic_of(group), newest=newest)
+    there = strand.kept.find(parent)
+    if there is not None and not there.settled:  # it is left as by any other commit
+        return with_child(strand, said, message, there.group, kept, turn.awake), said
+    after = with_step(strand, said)
     return (
         replace(after, kept=after.kept.set(step.epoch, kept), bodies=after.bodies.set(step.epoch, message)),
         said,

@@ -32,7 +32,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mls import group as mls
 from mls.errors import MlsError
 from mls.hpke import CryptoError
 from mls.leaf_node import LeafNode
@@ -334,13 +333,7 @@ def opened(turn: Turn, strand: Strand, plea: Plea) -> Door | None:
     here = strand.here
     if here is None or not hears(strand, plea):
         return None
-    way = Way(
-        epoch=strand.head,
-        group_info=mls.group_info(here.group, with_tree=True),
-        lineage=summaries.lineage(strand),
-        topic=here.topic.raw,
-    )
-    suite = here.group.suite
+    way, suite = comeback.way_to(strand, here), here.group.suite
     context = suite.encryption_context(_DOOR, strand.group_id + plea.key)
     try:
         kem_output, sealed = suite.seal(plea.key, context, encode(way), turn.random)

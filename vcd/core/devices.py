@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from mls.errors import MlsError, StaleError
 from mls.group import ApplicationMessage
-from mls.virtual import client
 from mls.virtual.announcements import (
     Announcement,
     Created,
@@ -37,11 +36,9 @@ from mls.virtual.announcements import (
     encode_announcement,
 )
 from mls.virtual.conversation import Author
-from mls.welcome import decode_group_info
 from vcd.core import (
     desync,
     keys,
-    kinds,
     leaves,
     linking,
     listing,
@@ -280,58 +277,12 @@ def try_held(turn: Turn) -> None:
             _act(turn, siblings.Told(device=each.device, epoch=each.epoch, newest=each.newest), each.data, each.at)
 
 
-def _on_created(turn: Turn, told: siblings.Told, announcement: Created) -> None:
-    """A conversation that a sibling opened."""
+def _on_brought(turn: Turn, told: siblings.Told, announcement: Created | JoinedExternally | Welcomed) -> None:
+    """A conversation that a sibling brought us into."""
+    from vcd.core import bringing
+
     del told
-    from vcd.core import conversations
-
-    info = decode_group_info(announcement.group_info)
-    group_id = GroupId(info.context.group_id)
-    if group_id in turn.state.strands or group_id in turn.state.raws:
-        return
-    mode = policy.of_dictionary(info.context.dictionary).mode
-    followed = client.follow_creation(turn.emulation, turn.env, kinds.parameters_of(mode), announcement)
-    turn.use(followed.emulation)
-    conversations.enter(turn, followed.group)
-    leaves.look(turn, group_id)
-
-
-def _on_joined_externally(turn: Turn, told: siblings.Told, announcement: JoinedExternally) -> None:
-    """A conversation that a sibling brought us into from outside. Who is in it and follows hears of it there."""
-    del told
-    from vcd.core import conversations
-
-    info = decode_group_info(announcement.group_info)
-    group_id = GroupId(info.context.group_id)
-    if group_id in turn.state.strands:
-        desync.sibling_came(turn, announcement)
-        return
-    if group_id in turn.state.raws:
-        return
-    mode = policy.of_dictionary(info.context.dictionary).mode
-    followed = client.follow_external(turn.emulation, turn.env, kinds.parameters_of(mode), announcement)
-    turn.use(followed.emulation)
-    conversations.enter(turn, followed.group)
-    leaves.look(turn, group_id)
-
-
-def _on_welcomed(turn: Turn, told: siblings.Told, announcement: Welcomed) -> None:
-    """A Welcome that a sibling took up and that did not come to us."""
-    del told
-    from vcd.core import conversations
-
-    found = client.join(
-        turn.emulation,
-        turn.env,
-        kinds.parameters_of(policy.Mode.DEMLS),
-        announcement.welcome,
-        tree=announcement.tree,
-        known_groups=frozenset([*turn.state.strands, *turn.state.raws]),
-    )
-    turn.use(found.emulation)
-    mode = policy.of_group(found.group).mode
-    conversations.enter(turn, replace(found.group, parameters=kinds.parameters_of(mode)))
-    leaves.look(turn, found.group.group_id)
+    bringing.along(turn, announcement)
 
 
 def _on_external_join(turn: Turn, told: siblings.Told, announcement: ExternalJoin) -> None:
@@ -360,10 +311,10 @@ def _on_progress(turn: Turn, told: siblings.Told, announcement: Progress) -> Non
 
 
 ANNOUNCED: Mapping[type[Any], Callable[[Turn, siblings.Told, Any], None]] = {
-    Created: _on_created,
+    Created: _on_brought,
     ExternalJoin: _on_external_join,
-    JoinedExternally: _on_joined_externally,
-    Welcomed: _on_welcomed,
+    JoinedExternally: _on_brought,
+    Welcomed: _on_brought,
     Withdrawn: _on_withdrawn,
     Wanted: _on_wanted,
     LostEpoch: _on_lost,
@@ -534,11 +485,14 @@ OVERRULE = b"overrule"
 NAMES = b"names"
 JOIN = b"join"
 RECALL = b"recall"
+INSIDE = b"inside"
+LACKING = b"lacking"
+BRING = b"bring"
 
 
 def chore(turn: Turn, subject: bytes) -> None:
     """Duty HOME."""
-    from vcd.core import joining, overruling, recalling, renaming
+    from vcd.core import bringing, joining, overruling, recalling, renaming
 
     if turn.state.home is None:
         return
@@ -552,6 +506,7 @@ def chore(turn: Turn, subject: bytes) -> None:
         NAMES: renaming.push,
         JOIN: joining.push,
         RECALL: recalling.ask,
+        INSIDE: bringing.say,
     }
     if subject in plain:
         plain[subject](turn)
@@ -559,6 +514,9 @@ def chore(turn: Turn, subject: bytes) -> None:
     for prefix, act in ((OVERRULE, overruling.give), (LINK, linking.go_on), (RECALL, recalling.chore)):
         if subject.startswith(prefix):
             act(turn, DeviceId(subject[len(prefix) :]))
+    for prefix, of_group in ((LACKING, bringing.lack), (BRING, bringing.bring)):
+        if subject.startswith(prefix):
+            of_group(turn, GroupId(subject[len(prefix) :]))
 
 
 def started(turn: Turn) -> None:

@@ -12,10 +12,11 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
     to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
 
 That answer (`Retry`) goes to a topic that the sender made for it, signed with the account key. One of our devices gives
-it, the next one later if it has not heard of it by then: the account answers once, however many devices it has. Nobody
-believes what was signed under a list that they know to be old, as somebody may have been shut out since. So who hears
-of a newer list before the answer would wait for us for ever: it is given again under each new list, by one device, for
-as long as the first one may lie unheard. Whoever has heard it passes over the next one.
+it, the next one later if it has not heard of it by then: the account answers once, however many devices it has. If
+another one did take it up, that is found out afterwards (`bringing`). Nobody believes what was signed under a list that
+they know to be old, as somebody may have been shut out since. So who hears of a newer list before the answer would wait
+for us for ever: it is given again under each new list, by one device, for as long as the first one may lie unheard.
+Whoever has heard it passes over the next one.
 
 What the user answers is told to the other devices, which may have the Welcome or not. Who accepts is in that
 conversation, by whatever Welcome; what is declined is the one Welcome that was asked of, as somebody may well be
@@ -498,7 +499,10 @@ _MOST_REFERENCES = 4
 
 def on_replied(turn: Turn, told: Told, record: Replied) -> None:
     """Another device of ours answered."""
+    from vcd.core import bringing
+
     del told
+    bringing.compare(turn)
     known = turn.state.invitations
     held = known.find(record.key) or known.find(_ANSWERED + record.key)
     if held is not None and held.stage is Stage.SIBLINGS:

@@ -214,6 +214,22 @@ class SendsNamed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """Conversations that the device which says so is in. `bringing`"""
+
+    RECORD_TAG: ClassVar[int] = 32
+    group_ids: tuple[GroupId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """A conversation that the device which says so is not in, as another one is. `bringing`"""
+
+    RECORD_TAG: ClassVar[int] = 33
+    group_id: GroupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawTold:
     """How we came into an app's group: an announcement of `mls.virtual`. `raw_care`"""
 
@@ -292,6 +308,8 @@ Sibling = (
     | ContactRemoved
     | SendsTold
     | SendsNamed
+    | Inside
+    | Lacking
     | RawTold
     | RawForgotten
     | Labeled
@@ -311,6 +329,7 @@ Handler = Callable[["Turn", Told, Any], None]
 def handlers() -> Mapping[type[Any], Handler]:
     """Which room takes which record. Rooms are imported here, as they import this one."""
     from vcd.core import (
+        bringing,
         calls,
         certificates,
         comeback,
@@ -343,6 +362,8 @@ def handlers() -> Mapping[type[Any], Handler]:
         ContactRemoved: contacts.on_removed,
         SendsTold: calls.on_told,
         SendsNamed: calls.on_named,
+        Inside: bringing.on_inside,
+        Lacking: bringing.on_lacking,
         RawTold: raw_care.on_told,
         RawForgotten: raw_care.on_forgotten,
         Labeled: labels.on_labeled,

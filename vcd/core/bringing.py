@@ -1,0 +1,177 @@
+"""How our other devices come into a conversation that one of us is in.
+
+Whoever opens one, or comes into one from outside, tells the others all that it takes to come along (`along`). A Welcome
+each takes up by itself (`invitations`). Devices that do not hear each other may differ in that: one takes it up, and
+another one has withdrawn that KeyPackage meanwhile, or was never told of it, and answers that nobody can. So whoever
+invited us brings the account in anew; but not if somebody of ours has acted there by then, whom it may not and need not
+take out (`intents`). Then we see to it ourselves:
+
+    Replied     one of us has answered that nobody could take up a Welcome
+    Inside      a while later the others say which conversations they are in; not who is in none that was not named
+    Lacking     whoever is still not in one of these says so
+    `bring`     whoever is in it comes into our own place there once more, from outside (`comeback.again`)
+
+Each step waits for as long as the inviter takes, and devices take turns. Who comes in so reads what is said from then
+on. Where the conversation's policy lets nobody come in from outside, it cannot be done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mls.virtual import client
+from mls.virtual.announcements import MAX_ENTRIES, Created, JoinedExternally, Welcomed
+from mls.welcome import decode_group_info
+from vcd.core import comeback, desync, devices, kinds, leaves, ranks, summaries, voting
+from vcd.core.duties import Duty
+from vcd.core.names import GroupId
+from vcd.core.policy import Mode, of_dictionary, of_group
+from vcd.core.reign import waits_for_lead
+from vcd.core.siblings import Inside, Lacking
+from vcd.core.state import Acceptance
+
+if TYPE_CHECKING:
+    from mls.state import Group
+    from vcd.core.siblings import Told
+    from vcd.core.turn import Turn
+
+
+# ---------------------------------------------------------------- with a sibling
+
+
+def along(turn: Turn, told: Created | JoinedExternally | Welcomed) -> None:
+    """Another device opened a conversation, came in from outside, or took up a Welcome that did not come to us."""
+    match told:
+        case Created():
+            _opened(turn, told)
+        case JoinedExternally():
+            _from_outside(turn, told)
+        case Welcomed():
+            _welcomed(turn, told)
+
+
+def _opened(turn: Turn, told: Created) -> None:
+    info = decode_group_info(told.group_info)
+    group_id = GroupId(info.context.group_id)
+    if group_id in turn.state.strands or group_id in turn.state.raws:
+        return
+    mode = of_dictionary(info.context.dictionary).mode
+    followed = client.follow_creation(turn.emulation, turn.env, kinds.parameters_of(mode), told)
+    turn.use(followed.emulation)
+    _enter(turn, followed.group)
+
+
+def _from_outside(turn: Turn, told: JoinedExternally) -> None:
+    """Who is in it and follows hears of it there."""
+    info = decode_group_info(told.group_info)
+    group_id = GroupId(info.context.group_id)
+    if group_id in turn.state.strands:
+        turn.not_due(Duty.HOME, devices.BRING + group_id)
+        desync.sibling_came(turn, told)
+        return
+    if group_id in turn.state.raws:
+        return
+    mode = of_dictionary(info.context.dictionary).mode
+    followed = client.follow_external(turn.emulation, turn.env, kinds.parameters_of(mode), told)
+    turn.use(followed.emulation)
+    _enter(turn, followed.group)
+
+
+def _welcomed(turn: Turn, told: Welcomed) -> None:
+    found = client.join(
+        turn.emulation,
+        turn.env,
+        kinds.parameters_of(Mode.DEMLS),
+        told.welcome,
+        tree=told.tree,
+        known_groups=frozenset([*turn.state.strands, *turn.state.raws]),
+    )
+    turn.use(found.emulation)
+    _enter(turn, replace(found.group, parameters=kinds.parameters_of(of_group(found.group).mode)))
+
+
+def _enter(turn: Turn, group: Group) -> None:
+    from vcd.core import conversations
+
+    conversations.enter(turn, group)
+    leaves.look(turn, group.group_id)
+
+
+# ---------------------------------------------------------------- who is not in it
+
+
+def compare(turn: Turn) -> None:
+    """Another device of ours answered that nobody could take up a Welcome: one of us may have, or be about to."""
+    turn.due(Duty.HOME, devices.INSIDE, turn.now + _patience(turn) + _turn(turn))
+
+
+def _patience(turn: Turn) -> int:
+    return turn.state.config.desync_after
+
+
+def _turn(turn: Turn) -> int:
+    return ranks.device_place(turn) * turn.state.config.turn_taking
+
+
+def _inside(turn: Turn) -> list[GroupId]:
+    """Where this device is a member and can act, as the user wants it."""
+    return [each.group_id for each in leaves.conversations(turn) if _wanted(turn, each.group_id)]
+
+
+def _wanted(turn: Turn, group_id: GroupId) -> bool:
+    talk = turn.state.talks.find(group_id)
+    return talk is not None and talk.acceptance is Acceptance.YES
+
+
+def say(turn: Turn) -> None:
+    """Duty HOME: tell the others which conversations this device is in."""
+    if not devices.may_speak(turn):
+        turn.due(Duty.HOME, devices.INSIDE, turn.now + _patience(turn))
+        return
+    found = _inside(turn)
+    for at in range(0, len(found), MAX_ENTRIES):
+        devices.tell(turn, Inside(group_ids=tuple(found[at : at + MAX_ENTRIES])))
+
+
+def on_inside(turn: Turn, told: Told, record: Inside) -> None:
+    """Where another device is. A conversation that is new to us may only be on its way."""
+    del told
+    for group_id in record.group_ids:
+        if _unknown(turn, group_id):
+            turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + _patience(turn))
+    if set(_inside(turn)) <= set(record.group_ids):
+        turn.not_due(Duty.HOME, devices.INSIDE)
+
+
+def _unknown(turn: Turn, group_id: GroupId) -> bool:
+    state = turn.state
+    return group_id not in state.strands and group_id not in state.talks and group_id not in state.raws
+
+
+def lack(turn: Turn, group_id: GroupId) -> None:
+    """Duty HOME: ask to be brought in, if nothing else did."""
+    if _unknown(turn, group_id):
+        devices.tell(turn, Lacking(group_id=group_id))
+
+
+def on_lacking(turn: Turn, told: Told, record: Lacking) -> None:
+    """Another device is not in a conversation. What brings it in brings in all who are not."""
+    del told
+    turn.not_due(Duty.HOME, devices.LACKING + record.group_id)
+    if not _unknown(turn, record.group_id):
+        turn.due(Duty.HOME, devices.BRING + record.group_id, turn.now + _turn(turn))
+
+
+def bring(turn: Turn, group_id: GroupId) -> None:
+    """Duty HOME: bring the account into a conversation once more, for those devices that are not in it."""
+    strand, config = turn.state.strands.find(group_id), turn.state.config
+    if strand is None or not _wanted(turn, group_id) or voting.own(turn.state, strand) is None:
+        return
+    here = leaves.live(strand)
+    able = here is not None and turn.state.clock.online and devices.may_speak(turn)
+    if here is None or not able or summaries.provisional(strand) or waits_for_lead(strand):
+        turn.due(Duty.HOME, devices.BRING + group_id, turn.now + _patience(turn))
+        return
+    if not comeback.again(turn, strand, here):
+        turn.due(Duty.HOME, devices.BRING + group_id, turn.now + config.retry_most)
