@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from mls.virtual import client
 from mls.virtual.announcements import MAX_ENTRIES, Created, JoinedExternally, Welcomed
 from mls.welcome import decode_group_info
-from vcd.core import comeback, desync, devices, kinds, leaves, ranks, summaries, voting
+from vcd.core import calls, comeback, desync, devices, kinds, leaves, ranks, sessions, summaries, voting
 from vcd.core.duties import Duty
 from vcd.core.names import GroupId
 from vcd.core.policy import Mode, of_dictionary, of_group
@@ -33,6 +33,7 @@ from vcd.core.state import Acceptance
 
 if TYPE_CHECKING:
     from mls.state import Group
+    from mls.virtual.emulation import Emulation
     from vcd.core.siblings import Told
     from vcd.core.turn import Turn
 
@@ -58,8 +59,8 @@ def _opened(turn: Turn, told: Created) -> None:
         return
     mode = of_dictionary(info.context.dictionary).mode
     followed = client.follow_creation(turn.emulation, turn.env, kinds.parameters_of(mode), told)
-    turn.use(followed.emulation)
-    _enter(turn, followed.group)
+    calls.give_way(turn, group_id)
+    _enter(turn, followed.emulation, followed.group)
 
 
 def _from_outside(turn: Turn, told: JoinedExternally) -> None:
@@ -74,8 +75,7 @@ def _from_outside(turn: Turn, told: JoinedExternally) -> None:
         return
     mode = of_dictionary(info.context.dictionary).mode
     followed = client.follow_external(turn.emulation, turn.env, kinds.parameters_of(mode), told)
-    turn.use(followed.emulation)
-    _enter(turn, followed.group)
+    _enter(turn, followed.emulation, followed.group)
 
 
 def _welcomed(turn: Turn, told: Welcomed) -> None:
@@ -87,15 +87,18 @@ def _welcomed(turn: Turn, told: Welcomed) -> None:
         tree=told.tree,
         known_groups=frozenset([*turn.state.strands, *turn.state.raws]),
     )
-    turn.use(found.emulation)
-    _enter(turn, replace(found.group, parameters=kinds.parameters_of(of_group(found.group).mode)))
+    mode = of_group(found.group).mode
+    _enter(turn, found.emulation, replace(found.group, parameters=kinds.parameters_of(mode)))
 
 
-def _enter(turn: Turn, group: Group) -> None:
+def _enter(turn: Turn, emulation: Emulation, group: Group) -> None:
+    """Into what a sibling told us of, unless a group of another kind has that id here."""
     from vcd.core import conversations
 
-    conversations.enter(turn, group)
-    leaves.look(turn, group.group_id)
+    if not sessions.taken(turn, group.group_id):
+        turn.use(emulation)
+        conversations.enter(turn, group)
+        leaves.look(turn, group.group_id)
 
 
 # ---------------------------------------------------------------- who is not in it

@@ -188,6 +188,8 @@ def _consider(turn: Turn, calling: Calling) -> None:
         raise Refused("call-blocked")
     if group_id in state.strands or by == state.book.own:
         return
+    if group_id in state.raws:
+        raise Refused("call-taken")
     known = state.talks.find(group_id)
     if known is not None:
         if known.sends is None or group_id in state.sessions:
@@ -235,6 +237,16 @@ def _forget(turn: Turn, group_id: GroupId) -> None:
     turn.change(talks=turn.state.talks.discard(group_id))
 
 
+def give_way(turn: Turn, group_id: GroupId) -> None:
+    """Another device of ours opened a conversation of that id. Whoever called us into one has the id from there.
+
+    So in whatever order the two are heard, all our devices are in ours. One of send groups that we opened stays.
+    """
+    if sessions.is_here(turn, group_id) and sessions.sends_of(turn, group_id).by != turn.state.book.own:
+        turn.change(sessions=turn.state.sessions.discard(group_id))
+        _forget(turn, group_id)
+
+
 # ---------------------------------------------------------------- our other devices
 
 
@@ -243,7 +255,7 @@ def on_told(turn: Turn, told: Told, record: SendsTold) -> None:
     del told
     talk = turn.state.talks.find(record.group_id)
     if talk is None:
-        if record.accept and record.group_id not in turn.state.strands:
+        if record.accept and record.group_id not in turn.state.strands and record.group_id not in turn.state.raws:
             entries.begin(turn, record.group_id, by=record.by, topic=record.topic, number=record.number)
             entries.offer(turn, record.group_id)
     elif talk.sends is None:

@@ -253,7 +253,7 @@ def _come_in(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: Ratche
         raise Refused("door-members")
     if not strand.home and leaves.ahead(turn, leaf):  # a key would be drawn, and told to the others, for nothing
         turn.drop("door-group-info", "the home has to go on first")
-        return
+        return None
     try:
         if strand.home:
             message, group, newest, told = _home(turn, old, leaf, way)

@@ -6,6 +6,7 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
     of a contact        it is accepted at once (or asked for, if the device is set up so)
     of a stranger       it waits, and the app is told. Nothing is joined and nothing is sent before the user answers
     of somebody blocked it is dropped
+    of a group whose id a conversation of send groups has here, or a group of an app: it is dropped
     of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand.
                         If it hangs on nothing that is known here it waits until it does, or until we are out
     not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
@@ -42,7 +43,7 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import contacts, introductions, kinds, ranks, steps, waiting
+from vcd.core import contacts, introductions, kinds, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
@@ -159,6 +160,7 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
     strand = turn.state.strands.find(group_id)
     relation = turn.state.book.relation(found.by)
     answered = turn.state.invitations.find(group_id)
+    _check_kind(turn, found)
     if strand is not None:
         _another_branch(turn, found)
     elif relation is Relation.BLOCKED:
@@ -174,6 +176,16 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
         _invited(turn, found, asks=False)
     else:
         _ask(turn, payload, found)
+
+
+def _check_kind(turn: Turn, found: _Opened) -> None:
+    """Whoever invites has chosen the id, and what has it here may be of another kind.
+
+    What is known of a conversation does not say so: a device that came later was told of those that we are out of,
+    has no strand of them, and is invited again by a Welcome.
+    """
+    if sessions.taken(turn, found.group.group_id):
+        raise Refused("invite-taken")
 
 
 def _shut_out(turn: Turn, found: _Opened) -> bool:
@@ -379,6 +391,7 @@ def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> Non
     assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
     try:
         found = _open(turn, payload)
+        _check_kind(turn, found)
     except UnknownPackageError:
         turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
         if accept:

@@ -67,6 +67,8 @@ def open_(turn: Turn, command: inputs.Open) -> None:
     group_id, state = command.conversation, turn.state
     if group_id in state.strands or group_id in state.talks:
         return
+    if group_id in state.raws:
+        raise Misuse("group-exists", "an app's group has that name")
     if len(state.talks) >= state.config.max_conversations:
         raise Misuse("too-many", "there are too many conversations here")
     if command.policy is not None:

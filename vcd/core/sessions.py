@@ -34,6 +34,11 @@ def is_here(turn: Turn, group_id: GroupId) -> bool:
     return talk is not None and talk.mode is Mode.DIMLS
 
 
+def taken(turn: Turn, group_id: GroupId) -> bool:
+    """Whether a group of another kind than those with a strand has that id. None takes the place of another one."""
+    return is_here(turn, group_id) or group_id in turn.state.raws
+
+
 def sends_of(turn: Turn, group_id: GroupId) -> Sends:
     sends = turn.talk(group_id).sends
     if sends is None:

@@ -1,0 +1,139 @@
+"""Groups of different kinds that have one id: none takes the place of another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from mls.registries import GroupId
+from tests.vcd.core.branches import release
+from tests.vcd.core.company import step
+from tests.vcd.core.homes import link
+from tests.vcd.core.people import TEA, card, friends, intent, invite, open_talk, together
+from tests.vcd.core.talking import heard, say
+from tests.vcd.core.test_invitations import stranger
+from tests.vcd.core.village import Village
+from vcd.core import events, inputs, invitations
+from vcd.core.errors import Misuse
+from vcd.core.policy import Mode
+from vcd.core.siblings import Told, WelcomeAnswered
+
+APP = GroupId(b"app")
+
+
+def rules(village: Village, name: str) -> list[str]:
+    return [rule for rule, _ in village.devices[name].refused]
+
+
+def details(village: Village, name: str) -> list[str]:
+    return [detail for _, detail in village.devices[name].refused]
+
+
+def in_sends(village: Village, name: str) -> bool:
+    """Whether it is in a conversation of send groups, and in nothing else of that id."""
+    state = village.state(name)
+    talk = state.talks[TEA]
+    assert (talk.mode is Mode.DIMLS) == (talk.sends is not None)
+    return talk.mode is Mode.DIMLS and TEA in state.sessions and TEA not in state.strands
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_invitation_takes_the_place_of_a_conversation_of_send_groups(known: bool) -> None:
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben", mode=Mode.DIMLS)
+    stranger(village, "cleo")
+    if known:
+        village.do("ben", inputs.AddContact(card=card(village, "cleo"), petname="cleo"))
+    before = village.state("ben")
+    told = len(village.told("ben", events.Invited))
+    village.do("cleo", inputs.Open(conversation=TEA))
+    invite(village, "cleo", "ben")
+    village.wait(minutes=2)
+    assert "invite-taken" in rules(village, "ben")
+    assert in_sends(village, "ben")
+    assert village.state("ben").talks[TEA].sends == before.talks[TEA].sends
+    assert TEA not in village.state("ben").invitations
+    assert len(village.told("ben", events.Invited)) == told
+    say(village, "anna", "still here")
+    say(village, "ben", "me too")
+    village.wait(minutes=1)
+    assert heard(village, "ben") == heard(village, "anna") == ["still here", "me too"]
+
+
+def test_what_another_device_accepted_does_not_either() -> None:
+    """The phone was called into a conversation of send groups, of the id of another one that waits for an answer."""
+    village = friends("anna", "ben")
+    link(village, "ben", "phone")
+    stranger(village, "mallory")
+    village.do("mallory", inputs.Open(conversation=TEA))
+    invite(village, "mallory", "ben")
+    assert TEA in village.state("phone").invitations
+    village.lost = lambda _frame, name: name == "ben"
+    open_talk(village, "anna", mode=Mode.DIMLS)
+    invite(village, "anna", "ben", name="a call")
+    village.wait(seconds=30)
+    assert in_sends(village, "phone")
+    newest = village.state("phone").emulation.head.newest  # type: ignore[union-attr]
+    told = Told(
+        device=village.state("ben").me.device, epoch=village.state("phone").strands[home(village)].head, newest=newest
+    )
+    record = WelcomeAnswered(group_id=TEA, accept=True)
+    step(village, "phone", lambda turn: invitations.on_answered(turn, told, record))
+    assert "invite-taken" in rules(village, "phone")
+    assert in_sends(village, "phone")
+
+
+def home(village: Village) -> GroupId:
+    found = village.state("phone").home
+    assert found is not None
+    return GroupId(found)
+
+
+def test_a_device_that_came_later_is_invited_to_what_the_account_had_left() -> None:
+    """It was told of that conversation, and has never been in it."""
+    village = friends("anna", "ben")
+    open_talk(village, "anna", "ben")
+    village.do("ben", inputs.Depart(intent=intent("bye"), conversation=TEA))
+    village.wait(hours=2)
+    link(village, "ben", "phone")
+    assert TEA in village.state("phone").talks
+    assert TEA not in village.state("phone").strands
+    invite(village, "anna", "ben", name="again")
+    village.wait(minutes=5)
+    assert together(village, "anna", "ben", "phone")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_another_device_opens_is_more_than_a_call_of_somebody_else(ours: bool) -> None:
+    """The phone hears of a call first, of somebody who was told the id; or it had opened a conversation itself."""
+    village = friends("anna", "ben")
+    link(village, "ben", "phone")
+    at_home = village.state("phone").topics[home(village)]
+    village.lost = lambda frame, name: name == "phone" and frame.topic in at_home
+    village.do("ben", inputs.Open(conversation=TEA))
+    if ours:
+        village.do("phone", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+    else:
+        open_talk(village, "anna", mode=Mode.DIMLS)
+        invite(village, "anna", "ben")
+    assert in_sends(village, "phone")
+    release(village)
+    village.wait(minutes=5)
+    assert together(village, "ben")
+    assert in_sends(village, "phone") == ours
+    if not ours:
+        assert together(village, "ben", "phone")
+        assert TEA not in village.state("phone").sessions
+        say(village, "phone", "tea")
+        village.wait(minutes=2)
+        assert heard(village, "ben") == ["tea"]
+
+
+def test_nobody_calls_us_into_a_conversation_of_the_id_of_an_app_s_group() -> None:
+    village = friends("anna", "ben")
+    village.do("ben", inputs.RawCreate(group=TEA))
+    open_talk(village, "anna", mode=Mode.DIMLS)
+    invite(village, "anna", "ben")
+    assert "call-taken" in details(village, "ben")
+    assert TEA not in village.state("ben").talks
+    with pytest.raises(Misuse, match="app's group"):
+        village.do("ben", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
