@@ -29,6 +29,7 @@ from vcd.core import (
     outbox,
     partitions,
     raw_care,
+    recalling,
     reissue,
     retention,
     rotation,
@@ -96,6 +97,7 @@ INBOX: dict[type[Any], Callable[[Turn, Any, FrameId], None]] = {
 MOVED: tuple[Callable[[Turn, Strand, Strand], None], ...] = (
     conversations.moved,
     devices.moved,
+    recalling.moved,
     delivery.moved,
     retention.moved,
     whereabouts.moved,

@@ -1,15 +1,21 @@
-"""What an old disk has forgotten of what the account's devices told each other: it asks, and is told it once more.
+"""What some of an account's devices know of people and names, and others do not: they ask, and are told it once more.
+
+There are two ways to that. One is an old disk.
 
 What a device tells is kept until an epoch is final that stands on the one where it was told (`devices`): by then all
 have voted for that, and so have heard it. A device that was set back had voted, and knows nothing of it any more: not
 what others told it, where the logs have lost that or it cannot follow to those epochs, and not what it told them itself
-in epochs that it had begun. Whom it lets in then would be handed its gaps.
+in epochs that it had begun. Whom it lets in then would be handed its gaps. So it asks as soon as it may speak again.
 
-So as soon as it may speak again it asks (`siblings.Forgot`), with a hash of all that it has of this kind. Those who
-have something else are to tell it what they have (`siblings.Recalled`), in turn: the most senior one first, who has
-asked itself and was not answered yet last, and nobody who has no more than what was told by then. All take what they
-hear so, as the later of two words counts. That somebody is blocked or verified has no time, so only who asked takes
-that.
+The other is a device that was removed. What it had told before counts for those who heard it first, and nobody who
+hears of the removal first does anything that it says, as it could say anything. If one who stays had heard it by then
+it has to count for all, and what nobody had, for nobody. So whoever follows a removal asks; from then on neither who
+asks nor who answers does anything more that the removed one says.
+
+A question (`siblings.Compare`) is a hash of all that the device has of this kind. Those who have something else are
+to tell what they have (`siblings.Recalled`), in turn: the most senior one first, who has asked itself and was not
+answered yet last, and nobody who has no more than what was told by then. All take what they hear so, as the later of
+two words counts. That somebody is blocked or verified has no time, so only who asked takes that.
 
 This is for labels, contacts and certificates. Conversations, keys and intents are found again elsewhere (`leaves`,
 `desync`, `intents`).
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vcd.core.siblings import Told
+    from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
 AT_ONCE = 256 << 10
@@ -38,19 +45,28 @@ _TIMED = siblings.Labeled | siblings.ContactAdded | siblings.ContactRemoved | si
 _UNTIMED = siblings.ContactBlocked | siblings.ContactVerified
 
 
+def moved(turn: Turn, before: Strand, after: Strand) -> None:
+    """Where a device went from the home, those who stay compare what they know."""
+    if not after.home or turn.state.home is None or turn.state.household.gone or not before.graph.has(before.head):
+        return
+    here = devices.present(after)
+    if len(here) > 1 and not {*devices.present(before)} <= {*here}:
+        turn.due(Duty.HOME, devices.RECALL, turn.now + turn.state.config.quiet)
+
+
 def ask(turn: Turn) -> None:
-    """After a device with an old disk may act again."""
+    """Duty HOME: after a device with an old disk may act again, or another one went."""
     if len(devices.present(turn.home)) < 2:
         return
     if not devices.may_speak(turn):
         turn.due(Duty.HOME, devices.RECALL, turn.now + turn.state.config.retry_most)
         return
     turn.due(Duty.HOME, _subject(turn.state.me.device), turn.now + turn.state.config.retry_most)
-    devices.tell(turn, siblings.Forgot(whole=_whole(_known(turn))))
+    devices.tell(turn, siblings.Compare(whole=_whole(_known(turn))))
 
 
-def on_forgot(turn: Turn, told: Told, record: siblings.Forgot) -> None:
-    """Another device was set back. This one may have been as well, and hear what it asked itself before that."""
+def on_compare(turn: Turn, told: Told, record: siblings.Compare) -> None:
+    """Another device asks. This one may have been set back, and hear what it asked itself before that."""
     me, config = turn.state.me.device, turn.state.config
     if told.device == me or record.whole == _whole(_known(turn)):
         return

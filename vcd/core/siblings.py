@@ -270,8 +270,8 @@ class CertificateSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forgot:
-    """A device was set back to an old disk, and has lost what it was told, or told itself. `recalling`"""
+class Compare:
+    """A device may not have heard of all that the others know of people and names, or have forgotten it. `recalling`"""
 
     RECORD_TAG: ClassVar[int] = 52
     whole: bytes
@@ -280,7 +280,7 @@ class Forgot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What such a device may lack: records as they were told once. `recalling`"""
+    """What that device may lack: records as they were told once. `recalling`"""
 
     RECORD_TAG: ClassVar[int] = 53
     device: DeviceId
@@ -314,7 +314,7 @@ Sibling = (
     | RawForgotten
     | Labeled
     | CertificateSet
-    | Forgot
+    | Compare
     | Recalled
 )
 
@@ -368,7 +368,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         RawForgotten: raw_care.on_forgotten,
         Labeled: labels.on_labeled,
         CertificateSet: certificates.on_set,
-        Forgot: recalling.on_forgot,
+        Compare: recalling.on_compare,
         Recalled: recalling.on_recalled,
     }
 

@@ -124,7 +124,7 @@ def test_who_asks_all_the_time_pushes_out_nothing_else_that_is_told() -> None:
     laptop, phone = couple(village)
     for number in range(5):
         call(village, phone, f"tea {number}")
-        step(village, phone, lambda turn: devices.tell(turn, siblings.Forgot(whole=b"nothing")))
+        step(village, phone, lambda turn: devices.tell(turn, siblings.Compare(whole=b"nothing")))
         village.deliver()
         village.wait(minutes=1)
     told = map(_record, village.state(laptop).household.said.values())
