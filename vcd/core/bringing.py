@@ -7,12 +7,13 @@ invited us brings the account in anew; but not if somebody of ours has acted the
 take out (`intents`). Then we see to it ourselves:
 
     Replied     one of us has answered that nobody could take up a Welcome
-    Inside      a while later the others say which conversations they are in; not who is in none that was not named
+    Inside      a while later the others say which conversations they are in, unless all were named already
     Lacking     whoever is still not in one of these says so
     `bring`     whoever is in it comes into our own place there once more, from outside (`comeback.again`)
 
 Each step waits for as long as the inviter takes, and devices take turns. Who comes in so reads what is said from then
-on. Where the conversation's policy lets nobody come in from outside, it cannot be done.
+on; it may have been there before, and be out for good as far as it knows. Where the conversation's policy lets nobody
+come in from outside, it cannot be done.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mls.errors import StaleError
 from mls.virtual import client
 from mls.virtual.announcements import MAX_ENTRIES, Created, JoinedExternally, Welcomed
 from mls.welcome import decode_group_info
@@ -30,6 +32,7 @@ from vcd.core.policy import Mode, of_dictionary, of_group
 from vcd.core.reign import waits_for_lead
 from vcd.core.siblings import Inside, Lacking
 from vcd.core.state import Acceptance
+from vcd.core.strand import Membership
 
 if TYPE_CHECKING:
     from mls.state import Group
@@ -67,7 +70,10 @@ def _from_outside(turn: Turn, told: JoinedExternally) -> None:
     """Who is in it and follows hears of it there."""
     info = decode_group_info(told.group_info)
     group_id = GroupId(info.context.group_id)
-    if group_id in turn.state.strands:
+    strand = turn.state.strands.find(group_id)
+    if strand is not None:
+        if strand.over and info.context.epoch >= strand.graph.number(strand.final):
+            raise StaleError("what led there is still on its way")
         turn.not_due(Duty.HOME, devices.BRING + group_id)
         desync.sibling_came(turn, told)
         return
@@ -138,31 +144,39 @@ def say(turn: Turn) -> None:
 
 
 def on_inside(turn: Turn, told: Told, record: Inside) -> None:
-    """Where another device is. A conversation that is new to us may only be on its way."""
+    """Where another device is. A conversation that we are not in may only be on its way."""
     del told
     for group_id in record.group_ids:
-        if _unknown(turn, group_id):
+        if _outside(turn, group_id):
             turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + _patience(turn))
     if set(_inside(turn)) <= set(record.group_ids):
         turn.not_due(Duty.HOME, devices.INSIDE)
 
 
-def _unknown(turn: Turn, group_id: GroupId) -> bool:
-    state = turn.state
-    return group_id not in state.strands and group_id not in state.talks and group_id not in state.raws
+def _outside(turn: Turn, group_id: GroupId) -> bool:
+    """Whether this device never was in a conversation, or sees itself out of it, and not as the user wants it."""
+    strand = turn.state.strands.find(group_id)
+    if strand is None:
+        return group_id not in turn.state.talks and group_id not in turn.state.raws
+    return strand.membership is Membership.OUT and _wanted(turn, group_id)
 
 
 def lack(turn: Turn, group_id: GroupId) -> None:
     """Duty HOME: ask to be brought in, if nothing else did."""
-    if _unknown(turn, group_id):
+    if not _outside(turn, group_id):
+        return
+    strand = turn.state.strands.find(group_id)
+    if strand is None or strand.over:
         devices.tell(turn, Lacking(group_id=group_id))
+    else:  # the branch on which we are out may lose
+        turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + turn.state.config.retry_most)
 
 
 def on_lacking(turn: Turn, told: Told, record: Lacking) -> None:
     """Another device is not in a conversation. What brings it in brings in all who are not."""
     del told
     turn.not_due(Duty.HOME, devices.LACKING + record.group_id)
-    if not _unknown(turn, record.group_id):
+    if not _outside(turn, record.group_id):
         turn.due(Duty.HOME, devices.BRING + record.group_id, turn.now + _turn(turn))
 
 

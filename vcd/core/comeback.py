@@ -41,7 +41,7 @@ from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import Commit, SignedStep, Way
 from vcd.core.policy import Who, of_dictionary
 from vcd.core.siblings import CameBack, KeyWanted
-from vcd.core.strand import Kept, Strand, at_rest, futile, stood, with_child, with_step
+from vcd.core.strand import Kept, Membership, Strand, at_rest, futile, stood, with_child, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
 if TYPE_CHECKING:
@@ -374,8 +374,29 @@ def on_came_back(turn: Turn, told: Told, record: CameBack) -> None:
     strand = turn.state.strands.find(record.group_id)
     if strand is None:
         raise StaleError("that it came back is still on its way")
-    if strand.graph.anchor.epoch == record.signed.step.epoch and summaries.provisional(strand):
+    if strand.over:
+        _anew(turn, strand, record)
+    elif strand.graph.anchor.epoch == record.signed.step.epoch and summaries.provisional(strand):
         summaries.take(turn, record.group_id, record.lineage, (record.signed,))
+
+
+def _anew(turn: Turn, strand: Strand, record: CameBack) -> None:
+    """We were out for good, and were brought in again in a way that this device could not take.
+
+    It stands before the commit from outside then, which it has still to follow (`along`).
+    """
+    from vcd.core import conversations
+
+    epoch = record.signed.step.parent
+    way = Way(epoch=epoch, group_info=b"", lineage=record.lineage, topic=b"")
+    after = anchored_anew(turn.state, strand, way)
+    if after.graph.anchor.number < strand.graph.number(strand.final) and not after.graph.is_ancestor(
+        strand.final, epoch
+    ):
+        raise Refused("invite-lost")  # whoever says so has not heard yet that we were removed
+    turn.put(replace(after, membership=Membership.LOST), graph=True)
+    conversations.members_changed(turn, strand, after)
+    turn.due(Duty.DESYNC, strand.group_id, turn.now + turn.state.config.desync_after)
 
 
 def along(turn: Turn, told: JoinedExternally) -> bool:

@@ -88,7 +88,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if after.home or after.group_id not in turn.state.talks:
         return
     if before.head != after.head:
-        _members_changed(turn, before, after)
+        members_changed(turn, before, after)
         _pause(turn, after.group_id)
     _membership(turn, after)
     _branches(turn, after)
@@ -101,7 +101,8 @@ def _accounts(strand: Strand, epoch: EpochId) -> tuple[AccountId, ...]:
     return tuple(dict.fromkeys(each.account for each in strand.graph.members(epoch)))
 
 
-def _members_changed(turn: Turn, before: Strand, after: Strand) -> None:
+def members_changed(turn: Turn, before: Strand, after: Strand) -> None:
+    """Tell the app, if it is not the same people any more."""
     was, now = _accounts(before, before.head), _accounts(after, after.head)
     came, went = sorted(set(now) - set(was)), sorted(set(was) - set(now))
     if (came or went) and turn.talk(after.group_id).acceptance is Acceptance.YES:

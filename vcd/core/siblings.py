@@ -223,7 +223,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lacking:
-    """A conversation that the device which says so is not in, as another one is. `bringing`"""
+    """A conversation that the device which says so is not in, while another one is. `bringing`"""
 
     RECORD_TAG: ClassVar[int] = 33
     group_id: GroupId

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mls.virtual.announcements import JoinedExternally
 from tests.vcd.core.branches import sent
 from tests.vcd.core.company import act, step
 from tests.vcd.core.homes import home, link
@@ -21,13 +22,16 @@ from tests.vcd.core.people import (
 )
 from tests.vcd.core.talking import heard, refresh, say
 from tests.vcd.core.village import Village
-from vcd.core import bringing, devices, inputs, siblings, stock, voting
+from vcd.core import bringing, comeback, devices, events, inputs, siblings, stock, summaries, voting
 from vcd.core.duties import Duty
-from vcd.core.names import GroupId
-from vcd.core.payloads import Commit
+from vcd.core.errors import Refused
+from vcd.core.names import EpochId, GroupId
+from vcd.core.ordering.graph import Step
+from vcd.core.payloads import Commit, SignedStep
 from vcd.core.policy import MINUTE, Mode, Policy, Who
-from vcd.core.siblings import Inside, Lacking
+from vcd.core.siblings import CameBack, Inside, Lacking
 from vcd.core.state import Acceptance, State
+from vcd.core.strand import Membership
 from vcd.core.turn import Turn
 from vcd.core.values import replace
 
@@ -35,17 +39,26 @@ CAKE = GroupId(b"cake")
 
 
 def taken_up_by(
-    village: Village, *those: str, acts: bool = True, policy: Policy | None = None, mode: Mode = Mode.DEMLS
+    village: Village,
+    *those: str,
+    acts: bool = True,
+    policy: Policy | None = None,
+    mode: Mode = Mode.DEMLS,
+    before: bool = False,
 ) -> Village:
     """Bob, who may not remove anybody, invites Anna, and these of her devices take that up.
 
     Apart from them her laptop has withdrawn the KeyPackage. It votes for the account. Carol, who may remove people, is
-    away, unless she leads.
+    away, unless she leads. `before`: Anna was in it once, and Carol took her out.
     """
     for name in ("phone", "tablet"):
         link(village, "laptop", name)
-    open_talk(village, "carol", "bob", policy=policy, mode=mode)
+    open_talk(village, "carol", "bob", *(["laptop"] if before else []), policy=policy, mode=mode)
     village.wait(minutes=2)
+    if before:
+        command = inputs.Remove(intent=intent("out"), conversation=TEA, account=village.own("laptop"))
+        village.do("carol", command)
+        village.wait(minutes=15)
     rest = [each for each in ("laptop", "phone", "tablet") if each not in those]
     if mode is Mode.LEAD:
         village.part([*those, "bob", "carol"], rest)
@@ -57,13 +70,16 @@ def taken_up_by(
         refresh(village, those[0])
     act(village, rest[0], stock.revoke_all)
     village.wait(seconds=1)
-    assert all(TEA in village.state(name).strands for name in those)
-    assert all(TEA not in village.state(name).strands for name in rest)
+    assert all(strand(village, name).membership is Membership.IN for name in those)
+    for name in rest:
+        found = village.state(name).strands.find(TEA)
+        assert found is None if not before else found is not None and found.over
     return village
 
 
-def anna(policy: Policy | None = None, *, acts: bool = True, mode: Mode = Mode.DEMLS) -> Village:
-    return taken_up_by(friends("laptop", "bob", "carol"), "phone", acts=acts, policy=policy, mode=mode)
+def anna(policy: Policy | None = None, *, acts: bool = True, mode: Mode = Mode.DEMLS, before: bool = False) -> Village:
+    village = friends("laptop", "bob", "carol")
+    return taken_up_by(village, "phone", acts=acts, policy=policy, mode=mode, before=before)
 
 
 EVERYBODY = ("laptop", "phone", "tablet", "bob", "carol")
@@ -73,9 +89,10 @@ def from_outside(village: Village) -> int:
     return len({said.signed.step.epoch for _, said in sent(village, Commit) if said.signed.step.moved})
 
 
+@pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("mode", [Mode.DEMLS, Mode.EC1, Mode.EC2, Mode.LEAD])
-def test_who_took_up_a_welcome_and_acted_brings_in_those_who_could_not(mode: Mode) -> None:
-    village = anna(mode=mode)
+def test_who_took_up_a_welcome_and_acted_brings_in_those_who_could_not(mode: Mode, before: bool) -> None:
+    village = anna(mode=mode, before=before)
     village.heal()
     village.wait(minutes=15)
     assert together(village, *EVERYBODY)
@@ -83,6 +100,8 @@ def test_who_took_up_a_welcome_and_acted_brings_in_those_who_could_not(mode: Mod
     assert from_outside(village) == 1
     assert strand(village, "carol").final == strand(village, "carol").head
     assert fates(village, "bob")[intent("x")].stands
+    if before:  # its app has heard that it was out
+        assert village.own("laptop") in village.told("laptop", events.MembersChanged)[-1].came
     for name in EVERYBODY:
         say(village, name, f"tea, says {name}")
     village.wait(minutes=1)
@@ -199,6 +218,37 @@ def test_who_has_come_in_meanwhile_does_not_ask() -> None:
     village.wait(minutes=3)
     assert told(village, "laptop", Lacking) == [Lacking(group_id=GroupId(b"stew"))]
     assert all(due(village.state(each), devices.BRING + b"stew") is None for each in ("phone", "tablet"))
+
+
+def test_who_may_not_be_out_for_good_waits_with_asking() -> None:
+    village = family()
+    step(village, "laptop", lambda turn: turn.put(replace(turn.strand(TEA), membership=Membership.OUT)))
+    step(village, "laptop", lambda turn: bringing.lack(turn, TEA))
+    assert told(village, "laptop", Lacking) == []
+    assert due(village.state("laptop"), devices.LACKING + TEA) == village.now + 60 * MINUTE
+
+
+def test_to_where_we_were_before_we_were_removed_for_good_nobody_leads_us_back() -> None:
+    """Another device of ours that has not heard of it yet may have come back there."""
+    village = friends("laptop", "bob", "carol")
+    link(village, "laptop", "phone")
+    open_talk(village, "carol", "bob", "laptop")
+    village.wait(minutes=2)
+    old = strand(village, "laptop")
+    assert old.here is not None
+    me = voting.own(village.state("laptop"), old)
+    assert me is not None
+    village.do("carol", inputs.Remove(intent=intent("out"), conversation=TEA, account=village.own("laptop")))
+    village.wait(minutes=15)
+    now = strand(village, "laptop")
+    assert now.over
+    there = Step(epoch=EpochId(b"y" * 32), parent=old.head, author=me)
+    record = CameBack(group_id=TEA, lineage=summaries.lineage(old), signed=SignedStep(step=there, signature=b""))
+    with pytest.raises(Refused, match="invite-lost"):
+        step(village, "laptop", lambda turn: comeback.on_came_back(turn, from_phone(village), record))
+    came = JoinedExternally(group_info=comeback.way_to(old, old.here).group_info, tree=None, commit=b"")
+    step(village, "laptop", lambda turn: bringing.along(turn, came))
+    assert strand(village, "laptop") == now
 
 
 def test_if_one_asks_the_others_need_not() -> None:
