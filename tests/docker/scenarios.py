@@ -331,6 +331,7 @@ def recovered_alone(town: Town, scale: Scale) -> None:
     time.sleep(3)
     alice = town.people["alice"]
     old, contact = [town.node(name) for name in alice.devices], town.node("bob-1")
+    others = [node for node in town.living() if node not in (*old, contact)]
     town.ring.stop(*town.living())
     new = town.device("alice-new")
     town.ring.start(new)
@@ -348,7 +349,7 @@ def recovered_alone(town: Town, scale: Scale) -> None:
     town.ring.stop(contact)
     town.kept(cake, town.say(cake, "it is me", [new.name]))
     town.ring.stop(new)
-    town.ring.start(contact, *old)
+    town.ring.start(contact, *old, *others)
     town.heard(cake, [contact.name])
     town.ring.start(new)
     town.say(cake, "there you are")
