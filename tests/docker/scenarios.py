@@ -304,7 +304,7 @@ def added_alone(town: Town, scale: Scale) -> None:
     pairing = town.begin_pairing(first, new)
     town.settled()
     town.ring.stop(first, new)
-    for node in siblings:  # each agrees, alone
+    for node in (*siblings, *siblings):  # each agrees, alone; and once more, to what it has heard of the others by then
         town.ring.start(node)
         until(lambda node=node: town.lists(node, new.name), f"{node.name} does not hear of the new device")  # type: ignore[misc]
         town.settled()
