@@ -382,11 +382,18 @@ class Town:
         wanted = set(texts)
         for by in {each.by: None for each in chat.said if each.text in wanted}:
             until(lambda by=by: self._gone_out(by), f"{by} does not get rid of what it said")  # type: ignore[misc]
+            until(lambda by=by: self._served(by), f"{by} is not served by the mailbox")  # type: ignore[misc]
         self.settled()
 
     def _gone_out(self, name: str) -> bool:
         backlog = self.node(name).status().get("backlog") or {}
         return backlog.get("unsent") == 0
+
+    def _served(self, name: str) -> bool:
+        """Whether it is connected, and the mailbox did what it was asked for last. A new tenant is told no for a while."""
+        node = self.node(name)
+        said = [line for line in node.log.splitlines() if '"vcd.boxes"' in line]
+        return bool(node.status().get("online")) and not (said and "does not do" in said[-1])
 
     def settled(self) -> None:
         """The mailbox gets no more frames for a while, by how often it said so: while all stands still, it does not."""
