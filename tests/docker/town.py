@@ -390,7 +390,7 @@ class Town:
         return backlog.get("unsent") == 0
 
     def _served(self, name: str) -> bool:
-        """Whether it is connected, and the mailbox did what it was asked for last: new tenants are told no for a while."""
+        """Whether it is connected, and the mailbox did what it asked for last: new tenants are told no for a while."""
         node = self.node(name)
         said = [line for line in node.log.splitlines() if '"vcd.boxes"' in line]
         return bool(node.status().get("online")) and not (said and "does not do" in said[-1])
