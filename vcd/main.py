@@ -484,6 +484,7 @@ async def _joined(
             partial(hands.work, owner),
             partial(wake, alarm, owner, house.now_ms),
             partial(mesh.listen, owner, left),
+            partial(mesh.give_again, owner),
             partial(mesh.survey, owner),
             partial(mesh.announce, owner),
             partial(mesh.keep_contacts, owner),

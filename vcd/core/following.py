@@ -365,6 +365,10 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
             delivery.heard(turn, strand, payload.epoch, opened)
 
 
+def _too_far(error: MlsError) -> bool:
+    return isinstance(error, PeerError) and error.check == "VAL-15.3-1"
+
+
 def _unopened(
     turn: Turn, strand: Strand, epoch: EpochId, payload: Commit | Post, frame: FrameId, error: MlsError
 ) -> None:
@@ -373,7 +377,7 @@ def _unopened(
         waiting.hold(turn, frame, strand.group_id, (Need.HOME, turn.state.home), payload)
     elif found is Verdict.PROPOSALS:
         waiting.hold(turn, frame, strand.group_id, (Need.PROPOSAL, epoch), payload)
-    else:
+    elif not (_too_far(error) and waiting.back(turn, frame)):
         kept = strand.kept.find(epoch)
         if isinstance(error, ReplayError) and isinstance(payload, Post) and kept is not None:
             if sequence.is_used(kept.group, payload.message):  # else it is what it says that is known already

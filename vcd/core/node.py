@@ -55,6 +55,7 @@ from vcd.core import (
 from vcd.core.duties import Duty
 from vcd.core.effects import Effect
 from vcd.core.events import Event
+from vcd.core.names import FrameId, TopicId
 from vcd.core.policy import Mode
 from vcd.core.state import State
 from vcd.core.turn import Turn
@@ -67,6 +68,9 @@ class Outcome:
     state: State
     events: tuple[Event, ...]
     effects: tuple[Effect, ...]
+    put_back: tuple[tuple[TopicId, FrameId], ...] = ()
+    """Frames that the node has no room for, of this step or of earlier ones: nothing came of them. Give them again when
+    `waiting.has_room` says so, also after a start."""
     refused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What came from others and was dropped: a rule's name, and a word more."""
 
@@ -192,5 +196,6 @@ def step(state: State, given: inputs.Input, now: int, provider: Provider) -> Out
         state=turn.state,
         events=tuple(turn.events),
         effects=tuple(turn.effects),
+        put_back=tuple((topic, frame) for frame, topic in turn.put_back.items()),
         refused=tuple(turn.refused),
     )

@@ -6,10 +6,11 @@ keys of others waits for these. Messages are counted in blocks of half as many a
 block is that of the oldest message that is missing, or the next one. When the oldest that is missing has come, those
 that waited for it are looked at, so each waits once or twice, however many there are.
 
-What is missing may never come. When nothing of a member's was opened for a while (`Config.retry`), what waits is opened
-all the same. What is missing then may have no key any more when it comes after all, and nothing waits for it again
-(`Need.OVER`). So the while is counted only while we are connected and not asleep, and begins anew with each message
-that is opened: who was away for long has more to catch up with than can be done in it.
+What is missing may never come. When nothing of a member's was opened for a while (`Config.retry`), what waits is
+opened all the same. What is missing then may have no key any more when it comes after all, and nothing waits for it
+again (`Need.OVER`); what lies further ahead than a ratchet may skip is put back then (`waiting`). So the while is
+counted only while we are connected and not asleep, and begins anew with each message that is opened: who was away for
+long has more to catch up with than can be done in it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
-_NUMBER = 4
+_NUMBER = waiting.PLACE
 """Bytes of a leaf's and a block's number."""
 JUNK = 4
 """Of what waited and is no message after all, so much is looked at in one step: each may cost as many steps of a

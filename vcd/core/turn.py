@@ -20,7 +20,7 @@ from vcd.core.duties import Duty
 from vcd.core.effects import Effect, Publish
 from vcd.core.errors import Misuse
 from vcd.core.events import Event
-from vcd.core.names import AccountId, FrameId, GroupId
+from vcd.core.names import AccountId, FrameId, GroupId, TopicId
 from vcd.core.payloads import Payload, pack
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
@@ -70,6 +70,8 @@ class Turn:
         """What waited and may be read now: `flow` looks at it before the step ends."""
         self.came_by: TopicSecret | None = None
         """The topic of a frame that has just arrived: where who sent it hears an answer."""
+        self.put_back: dict[FrameId, TopicId] = {}
+        """What there is no room for, and is to be given again: by which topic it came."""
         self.refused: list[tuple[str, str]] = []
         """What was dropped and why, for whoever counts."""
         self.evidence: list[Evidence] = []

@@ -4,6 +4,10 @@ Everything that waits says what it needs. When that comes (`wake`), it is given 
 arrived; if it needs something else then, it waits again. What is missing is asked for, once in a while, as long as it
 is missing. The table is bounded by count, bytes and age. When it is full, the oldest of whatever group has the most
 gives way, so that a member who floods one conversation pushes nobody out of another.
+
+What waits for what its author said before (`sequence`) is not lost when it gives way: whoever was away while very much
+was said hears the newest of it first, and could never open what comes after a gap. The furthest gives way, and is put
+back (`Turn.put_back`): the surroundings have it on disk, and give it again when there is room.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from vcd.core import topics
 from vcd.core.duties import Duty
 from vcd.core.effects import Synchronize
 from vcd.core.names import EpochId, FrameId, GroupId
-from vcd.core.payloads import Payload, Votes, Want, pack, unpack
+from vcd.core.payloads import Payload, Post, Votes, Want, pack, unpack
 
 if TYPE_CHECKING:
+    from vcd.core.state import State
     from vcd.core.turn import Turn
 
 
@@ -97,22 +102,21 @@ def hold(turn: Turn, frame: FrameId, group_id: GroupId, needs: Needs, payload: P
         turn.drop("waiting-size")
         return
     room = turn.state.waiting
-    while room.items and (len(room.items) >= config.max_waiting or room.bytes + len(data) > config.max_waiting_bytes):
-        for each in _least(room):
-            room = _without(room, each)
-            turn.drop("waiting-full")
     number = room.number + 1
     awaited = room.by_need.find(needs) or Awaited(group_id=group_id, since=waiting.since)
-    _keep(
-        turn,
-        replace(
-            room,
-            items=room.items.set(frame, waiting),
-            by_need=room.by_need.set(needs, replace(awaited, frames=awaited.frames.set(frame, number))),
-            bytes=room.bytes + len(data),
-            number=number,
-        ),
+    room = replace(
+        room,
+        items=room.items.set(frame, waiting),
+        by_need=room.by_need.set(needs, replace(awaited, frames=awaited.frames.set(frame, number))),
+        bytes=room.bytes + len(data),
+        number=number,
     )
+    while len(room.items) > config.max_waiting or room.bytes > config.max_waiting_bytes:
+        for each in _least(room, frame):
+            gone, room = room.items[each], _without(room, each)
+            if not put_back(turn, each, gone):
+                turn.drop("waiting-full")
+    _keep(turn, room)
     turn.due(Duty.ASK, b"", turn.now + SHORT)
     turn.due(Duty.EXPIRE, b"", waiting.since + config.waiting_life)
 
@@ -125,14 +129,57 @@ def _keep(turn: Turn, room: Room) -> None:
     turn.change(waiting=room)
 
 
-def _least(room: Room) -> list[FrameId]:
+def _least(room: Room, new: FrameId) -> list[FrameId]:
     """What gives way when it is full: of a big room some at once, as finding them means to look at everything."""
     count: dict[GroupId, int] = {}
     for each in room.items.values():
         count[each.group_id] = count.get(each.group_id, 0) + len(each.payload)
     most = max(count, key=lambda group_id: (count[group_id], group_id))
-    theirs = sorted((each.since, frame) for frame, each in room.items.items() if each.group_id == most)
-    return [frame for _, frame in theirs[: max(1, len(room.items) // 64)]]
+    theirs = {frame: each for frame, each in room.items.items() if each.group_id == most}
+    several = max(1, len(room.items) // 64)
+    in_line = {frame: each.needs[1] for frame, each in theirs.items() if each.needs[0] is Need.TURN}
+    if 2 * len(in_line) > len(theirs):
+        first: dict[bytes, int] = {}
+        for place in in_line.values():
+            first[place[:-PLACE]] = min(first.get(place[:-PLACE], _block(place)), _block(place))
+        return sorted(in_line, key=lambda each: (first[in_line[each][:-PLACE]] - _block(in_line[each]), each))[:several]
+    theirs.pop(new, None)
+    return sorted(theirs, key=lambda each: (theirs[each].since, each))[:several] or [new]
+
+
+PLACE = 4
+"""Bytes at the end of what `Need.TURN` names: which of its author's blocks of messages it is."""
+
+
+def _block(place: bytes) -> int:
+    return int.from_bytes(place[-PLACE:], "big")
+
+
+def put_back(turn: Turn, frame: FrameId, held: Waiting) -> bool:
+    """Have it given again, if it waits for others of its author and stands where it came from."""
+    if held.needs[0] is not Need.TURN:
+        return False
+    payload, strand = unpack(held.payload), turn.state.strands.find(held.group_id)
+    kept = strand.kept.find(payload.epoch) if strand is not None and isinstance(payload, Post) else None
+    if kept is None:
+        return False
+    turn.put_back[frame] = topics.keys_of(turn.topic_suite, kept.topic).name
+    return True
+
+
+def back(turn: Turn, frame: FrameId) -> bool:
+    """What waited for others of its author, and cannot be opened without them: have it given again."""
+    held = turn.state.waiting.items.find(frame)
+    if held is None or not put_back(turn, frame, held):
+        return False
+    done(turn, frame)
+    return True
+
+
+def has_room(state: State) -> bool:
+    """Whether what was put back may be given again."""
+    room, config = state.waiting, state.config
+    return 2 * len(room.items) <= config.max_waiting and 2 * room.bytes <= config.max_waiting_bytes
 
 
 def _without(room: Room, frame: FrameId) -> Room:

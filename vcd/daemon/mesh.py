@@ -1,7 +1,8 @@
 """The mesh under the node: topics, frames, and who is there. The only room of the daemon that imports `transport`.
 
 Frames that come are in the store before they come out here, and are marked as digested there by the owner, in the
-transaction of what came of them. Those that were not, when the last run ended, are given first (`Mesh.left_over`).
+transaction of what came of them. Those that were not, when the last run ended, are given first (`Mesh.left_over`), and
+what the node put back when it has room (`again`).
 
     survey     each second: how many others take part in each topic, and whether a mailbox does (`Reached`); whether
                anybody is connected, and logs were compared (`Online`)
@@ -20,13 +21,23 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
 import msgpack
 import trio
 
 from transport import frames
-from transport.base import Address, Frame, Link, Milliseconds, PeerId, Refused, TopicId as MeshTopic, TransportError
+from transport.base import (
+    Address,
+    Frame,
+    Link,
+    Milliseconds,
+    PeerId,
+    Refused,
+    TopicId as MeshTopic,
+    TransportError,
+)
 from transport.discovery import records
 from transport.discovery.addresses import Policy, Source
 from transport.discovery.book import AddressBook
@@ -39,7 +50,7 @@ from vcd.core.accounts.book import Book
 from vcd.core.names import FrameId, TopicId
 from vcd.core.state import State
 from vcd.core.stored import Row
-from vcd.daemon import facts
+from vcd.daemon import again, facts
 from vcd.daemon.facts import Changes
 from vcd.daemon.packages import Place, place_of
 from vcd.store.frames import Frames
@@ -68,6 +79,8 @@ _THERE = (Link.CONNECTED, Link.RELAYED)
 
 
 class Owner(Protocol):
+    put_back: dict[tuple[bytes, bytes], None]
+
     def look(self) -> State: ...
     async def moved(self) -> None: ...
     async def tell(self, given: inputs.Input, *, frame: tuple[bytes, bytes] | None = None) -> None: ...
@@ -360,6 +373,11 @@ class Mesh:
             await self._give(owner, frame)
         async for arrival in self._mesh.frames():
             await self._give(owner, arrival.frame)
+
+    async def give_again(self, owner: Owner) -> None:
+        """What the node had no room for."""
+        fetch = cast("Callable[[bytes, Sequence[bytes]], Awaitable[Sequence[Frame]]]", self._store.fetch)
+        await again.run(owner, fetch, partial(self._give, owner))
 
     @staticmethod
     async def _give(owner: Owner, frame: Frame) -> None:

@@ -139,6 +139,8 @@ class Owner:
         self._space = trio.Event()
         self._moved = trio.Event()
         self._ended = False
+        self.put_back: dict[tuple[bytes, bytes], None] = {}
+        """Frames that the node had no room for, each with its topic: `mesh` gives them again."""
         self.trouble: StoreTrouble | None = None
         """Why nothing is stored now; None if all is well."""
         self.counts = Counts()
@@ -261,6 +263,7 @@ class Owner:
         state, effects = self._state, list[Effect]()
         told, mine = Told(), dict[int, tuple[int, int, tuple[Event, ...]]]()
         kept: dict[Row, bytes | None] = {}
+        back: dict[tuple[bytes, bytes], None] = {}
         request: tuple[_Item, Answer] | None = None
         began = trio.current_time()
         while self._queue and len(taken) < MOST and trio.current_time() - began < LONGEST:
@@ -285,6 +288,7 @@ class Owner:
                 tell_of(state, outcome, told)
                 state, events = outcome.state, outcome.events
                 effects += outcome.effects
+                back.update(dict.fromkeys(outcome.put_back))
                 self.counts.refused.update(rule for rule, _ in outcome.refused)
             told.history += [replace(each, entry=each.entry + len(told.entries)) for each in item.history]
             told.add(item.entries)
@@ -310,6 +314,7 @@ class Owner:
             history=told.history,
             request=answered,
             digested=[item.digests for item in taken if item.digests is not None],
+            put_back=list(back),
         )
         try:
             with trio.CancelScope(shield=True):  # what is on disk is acted on: the end waits for that
@@ -321,6 +326,7 @@ class Owner:
         self.counts.largest = max(self.counts.largest, len(taken))
         self._state = state
         self._facts = changed(self._facts, kept)
+        self.put_back.update(back)
         self._moved.set()
         self._moved = trio.Event()
         self._hands.run(effects)

@@ -86,6 +86,12 @@ def digest(tx: Tx, frames: Sequence[tuple[bytes, bytes]]) -> None:
         tx.db.execute("UPDATE frames SET digested = 1 WHERE topic = ? AND frame = ?", (topic, frame))
 
 
+def put_back(tx: Tx, frames: Sequence[tuple[bytes, bytes]]) -> None:
+    """Nothing came of these after all: they are to be looked at again."""
+    for each in frames:
+        tx.db.execute("UPDATE frames SET digested = 0 WHERE topic = ? AND frame = ?", each)
+
+
 def _undigested(reader: Reader, after: int) -> tuple[list[tuple[bytes, bytes]], int]:
     rows = reader.db.execute(
         "SELECT id, topic, frame FROM frames WHERE digested = 0 AND id > ? ORDER BY id LIMIT ?",

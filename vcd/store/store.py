@@ -94,6 +94,7 @@ class Store:
                 requests.write(tx, *request)
             state.write(tx, batch.put, batch.gone)
             frames.digest(tx, batch.digested)
+            frames.put_back(tx, batch.put_back)
             first = tx.ledger.last + 1
             last = journal.append(tx, entries)
             history.write(tx, batch, first)

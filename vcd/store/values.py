@@ -109,6 +109,8 @@ class Batch:
     history: Sequence[NewMessage | NewFate | DeleteMessage] = ()
     digested: Sequence[tuple[bytes, bytes]] = ()
     """Frames that this came of, each with its topic: they need not be looked at again after a start."""
+    put_back: Sequence[tuple[bytes, bytes]] = ()
+    """Those of which nothing came after all, also if they count as digested."""
 
 
 # ---------------------------------------------------------------- to read

@@ -26,9 +26,9 @@ MANY = 180
 """More than twice as many as keys are kept that were passed over."""
 
 
-def alone(count: int = MANY) -> tuple[Village, list[str], list[Frame]]:
+def alone(count: int = MANY, *, room: int = 4096) -> tuple[Village, list[str], list[Frame]]:
     """Anna says a lot that nobody hears yet."""
-    village = converse("anna", "ben")
+    village = converse("anna", "ben", max_waiting=room)
     village.part(["anna"])
     before = len(village.log)
     texts = [f"{each}" for each in range(count)]
@@ -48,6 +48,51 @@ def give(village: Village, frames: list[Frame]) -> None:
 def waiting(village: Village) -> int:
     """How many messages wait for their turn."""
     return sum(each.needs[0] is Need.TURN for each in village.state("ben").waiting.items.values())
+
+
+def give_again(village: Village, frames: list[Frame]) -> None:
+    """What Ben put back, as long as anything comes of it."""
+    known = {(frame.topic, frame.id): frame for frame in frames}
+    while again := village.devices["ben"].put_back:
+        village.devices["ben"].put_back = []
+        give(village, [known[each] for each in again])
+        assert len(village.devices["ben"].put_back) < len(again)
+
+
+def test_what_there_is_no_room_for_is_put_back_and_not_lost() -> None:
+    """The newest come first, and more of them than may wait."""
+    for way in (list[Frame].reverse, Random(7).shuffle):
+        village, texts, frames = alone(4 * MANY, room=64)
+        way(frames)
+        give(village, frames)
+        assert waiting(village) <= 64
+        assert village.devices["ben"].put_back
+        give_again(village, frames)
+        assert heard(village, "ben") == texts
+        assert waiting(village) == 0
+        assert village.devices["ben"].refused == []
+
+
+def test_of_what_waits_the_furthest_gives_way() -> None:
+    village, _, frames = alone(4 * MANY, room=64)
+    give(village, frames[:1:-1])
+    held = [each.needs[1][-4:] for each in village.state("ben").waiting.items.values()]
+    far = max(int.from_bytes(each, "big") for each in held)
+    assert len(held) == 64
+    assert far * 32 < 4 * MANY - 200
+
+
+def test_what_lies_too_far_ahead_is_put_back_when_nothing_more_comes() -> None:
+    """Whoever said it went on, and what it said before is still on its way: no ratchet skips so much."""
+    village, texts, frames = alone(1100)
+    give(village, frames[-20:])
+    assert waiting(village) == 20
+    village.wait(minutes=10)
+    assert waiting(village) == 0
+    assert sorted(village.devices["ben"].put_back) == sorted((frame.topic, frame.id) for frame in frames[-20:])
+    give(village, frames[:-20])
+    give_again(village, frames)
+    assert heard(village, "ben") == texts
 
 
 def test_messages_in_any_order_are_all_read_and_shown_in_order() -> None:

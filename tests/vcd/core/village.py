@@ -54,6 +54,8 @@ class Device:
     state: State
     events: list[Event] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    put_back: list[tuple[TopicId, FrameId]] = field(default_factory=list)
+    """Frames, to be given again."""
     topics: set[TopicId] = field(default_factory=set)
     has: set[FrameId] = field(default_factory=set)
     group: int = 0
@@ -115,6 +117,7 @@ class Village:
         device.state = outcome.state
         device.events += outcome.events
         device.refused += outcome.refused
+        device.put_back += outcome.put_back
         told = list(outcome.events)
         for effect in outcome.effects:
             told += self._run(device, effect)

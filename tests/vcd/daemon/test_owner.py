@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +21,7 @@ from vcd.core.effects import Effect
 from vcd.core.errors import Misuse
 from vcd.core.founding import new_account
 from vcd.core.names import FrameId, GroupId, IntentId, TopicId
+from vcd.core.node import Outcome, step
 from vcd.core.state import State
 from vcd.crypto import SystemProvider
 from vcd.daemon.owner import Owner
@@ -242,6 +244,34 @@ async def test_a_frame_is_looked_at_again_until_what_came_of_it_is_stored(tmp_pa
         await owner.do(inputs.Open(conversation=TEA))
         assert [each.id async for each in kept.undigested()] == []
         assert owner.counts.refused == {"topic": 1}
+
+
+async def test_a_frame_that_the_node_puts_back_counts_as_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it the one that it was given, or one of before."""
+    hands = Remembers()
+    async with running(tmp_path, hands) as owner:
+        assert hands.store is not None
+        kept = hands.store.frames(Frame)
+        key = frames.WriteKey.generate(lambda size: bytes(size - 1) + b"1")
+        several = [frames.seal(key, bytes([each]), Milliseconds(now_ms() + 60_000)) for each in range(3)]
+        await kept.add(several)
+        places = [(TopicId(each.topic), FrameId(each.id)) for each in several]
+
+        def puts_back(*given: Any) -> Outcome:
+            outcome = step(*given)
+            if isinstance(given[1], inputs.Arrived) and given[1].frame == places[1][1]:
+                return replace(outcome, put_back=tuple(places[:2]))
+            return outcome
+
+        monkeypatch.setattr("vcd.daemon.owner.step", puts_back)
+        for each in several:
+            arrived = inputs.Arrived(frame=FrameId(each.id), topic=TopicId(each.topic), payload=each.payload)
+            await owner.tell(arrived, frame=(each.topic, each.id))
+        await owner.do(inputs.Open(conversation=TEA))
+        assert [each.id async for each in kept.undigested()] == [each.id for each in several[:2]]
+        assert list(owner.put_back) == places[:2]
 
 
 async def test_several_who_wait_for_room_all_get_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
