@@ -51,6 +51,8 @@ class Disk:
         self.told += outcome.events
         if frame is not None:
             self.frames[frame] = None
+        for _, back in outcome.put_back:
+            self.frames.pop(back, None)
 
     def load(self, provider: Provider, *, restored: bool = False) -> State:
         """What a device finds when it starts."""

@@ -42,6 +42,8 @@ from vcd.core.node import Outcome
 from vcd.core.state import State
 from vcd.core.topics import VERSION as TOPIC
 
+AGAIN = 5_000
+"""Until what the node put back is given again."""
 MOMENT = 3
 """Milliseconds between an effect and what comes of it at once."""
 SURVEY = 2_000
@@ -373,6 +375,9 @@ class World:
         device.disk.keep(outcome, frame)
         for rule, _ in outcome.refused:
             self._count("refused " + rule)
+        for topic, back in outcome.put_back:
+            again = inputs.Arrived(frame=back, topic=topic, payload=self.frames[FrameId(back)].payload, again=True)
+            self._then(device, again, AGAIN)
         for observer in self.observers:
             observer.stepped(device, before, given, outcome)
         for effect in outcome.effects:

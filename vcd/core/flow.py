@@ -139,7 +139,7 @@ def arrived(turn: Turn, frame: Arrived) -> None:
             return
         handler(turn, payload, frame.frame)
     elif joined.group_id is not None:
-        turn.came_by = joined.secret
+        turn.came_by, turn.came_again = joined.secret, frame.again
         deliver(turn, joined.group_id, payload, frame.frame)
 
 

@@ -41,6 +41,8 @@ class Arrived:
     frame: FrameId
     topic: TopicId
     payload: bytes = field(repr=False)
+    again: bool = False
+    """It was put back (`Outcome.put_back`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

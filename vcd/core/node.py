@@ -69,8 +69,8 @@ class Outcome:
     events: tuple[Event, ...]
     effects: tuple[Effect, ...]
     put_back: tuple[tuple[TopicId, FrameId], ...] = ()
-    """Frames that the node has no room for, of this step or of earlier ones: nothing came of them. Give them again when
-    `waiting.has_room` says so, also after a start."""
+    """Frames that the node has no room for, of this step or of earlier ones: nothing came of them. Give them again
+    after a while (`Arrived.again`), also after a start."""
     refused: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What came from others and was dropped: a rule's name, and a word more."""
 

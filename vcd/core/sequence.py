@@ -9,8 +9,8 @@ that waited for it are looked at, so each waits once or twice, however many ther
 What is missing may never come. When nothing of a member's was opened for a while (`Config.retry`), what waits is
 opened all the same. What is missing then may have no key any more when it comes after all, and nothing waits for it
 again (`Need.OVER`); what lies further ahead than a ratchet may skip is put back then (`waiting`). So the while is
-counted only while we are connected and not asleep, and begins anew with each message that is opened: who was away for
-long has more to catch up with than can be done in it.
+counted only while we are connected and not asleep, and begins anew with each message that is opened, or given once
+more as there was no room for it: who was away for long has more to catch up with than can be done in it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def early(turn: Turn, strand: Strand, payload: Post, frame: FrameId) -> bool:
         return False
     needs = _needs(payload.epoch, leaf, number // size)
     waiting.hold(turn, frame, strand.group_id, needs, payload)
-    if _whose(payload.epoch, leaf) not in turn.state.waiting.asked:
+    if turn.came_again or _whose(payload.epoch, leaf) not in turn.state.waiting.asked:
         _noted(turn, _whose(payload.epoch, leaf))
     turn.due(Duty.ORDER, strand.group_id, turn.now + turn.state.config.retry)
     return True

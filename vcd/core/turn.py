@@ -70,6 +70,8 @@ class Turn:
         """What waited and may be read now: `flow` looks at it before the step ends."""
         self.came_by: TopicSecret | None = None
         """The topic of a frame that has just arrived: where who sent it hears an answer."""
+        self.came_again = False
+        """Whether that frame had been put back."""
         self.put_back: dict[FrameId, TopicId] = {}
         """What there is no room for, and is to be given again: by which topic it came."""
         self.refused: list[tuple[str, str]] = []

@@ -25,7 +25,6 @@ from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import Payload, Post, Votes, Want, pack, unpack
 
 if TYPE_CHECKING:
-    from vcd.core.state import State
     from vcd.core.turn import Turn
 
 
@@ -174,12 +173,6 @@ def back(turn: Turn, frame: FrameId) -> bool:
         return False
     done(turn, frame)
     return True
-
-
-def has_room(state: State) -> bool:
-    """Whether what was put back may be given again."""
-    room, config = state.waiting, state.config
-    return 2 * len(room.items) <= config.max_waiting and 2 * room.bytes <= config.max_waiting_bytes
 
 
 def _without(room: Room, frame: FrameId) -> Room:

@@ -377,11 +377,11 @@ class Mesh:
     async def give_again(self, owner: Owner) -> None:
         """What the node had no room for."""
         fetch = cast("Callable[[bytes, Sequence[bytes]], Awaitable[Sequence[Frame]]]", self._store.fetch)
-        await again.run(owner, fetch, partial(self._give, owner))
+        await again.run(owner, fetch, partial(self._give, owner, again=True))
 
     @staticmethod
-    async def _give(owner: Owner, frame: Frame) -> None:
-        given = inputs.Arrived(frame=FrameId(frame.id), topic=TopicId(frame.topic), payload=frame.payload)
+    async def _give(owner: Owner, frame: Frame, *, again: bool = False) -> None:
+        given = inputs.Arrived(frame=FrameId(frame.id), topic=TopicId(frame.topic), payload=frame.payload, again=again)
         await owner.tell(given, frame=(frame.topic, frame.id))
 
     async def find(self) -> None:

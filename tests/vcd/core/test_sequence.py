@@ -73,6 +73,18 @@ def test_what_there_is_no_room_for_is_put_back_and_not_lost() -> None:
         assert village.devices["ben"].refused == []
 
 
+def test_what_is_given_once_more_puts_off_that_what_waits_is_opened_all_the_same() -> None:
+    village, _, frames = alone(4 * MANY)
+    give(village, frames[-20:])
+    for _ in range(4):
+        village.wait(seconds=20)
+        given = inputs.Arrived(frame=frames[-1].id, topic=frames[-1].topic, payload=frames[-1].payload, again=True)
+        village.step("ben", given)
+    assert waiting(village) == 20
+    village.wait(seconds=60)
+    assert waiting(village) == 0
+
+
 def test_of_what_waits_the_furthest_gives_way() -> None:
     village, _, frames = alone(4 * MANY, room=64)
     give(village, frames[:1:-1])

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
 
-from mls.persistent import PMap
-from tests.vcd.core.talking import TEA
-from tests.vcd.core.village import Village
-from vcd.core.names import FrameId
-from vcd.core.state import State
-from vcd.core.waiting import Need, Room, Waiting
 from vcd.daemon import again
 
 PLACES = {(b"topic", bytes([number]) * 32): None for number in range(8)}
-
-
-def state(waits: int = 0) -> State:
-    village = Village()
-    village.account("anna")
-    found = village.state("anna")
-    each = Waiting(group_id=TEA, needs=(Need.TURN, bytes(40)), payload=b"", since=0)
-    room = Room(items=PMap({FrameId(number.to_bytes(32)): each for number in range(waits)}))
-    return replace(found, waiting=room, config=replace(found.config, max_waiting=10))
 
 
 @dataclass
@@ -32,12 +17,8 @@ class Node:
     """Takes so many of those that it is given, and puts back the others."""
 
     takes: int
-    present: State = field(default_factory=state)
     put_back: dict[tuple[bytes, bytes], None] = field(default_factory=lambda: dict(PLACES))
     given: list[tuple[float, bytes]] = field(default_factory=list)
-
-    def look(self) -> State:
-        return self.present
 
     async def fetch(self, topic: bytes, ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
         return [(topic, each) for each in ids if each[0]]  # one has expired meanwhile
@@ -75,10 +56,3 @@ async def test_what_nothing_comes_of_is_given_seldomer_and_seldomer(autojump_clo
     node.put_back.pop((b"topic", bytes(32)))
     assert await node.run(200) == [5, 15, 35, 75, 155]
     assert len(await node.run(24 * 3600)) < 160
-
-
-async def test_a_node_without_room_is_given_nothing(autojump_clock: trio.abc.Clock) -> None:
-    node = Node(takes=8, present=state(waits=6))
-    assert await node.run(60) == []
-    node.present = state(waits=5)
-    assert len(await node.run(60)) == 1
