@@ -1,4 +1,7 @@
-"""The check finds what it is for: a message twice or missing, a leak, an error in a log, a process that grows."""
+"""The check finds what it is for: a message twice or missing, a leak, an error in a log, a process that grows.
+
+So does the wait for what a mailbox is to keep: a message that is not sealed yet has not gone out.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,20 @@ class Told(Node):
     """One that says it was told these texts."""
 
     texts: tuple[bytes, ...] = ()
+    sent: tuple[bytes, ...] = ()
+    """Those of them that are on their way."""
+    unsent = 0
 
     def events(self, *types: str) -> list[Event]:
+        told = [("msg.received", text) for text in self.texts] + [("msg.sent", text) for text in self.sent]
         return [
-            Event(seq=at, log_id=b"", type="msg.received", at=0, chat=TEA, data={"data": text})
-            for at, text in enumerate(self.texts)
+            Event(seq=at, log_id=b"", type=kind, at=0, chat=TEA, data={"msg": b"id of " + text, "data": text})
+            for at, (kind, text) in enumerate(told)
+            if kind in types
         ]
+
+    def status(self) -> dict[str, Any]:
+        return {"backlog": {"unsent": self.unsent}}
 
 
 def town(tmp_path: Path, **told: tuple[bytes, ...]) -> Town:
@@ -90,3 +101,17 @@ def test_a_process_that_grows(tmp_path: Path, grows: int, fine: bool) -> None:
         return
     with pytest.raises(Wrong, match="a grew"):
         check._flat(made)
+
+
+@pytest.mark.parametrize(
+    ("sent", "unsent", "out"),
+    [((), 0, False), ((b"before",), 0, False), ((b"before", b"after"), 1, False), ((b"before", b"after"), 0, True)],
+)
+def test_what_is_not_sealed_yet_has_not_gone_out(
+    tmp_path: Path, sent: tuple[bytes, ...], unsent: int, out: bool
+) -> None:
+    made = town(tmp_path, a=(b"before", b"after"))
+    node = made.node("a")
+    assert isinstance(node, Told)
+    node.sent, node.unsent = sent, unsent
+    assert made._gone_out("a", made.chats[0], {b"before", b"after"}) is out

@@ -381,13 +381,18 @@ class Town:
         """Wait until the mailbox has what was said."""
         wanted = set(texts)
         for by in {each.by: None for each in chat.said if each.text in wanted}:
-            until(lambda by=by: self._gone_out(by), f"{by} does not get rid of what it said")  # type: ignore[misc]
+            due = {each.text for each in chat.said if each.by == by and each.text in wanted}
+            until(lambda by=by, due=due: self._gone_out(by, chat, due), f"{by} does not get rid of what it said")  # type: ignore[misc]
             until(lambda by=by: self._served(by), f"{by} is not served by the mailbox")  # type: ignore[misc]
         self.settled()
 
-    def _gone_out(self, name: str) -> bool:
-        backlog = self.node(name).status().get("backlog") or {}
-        return backlog.get("unsent") == 0
+    def _gone_out(self, name: str, chat: Chat, texts: set[bytes]) -> bool:
+        """Whether the mesh has it. A new device may not speak at once: until then it is a message and no frame yet."""
+        node = self.node(name)
+        sent = {each.data["msg"] for each in node.events("msg.sent")}
+        out = {each.data["data"] for each in self.received(name, chat) if each.data["msg"] in sent}
+        backlog = node.status().get("backlog") or {}
+        return texts <= out and backlog.get("unsent") == 0
 
     def _served(self, name: str) -> bool:
         """Whether it is connected, and the mailbox did what it asked for last: new tenants are told no for a while."""
