@@ -21,7 +21,7 @@ that is returned once the whole message held (docs/spec-notes.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -41,6 +41,8 @@ from mls.virtual.operations import Operation, OperationTree, OperationType
 from mls.virtual.settings import Settings
 
 K = TypeVar("K", bytes, KeyPackageRef)
+
+_NONE: Mapping[bytes, Collection[bytes]] = {}
 
 NO_PACKAGE = KeyPackageRef(b"")
 """In the place of a reference where there is none, or it means nothing any more."""
@@ -331,6 +333,7 @@ class Emulation:
         since: bytes,
         drop: Iterable[bytes] = (),
         keys: Iterable[bytes] = (),
+        ahead: Mapping[bytes, Collection[bytes]] = _NONE,
     ) -> Emulation:
         """Without what nothing refers to any more.
 
@@ -338,14 +341,16 @@ class Emulation:
         adopted, rivals, and old ones for as long as late messages are read. `since` is the oldest derivation epoch of
         this branch in which a device may still have acted: each that is left was heard to be in it, or in a later one.
         Epochs of other branches, and what was told of them, stay until `drop` names them. A signature key is
-        dropped once it was in use and is not any more; `keys` are in use beside those of the conversations.
+        dropped once it was in use and is not any more; `keys` are in use beside those of the conversations. `ahead` are
+        derivation epochs that leaves which are still to come may rest on, each with the conversations that these come
+        in: what was told for those stays, whatever `drop` says.
         """
         present = list(self.lineage(self.head.newest))
         if since not in present:
             raise CallerError("this is no derivation epoch of our branch", "name one that is kept")
         ours = set(present)
         dropped = set(drop) - {self.head.newest}
-        epochs = {*present[: present.index(since) + 1], *(set(self.epochs) - ours - dropped)}
+        epochs = {*present[: present.index(since) + 1], *(set(self.epochs) - ours - dropped), *ahead}
         makers: set[OperationKey | Origin] = set()
         in_use: set[bytes] = set(keys)
         for group in conversations:
@@ -371,7 +376,9 @@ class Emulation:
                 {
                     key: each
                     for key, each in self.operations.items()
-                    if key in makers or (key.epoch_id not in ours and key.epoch_id not in dropped)
+                    if key in makers
+                    or (key.epoch_id not in ours and key.epoch_id not in dropped)
+                    or key.context in ahead.get(key.epoch_id, ())
                 }
             ),
             seeds=PMap({key: each for key, each in self.seeds.items() if key in makers}),

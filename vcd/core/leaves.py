@@ -27,7 +27,8 @@ with all epochs before that of a device that comes back into the home from outsi
 even those that it began itself, and an app may have to take in what rests on them yet.
 
 With each final epoch of the home goes what no group, device or branch needs any more (`prune`). A sleeping device holds
-that up: it may have acted in an epoch that all others have left.
+that up: it may have acted in an epoch that all others have left. So does an app that was not given a commit yet which
+rests on an epoch that was passed on: of that stays what this app's group needs, until its leaf is not from before it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from vcd.core.policy import Mode
 from vcd.core.strand import Kept, Strand
 
 if TYPE_CHECKING:
+    from mls.virtual.emulation import Emulation
     from vcd.core.household import Roster
     from vcd.core.turn import Turn
 
@@ -61,6 +63,8 @@ SPREAD = 500
 MAX_TOLD = 1024
 _TO_TELL = 0
 """Instead of its number, of an epoch that has to be passed on."""
+MAX_AHEAD = 64
+"""Epochs that were passed on to this device, and wait for an app."""
 
 
 # ---------------------------------------------------------------- which leaves are to be replaced
@@ -353,10 +357,35 @@ def prune(turn: Turn) -> None:
         if kept.group.public.tree.leaf(kept.group.own_leaf) is not None
     ]
     groups += raw_care.held(turn)
-    after = emulation.pruned(groups, since=since, drop=drop, keys=_named(turn))
+    after = emulation.pruned(groups, since=since, drop=drop, keys=_named(turn), ahead=_ahead_of_apps(turn))
     turn.use(after)
     gone = [name for name in household.rosters if name not in after.epochs]
     devices.keep(turn, rosters=household.rosters.changed(gone, {}))
+
+
+def _ahead_of_apps(turn: Turn) -> dict[bytes, set[GroupId]]:
+    """Epochs that were passed on to this device, each with the groups of apps that may still come to a leaf from there.
+
+    Nothing can be derived in such an epoch. If a sibling tells of very many, the last ones count.
+    """
+    emulation, told = turn.emulation, turn.state.household.told
+    passed = [name for name, known in emulation.epochs.items() if known.epoch.operations.is_gone and told.find(name)]
+    found: dict[bytes, set[GroupId]] = {}
+    for name in sorted(passed, key=lambda each: told[each])[-MAX_AHEAD:]:
+        for group_id, known in turn.state.raws.items():
+            group = known.live
+            stands = None if group is None else made_in(turn, group)
+            if stands is not None and _later(emulation, name, stands):
+                found.setdefault(name, set()).add(group_id)
+    return found
+
+
+def _later(emulation: Emulation, name: bytes, than: bytes) -> bool:
+    """Whether an epoch comes after another one; by their numbers, where the one who told of it had forgotten that."""
+    before, old = [*emulation.lineage(name)], emulation.epochs.find(than)
+    if than in before or old is None:
+        return than != name
+    return emulation.epochs[before[-1]].epoch.number > old.epoch.number
 
 
 def _named(turn: Turn) -> Iterator[bytes]:

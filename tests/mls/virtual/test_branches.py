@@ -205,6 +205,23 @@ def test_an_epoch_that_was_told_of_may_still_be_entered(apart: tuple[Forked, byt
     emulation.take(OperationType.LEAF_NODE, b"group")
 
 
+def test_what_was_told_stays_while_a_conversation_may_come_to_it(apart: tuple[Forked, bytes, bytes, bytes]) -> None:
+    world, lost_one, won, message = apart
+    epoch_id = world.newest(lost_one)
+    world.tell(1, won, lost(world[1].emulation, epoch_id), 2)
+    world.tell(1, won, operations_of(world[1].emulation, epoch_id), 2)
+    heard = world[2].emulation
+
+    def kept(*names: bytes) -> Emulation:
+        return heard.pruned([], since=heard.head.newest, drop=[epoch_id], ahead={epoch_id: names} if names else {})
+
+    assert epoch_id not in kept().epochs
+    assert epoch_id in kept(b"another").epochs
+    assert all(key.epoch_id != epoch_id for key in kept(b"another").operations)
+    world[2].emulation = kept(b"group")
+    world.follow(2, won, message)
+
+
 def test_epochs_that_are_told_to_go_in_circles(apart: tuple[Forked, bytes, bytes, bytes]) -> None:
     """A sibling that lies about what came before what keeps nobody busy for ever."""
     world, lost_one, won, message = apart

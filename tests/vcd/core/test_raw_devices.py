@@ -315,3 +315,42 @@ def test_an_old_disk_follows_in_a_group_what_it_did_itself_since() -> None:
     anna.do(inputs.RawProtect(group=APP, data=b"back"))
     service.run()
     assert ben.said() == [b"back"]
+
+
+def test_what_was_passed_on_waits_for_the_app() -> None:
+    """More of the home becomes final before the app of a device with an old disk puts what rests on it."""
+    service, anna, ben = pair()
+    village = service.village
+    siblings(service, anna)
+    village.wait(minutes=2)
+    service.run()
+    old, at = village.state("anna"), anna.at[APP]
+    link(village, "anna", "tablet")
+    village.wait(minutes=5)
+    service.run()
+    ben.do(inputs.RawCommit(group=APP))
+    anna.do(inputs.RawCommit(group=APP, fresh=True))
+    service.run()
+    lost = made_in(anna)
+    restore(village, "anna", old)
+    anna.at[APP] = at
+    anna.asleep = True
+    village.wait(hours=2)
+    for number in range(2):
+        refresh_home(village, "phone", number)
+        village.wait(days=8)
+    anna.asleep = False
+    service.run()
+    assert together(anna, ben)
+    for number in range(2, 4):
+        village.wait(days=8)
+        service.run()
+        refresh_home(village, "phone", number)
+    village.wait(days=8)
+    emulation = village.state("anna").emulation
+    assert emulation is not None
+    assert lost not in emulation.epochs  # it waits no longer than that
+    assert all(key.epoch_id != lost for key in emulation.operations)
+    anna.do(inputs.RawProtect(group=APP, data=b"back"))
+    service.run()
+    assert ben.said() == [b"back"]
