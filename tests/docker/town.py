@@ -380,11 +380,16 @@ class Town:
     def kept(self, chat: Chat, texts: Iterable[bytes]) -> None:
         """Wait until the mailbox has what was said."""
         wanted = set(texts)
-        for by in {each.by: None for each in chat.said if each.text in wanted}:
+        names = list(dict.fromkeys(each.by for each in chat.said if each.text in wanted))
+        for by in names:
             due = {each.text for each in chat.said if each.by == by and each.text in wanted}
             until(lambda by=by, due=due: self._gone_out(by, chat, due), f"{by} does not get rid of what it said")  # type: ignore[misc]
-            until(lambda by=by: self._served(by), f"{by} is not served by the mailbox")  # type: ignore[misc]
-        self.settled()
+        while True:
+            for by in names:
+                until(lambda by=by: self._served(by), f"{by} is not served by the mailbox")  # type: ignore[misc]
+            self.settled()
+            if all(self._served(by) for by in names):  # asked only meanwhile, it may have said no
+                return
 
     def _gone_out(self, name: str, chat: Chat, texts: set[bytes]) -> bool:
         """Whether the mesh has it. A new device may not speak at once: until then it is a message and no frame yet."""
@@ -397,8 +402,10 @@ class Town:
     def _served(self, name: str) -> bool:
         """Whether it is connected, and the mailbox did what it asked for last: new tenants are told no for a while."""
         node = self.node(name)
-        said = [line for line in node.log.splitlines() if '"vcd.boxes"' in line]
-        return bool(node.status().get("online")) and not (said and "does not do" in said[-1])
+        if not node.status().get("online"):
+            return False
+        problems = node.call("health.list", all=True)["problems"]
+        return not any(each["code"].startswith("mailbox-") for each in problems)
 
     def settled(self) -> None:
         """The mailbox gets no more frames for a while, by how often it said so: while all stands still, it does not."""
