@@ -289,36 +289,8 @@ def test_a_leaf_of_an_epoch_of_the_home_that_lost_is_passed_on() -> None:
     assert ben.said() == [b"here"]
 
 
-def test_an_old_disk_follows_in_a_group_what_it_did_itself_since() -> None:
-    """It hears the key that it told the others, and is told of the epoch of the home that it began."""
-    service, anna, ben = pair()
-    village = service.village
-    siblings(service, anna)
-    village.wait(minutes=2)
-    service.run()
-    old, at = village.state("anna"), anna.at[APP]
-    link(village, "anna", "tablet")
-    village.wait(minutes=5)
-    service.run()
-    ben.do(inputs.RawCommit(group=APP))
-    anna.do(inputs.RawCommit(group=APP, fresh=True))
-    service.run()
-    restore(village, "anna", old)
-    anna.at[APP] = at
-    service.run()
-    assert anna.stuck
-    village.wait(hours=1)
-    service.run()
-    village.wait(hours=1)
-    service.run()
-    assert together(anna, ben)
-    anna.do(inputs.RawProtect(group=APP, data=b"back"))
-    service.run()
-    assert ben.said() == [b"back"]
-
-
-def test_what_was_passed_on_waits_for_the_app() -> None:
-    """More of the home becomes final before the app of a device with an old disk puts what rests on it."""
+def set_back() -> tuple[Service, App, App, bytes]:
+    """Anna's device begins an epoch of the home, which it gives, has a leaf from there, and then an old disk."""
     service, anna, ben = pair()
     village = service.village
     siblings(service, anna)
@@ -334,6 +306,29 @@ def test_what_was_passed_on_waits_for_the_app() -> None:
     lost = made_in(anna)
     restore(village, "anna", old)
     anna.at[APP] = at
+    return service, anna, ben, lost
+
+
+def test_an_old_disk_follows_in_a_group_what_it_did_itself_since() -> None:
+    """It hears the key that it told the others, and is told of the epoch of the home that it began."""
+    service, anna, ben, _ = set_back()
+    village = service.village
+    service.run()
+    assert anna.stuck
+    village.wait(hours=1)
+    service.run()
+    village.wait(hours=1)
+    service.run()
+    assert together(anna, ben)
+    anna.do(inputs.RawProtect(group=APP, data=b"back"))
+    service.run()
+    assert ben.said() == [b"back"]
+
+
+def test_what_was_passed_on_waits_for_the_app() -> None:
+    """More of the home becomes final before the app of a device with an old disk puts what rests on it."""
+    service, anna, ben, lost = set_back()
+    village = service.village
     anna.asleep = True
     village.wait(hours=2)
     for number in range(2):
