@@ -36,7 +36,7 @@ class Told(Node):
         ]
 
     def status(self) -> dict[str, Any]:
-        return {"backlog": {"unsent": self.unsent}}
+        return {"backlog": {"unsent": self.unsent, "queued": 0}}
 
 
 def town(tmp_path: Path, **told: tuple[bytes, ...]) -> Town:

@@ -400,7 +400,7 @@ class Town:
         sent = {each.data["msg"] for each in node.events("msg.sent")}
         out = {each.data["data"] for each in self.received(name, chat) if each.data["msg"] in sent}
         backlog = node.status().get("backlog") or {}
-        return texts <= out and backlog.get("unsent") == 0
+        return texts <= out and backlog.get("unsent") == backlog.get("queued") == 0
 
     def _served(self, name: str) -> bool:
         """Whether it is connected, and the mailbox did what it asked for last: new tenants are told no for a while."""

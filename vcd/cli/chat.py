@@ -106,6 +106,8 @@ def _shown(talk: Talk, found: dict[str, Any]) -> str:
     rows.append(
         ("messages", f"kept here {kept}; {found['unconfirmed']} not confirmed, {found['waiting']} not readable")
     )
+    if found["queued"]:
+        rows.append(("to be sent", f"{found['queued']}, when this device may"))
     for each in found["pending"]:
         who = f" {known.account(each['account'])}" if each["account"] is not None else ""
         rows.append(("under way", f"{each['kind']}{who}, by {known.device(each['device'])}"))

@@ -54,6 +54,7 @@ def _shown(found: dict[str, Any]) -> str:
         rows.append(("account", "none yet: vcd init, or vcd device join CODE"))
     if backlog := found["backlog"]:
         names = {
+            "queued": "to be sent when this device may",
             "unsent": "not sent",
             "unconfirmed": "not confirmed",
             "waiting": "not readable",

@@ -51,11 +51,13 @@ from vcd.core.duties import Duty
 from vcd.core.errors import Misuse, Refused
 from vcd.core.names import DeviceId, EpochId, GroupId
 from vcd.core.policy import Mode
+from vcd.core.state import Acceptance
 from vcd.core.strand import Kept, Strand
 
 if TYPE_CHECKING:
     from mls.virtual.emulation import Emulation
     from vcd.core.household import Roster
+    from vcd.core.state import State
     from vcd.core.turn import Turn
 
 SPREAD = 500
@@ -72,11 +74,11 @@ MAX_AHEAD = 64
 
 def made_in(turn: Turn, group: Group) -> bytes | None:
     """The derivation epoch that our leaf says it comes from."""
-    return _made_in(turn, group.own_leaf_node)
+    return _made_in(turn.emulation, group.own_leaf_node)
 
 
-def _made_in(turn: Turn, leaf: LeafNode) -> bytes | None:
-    info = derivation_info_of(leaf.extensions, turn.emulation.settings.numbers)
+def _made_in(emulation: Emulation, leaf: LeafNode) -> bytes | None:
+    info = derivation_info_of(leaf.extensions, emulation.settings.numbers)
     return None if info is None else info.epoch_id
 
 
@@ -126,10 +128,24 @@ def live(strand: Strand) -> Kept | None:
 
 
 def able(turn: Turn, group: Group) -> bool:
-    """Whether this device had a part in the epoch that our leaf comes from."""
-    name = made_in(turn, group)
-    known = None if name is None else turn.emulation.epochs.find(name)
+    """Whether this device may encrypt in a conversation."""
+    return had_part(turn.emulation, group)
+
+
+def had_part(emulation: Emulation, group: Group) -> bool:
+    """Whether this device was in the epoch that our leaf comes from."""
+    name = _made_in(emulation, group.own_leaf_node)
+    known = None if name is None else emulation.epochs.find(name)
     return known is not None and known.epoch.own_leaf is not None
+
+
+def speaks(state: State, group_id: GroupId) -> bool:
+    """Whether this device seals at once what it says in a conversation. A new one has no part in our leaf yet."""
+    talk, strand = state.talks.find(group_id), state.strands.find(group_id)
+    here = None if strand is None else live(strand)
+    if talk is None or here is None or state.emulation is None or talk.acceptance is not Acceptance.YES:
+        return False
+    return had_part(state.emulation, here.group)
 
 
 def look(turn: Turn, group_id: GroupId) -> None:
@@ -191,7 +207,7 @@ def replace_due(turn: Turn) -> None:
 
 def ahead(turn: Turn, leaf: LeafNode) -> bool:
     """Whether a leaf of ours comes from after the newest derivation epoch that the home has: that cannot replace it."""
-    name, newest = _made_in(turn, leaf), turn.emulation.head.newest
+    name, newest = _made_in(turn.emulation, leaf), turn.emulation.head.newest
     return name is not None and name != newest and newest in turn.emulation.lineage(name)
 
 

@@ -72,6 +72,8 @@ def _families(house: House) -> Iterator[Family]:
     yield "vcd_peers", "gauge", "Peers that are connected.", [({}, mesh.connected())]
     yield "vcd_chats", "gauge", "Chats.", [({}, len(state.talks))]
     yield "vcd_unsent", "gauge", "Frames that the mesh has not stored yet.", [({}, len(state.unsent))]
+    queued = sum(len(each.queue) for each in state.talks.values())
+    yield "vcd_queued", "gauge", "Messages of ours that are no frame yet.", [({}, queued)]
     yield "vcd_outbox", "gauge", "Messages of ours that may have to be said again.", [({}, len(state.outbox))]
     yield "vcd_waiting", "gauge", "Messages of others that cannot be read yet.", [({}, len(state.waiting.items))]
     yield "vcd_waiting_bytes", "gauge", "The same in bytes.", [({}, state.waiting.bytes)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vcd.core import inputs
+from vcd.core import inputs, leaves
 from vcd.core.names import AccountId, GroupId, IntentId
 from vcd.core.ordering.graph import Member
 from vcd.core.ordinary import decided
@@ -314,9 +314,10 @@ async def get(desk: Desk, call: Call, given: chat.WhichChat) -> chat.Chat:
         number=0 if strand is None else strand.graph.number(strand.head),
         branches=line.branches,
         split=line.split,
-        can_speak=line.standing == "member" and name not in state.household.silent,
+        can_speak=line.standing == "member" and leaves.speaks(state, name),
         asks=line.asks,
         unconfirmed=line.unconfirmed,
+        queued=0 if talk is None else len(talk.queue),
         waiting=waiting,
         pending=pending,
         history_ms=facts.number(desk.facts, facts.keep(name)),

@@ -77,6 +77,7 @@ async def status(house: House, call: Call, given: object) -> daemon.Status:
         chats=len(state.talks),
         backlog=daemon.Backlog(
             unsent=len(state.unsent),
+            queued=sum(len(each.queue) for each in state.talks.values()),
             unconfirmed=sum(len(each.unsure) for each in state.talks.values()),
             waiting=len(state.waiting.items),
             actions=sum(not each.quiet for each in state.intents.values()),

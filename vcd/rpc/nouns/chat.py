@@ -180,8 +180,11 @@ class Chat(Result, frozen=True, kw_only=True):
     branches: Count
     split: bool
     can_speak: bool
+    """Whether what is said on this device is sent at once; a new one has to be given a part in our leaf first."""
     asks: bool
     unconfirmed: Count
+    queued: Count
+    """Messages of ours that are kept until they can be sent."""
     waiting: Count
     """Messages that cannot be read yet."""
     pending: list[Pending]
@@ -403,6 +406,7 @@ FUNCTIONS = (
                 can_speak=True,
                 asks=False,
                 unconfirmed=0,
+                queued=0,
                 waiting=0,
                 pending=[
                     Pending(action=samples.ACTION, kind="invite", account=samples.BOB, device=samples.LAPTOP),

@@ -42,6 +42,8 @@ class Backlog(Result, frozen=True, kw_only=True):
 
     unsent: Count
     """Frames that the mesh has not stored yet."""
+    queued: Count
+    """Messages of ours that are no frame yet, as this device may not speak there now."""
     unconfirmed: Count
     """Messages of ours that are not final."""
     waiting: Count
@@ -229,7 +231,7 @@ FUNCTIONS = (
                 devices=2,
                 contacts=5,
                 chats=7,
-                backlog=Backlog(unsent=0, unconfirmed=1, waiting=0, actions=0),
+                backlog=Backlog(unsent=0, queued=0, unconfirmed=1, waiting=0, actions=0),
                 log=Log(log_id=samples.LOG, floor=1, last=812),
                 problems=["keypackages-low"],
             ),
