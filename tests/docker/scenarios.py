@@ -204,9 +204,9 @@ def ends(town: Town, scale: Scale) -> None:
     town.heard(tea)
 
 
-@scenario()
+@scenario(r"the state cannot be opened: StoreTrouble: full")
 def full_disk(town: Town, scale: Scale) -> None:
-    """A device's disk fills up. It says so, takes nothing new, and goes on by itself once there is room."""
+    """A device's disk fills up, and it is killed. It says so, takes nothing new, and goes on once there is room."""
     small = town.device("alice-1", disk=24 << 20)
     other = town.device("alice-2")
     town.person("alice", nodes=[small, other])
@@ -227,6 +227,10 @@ def full_disk(town: Town, scale: Scale) -> None:
         return False
 
     until(refused, "a daemon with a full disk does not say so")
+    time.sleep(scale.apart)
+    town.ring.kill(small)
+    town.ring.start(small, ready=False)
+    until(lambda: small.status().get("store") == "full", "a daemon that starts with a full disk does not say so")
     time.sleep(scale.apart)
     town.ring.empty(small)
     until(lambda: small.status().get("store") == "ok", "there is room, and the daemon does not see it")
