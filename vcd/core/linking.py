@@ -111,7 +111,26 @@ def next_edition(turn: Turn) -> Edition:
                 joined = editions.join(turn.provider, base, each, delegate)
                 sign(turn, joined)
                 base = joined.edition
-    return base
+    return _named(turn, head, base)
+
+
+def _named(turn: Turn, head: Edition, ahead: Edition) -> Edition:
+    """With the home's names, but for those that are wanted otherwise here.
+
+    A list that was signed on a branch that lost may be several versions ahead of the home's: then it may follow that,
+    and still has the names of before. The first list of those who overrule stays as it is, as they all compare it with
+    what they asked for.
+    """
+    delegate, authority = signer(turn, ahead), ahead.head.authority
+    if ahead is head or delegate is None or (authority.overruled and not ahead.head.number):
+        return ahead
+    wanted = turn.state.household.names
+    names = {each.device: each.name for each in head.devices.devices if each.device not in wanted}
+    made = editions.with_names(turn.provider, ahead, delegate, names)
+    if made is None:
+        return ahead
+    sign(turn, made)
+    return made.edition
 
 
 def signer(turn: Turn, edition: Edition) -> DelegateKey | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from tests.vcd.core import homes
@@ -9,6 +11,7 @@ from tests.vcd.core.company import step
 from tests.vcd.core.village import Village
 from vcd.core import devices, inputs, listing
 from vcd.core.accounts import editions
+from vcd.core.accounts.device_list import Edition
 from vcd.core.errors import Misuse
 from vcd.core.names import DeviceId, IntentId
 
@@ -145,6 +148,51 @@ def test_two_delegates_who_rename_two_devices_at_once_both_get_what_they_want(se
     for name in ("laptop", "phone", "tablet"):
         assert sorted(names(v, name).values()) == ["board", "laptop", "mobile"]
         assert not v.state(name).household.names
+
+
+def everywhere(v: Village, which: str) -> set[str]:
+    """What that device is called on all devices. Nobody wants another name any more."""
+    everybody = ("laptop", "phone", "tablet")
+    assert not any(v.state(name).household.names for name in everybody)
+    return {names(v, name)[homes.device(v, which)] for name in everybody}
+
+
+@pytest.mark.parametrize("again", range(1, 4))
+def test_a_list_that_lost_takes_back_no_names_that_stand(again: int) -> None:
+    """However many versions it is ahead of the one that stands."""
+    v = Village()
+    homes.delegates(v, "laptop", "phone", "tablet")
+    v.part(["laptop"], ["phone", "tablet"])
+    for number in range(again):
+        rename(v, "laptop", "tablet", f"board {number}")
+    rename(v, "phone", "laptop", "desk")
+    v.wait(minutes=2)
+    v.heal()
+    v.wait(minutes=20)
+    assert everywhere(v, "laptop") == {"desk"}
+    assert everywhere(v, "tablet") == {f"board {again - 1}"}
+
+
+def edition_with(v: Village, called: Mapping[DeviceId, str]) -> Edition:
+    edition, delegate = v.state("laptop").book.edition, v.state("laptop").household.delegate
+    assert edition is not None
+    assert delegate is not None
+    made = editions.with_names(v.devices["laptop"].provider, edition, delegate, called)
+    return edition if made is None else made.edition
+
+
+def test_what_stands_keeps_its_name_and_what_is_called_so_too_gets_a_number() -> None:
+    v = Village()
+    laptop, phone, tablet = homes.trio(v)
+    edition = edition_with(v, {homes.device(v, tablet): "desk"})
+    delegate, provider = v.state(laptop).household.delegate, v.devices[laptop].provider
+    assert delegate is not None
+    stand = {homes.device(v, laptop): "Desk", homes.device(v, phone): "mobile", DeviceId(bytes(16)): "gone"}
+    made = editions.with_names(provider, edition, delegate, stand)
+    assert made is not None
+    assert sorted(each.name for each in made.edition.devices.devices) == ["Desk", "desk 2", "mobile"]
+    assert made.edition.version == edition.version + 1
+    assert editions.with_names(provider, made.edition, delegate, stand) is None
 
 
 def test_a_device_that_is_removed_meanwhile_is_not_named() -> None:

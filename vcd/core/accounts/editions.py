@@ -15,7 +15,7 @@ does so now and then leaves nothing in that count to be read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mls.provider import Provider
@@ -157,6 +157,23 @@ def _apart(entries: Iterable[DeviceEntry]) -> list[DeviceEntry]:
 def rename_device(provider: Provider, edition: Edition, delegate: DelegateKey, device: DeviceId, name: str) -> Made:
     _known(edition.devices, device)
     entries = [replace(entry, name=name) if entry.device == device else entry for entry in edition.devices.devices]
+    return following(provider, edition, delegate, entries)
+
+
+def with_names(
+    provider: Provider, edition: Edition, delegate: DelegateKey, names: Mapping[DeviceId, str]
+) -> Made | None:
+    """The same list, with these names for those of its devices; another one that is called so gets a number.
+
+    None if all of them are called so. The names are those of one list, so no two are alike.
+    """
+    entries, taken = [], [names[each.device] for each in edition.devices.devices if each.device in names]
+    for entry in edition.devices.devices:
+        name = names.get(entry.device) or free_name(entry.name, taken)
+        taken.append(name)
+        entries.append(replace(entry, name=name))
+    if tuple(entries) == edition.devices.devices:
+        return None
     return following(provider, edition, delegate, entries)
 
 
