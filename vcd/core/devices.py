@@ -325,6 +325,8 @@ ANNOUNCED: Mapping[type[Any], Callable[[Turn, siblings.Told, Any], None]] = {
 
 def followed(turn: Turn, step: Step, opened: Opened) -> None:
     """A commit in the home was followed."""
+    from vcd.core import renaming
+
     del opened
     note_rosters(turn)
     strand = turn.home
@@ -332,6 +334,9 @@ def followed(turn: Turn, step: Step, opened: Opened) -> None:
     parent = strand.kept.find(step.parent)
     if author is not None and parent is not None:
         note_heard(turn, DeviceId(author.account), parent.newest)
+    child = strand.kept.find(step.epoch)
+    if parent is not None and child is not None:
+        renaming.followed(turn, listing.of_group(parent.group), listing.of_group(child.group))
 
 
 def on_account_key(turn: Turn, told: siblings.Told, record: siblings.NewAccountKey) -> None:

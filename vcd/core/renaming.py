@@ -3,8 +3,9 @@
 A delegate signs a list with another name (`RenameDevice`) and commits it in the home. Where that commit loses, and the
 list is joined with the one of the home, which has the old name, it is made again once the home stands for good: not
 before, so that two delegates who call one device differently do not contradict each other without end. The later one
-stands. Where two devices were given one name apart, the one that is new on the list gets a number
-(`editions.free_name`), and that is what was wanted.
+stands. Who gives another name where the first one stands has heard it: that one is wanted no more from then on,
+whatever becomes of either commit, as whoever gave the later one makes that again. Where two devices were given one name
+apart, the one that is new on the list gets a number (`editions.free_name`), and that is what was wanted.
 """
 
 from __future__ import annotations
@@ -121,6 +122,29 @@ def _drop(turn: Turn, device: DeviceId) -> None:
     devices.keep(turn, names=turn.state.household.names.discard(device))
 
 
+def followed(turn: Turn, old: Edition, new: Edition) -> None:
+    """Another device's commit: of the names that stood before it, those that it takes back are wanted no more.
+
+    A list of another term says nothing of names: it may have been signed before, where they did not stand.
+    """
+    if old.head.authority.digest != new.head.authority.digest:
+        return
+    for device, naming in sorted(turn.state.household.names.items()):
+        entry = new.devices.find(device)
+        if entry is not None and _stands(old, device, naming) and not _stands(new, device, naming):
+            if entry.name != _called(old, device):  # else another device's name is all that is new
+                _drop(turn, device)
+
+
+def _called(edition: Edition, device: DeviceId) -> str | None:
+    entry = edition.devices.find(device)
+    return None if entry is None else entry.name
+
+
+def _stands(edition: Edition, device: DeviceId, naming: Naming) -> bool:
+    return _called(edition, device) == _free(edition, device, naming)
+
+
 def moved(turn: Turn) -> None:
     """The home stands elsewhere: a name may stand for good, or be wanted again."""
     strand = turn.home
@@ -129,8 +153,7 @@ def moved(turn: Turn) -> None:
         return
     certain = listing.of_group(final.group)
     for device, naming in sorted(turn.state.household.names.items()):
-        entry = certain.devices.find(device)
-        if entry is not None and entry.name == _free(certain, device, naming):
+        if _stands(certain, device, naming):
             _drop(turn, device)
     if turn.state.household.names:
         turn.later(Duty.HOME, devices.NAMES, turn.now + turn.state.config.retry)

@@ -9,11 +9,14 @@ import pytest
 from tests.vcd.core import homes
 from tests.vcd.core.company import step
 from tests.vcd.core.village import Village
-from vcd.core import devices, inputs, listing
+from vcd.core import devices, inputs, listing, renaming
 from vcd.core.accounts import editions
 from vcd.core.accounts.device_list import Edition
+from vcd.core.accounts.identity import root_key
 from vcd.core.errors import Misuse
+from vcd.core.household import Naming
 from vcd.core.names import DeviceId, IntentId
+from vcd.core.turn import Turn
 
 
 def names(v: Village, name: str) -> dict[DeviceId, str]:
@@ -157,6 +160,106 @@ def everywhere(v: Village, which: str) -> set[str]:
     return {names(v, name)[homes.device(v, which)] for name in everybody}
 
 
+def away(v: Village) -> None:
+    """Three delegates of whom one is away, so that nothing becomes final."""
+    homes.delegates(v, "laptop", "phone", "tablet")
+    v.part(["laptop", "phone"], ["tablet"])
+
+
+def test_who_had_heard_a_name_gives_another_one_that_stays() -> None:
+    v = Village()
+    away(v)
+    rename(v, "laptop", "tablet", "one")
+    v.wait(minutes=2)
+    assert v.state("laptop").household.names
+    rename(v, "phone", "tablet", "two")
+    v.wait(minutes=2)
+    assert not v.state("laptop").household.names
+    v.heal()
+    v.wait(minutes=20)
+    assert everywhere(v, "tablet") == {"two"}
+
+
+def test_a_name_that_was_given_up_is_not_given_again_with_another_one() -> None:
+    v = Village()
+    away(v)
+    rename(v, "laptop", "tablet", "one")
+    v.wait(minutes=2)
+    rename(v, "phone", "tablet", "two")
+    v.wait(minutes=2)
+    rename(v, "laptop", "phone", "mobile")
+    v.wait(minutes=2)
+    entry = listing.of_group(homes.here(v, "laptop").group).devices.find(homes.device(v, "tablet"))
+    assert entry is not None
+    assert entry.name == "two"
+    v.heal()
+    v.wait(minutes=20)
+    assert everywhere(v, "tablet") == {"two"}
+    assert everywhere(v, "phone") == {"mobile"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "now", "new", "stays"),
+    [
+        ("one", "one", "two", False),
+        ("one", "one", "one", True),
+        ("one", "two", "three", True),  # whoever said so had not heard it
+        ("phone", "phone 2", "phone 3", False),
+        ("phone", "phone 2", "phone 2", True),  # though the phone may be called otherwise by then
+    ],
+)
+def test_names_that_somebody_else_takes_back(wanted: str, now: str, new: str, *, stays: bool) -> None:
+    v = Village()
+    laptop, phone, tablet = homes.trio(v)
+    called = {homes.device(v, laptop): laptop, homes.device(v, phone): phone, homes.device(v, tablet): now}
+    before = edition_with(v, called)
+    after = edition_with(v, {**called, homes.device(v, phone): "mobile", homes.device(v, tablet): new})
+    assert step(v, laptop, lambda turn: heard(turn, homes.device(v, tablet), wanted, before, after)) is stays
+
+
+def edition_with(v: Village, called: Mapping[DeviceId, str]) -> Edition:
+    edition, delegate = v.state("laptop").book.edition, v.state("laptop").household.delegate
+    assert edition is not None
+    assert delegate is not None
+    made = editions.with_names(v.devices["laptop"].provider, edition, delegate, called)
+    return edition if made is None else made.edition
+
+
+def heard(turn: Turn, device: DeviceId, wanted: str, before: Edition, after: Edition) -> bool:
+    """Whether that name is wanted still, after another device's commit."""
+    devices.keep(turn, names=turn.state.household.names.set(device, Naming(name=wanted, tries=1)))
+    renaming.followed(turn, before, after)
+    return device in turn.state.household.names
+
+
+def test_a_list_of_a_newer_term_takes_back_no_name() -> None:
+    """It may have been signed where the name did not stand, and is given again as it is."""
+    v = Village()
+    homes.delegates(v, "laptop", "phone", "tablet")
+    tablet = homes.device(v, "tablet")
+    before = edition_with(v, {tablet: "one"})
+    root, _ = root_key(v.devices["laptop"].provider.suite(1), homes.PHRASE)
+    edition = v.state("laptop").book.edition
+    assert edition is not None
+    after = editions.new_term(v.devices["laptop"].provider, root, edition, delegates=[tablet]).edition
+    assert step(v, "laptop", lambda turn: heard(turn, tablet, "one", before, after))
+
+
+def test_a_name_of_who_had_not_heard_the_other_one_is_given_again() -> None:
+    v = Village()
+    homes.delegates(v, "laptop", "phone", "tablet")
+    v.part(["laptop"], ["phone", "tablet"])
+    rename(v, "laptop", "tablet", "one")
+    rename(v, "phone", "tablet", "two")
+    v.wait(minutes=2)
+    rename(v, "phone", "tablet", "three")
+    v.wait(minutes=2)
+    assert v.state("laptop").household.names
+    v.heal()
+    v.wait(minutes=20)
+    assert everywhere(v, "tablet") == {"one"}
+
+
 @pytest.mark.parametrize("again", range(1, 4))
 def test_a_list_that_lost_takes_back_no_names_that_stand(again: int) -> None:
     """However many versions it is ahead of the one that stands."""
@@ -171,14 +274,6 @@ def test_a_list_that_lost_takes_back_no_names_that_stand(again: int) -> None:
     v.wait(minutes=20)
     assert everywhere(v, "laptop") == {"desk"}
     assert everywhere(v, "tablet") == {f"board {again - 1}"}
-
-
-def edition_with(v: Village, called: Mapping[DeviceId, str]) -> Edition:
-    edition, delegate = v.state("laptop").book.edition, v.state("laptop").household.delegate
-    assert edition is not None
-    assert delegate is not None
-    made = editions.with_names(v.devices["laptop"].provider, edition, delegate, called)
-    return edition if made is None else made.edition
 
 
 def test_what_stands_keeps_its_name_and_what_is_called_so_too_gets_a_number() -> None:
