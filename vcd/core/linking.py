@@ -111,10 +111,10 @@ def next_edition(turn: Turn) -> Edition:
                 joined = editions.join(turn.provider, base, each, delegate)
                 sign(turn, joined)
                 base = joined.edition
-    return _named(turn, head, base)
+    return named(turn, head, base)
 
 
-def _named(turn: Turn, head: Edition, ahead: Edition) -> Edition:
+def named(turn: Turn, head: Edition, ahead: Edition) -> Edition:
     """With the home's names, but for those that are wanted otherwise here.
 
     A list that was signed on a branch that lost may be several versions ahead of the home's: then it may follow that,

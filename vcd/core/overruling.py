@@ -258,6 +258,7 @@ def push(turn: Turn) -> None:
     assert made is not None  # noqa: S101 - nothing is ahead otherwise
     turn.later(Duty.HOME, devices.RULES, turn.now + turn.state.config.retry)
     try:
+        made = linking.named(turn, _edition(turn), made)  # some may stand that were not heard of when it was signed
         acting.commit(turn, turn.home, proposals=[listing.update(made)], force_path=True)
     except (MlsError, Misuse, Refused) as error:
         turn.drop("rules-later", str(error))

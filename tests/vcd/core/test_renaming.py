@@ -276,6 +276,22 @@ def test_a_list_that_lost_takes_back_no_names_that_stand(again: int) -> None:
     assert everywhere(v, "tablet") == {f"board {again - 1}"}
 
 
+def test_a_newer_term_takes_back_no_names_that_stand() -> None:
+    v = Village()
+    homes.delegates(v, "laptop", "phone", "tablet")
+    v.part(["tablet"], ["laptop", "phone"])
+    homes.appoint(v, "tablet", "laptop", "phone", "tablet")
+    rename(v, "phone", "laptop", "desk")
+    v.do("phone", inputs.Refresh(intent=IntentId(bytes(16)), conversation=homes.home(v, "phone").group_id))
+    v.wait(minutes=2)
+    v.heal()
+    v.wait(minutes=20)
+    edition = v.state("phone").book.edition
+    assert edition is not None
+    assert edition.head.authority.term == 2
+    assert everywhere(v, "laptop") == {"desk"}
+
+
 def test_what_stands_keeps_its_name_and_what_is_called_so_too_gets_a_number() -> None:
     v = Village()
     laptop, phone, tablet = homes.trio(v)
