@@ -68,7 +68,7 @@ def give(turn: Turn, command: inputs.Certify) -> None:
         return
     if old is not None and (old.chain, old.key) == (command.chain, key):
         return
-    at = turn.now if old is None or old.key != key else max(turn.now, old.at + 1)
+    at = turn.now if old is None or old.key != key else siblings.after(old.at, turn.now)
     _take(turn, own, Chain(chain=command.chain, key=key, at=at, heard=turn.now))
     tell(turn)
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 
+NAME = 32
+"""Bytes of an account's name."""
+
+
 def add(turn: Turn, command: inputs.AddContact) -> None:
     """Know a person by their card, or learn a newer card of theirs."""
     from vcd.core.siblings import ContactAdded
@@ -39,7 +43,7 @@ def add(turn: Turn, command: inputs.AddContact) -> None:
         card = from_bytes(command.card)
         if card.account == turn.state.book.own:
             raise Misuse("ourselves", "This is this account's own card.")
-        book, at = turn.state.book, turn.state.book.later(card.account, turn.now)
+        book, at = turn.state.book, _later(turn, card.account)
         book = book.take_card(card, turn.provider, turn.now, petname=command.petname, at=at)
     except (Malformed, Refused) as error:
         raise Misuse("bad-card", "This is no contact card, or not a valid one any more.") from error
@@ -47,17 +51,24 @@ def add(turn: Turn, command: inputs.AddContact) -> None:
     _tell(turn, ContactAdded(card=command.card, petname=command.petname, at=at))
 
 
+def _later(turn: Turn, account: AccountId) -> int:
+    """When it is that something is said of somebody: a time that other devices can read."""
+    from vcd.core.siblings import MAX_TIME
+
+    return min(turn.state.book.later(account, turn.now), MAX_TIME)
+
+
 def remove(turn: Turn, command: inputs.RemoveContact) -> None:
     """Know somebody no more than a stranger. Conversations that we share go on."""
     from vcd.core.siblings import ContactRemoved
 
-    at = turn.state.book.later(command.account, turn.now)
+    at = _later(turn, command.account)
     _remove(turn, command.account, at)
     _tell(turn, ContactRemoved(account=command.account, at=at))
 
 
-def _remove(turn: Turn, account: AccountId, at: int) -> None:
-    shared = any(
+def _remove(turn: Turn, account: AccountId, at: int, *, blocked: bool = False) -> None:
+    shared = blocked or any(
         each.account == account
         for strand in turn.state.strands.values()
         if not strand.home and strand.graph.has(strand.head)
@@ -136,17 +147,24 @@ def on_blocked(turn: Turn, told: Told, record: ContactBlocked) -> None:
         _block(turn, record.account, blocked=record.blocked)
 
 
-def on_removed(turn: Turn, told: Told, record: ContactRemoved) -> None:
-    """The user removed a contact on another device. That may be heard before the card that made it one."""
+def on_removed(turn: Turn, told: Told, record: ContactRemoved, *, blocked: bool = False) -> None:
+    """The user removed a contact on another device. That may be heard before the card that made it one.
+
+    `blocked`: and blocked them since, as a stranger. What is not known cannot be.
+    """
     del told
     book = turn.state.book
     known = book.find(record.account)
+    if len(record.account) != NAME:  # it is noted, and told to old disks, as it is
+        raise Malformed("no account's name")
     if record.at <= (book.removed.find(record.account) or -1) or (known is not None and known.since > record.at):
         return
     if known is None:
         turn.change(book=book.noted(record.account, record.at))
     else:
-        _remove(turn, record.account, record.at)
+        _remove(turn, record.account, record.at, blocked=blocked)
+        if blocked and known.blocked:
+            _block(turn, record.account, blocked=True)
 
 
 def on_verified(turn: Turn, told: Told, record: ContactVerified) -> None:

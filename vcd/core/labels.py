@@ -42,7 +42,7 @@ def give(turn: Turn, command: inputs.Label) -> None:
     if not _fits(command.what, command.text):
         raise Misuse("bad-name", f"A name is one line of at most {MAX_TEXT} letters.")
     old = turn.state.household.labels.find(command.what)
-    at = turn.now if old is None else max(turn.now, old.at + 1)
+    at = turn.now if old is None else siblings.after(old.at, turn.now)
     _take(turn, command.what, Label(text=command.text, at=at))
     devices.tell(turn, siblings.Labeled(what=command.what, text=command.text, at=at))
 

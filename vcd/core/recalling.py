@@ -15,7 +15,8 @@ asks nor who answers does anything more that the removed one says.
 A question (`siblings.Compare`) is a hash of all that the device has of this kind. Those who have something else are
 to tell what they have (`siblings.Recalled`), in turn: the most senior one first, who has asked itself and was not
 answered yet last, and nobody who has no more than what was told by then. All take what they hear so, as the later of
-two words counts. That somebody is blocked or verified has no time, so only who asked takes that.
+two words counts. That somebody is blocked or verified has no time, so only who asked takes that. As an answer is much
+longer than a question, who was answered is answered again a while later.
 
 This is for labels, contacts and certificates. Conversations, keys and intents are found again elsewhere (`leaves`,
 `desync`, `intents`).
@@ -43,6 +44,7 @@ AT_ONCE = 256 << 10
 
 _TIMED = siblings.Labeled | siblings.ContactAdded | siblings.ContactRemoved | siblings.CertificateSet
 _UNTIMED = siblings.ContactBlocked | siblings.ContactVerified
+_Recalled = _TIMED | _UNTIMED
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
@@ -72,7 +74,9 @@ def on_compare(turn: Turn, told: Told, record: siblings.Compare) -> None:
         return
     asks = (Duty.HOME, _subject(me)) in turn.state.duties
     before = ranks.device_place(turn) + (len(devices.present(turn.home)) if asks else 0)
-    turn.due(Duty.HOME, _subject(told.device), turn.now + config.quiet + before * config.turn_taking)
+    said = [each.at for each in turn.state.household.said.values() if _is_for(told.device, each.data)]
+    soon = max([turn.now, *(at + config.digest_every for at in said)])  # what it was told may be on its way
+    turn.due(Duty.HOME, _subject(told.device), soon + config.quiet + before * config.turn_taking)
 
 
 def chore(turn: Turn, device: DeviceId) -> None:
@@ -96,21 +100,38 @@ def _unsay(turn: Turn, device: DeviceId) -> None:
 
 
 def _is_for(device: DeviceId, data: bytes) -> bool:
-    record = siblings.unpack(data) if data[:1] == bytes([siblings.MARK]) else None
+    if data[:2] != bytes([siblings.MARK, siblings.Recalled.RECORD_TAG]):
+        return False
+    record = siblings.unpack(data)
     return isinstance(record, siblings.Recalled) and record.device == device
 
 
 def on_recalled(turn: Turn, told: Told, record: siblings.Recalled) -> None:
     """A device told another one all that it has."""
     mine = record.device == turn.state.me.device
-    for data in record.records:
-        each = siblings.unpack(data)
-        if not isinstance(each, _TIMED | _UNTIMED):
-            raise Malformed("nothing that an old disk is told again")
-        if mine or isinstance(each, _TIMED):
+    several = [_recalled(data) for data in record.records]
+    blocked = {each.account for each in several if isinstance(each, siblings.ContactBlocked) and each.blocked}
+    for each in sorted(several, key=_order):
+        if isinstance(each, siblings.ContactRemoved):
+            contacts.on_removed(turn, told, each, blocked=each.account in blocked)
+        elif mine or isinstance(each, _TIMED):
             siblings.handlers()[type(each)](turn, told, each)
     if mine or record.whole == _whole(_known(turn)):
         turn.not_due(Duty.HOME, _subject(record.device))
+
+
+def _recalled(data: bytes) -> _Recalled:
+    each = siblings.unpack(data)
+    if not isinstance(each, _TIMED | _UNTIMED):
+        raise Malformed("nothing that an old disk is told again")
+    return each
+
+
+def _order(each: _Recalled) -> int:
+    """Cards come first, as what is not known can be neither blocked nor verified; then who was removed, which ends
+    both; then what holds of them now.
+    """
+    return 2 if isinstance(each, _UNTIMED) else isinstance(each, siblings.ContactRemoved)
 
 
 def _subject(device: DeviceId) -> bytes:
@@ -120,11 +141,11 @@ def _subject(device: DeviceId) -> bytes:
 def _known(turn: Turn) -> list[bytes]:
     """The same on all devices that have heard the same."""
     several = [*labels.records(turn), *contacts.records(turn), *certificates.records(turn)]
-    return sorted(siblings.pack(each) for each in several)
+    return [data for _, data in sorted((_order(each), siblings.pack(each)) for each in several)]
 
 
 def _whole(known: list[bytes]) -> bytes:
-    return hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in known)).digest()
+    return hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in sorted(known))).digest()
 
 
 def _parts(known: list[bytes]) -> Iterator[tuple[bytes, ...]]:

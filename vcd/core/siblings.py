@@ -322,6 +322,12 @@ Sibling = (
 MAX_TIME = 1 << 53
 """No clock of anybody's shows more, in milliseconds since 1970. What is said next is later, and has to be a number."""
 
+
+def after(at: int, now: int) -> int:
+    """The time of what is said now, of something that was said at that time. After the last one there is none."""
+    return min(max(now, at + 1), MAX_TIME)
+
+
 Handler = Callable[["Turn", Told, Any], None]
 
 
