@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 
+AT_ONCE = 64
+"""So many conversations are asked for, before more are."""
+MAX_ID = 255
+"""Bytes of the id of one that is not here."""
+
 # ---------------------------------------------------------------- with a sibling
 
 
@@ -146,9 +151,16 @@ def say(turn: Turn) -> None:
 def on_inside(turn: Turn, told: Told, record: Inside) -> None:
     """Where another device is. A conversation that we are not in may only be on its way."""
     del told
+    count = sum(duty is Duty.HOME and subject.startswith(devices.LACKING) for duty, subject in turn.state.duties)
     for group_id in record.group_ids:
-        if _outside(turn, group_id):
-            turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + _patience(turn))
+        if not _outside(turn, group_id) or (Duty.HOME, devices.LACKING + group_id) in turn.state.duties:
+            continue
+        if count >= turn.state.config.max_conversations or len(group_id) > MAX_ID:
+            turn.drop("inside-full")
+            break
+        at = turn.now + (1 + count // AT_ONCE) * _patience(turn) + _turn(turn)
+        turn.due(Duty.HOME, devices.LACKING + group_id, at)
+        count += 1
     if set(_inside(turn)) <= set(record.group_ids):
         turn.not_due(Duty.HOME, devices.INSIDE)
 

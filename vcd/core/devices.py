@@ -16,6 +16,7 @@ for the home's window, it forgets the account, all of it: it may be in somebody 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ from vcd.core.names import DeviceId, EpochId, GroupId
 from vcd.core.payloads import Post
 
 if TYPE_CHECKING:
+    from mls.persistent import PMap
     from mls.state import Group
     from vcd.core.keys import Opened
     from vcd.core.ordering.graph import Graph, Step
@@ -67,7 +69,8 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 MAX_SAID = 1024
-"""Things told that may have to be told again, each once, as it was told last. The oldest are given up."""
+"""Things told that may have to be told again, each once, as it was told last. Of the kind of which there
+are most the oldest is given up."""
 MAX_HELD = 256
 
 
@@ -120,6 +123,14 @@ def tell(turn: Turn, record: siblings.Sibling) -> None:
     _told(turn, siblings.pack(record))
 
 
+def _least(said: PMap[int, Saying]) -> int:
+    """What is given up: another device can make this one say as much as it likes of some kinds, and not of others."""
+    kinds = {number: each.data[: 1 + (each.data[0] >= siblings.MARK)] for number, each in said.items()}
+    several = Counter(kinds.values())
+    most = max(several, key=lambda kind: (several[kind], kind))
+    return min(number for number, kind in kinds.items() if kind == most)
+
+
 def announce(turn: Turn, announcement: Announcement) -> None:
     """The same for what `mls.virtual` has words for."""
     if isinstance(announcement, Withdrawn):
@@ -132,7 +143,7 @@ def _told(turn: Turn, data: bytes) -> None:
     number = household.numbered + 1
     said = household.said.changed([at for at, each in household.said.items() if each.data == data], {})
     while len(said) >= MAX_SAID:
-        said = said.discard(min(said.keys()))
+        said = said.discard(_least(said))
     saying = Saying(epoch=NOWHERE, at=turn.now, data=data)
     keep(turn, numbered=number, said=said.set(number, saying))
     if may_speak(turn):

@@ -22,7 +22,7 @@ from tests.vcd.core.people import (
 )
 from tests.vcd.core.talking import heard, refresh, say
 from tests.vcd.core.village import Village
-from vcd.core import bringing, comeback, devices, events, inputs, siblings, stock, summaries, voting
+from vcd.core import bringing, comeback, devices, events, inputs, labels, siblings, stock, summaries, voting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.names import EpochId, GroupId
@@ -293,3 +293,27 @@ def test_beside_ones_own_removal_nobody_is_brought_in(monkeypatch: pytest.Monkey
     assert from_outside(village) == 1
     assert voting.own(village.state("phone"), strand(village, "phone")) is not None
     assert village.own("phone") in accounts(village, "phone")
+
+
+# ---------------------------------------------------------------- thieves
+
+
+def test_a_thief_who_names_conversations_without_number_has_the_others_ask_for_few_at_a_time() -> None:
+    """And what others of them have still to hear is not pushed out by that."""
+    village = family()
+    village.part(["laptop", "phone"])
+    village.do("laptop", inputs.Label(what=TEA, text="five o'clock"))
+    for batch in range(6):
+        record = Inside(group_ids=tuple(GroupId(b"%d of %d" % (each, batch)) for each in range(1000)))
+        act(village, "phone", lambda turn, record=record: devices.tell(turn, record))
+    due_ = [subject for _, subject in village.state("laptop").duties if subject.startswith(devices.LACKING)]
+    assert len(due_) == village.state("laptop").config.max_conversations
+    asked = dict.fromkeys(("laptop", "phone"), 0)
+    for _ in range(40):
+        before = {name: len(told(village, name, Lacking)) for name in asked}
+        village.wait(minutes=2)
+        for name in asked:
+            assert len(told(village, name, Lacking)) - before[name] <= bringing.AT_ONCE
+    village.heal()
+    village.wait(minutes=1)
+    assert labels.text(village.state("tablet"), TEA) == "five o'clock"
