@@ -34,6 +34,7 @@ from vcd.core.sends import MAX_GREETING, MAX_PACKAGES, Called, Calling, NewTopic
 from vcd.core.state import Acceptance
 from vcd.core.topics import TopicSecret
 from vcd.core.waiting import Need
+from vcd.core.wanting import Stage
 
 if TYPE_CHECKING:
     from vcd.core import inputs
@@ -157,7 +158,6 @@ def on_call(turn: Turn, payload: Call, frame: FrameId) -> None:
     if material is None:
         waiting.hold(turn, frame, waiting.INBOX, (Need.HOME, turn.home.group_id), payload)
         return
-    waiting.done(turn, frame)
     suite = turn.provider.suite(material.cipher_suite)
     private, _ = init_key(suite, material.seed)
     context = suite.encryption_context(_SEALED, payload.reference)
@@ -165,7 +165,11 @@ def on_call(turn: Turn, payload: Call, frame: FrameId) -> None:
         calling = decode(Calling, suite.open(private, context, payload.kem_output, payload.sealed))
         _check(turn, payload, calling)
         _consider(turn, calling)
+        waiting.done(turn, frame)
+    except sessions.TakenError as error:
+        sessions.hold(turn, frame, error, payload)
     except (CryptoError, MlsError, NodeError) as error:
+        waiting.done(turn, frame)
         turn.drop("call", getattr(error, "rule", type(error).__name__))
 
 
@@ -190,17 +194,22 @@ def _consider(turn: Turn, calling: Calling) -> None:
         return
     if group_id in state.raws:
         raise Refused("call-taken")
+    asks = not (relation is Relation.CONTACT and state.config.accept_contacts)
+    invited = state.invitations.find(group_id)
+    if asks and invited is not None and invited.stage is Stage.ANSWER:
+        raise sessions.TakenError(group_id)  # or the user's answer would be for another one than they were told of
     known = state.talks.find(group_id)
     if known is not None:
         if known.sends is None or group_id in state.sessions:
             return
-        if not known.sends.over:  # nobody has let us in yet: maybe the topic is another one by now
+        if not known.sends.over and by == known.sends.by:  # nobody has let us in yet: is the topic another one by now?
             entries.listen(turn, group_id, NewTopic(number=calling.number, topic=calling.topic))
             return
-        _forget(turn, group_id)  # we were out of it, and are called again
+        if not known.sends.over and (asks or known.acceptance is not Acceptance.ASKS):
+            raise sessions.TakenError(group_id)
+        _forget(turn, group_id)  # we were out of it, or did not answer a stranger, and are called
     if len(state.talks) >= state.config.max_conversations:
         raise Refused("conversations-full")
-    asks = not (relation is Relation.CONTACT and state.config.accept_contacts)
     waits = sum(each.sends is not None and each.acceptance is Acceptance.ASKS for each in state.talks.values())
     if asks and waits >= state.config.max_invitations:
         raise Refused("invitations-full")
@@ -235,6 +244,30 @@ def _forget(turn: Turn, group_id: GroupId) -> None:
         sessions.leave_topic(turn, secret, turn.now)
     turn.not_due(Duty.TEND, group_id)
     turn.change(talks=turn.state.talks.discard(group_id))
+    sessions.free(turn, group_id)
+
+
+def make_room(turn: Turn, group_id: GroupId) -> None:
+    """A conversation of another kind has that id here from now on: nobody answered the call, or that one is over."""
+    if sessions.is_here(turn, group_id):
+        _forget(turn, group_id)
+
+
+def check_room(turn: Turn, group_id: GroupId, *, asks: bool) -> None:
+    """Whoever invites has chosen the id, and what has it here may be of another kind.
+
+    What is known of a conversation does not say so: a device that came later was told of those that we are out of,
+    has no strand of them, and is invited again by a Welcome. A stranger's call that the user has not answered stays
+    only before another stranger's invitation (`asks`); what was declined has still to be left.
+    """
+    talk = turn.state.talks.find(group_id)
+    if group_id in turn.state.raws:
+        raise Refused("invite-taken")
+    if talk is None:
+        return
+    called = talk.sends is not None and not talk.sends.over
+    if talk.acceptance is Acceptance.NO or (called and (asks or talk.acceptance is not Acceptance.ASKS)):
+        raise sessions.TakenError(group_id)
 
 
 def give_way(turn: Turn, group_id: GroupId) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.virtual import client
-from vcd.core import contacts, contents, devices, kinds, ourselves, outbox, steps, waiting
+from vcd.core import contacts, contents, devices, kinds, ourselves, outbox, sessions, steps, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Forked, Gone, MembersChanged
@@ -125,6 +125,7 @@ def _membership(turn: Turn, after: Strand) -> None:
     turn.put(replace(turn.strand(after.group_id), membership=now))
     if now is not Membership.IN:
         waiting.wake_inbox(turn)
+        sessions.free(turn, after.group_id)
     if now is Membership.OUT and turn.talk(after.group_id).acceptance is Acceptance.YES:
         wanted = any(each.kind is Kind.DEPART and each.group_id == after.group_id for each in state.intents.values())
         turn.tell(Gone(conversation=after.group_id, removed=not wanted))

@@ -6,7 +6,10 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
     of a contact        it is accepted at once (or asked for, if the device is set up so)
     of a stranger       it waits, and the app is told. Nothing is joined and nothing is sent before the user answers
     of somebody blocked it is dropped
-    of a group whose id a conversation of send groups has here, or a group of an app: it is dropped
+    of a group whose id a group of an app has here: it is dropped
+    of a group whose id a conversation of send groups has here, or an invitation that the user was asked of first: it
+                        waits until these are over. Of a contact it is more than a call that nobody has answered
+    of a group that we are out of for good: as of any other, and it goes on there
     of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand.
                         If it hangs on nothing that is known here it waits until it does, or until we are out
     not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
@@ -43,7 +46,7 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import contacts, introductions, kinds, ranks, sessions, steps, waiting
+from vcd.core import calls, contacts, introductions, kinds, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
@@ -54,6 +57,7 @@ from vcd.core.events import Invited, Warned
 from vcd.core.names import AccountId, EpochId, FrameId, GroupId, IntentId
 from vcd.core.payloads import Introduction, Invite, Retry, pack, unpack
 from vcd.core.policy import Mode, of_group
+from vcd.core.strand import Membership
 from vcd.core.topics import TopicSecret, keys_of
 from vcd.core.waiting import Need
 from vcd.core.wanting import Invitation, Stage
@@ -112,6 +116,8 @@ def on_invite(turn: Turn, payload: Invite, frame: FrameId) -> None:
         waiting.hold(turn, frame, waiting.INBOX, (Need.HOME, turn.home.group_id), payload)
         if isinstance(error, UnknownPackageError):
             _wait(turn, payload, turn.now + turn.state.config.answer_after + ranks.turn_of(turn, 0) * _SLOTS)
+    except sessions.TakenError as error:
+        sessions.hold(turn, frame, error, payload)
     except (MlsError, NodeError) as error:
         waiting.done(turn, frame)
         turn.drop(getattr(error, "rule", "invite"), str(error))
@@ -160,32 +166,23 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
     strand = turn.state.strands.find(group_id)
     relation = turn.state.book.relation(found.by)
     answered = turn.state.invitations.find(group_id)
-    _check_kind(turn, found)
-    if strand is not None:
+    outside = strand is not None and strand.membership is Membership.OUT
+    if strand is not None and not strand.over and not (outside and relation is Relation.BLOCKED):
         _another_branch(turn, found)
     elif relation is Relation.BLOCKED:
         turn.drop("invite-blocked")
     elif answered is not None and answered.stage is Stage.ANSWERED and answered.accept:
+        calls.check_room(turn, group_id, asks=False)
         _forget(turn, group_id)
-        _enter(turn, found)
-        _invited(turn, found, asks=False)
+        _come_in(turn, found)
     elif answered is not None and answered.stage is Stage.ANSWERED and answered.welcome == _key(payload):
         _forget(turn, group_id)
     elif relation is Relation.CONTACT and turn.state.config.accept_contacts and not _shut_out(turn, found):
-        _enter(turn, found)
-        _invited(turn, found, asks=False)
+        calls.check_room(turn, group_id, asks=False)
+        _come_in(turn, found)
     else:
+        calls.check_room(turn, group_id, asks=True)
         _ask(turn, payload, found)
-
-
-def _check_kind(turn: Turn, found: _Opened) -> None:
-    """Whoever invites has chosen the id, and what has it here may be of another kind.
-
-    What is known of a conversation does not say so: a device that came later was told of those that we are out of,
-    has no strand of them, and is invited again by a Welcome.
-    """
-    if sessions.taken(turn, found.group.group_id):
-        raise Refused("invite-taken")
 
 
 def _shut_out(turn: Turn, found: _Opened) -> bool:
@@ -206,8 +203,7 @@ def _ask(turn: Turn, payload: Invite, found: _Opened) -> None:
     if known is not None and known.stage is Stage.ANSWERED:
         known = None
     if known is not None and known.by != found.by:
-        turn.drop("invite-rival")  # who asked first is who the user was told of
-        return
+        raise sessions.TakenError(group_id)  # who asked first is who the user was told of
     _put(
         turn,
         group_id,
@@ -260,8 +256,19 @@ def _key(payload: Invite) -> bytes:
 # ---------------------------------------------------------------- coming in
 
 
+def _come_in(turn: Turn, found: _Opened) -> None:
+    """Into a group that we are not in, and maybe were."""
+    group_id = found.group.group_id
+    if group_id not in turn.state.strands:
+        _enter(turn, found)
+        _invited(turn, found, asks=False)
+        return
+    _another_branch(turn, found)
+    _asked_no_more(turn, group_id)
+
+
 def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> None:
-    """Into a group that we are not in."""
+    """Into a group that we never were in, as far as this device knows."""
     from vcd.core import stock, voting
     from vcd.core.state import Acceptance, Talk
 
@@ -270,6 +277,7 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.drop("conversations-full")
         return
     strand = introductions.begun(group, found.told)
+    calls.make_room(turn, group.group_id)
     turn.change(emulation=found.emulation)
     turn.put_talk(
         Talk(
@@ -287,9 +295,13 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.due(Duty.UPDATE, group.group_id, turn.now)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.GROUP, group.group_id))
-    asked = turn.state.invitations.find(group.group_id)
+    _asked_no_more(turn, group.group_id)
+
+
+def _asked_no_more(turn: Turn, group_id: GroupId) -> None:
+    asked = turn.state.invitations.find(group_id)
     if asked is not None and asked.stage is Stage.ANSWER:
-        _forget(turn, group.group_id)
+        _forget(turn, group_id)
         _came_in_otherwise(turn, asked)
 
 
@@ -305,19 +317,24 @@ def _came_in_otherwise(turn: Turn, asked: Invitation) -> None:
 def _another_branch(turn: Turn, found: _Opened) -> None:
     """Into a group that we are in, or were, by another epoch."""
     from vcd.core import stock, voting
+    from vcd.core.state import Acceptance
 
     group = found.group
     epoch = EpochId(group.epoch_id)
     strand = turn.strand(group.group_id)
     if strand.entered(epoch):
         return  # it came again
+    talk = turn.state.talks.find(group.group_id)
+    declined = talk is not None and talk.acceptance is Acceptance.NO  # and to be left, then nothing of it stays
     if introductions.lost(strand, group, found.told):
+        if declined:
+            raise sessions.TakenError(group.group_id)
         raise Refused("invite-lost")  # who was removed for good would forget that, and stand there alone
     here = strand.here
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
         if after is None:  # it hangs on nothing that we know, and we can do without it: nobody leads us away like that
-            raise _ElsewhereError(epoch)
+            raise sessions.TakenError(group.group_id) if declined else _ElsewhereError(epoch)
     else:
         after = introductions.anew(strand, group, found.told)
     turn.change(emulation=found.emulation)
@@ -350,7 +367,8 @@ def answer(turn: Turn, command: inputs.Answer) -> None:
 def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
     """The user answered on another device. If the Welcome is not here yet, the answer waits for it."""
     del told
-    if record.group_id in turn.state.strands:
+    strand = turn.state.strands.find(record.group_id)
+    if strand is not None and not strand.over:
         return
     held = turn.state.invitations.find(record.group_id)
     if held is not None and held.stage is Stage.ANSWER:
@@ -382,16 +400,18 @@ def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> Non
     from vcd.core.state import Acceptance
 
     _forget(turn, held.group_id)
-    if held.group_id in turn.state.strands:  # we are in, and what we know of it must not begin anew
+    strand = turn.state.strands.find(held.group_id)
+    if strand is not None and not strand.over:  # we are in, and what we know of it must not begin anew
         _came_in_otherwise(turn, held)
         return
     if not accept and not leave:
+        sessions.free(turn, held.group_id)
         return
     payload = unpack(held.payload)
     assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
     try:
         found = _open(turn, payload)
-        _check_kind(turn, found)
+        calls.check_room(turn, held.group_id, asks=False)
     except UnknownPackageError:
         turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
         if accept:
@@ -401,10 +421,12 @@ def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> Non
         turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
         turn.drop(getattr(error, "rule", "invite"), str(error))
         return
+    if strand is not None:
+        _another_branch(turn, found)
+    else:
+        _enter(turn, found, None if accept else Acceptance.NO)
     if accept:
-        _enter(turn, found)
         return
-    _enter(turn, found, Acceptance.NO)
     from vcd.core import flow
 
     flow.settle(turn)  # the strand stands where we came in before we ask to leave there
@@ -424,6 +446,7 @@ def departed(turn: Turn, group_id: GroupId) -> None:
 def _clear(turn: Turn, group_id: GroupId) -> None:
     turn.change(talks=turn.state.talks.discard(group_id), strands=turn.state.strands.discard(group_id))
     turn.touched.pop(group_id, None)
+    sessions.free(turn, group_id)
     for name in sorted(turn.state.joined):
         joined = turn.state.joined[name]
         if joined.group_id == group_id:

@@ -302,6 +302,7 @@ def _end(turn: Turn, group_id: GroupId, *, removed: bool) -> None:
             turn.tell(IntentFate(intent=called.intent, stands=False, reason="not-a-member"))
     turn.not_due(Duty.TEND, group_id)
     turn.tell(Gone(conversation=group_id, removed=removed))
+    sessions.free(turn, group_id)
 
 
 def _gone(turn: Turn, group_id: GroupId, session: Session) -> list[MlsGroupId]:

@@ -14,9 +14,9 @@ from mls.persistent import PMap
 from mls.registries import GroupId as MlsGroupId
 from vcd.core import steps, waiting
 from vcd.core.duties import Duty
-from vcd.core.errors import Misuse
+from vcd.core.errors import Misuse, Refused
 from vcd.core.events import MembersChanged
-from vcd.core.names import AccountId, EpochId, GroupId
+from vcd.core.names import AccountId, EpochId, FrameId, GroupId
 from vcd.core.payloads import Payload
 from vcd.core.policy import Mode
 from vcd.core.sends import Sends
@@ -37,6 +37,29 @@ def is_here(turn: Turn, group_id: GroupId) -> bool:
 def taken(turn: Turn, group_id: GroupId) -> bool:
     """Whether a group of another kind than those with a strand has that id. None takes the place of another one."""
     return is_here(turn, group_id) or group_id in turn.state.raws
+
+
+class TakenError(Refused):
+    """Somebody brings us into a conversation by an id that another one has here. It may be theirs when that is over."""
+
+    def __init__(self, group_id: GroupId) -> None:
+        super().__init__("invite-taken")
+        self.group_id = group_id
+
+
+def hold(turn: Turn, frame: FrameId, error: TakenError, payload: Payload) -> None:
+    """Keep what brings us in until the id is free, for as long as anything waits."""
+    waiting.hold(turn, frame, waiting.INBOX, _until_free(error.group_id), payload)
+    turn.drop(error.rule)
+
+
+def free(turn: Turn, group_id: GroupId) -> None:
+    """We are in no conversation of that id any more, and nobody asks us about one."""
+    waiting.wake(turn, _until_free(group_id))
+
+
+def _until_free(group_id: GroupId) -> waiting.Needs:
+    return Need.GROUP, b"free " + group_id
 
 
 def sends_of(turn: Turn, group_id: GroupId) -> Sends:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mls.virtual.announcements import JoinedExternally
@@ -305,7 +307,7 @@ def test_a_thief_who_names_conversations_without_number_has_the_others_ask_for_f
     village.do("laptop", inputs.Label(what=TEA, text="five o'clock"))
     for batch in range(6):
         record = Inside(group_ids=tuple(GroupId(b"%d of %d" % (each, batch)) for each in range(1000)))
-        act(village, "phone", lambda turn, record=record: devices.tell(turn, record))
+        act(village, "phone", partial(devices.tell, record=record))
     due_ = [subject for _, subject in village.state("laptop").duties if subject.startswith(devices.LACKING)]
     assert len(due_) == village.state("laptop").config.max_conversations
     asked = dict.fromkeys(("laptop", "phone"), 0)

@@ -8,7 +8,7 @@ from mls.registries import GroupId
 from tests.vcd.core.branches import release
 from tests.vcd.core.company import step
 from tests.vcd.core.homes import link
-from tests.vcd.core.people import TEA, card, friends, intent, invite, open_talk, together
+from tests.vcd.core.people import TEA, accounts, card, friends, intent, invite, open_talk, together
 from tests.vcd.core.talking import heard, say
 from tests.vcd.core.test_invitations import stranger
 from tests.vcd.core.village import Village
@@ -137,3 +137,153 @@ def test_nobody_calls_us_into_a_conversation_of_the_id_of_an_app_s_group() -> No
     assert TEA not in village.state("ben").talks
     with pytest.raises(Misuse, match="app's group"):
         village.do("ben", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+
+
+# ---------------------------------------------------------------- somebody who was told the id, and was first
+
+
+@pytest.mark.parametrize("answer", [None, True, False])
+def test_no_call_that_waits_for_an_answer_keeps_us_out_of_where_a_contact_invites_us(answer: bool | None) -> None:
+    """Mallory, whom Ben does not know, has heard the id of a conversation before Ben is brought into it."""
+    village = friends("anna", "ben")
+    stranger(village, "mallory")
+    village.do("mallory", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+    invite(village, "mallory", "ben")
+    assert village.told("ben", events.Invited)[-1].asks
+    if answer is not None:
+        village.do("ben", inputs.Answer(conversation=TEA, accept=answer))
+    open_talk(village, "anna")
+    invite(village, "anna", "ben")
+    village.wait(minutes=2)
+    if answer:  # a conversation that the user wants to be in stays, until it is over
+        assert TEA not in village.state("ben").strands
+        village.do("ben", inputs.Depart(intent=intent("bye"), conversation=TEA))
+        village.wait(minutes=2)
+    assert together(village, "anna", "ben")
+    assert TEA not in village.state("ben").sessions
+    say(village, "anna", "tea")
+    village.wait(minutes=1)
+    assert heard(village, "ben") == ["tea"]
+
+
+def test_a_contact_who_calls_first_keeps_us_out_only_for_as_long_as_we_stay() -> None:
+    village = friends("anna", "ben", "mallory")
+    village.part(["anna"], ["mallory", "ben"])
+    village.do("mallory", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+    invite(village, "mallory", "ben")
+    village.wait(minutes=1)
+    assert in_sends(village, "ben")
+    village.part(["mallory"], ["anna", "ben"])
+    open_talk(village, "anna")
+    invite(village, "anna", "ben")
+    village.wait(minutes=2)
+    assert in_sends(village, "ben")
+    village.do("ben", inputs.Depart(intent=intent("bye"), conversation=TEA))
+    village.wait(minutes=2)
+    assert together(village, "anna", "ben")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_strangers_who_invite_by_one_id_the_second_is_asked_of_when_the_first_is_declined(first: bool) -> None:
+    village = friends("ben")
+    for name in ("anna", "mallory"):
+        stranger(village, name)
+        village.do(name, inputs.Open(conversation=TEA))
+    invite(village, "mallory", "ben")
+    invite(village, "anna", "ben")
+    assert [each.by for each in village.told("ben", events.Invited)] == [village.own("mallory")]
+    village.do("ben", inputs.Answer(conversation=TEA, accept=first))
+    village.wait(minutes=20)
+    if first:
+        assert together(village, "mallory", "ben")
+        return
+    assert [each.by for each in village.told("ben", events.Invited)] == [village.own("mallory"), village.own("anna")]
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=2)
+    assert together(village, "anna", "ben")
+
+
+# ---------------------------------------------------------------- back into what we left
+
+
+def left(*contacts: str) -> Village:
+    """Ben has left where Anna and Mallory are, whom he knows from there; these are contacts of his."""
+    village = friends("anna", "ben", "mallory")
+    open_talk(village, "anna", "ben", "mallory")
+    village.do("ben", inputs.Depart(intent=intent("bye"), conversation=TEA))
+    village.wait(hours=1)
+    assert village.state("ben").strands[TEA].over
+    for name in {"anna", "mallory"} - {*contacts}:
+        village.do("ben", inputs.RemoveContact(account=village.own(name)))
+    return village
+
+
+def test_nobody_who_is_blocked_brings_us_back_into_what_we_left() -> None:
+    village = left("anna", "mallory")
+    village.do("ben", inputs.Block(account=village.own("mallory"), blocked=True))
+    invite(village, "mallory", "ben", name="back")
+    village.wait(minutes=5)
+    assert "invite-blocked" in rules(village, "ben")
+    assert village.state("ben").strands[TEA].over
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_stranger_brings_us_back_into_what_we_left_only_if_we_want_that(accept: bool) -> None:
+    village = left("anna")
+    link(village, "ben", "phone")
+    invite(village, "mallory", "ben", name="back")
+    village.wait(minutes=1)
+    for name in ("ben", "phone"):
+        assert village.told(name, events.Invited)[-1].asks
+    assert village.state("ben").strands[TEA].over
+    village.do("ben", inputs.Answer(conversation=TEA, accept=accept))
+    village.wait(minutes=10)
+    assert TEA not in village.state("ben").invitations
+    assert TEA not in village.state("phone").invitations
+    if accept:
+        assert together(village, "anna", "ben", "mallory", "phone")
+    else:
+        assert village.state("ben").strands[TEA].over
+        assert village.own("ben") not in accounts(village, "anna")
+
+
+def test_a_contact_brings_us_back_into_what_we_left() -> None:
+    village = left("anna")
+    invite(village, "anna", "ben", name="back")
+    village.wait(minutes=5)
+    assert together(village, "anna", "ben", "mallory")
+
+
+def test_a_call_of_a_stranger_is_not_answered_in_the_place_of_the_invitation_that_we_were_asked_of() -> None:
+    village = friends("ben")
+    for name, mode in (("anna", Mode.DEMLS), ("mallory", Mode.DIMLS)):
+        stranger(village, name)
+        village.do(name, inputs.Open(conversation=TEA, mode=mode))
+        invite(village, name, "ben")
+    assert "invite-taken" in rules(village, "ben")
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=2)
+    assert together(village, "anna", "ben")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nobody_leads_a_call_elsewhere_by_another_call_of_that_id(known: bool) -> None:
+    """Mallory says that the topic is another one now, before Anna's devices let us in."""
+    village = friends("anna", "ben")
+    stranger(village, "mallory")
+    if known:
+        village.do("ben", inputs.AddContact(card=card(village, "mallory"), petname="mallory"))
+    village.lost = lambda _frame, name: name == "anna"
+    village.do("anna", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+    invite(village, "anna", "ben")
+    before = village.state("ben").talks[TEA].sends
+    assert before is not None
+    assert before.by == village.own("anna")
+    village.do("mallory", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
+    invite(village, "mallory", "ben")
+    assert village.state("ben").talks[TEA].sends == before
+    release(village)
+    village.wait(minutes=2)
+    say(village, "anna", "here")
+    village.wait(minutes=1)
+    assert heard(village, "ben") == ["here"]
