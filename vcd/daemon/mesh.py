@@ -55,6 +55,8 @@ from vcd.daemon.facts import Changes
 from vcd.daemon.packages import Place, place_of
 from vcd.store.frames import Frames
 
+FIRST = 4096
+"""Frames that were left over and are given before what is new; the others as there is time."""
 MOST_MET = 64
 """Peers to be connected to because they share a group with us."""
 MOST_OWN = 32
@@ -364,13 +366,19 @@ class Mesh:
 
     # ---------------------------------------------------------------- tasks
 
-    async def left_over(self) -> list[Frame]:
-        """Frames that came before the last run ended, and that nothing came of yet. Ask before the mesh brings more."""
-        return [frame async for frame in self._store.undigested()]
+    async def left_over(self) -> list[tuple[bytes, bytes]]:
+        """Frames that came before the last run ended, and that nothing came of yet. Ask before the mesh brings more.
 
-    async def listen(self, owner: Owner, first: Sequence[Frame]) -> None:
-        for frame in first:
-            await self._give(owner, frame)
+        Whoever may speak can have the node put back any number of any size, so only their names are in memory.
+        """
+        return [place async for place in self._store.left_over()]
+
+    async def listen(self, owner: Owner, first: Sequence[tuple[bytes, bytes]]) -> None:
+        """Nothing that is new waits for long behind what is left over."""
+        owner.put_back.update(dict.fromkeys(first[FIRST:]))
+        for topic, name in first[:FIRST]:
+            for frame in await self._store.fetch(topic, [name]):
+                await self._give(owner, frame)
         async for arrival in self._mesh.frames():
             await self._give(owner, arrival.frame)
 

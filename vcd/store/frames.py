@@ -190,12 +190,17 @@ class Frames(Generic[F]):
 
         The mesh brings a frame once; whoever was killed between its coming and what came of it finds it here.
         """
+        async for topic, frame in self.left_over():
+            for each in await self.fetch(topic, [frame]):
+                yield each
+
+    async def left_over(self) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The same: the topic and the id of each."""
         after = 0
         while True:
             places, after = await self._reader.run(partial(_undigested, after=after), keep=False)
-            for topic, frame in places:
-                for each in await self.fetch(topic, [frame]):
-                    yield each
+            for each in places:
+                yield each
             if len(places) < _BATCH:
                 return
 
