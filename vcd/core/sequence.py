@@ -10,7 +10,8 @@ What is missing may never come. When nothing of a member's was opened for a whil
 opened all the same. What is missing then may have no key any more when it comes after all, and nothing waits for it
 again (`Need.OVER`); what lies further ahead than a ratchet may skip is put back then (`waiting`). So the while is
 counted only while we are connected and not asleep, and begins anew with each message that is opened, or given once
-more as there was no room for it: who was away for long has more to catch up with than can be done in it.
+more as there was no room for it: who was away for long has more to catch up with than can be done in it. What is given
+once more may be any member's junk, and puts nothing off that has waited for longer than `Config.retry_most`.
 """
 
 from __future__ import annotations
@@ -116,10 +117,22 @@ def early(turn: Turn, strand: Strand, payload: Post, frame: FrameId) -> bool:
         return False
     needs = _needs(payload.epoch, leaf, number // size)
     waiting.hold(turn, frame, strand.group_id, needs, payload)
-    if turn.came_again or _whose(payload.epoch, leaf) not in turn.state.waiting.asked:
-        _noted(turn, _whose(payload.epoch, leaf))
+    whose = _whose(payload.epoch, leaf)
+    noted = turn.state.waiting.asked.find(whose)
+    if noted is None or (turn.came_again and noted + _OFTEN <= turn.awake and not _long(turn, whose)):
+        _noted(turn, whose)
     turn.due(Duty.ORDER, strand.group_id, turn.now + turn.state.config.retry)
     return True
+
+
+def _long(turn: Turn, whose: Needs) -> bool:
+    """Whether something waits for so long that nothing but what is opened puts it off: what comes again may be junk."""
+    since = turn.now - turn.state.config.retry_most
+    return any(
+        awaited.since < since
+        for needs, awaited in turn.state.waiting.by_need.items()
+        if needs[0] is Need.TURN and needs[1].startswith(whose[1])
+    )
 
 
 def opened(turn: Turn, before: Group, after: Group, epoch: EpochId) -> None:

@@ -16,6 +16,7 @@ from tests.vcd.core.village import Frame, Village
 from vcd.core import conversations, devices, following, inputs, sequence
 from vcd.core.names import FrameId, GroupId
 from vcd.core.payloads import Missed, Post, Want
+from vcd.core.policy import MINUTE
 from vcd.core.siblings import KeyWanted
 from vcd.core.strand import dropped
 from vcd.core.turn import Turn
@@ -309,3 +310,26 @@ def test_what_a_device_told_is_told_again_once_if_its_key_is_gone_when_it_comes(
     step(village, phone, lambda turn: turn.publish(home(village, phone).kept[asked[0].at].topic, asked[0]))
     village.wait(minutes=1)
     assert not list(sent(village, Post, before))
+
+
+def test_nobody_puts_off_for_long_what_waits_for_what_never_comes() -> None:
+    """Anna's first message is lost, and a member has junk in her name put back and given again all the time."""
+    village, texts, frames = alone(100)
+    give(village, frames[70:])
+    assert waiting(village) == 30
+    began = village.now
+    payload = payload_of(village, frames[99])
+    assert isinstance(payload, Post)
+    junk = replace(payload, message=payload.message[:-1] + bytes([payload.message[-1] ^ 1]))
+
+    def comes_again(turn: Turn) -> None:
+        turn.came_again = True
+        following.on_post(turn, TEA, junk, FrameId(b"junk" * 8))
+
+    for _ in range(4 * 60 * 2):
+        village.wait(seconds=20)
+        step(village, "ben", comes_again)
+        if heard(village, "ben"):
+            break
+    assert sorted(heard(village, "ben"), key=int) == texts[70:]
+    assert village.now - began <= village.config.retry_most + 2 * MINUTE
