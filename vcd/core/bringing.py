@@ -30,13 +30,16 @@ from vcd.core.duties import Duty
 from vcd.core.names import GroupId
 from vcd.core.policy import Mode, of_dictionary, of_group
 from vcd.core.reign import waits_for_lead
-from vcd.core.siblings import Inside, Lacking
+from vcd.core.siblings import MARK, CameBack, Inside, Lacking, unpack
 from vcd.core.state import Acceptance
 from vcd.core.strand import Membership
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mls.state import Group
     from mls.virtual.emulation import Emulation
+    from vcd.core.household import Saying
     from vcd.core.siblings import Told
     from vcd.core.turn import Turn
 
@@ -185,11 +188,25 @@ def lack(turn: Turn, group_id: GroupId) -> None:
 
 
 def on_lacking(turn: Turn, told: Told, record: Lacking) -> None:
-    """Another device is not in a conversation. What brings it in brings in all who are not."""
+    """Another device is not in a conversation. What brings it in brings in all who are not.
+
+    What this device has just done for that may be on its way, and each time is a commit that all members follow.
+    """
     del told
     turn.not_due(Duty.HOME, devices.LACKING + record.group_id)
     if not _outside(turn, record.group_id):
-        turn.due(Duty.HOME, devices.BRING + record.group_id, turn.now + _turn(turn))
+        last = max((each.at for each in _brought(turn, record.group_id)), default=0)
+        soon = max(turn.now, last + turn.state.config.digest_every)
+        turn.due(Duty.HOME, devices.BRING + record.group_id, soon + _turn(turn))
+
+
+def _brought(turn: Turn, group_id: GroupId) -> Iterator[Saying]:
+    """What this device has told of coming into a conversation once more, as far as that is kept."""
+    for each in turn.state.household.said.values():
+        if each.data[:2] == bytes([MARK, CameBack.RECORD_TAG]):
+            record = unpack(each.data)
+            if isinstance(record, CameBack) and record.group_id == group_id:
+                yield each
 
 
 def bring(turn: Turn, group_id: GroupId) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mls.virtual.announcements import JoinedExternally
 from tests.vcd.core.branches import sent
 from tests.vcd.core.company import act, step
-from tests.vcd.core.homes import home, link
+from tests.vcd.core.homes import devices_of, home, link
 from tests.vcd.core.people import (
     TEA,
     accounts,
@@ -319,3 +319,43 @@ def test_a_thief_who_names_conversations_without_number_has_the_others_ask_for_f
     village.heal()
     village.wait(minutes=1)
     assert labels.text(village.state("tablet"), TEA) == "five o'clock"
+
+
+def test_a_thief_who_lacks_a_conversation_all_the_time_is_brought_in_once_in_a_while() -> None:
+    """Each time is a commit, which all members follow."""
+    village = friends("laptop", "bob")
+    link(village, "laptop", "phone")
+    open_talk(village, "bob", "laptop")
+    village.wait(minutes=2)
+    for _ in range(120):
+        act(village, "phone", partial(devices.tell, record=Lacking(group_id=TEA)))
+        village.wait(seconds=10)
+    assert 1 <= from_outside(village) <= 3
+    assert together(village, "laptop", "phone", "bob")
+    assert len(members(village, "bob")) == 2
+
+
+def test_who_was_removed_is_not_brought_in_and_brings_nobody_in() -> None:
+    """The phone is removed while it is cut off, and says all that it can in the epochs that it had."""
+    village = friends("laptop", "bob")
+    for name in ("phone", "tablet"):
+        link(village, "laptop", name)
+    open_talk(village, "bob", "laptop")
+    village.wait(minutes=2)
+    village.part(["phone"])
+    gone = village.state("phone").me.device
+    for record in (Lacking(group_id=TEA), Inside(group_ids=(TEA, CAKE)), siblings.Replied(key=b"key")):
+        step(village, "phone", partial(devices.tell, record=record))
+    village.do("laptop", inputs.RemoveDevice(intent=intent("phone goes"), device=gone))
+    village.wait(minutes=10)
+    village.heal()
+    village.wait(minutes=30)
+    assert from_outside(village) == 0
+    for name in ("laptop", "tablet"):
+        assert gone not in devices_of(village, name)
+        assert told(village, name, Lacking) == told(village, name, Inside) == []
+    assert together(village, "laptop", "tablet", "bob")
+    say(village, "bob", "without it")
+    village.wait(minutes=1)
+    assert "without it" in heard(village, "tablet")
+    assert "without it" not in heard(village, "phone")
