@@ -288,6 +288,8 @@ def on_told(turn: Turn, told: Told, record: SendsTold) -> None:
     del told
     talk = turn.state.talks.find(record.group_id)
     if talk is None:
+        if len(turn.state.talks) >= turn.state.config.max_conversations:
+            raise Refused("conversations-full")
         if record.accept and record.group_id not in turn.state.strands and record.group_id not in turn.state.raws:
             entries.begin(turn, record.group_id, by=record.by, topic=record.topic, number=record.number)
             entries.offer(turn, record.group_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mls.registries import GroupId
@@ -12,10 +14,11 @@ from tests.vcd.core.people import TEA, accounts, card, friends, intent, invite, 
 from tests.vcd.core.talking import heard, say
 from tests.vcd.core.test_invitations import stranger
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs, invitations
+from vcd.core import devices, events, inputs, invitations
 from vcd.core.errors import Misuse
 from vcd.core.policy import Mode
-from vcd.core.siblings import Told, WelcomeAnswered
+from vcd.core.siblings import SendsTold, Told, WelcomeAnswered
+from vcd.core.topics import TopicSecret
 
 APP = GroupId(b"app")
 
@@ -287,3 +290,16 @@ def test_nobody_leads_a_call_elsewhere_by_another_call_of_that_id(known: bool) -
     say(village, "anna", "here")
     village.wait(minutes=1)
     assert heard(village, "ben") == ["here"]
+
+
+def test_another_device_cannot_tell_of_calls_without_number() -> None:
+    """It may be a thief's. Of each a device asks to be let in, and tells the others."""
+    village = friends("ben", max_conversations=4)
+    link(village, "ben", "phone")
+    for number in range(10):
+        record = SendsTold(
+            group_id=GroupId(b"%d" % number), by=village.own("ben"), topic=TopicSecret(bytes(32)), number=0, accept=True
+        )
+        step(village, "phone", partial(devices.tell, record=record))
+    village.deliver()
+    assert len(village.state("ben").talks) == 4
