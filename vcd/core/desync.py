@@ -251,6 +251,20 @@ def ask_user(turn: Turn, group_id: GroupId) -> None:
         turn.tell(events.OutOfSync(group=group_id, asks=True, over=False))
 
 
+def astray(turn: Turn, strand: Strand) -> bool:
+    """Whether this device stands where it never was, on another device's word, and nobody has shown it the way there.
+
+    What is final there is that word alone, and it may be a thief's.
+    """
+    graph = strand.graph
+    been = any(strand.entered(each) for each in (graph.anchor.epoch, *graph.steps))
+    lost = strand.membership is Membership.LOST and strand.here is None
+    return lost and not been and recovery(turn, strand.group_id).tries >= ASTRAY
+
+
+ASTRAY = 3
+
+
 def sibling_tries(turn: Turn, group_id: GroupId) -> None:
     """Another device of ours is about to bring the account back: we wait."""
     strand = turn.state.strands.find(group_id)

@@ -46,7 +46,7 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import calls, contacts, introductions, kinds, ranks, sessions, steps, waiting
+from vcd.core import calls, contacts, desync, introductions, kinds, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
@@ -326,7 +326,7 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
         return  # it came again
     talk = turn.state.talks.find(group.group_id)
     declined = talk is not None and talk.acceptance is Acceptance.NO  # and to be left, then nothing of it stays
-    if introductions.lost(strand, group, found.told):
+    if introductions.lost(strand, group, found.told) and not desync.astray(turn, strand):
         if declined:
             raise sessions.TakenError(group.group_id)
         raise Refused("invite-lost")  # who was removed for good would forget that, and stand there alone

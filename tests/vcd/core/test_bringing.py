@@ -359,3 +359,30 @@ def test_who_was_removed_is_not_brought_in_and_brings_nobody_in() -> None:
     village.wait(minutes=1)
     assert "without it" in heard(village, "tablet")
     assert "without it" not in heard(village, "phone")
+
+
+def test_a_thief_who_says_that_we_came_back_far_ahead_keeps_nobody_out_for_good() -> None:
+    """Where we are said to stand is taken on trust, and no invitation leads there."""
+    village = friends("laptop", "bob", "carol")
+    link(village, "laptop", "phone")
+    open_talk(village, "carol", "bob", "laptop")
+    village.wait(minutes=2)
+    old = strand(village, "laptop")
+    me = voting.own(village.state("laptop"), old)
+    assert me is not None
+    village.do("carol", inputs.Remove(intent=intent("out"), conversation=TEA, account=village.own("laptop")))
+    village.wait(minutes=15)
+    lineage = summaries.lineage(old)
+    ahead = replace(lineage.anchor, epoch=EpochId(b"z" * 32), number=1 << 40)
+    there = SignedStep(step=Step(epoch=EpochId(b"y" * 32), parent=ahead.epoch, author=me), signature=b"")
+    record = CameBack(group_id=TEA, lineage=replace(lineage, anchor=ahead, steps=(), ballots=()), signed=there)
+    act(village, "phone", partial(devices.tell, record=record))
+    assert strand(village, "laptop").membership is Membership.LOST
+    village.do("laptop", inputs.RemoveDevice(intent=intent("phone goes"), device=village.state("phone").me.device))
+    village.wait(hours=1)
+    invite(village, "carol", "laptop", name="again")
+    village.wait(minutes=10)
+    assert together(village, "laptop", "bob", "carol")
+    say(village, "laptop", "here again")
+    village.wait(minutes=1)
+    assert heard(village, "bob") == ["here again"]
