@@ -295,6 +295,7 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.due(Duty.UPDATE, group.group_id, turn.now)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.GROUP, group.group_id))
+    sessions.free(turn, group.group_id)  # what waits may be a Welcome into the same group, on another branch
     _asked_no_more(turn, group.group_id)
 
 

@@ -206,6 +206,28 @@ def test_of_two_strangers_who_invite_by_one_id_the_second_is_asked_of_when_the_f
     assert together(village, "anna", "ben")
 
 
+@pytest.mark.parametrize("first", ["anna", "carla"])
+def test_strangers_who_invite_into_one_conversation_apart_bring_us_to_where_it_stands(first: str) -> None:
+    village = friends("anna", "carla")
+    open_talk(village, "anna", "carla")
+    village.account("ben")
+    for name in ("anna", "carla"):
+        village.do(name, inputs.AddContact(card=card(village, "ben"), petname="ben"))
+    village.part(["anna"], ["carla"], ["ben"])
+    for name in ("anna", "carla"):
+        invite(village, name, "ben")
+    second = {"anna": "carla", "carla": "anna"}[first]
+    village.part([first, "ben"], [second])
+    village.wait(minutes=2)
+    village.heal()
+    village.wait(minutes=2)
+    assert [each.by for each in village.told("ben", events.Invited)] == [village.own(first)]
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    assert not [each for each in village.state("ben").waiting.items.values() if each.needs[1].startswith(b"free ")]
+    village.wait(minutes=20)
+    assert together(village, "anna", "carla", "ben")
+
+
 # ---------------------------------------------------------------- back into what we left
 
 
