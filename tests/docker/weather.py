@@ -1,7 +1,8 @@
 """Bad weather on one cable, for kernels without netem: `python weather.py PORT OTHER LOSS DELAY_MS`.
 
-It stands between two interfaces and passes what comes in at one out at the other, later, and not all of it. It runs by
-its path and needs nothing but Python. Packets keep the kernel's note of what is still to be done to them (checksums,
+It stands between two interfaces and passes what comes in at one out at the other; what comes in at PORT, where a node
+is, later, and not all of it. So between two nodes with the same weather a packet goes through it once. It runs by its
+path and needs nothing but Python. Packets keep the kernel's note of what is still to be done to them (checksums,
 cutting large ones up), or the receiver would drop them.
 """
 
@@ -43,9 +44,11 @@ def main(port: str, other: str, loss: float, delay: float) -> None:
                     data, where = end.recvfrom(LARGEST)
                     if where[2] == socket.PACKET_OUTGOING:  # what we sent ourselves
                         continue
-                    if chance.random() >= loss and len(late) < WAITING:
-                        number += 1
-                        heapq.heappush(late, (time.monotonic() + delay, number, across[end], data))
+                    out = end is ends[0]
+                    if (out and chance.random() < loss) or len(late) >= WAITING:
+                        continue
+                    number += 1
+                    heapq.heappush(late, (time.monotonic() + (delay if out else 0), number, across[end], data))
         while late and late[0][0] <= time.monotonic():
             _, _, end, data = heapq.heappop(late)
             with contextlib.suppress(OSError):  # the other end is away, or its queue is full

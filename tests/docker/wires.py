@@ -138,7 +138,7 @@ class Wires:
     # ---------------------------------------------------------------- weather
 
     def rough(self, cable: Cable, *, loss: float, delay_ms: int) -> None:
-        """From now on frames of this cable are lost and late, both ways."""
+        """From now on frames that the node sends are lost and late. So are those to it, if all others have that too."""
         self.fair(cable)
         near, far = f"n{cable.port}"[:15], f"f{cable.port}"[:15]
         self.ip("link", "add", near, "type", "veth", "peer", "name", far)

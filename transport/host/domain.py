@@ -273,7 +273,7 @@ class Domain:
             self._turns.promote(turn, Lane.ASKED)
         settings = self._settings
         try:
-            with trio.move_on_after(settings.most_addresses * settings.dial_stagger + settings.dial_limit + _SLACK):
+            with trio.move_on_after(settings.most_addresses * settings.dial_stagger + settings.whole_dial + _SLACK):
                 await dialing.done.wait()
         finally:
             dialing.waiting -= 1
@@ -367,7 +367,7 @@ class Domain:
         if not self._network.may_connect(peer):
             return _NOT_LET_IN
         try:
-            with trio.move_on_after(self._settings.dial_limit) as scope:
+            with trio.move_on_after(self._settings.whole_dial) as scope:
                 dial = next((dial for takes, dial in life.dialers if takes(address)), None)
                 if dial is not None:
                     await dial(peer, address)

@@ -82,17 +82,21 @@ class Door:
 
 
 class DoorTCP(TCP):
-    """The library's TCP, listening by `DoorListener`."""
+    """The library's TCP, listening by `DoorListener`; where nobody listens it ends sooner than a handshake may."""
 
-    def __init__(self, count: Callable[[str], None]) -> None:
+    def __init__(self, settings: HostSettings, count: Callable[[str], None]) -> None:
         super().__init__()
+        self._settings = settings
         self._count = count
 
     def create_listener(self, handler_function: THandler) -> TCPListener:
         return DoorListener(handler_function, self._count)
 
     async def dial(self, maddr: Multiaddr) -> IRawConnection:
-        raw = await super().dial(maddr)
+        with trio.move_on_after(self._settings.dial_limit) as scope:
+            raw = await super().dial(maddr)
+        if scope.cancelled_caught:
+            raise OpenConnectionError("no answer")
         if isinstance(raw, RawConnection) and isinstance(raw.stream, TrioTCPStream):
             raw.stream = PeerTCPStream(raw.stream.stream)
         return raw

@@ -10,7 +10,8 @@ class HostSettings:
     """Seconds, bytes and counts. The defaults are for a device with a handful of peers."""
 
     # dialing
-    dial_limit: float = 8.0  # one address, from the first packet to a usable connection
+    dial_limit: float = 8.0  # one address, until somebody listens there
+    upgrade_limit: float = 22.0  # and until there is a usable connection: five round trips, of which any may get lost
     dial_stagger: float = 1.0  # the next address of a peer is tried beside one that is silent this long
     most_dials: int = 8  # at once, of addresses that failed before or are not a peer's first; see `turns`
     most_first_dials: int = 16  # the first address of peers that did not fail: a start with dozens of silent ones
@@ -29,7 +30,7 @@ class HostSettings:
     most_connections: int = 256  # of all peers; a kept peer takes the place of one that is not
     most_per_ip: int = 64  # of peers that are not kept; when full, of these the one heard from longest ago goes
     most_per_peer: int = 4  # when full, the one heard from longest ago goes
-    handshake_limit: float = 10.0  # inbound, from accept to a usable connection
+    handshake_limit: float = 25.0  # inbound, from accept to a usable connection
     most_handshakes: int = 64  # inbound at once; when full the oldest goes, so that a flood cannot shut honest ones out
     most_handshakes_per_ip: int = 16
     redundant_after: float = 5.0  # a second connection that nothing uses is closed after this
@@ -62,6 +63,11 @@ class HostSettings:
     longest_pause: float = 30.0
     calm_after: float = 60.0  # a host that lived this long makes the next pause short again
     stop_limit: float = 3.0  # all of the closing
+
+    @property
+    def whole_dial(self) -> float:
+        """One address, from the first packet to a usable connection."""
+        return self.dial_limit + self.upgrade_limit
 
 
 DEFAULTS = HostSettings()

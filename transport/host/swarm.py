@@ -97,7 +97,7 @@ class GuardedSwarm(Swarm):
             max_connections=settings.most_connections * 2,
             max_connections_per_peer=settings.most_per_peer * 2,
             inbound_upgrade_timeout=settings.handshake_limit,
-            outbound_upgrade_timeout=settings.dial_limit,
+            outbound_upgrade_timeout=settings.whole_dial,
             inbound_stream_protocol_negotiation_timeout=settings.negotiation_limit,
             outbound_stream_protocol_negotiation_timeout=settings.open_limit,
         )
@@ -105,7 +105,7 @@ class GuardedSwarm(Swarm):
             peer_id,
             PeerStore(),
             upgrader,
-            transports=[DoorTCP(owner.count)],
+            transports=[DoorTCP(settings, owner.count)],
             retry_config=RetryConfig(max_retries=0),
             connection_config=config,
         )

@@ -84,7 +84,7 @@ async def test_the_second_address_is_tried_when_the_first_is_silent_or_dead() ->
 
 
 async def test_a_listener_that_accepts_and_says_nothing_costs_the_limit_and_no_more() -> None:
-    settings = dataclasses.replace(QUICK, dial_limit=0.3)
+    settings = dataclasses.replace(QUICK, dial_limit=0.3, upgrade_limit=0.2)
     async with silent_listener() as silent, running(SMALL, settings) as a:
         stranger = peer_id(key(50).public)
         a.keep(stranger, [silent])

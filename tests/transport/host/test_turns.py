@@ -138,7 +138,7 @@ async def test_who_was_there_is_dialed_beside_those_who_fail() -> None:
 
 @pytest.mark.slow
 async def test_asking_ends_even_when_everybody_is_silent() -> None:
-    settings = dataclasses.replace(NARROW, dial_limit=0.5, most_addresses=1)
+    settings = dataclasses.replace(NARROW, dial_limit=0.3, upgrade_limit=0.2, most_addresses=1)
     refused: list[PeerId] = []
 
     async def ask(a: LibP2PNetwork, peer: PeerId, address: Address) -> None:

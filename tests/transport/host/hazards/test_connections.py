@@ -170,7 +170,7 @@ async def test_h11_bare() -> None:
 
 
 async def test_h11_ours() -> None:
-    hasty = dataclasses.replace(QUICK, dial_limit=0.3)
+    hasty = dataclasses.replace(QUICK, dial_limit=0.3, upgrade_limit=0.2)
     async with silent_listener() as silent, running(SMALL, hasty) as caller:
         stranger = peer_id(key(40).public)
         caller.learn(stranger, [silent])
