@@ -27,6 +27,8 @@ from vcd.core.names import AccountId
 
 if TYPE_CHECKING:
     from vcd.core import inputs
+    from vcd.core.accounts.book import Book
+    from vcd.core.accounts.card import Card
     from vcd.core.siblings import ContactAdded, ContactBlocked, ContactRemoved, ContactVerified, Told
     from vcd.core.turn import Turn
 
@@ -47,7 +49,7 @@ def add(turn: Turn, command: inputs.AddContact) -> None:
         book = book.take_card(card, turn.provider, turn.now, petname=command.petname, at=at)
     except (Malformed, Refused) as error:
         raise Misuse("bad-card", "This is no contact card, or not a valid one any more.") from error
-    turn.change(book=book)
+    _use(turn, card, book)
     _tell(turn, ContactAdded(card=command.card, petname=command.petname, at=at))
 
 
@@ -137,7 +139,17 @@ def on_added(turn: Turn, told: Told, record: ContactAdded) -> None:
     except (Malformed, Refused, Misuse) as error:
         turn.drop("contact", str(error))
         return
+    _use(turn, card, book)
+
+
+def _use(turn: Turn, card: Card, book: Book) -> None:
+    """Adopt a book with a card that came, where it may say that somebody is reached elsewhere than before."""
+    from vcd.core import intents
+
+    known, now = turn.state.book.find(card.account), book.known(card.account).card
     turn.change(book=book)
+    if known is not None and known.card is not None and now is not None and known.card.inbox.raw != now.inbox.raw:
+        intents.readdressed(turn, card.account)
 
 
 def on_blocked(turn: Turn, told: Told, record: ContactBlocked) -> None:

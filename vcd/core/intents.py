@@ -468,19 +468,40 @@ def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
         package = decode_exactly(intent.package, KeyPackage.decode)
         if package.reference(turn.provider.suite(package.cipher_suite)) != reference:
             continue
-        strand = turn.state.strands.find(intent.group_id)
-        dead = dict.fromkeys(intent.dead)
-        for each in () if strand is None else strand.graph.members(strand.head):
-            if each.account == account and any(
+        _nobody_came(turn, replace(intent, package=b""))
+
+
+def readdressed(turn: Turn, account: AccountId) -> None:
+    """A newer card of theirs names another inbox, as after a recovery: nobody reads what we sent to the one before.
+
+    A KeyPackage may be newer than the card, and is good still: no Welcome to it was heard. Who does not act does not
+    know by which card it was sent.
+    """
+    for key in sorted(turn.state.intents):
+        intent = turn.state.intents[key]
+        ours = intent.kind is Kind.INVITE and intent.device == turn.state.me.device
+        if ours and intent.account == account and intent.made:
+            _nobody_came(turn, intent)
+
+
+def _nobody_came(turn: Turn, intent: Intent) -> None:
+    """Whoever we added for it is nobody, on whichever branch, and they are added again."""
+    strand = turn.state.strands.find(intent.group_id)
+    dead = dict.fromkeys(intent.dead)
+    if strand is not None:
+        graph = strand.graph
+        added = [each for made in intent.made if made in graph.steps for each in graph.steps[made].adds]
+        for each in (*added, *graph.members(strand.head)):
+            if each.account == intent.account and any(
                 steps.incarnation(made, each.leaf) == each.incarnation for made in intent.made
             ):
                 dead[each.incarnation] = None
-        after = replace(intent, package=b"", dead=tuple(dead), tries=0)
-        _keep(turn, after)
-        if intent.device == turn.state.me.device:
-            _tell(turn, after)
-            # Not at once: they may be about to take back more of those that they cannot use.
-            turn.later(Duty.INTENT, key, turn.now + ranks.backoff(turn, key, after.fetches))
+    after = replace(intent, dead=tuple(dead), tries=0)
+    _keep(turn, after)
+    if intent.device == turn.state.me.device:
+        _tell(turn, after)
+        # Not at once: they may be about to take back more of those that they cannot use.
+        turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.fetches))
 
 
 # ---------------------------------------------------------------- the account's other devices

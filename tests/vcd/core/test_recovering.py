@@ -205,6 +205,51 @@ def test_into_chats_of_before_it_is_brought_by_who_may_take_out_the_old_leaf() -
     }
 
 
+def test_who_was_invited_by_the_card_of_before_is_invited_again_by_the_new_one() -> None:
+    """Its KeyPackages can be had before its card is known: the Welcome goes to an inbox that nobody reads."""
+    v = Village()
+    laptop, ben, cleo = account(v, "laptop"), v.account("ben"), v.account("cleo")
+    befriend(v, laptop, ben)
+    befriend(v, cleo, ben)
+    v.wait(seconds=1)
+    known, people = edition(v, laptop), v.state(laptop).book
+    lose(v, laptop)
+    v.packages[v.own(laptop)].clear()
+    desk = recover(v, "desk", known=known, book=people)
+    v.wait(seconds=1)
+    v.do(ben, inputs.Open(conversation=TEA))
+    invite(v, ben, desk)
+    invite(v, ben, cleo, name="cleo")
+    v.wait(hours=2)
+    assert TEA not in v.state(desk).strands
+    strand = v.state(ben).strands[TEA]
+    nobody = [each for each in strand.graph.members(strand.head) if each.account == v.own(desk)]
+    assert nobody
+    assert strand.final != strand.head
+    v.do(ben, inputs.AddContact(card=card(v, desk), petname="anna"))
+    v.wait(minutes=30)
+    strand = v.state(ben).strands[TEA]
+    assert strand.final == strand.head == v.state(desk).strands[TEA].head == v.state(cleo).strands[TEA].head
+    there = [each for each in strand.graph.members(strand.head) if each.account == v.own(desk)]
+    assert len(there) == 1
+    assert there[0].incarnation != nobody[0].incarnation
+    assert not v.told(desk, events.Warned)
+
+
+def test_another_card_with_the_same_inbox_changes_nothing() -> None:
+    v = Village()
+    anna, ben = v.account("anna"), v.account("ben")
+    befriend(v, anna, ben)
+    v.do(ben, inputs.Open(conversation=TEA))
+    lose(v, anna)
+    invite(v, ben, anna)
+    v.wait(minutes=5)
+    before = v.state(ben).strands[TEA].head
+    v.do(ben, inputs.AddContact(card=card(v, anna), petname="Anna"))
+    v.wait(minutes=30)
+    assert v.state(ben).strands[TEA].head == before
+
+
 @pytest.mark.parametrize("now", [0, founding.LEAST_TIME - 1])
 def test_a_clock_that_was_never_set_is_no_clock_to_recover_by(now: int) -> None:
     v = Village()
