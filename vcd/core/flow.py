@@ -26,6 +26,7 @@ from vcd.core import (
     joining,
     lead,
     missed,
+    nobody,
     outbox,
     partitions,
     raw_care,
@@ -57,6 +58,7 @@ from vcd.core.payloads import (
     Invite,
     Lineage,
     Missed,
+    Nobody,
     Nomination,
     Payload,
     Post,
@@ -84,6 +86,7 @@ PAYLOADS: dict[type[Any], Handler] = {
     Decision: lead.on_decision,
     Nomination: lead.on_nomination,
     Missed: missed.on_missed,
+    Nobody: nobody.on_nobody,
 }
 """Of groups' topics."""
 

@@ -459,8 +459,12 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
         return
 
 
-def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
-    """They say that they cannot use a KeyPackage: whoever we added by it is nobody, and they are added by another."""
+def unusable(turn: Turn, account: AccountId, reference: bytes) -> list[Intent]:
+    """They say that they cannot use a KeyPackage: whoever we added by it is nobody, and they are added by another.
+
+    Gives what we wanted when we used it.
+    """
+    found = []
     for key in sorted(turn.state.intents):
         intent = turn.state.intents[key]
         if intent.kind is not Kind.INVITE or intent.account != account or not intent.package:
@@ -469,6 +473,8 @@ def unusable(turn: Turn, account: AccountId, reference: bytes) -> None:
         if package.reference(turn.provider.suite(package.cipher_suite)) != reference:
             continue
         _nobody_came(turn, replace(intent, package=b""))
+        found.append(intent)
+    return found
 
 
 def readdressed(turn: Turn, account: AccountId) -> None:

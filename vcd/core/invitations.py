@@ -46,11 +46,11 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import calls, contacts, desync, introductions, kinds, ranks, sessions, steps, waiting
+from vcd.core import calls, contacts, desync, introductions, kinds, nobody, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
-from vcd.core.accounts.identity import sign, suite_of, verify
+from vcd.core.accounts.identity import sign, suite_of
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed, Misuse, NodeError, Refused
 from vcd.core.events import Invited, Warned
@@ -68,8 +68,6 @@ if TYPE_CHECKING:
     from vcd.core.siblings import Replied, Told, WelcomeAnswered
     from vcd.core.state import Acceptance
     from vcd.core.turn import Turn
-
-_RETRY = "vcd retry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -516,7 +514,7 @@ def reply(turn: Turn, subject: bytes) -> None:
     suite = suite_of(turn.provider, edition.head.authority.mandate.cipher_suite)
     for reference in _references(payload):
         content = edition.head.digest + reference
-        signature = sign(suite, signing, _RETRY, content)
+        signature = sign(suite, signing, nobody.RETRY, content)
         turn.publish(payload.reply, Retry(reference=reference, head=edition.head, signature=signature))
     if len(ranks.devices(turn)) > 1:
         devices.tell(turn, Replied(key=key))
@@ -552,19 +550,14 @@ def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
 
     del frame
     try:
-        head = check_head(payload.head, turn.provider)
-        suite = suite_of(turn.provider, payload.head.authority.mandate.cipher_suite)
-        content = payload.head.digest + payload.reference
-        if not verify(suite, payload.head.signing_key, _RETRY, content, payload.signature):
-            raise Refused("retry-signature")
-        if turn.state.book.superseded(payload.head):
-            raise Refused("retry-superseded")
+        head = nobody.checked(turn, payload)
     except (Refused, Malformed) as error:
         turn.drop(getattr(error, "rule", "malformed"))
         return
     if turn.state.book.find(payload.head.account) is not None:  # or each KeyPackage under an older list is tried
         contacts.learn(turn, head)
-    intents.unusable(turn, payload.head.account, payload.reference)
+    for intent in intents.unusable(turn, payload.head.account, payload.reference):
+        nobody.pass_on(turn, intent, payload)
 
 
 def leave_reply(turn: Turn, secret: TopicSecret) -> None:

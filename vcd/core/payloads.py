@@ -284,6 +284,18 @@ class Certified:
     """When it was said: said again later, it is another frame for the mesh."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nobody:
+    """In a group: what was answered to an invitation whose sender has gone since, and cannot act on it any more."""
+
+    RECORD_TAG: ClassVar[int] = 19
+    epoch: EpochId
+    """In which whom it is about came in."""
+    package: bytes = field(repr=False)
+    """The KeyPackage that they came in by, and that the answer names."""
+    said: Retry
+
+
 Payload = (
     Commit
     | Post
@@ -303,6 +315,7 @@ Payload = (
     | Letter
     | Presence
     | Certified
+    | Nobody
 )
 
 
