@@ -20,7 +20,7 @@ from vcd.core import keys, listing, ranks, steps
 from vcd.core.errors import Refused
 from vcd.core.names import EpochId
 from vcd.core.ordering.graph import Step
-from vcd.core.payloads import Commit, Payload, SignedStep
+from vcd.core.payloads import Commit, Payload, Post, SignedStep
 from vcd.core.policy import check
 from vcd.core.reign import full
 from vcd.core.strand import Kept, Strand, futile, with_child
@@ -93,7 +93,8 @@ def adopt(turn: Turn, strand: Strand, made: keys.Made) -> SignedStep:
     said = steps.signed(before.suite, before.signature_key, step)
     kept = Kept(group=child, topic=topic_after(parent.topic, step, child), newest=made.newest)
     turn.put(with_child(strand, said, committed.message, before, kept, turn.awake), graph=True)
-    send_commit(turn, strand, Commit(signed=said, message=committed.message))
+    _send_proposals(turn, strand, before)
+    publish_wide(turn, strand, step.parent, Commit(signed=said, message=committed.message))
     from vcd.core import contacts, upkeep
 
     if not strand.home:
@@ -107,8 +108,14 @@ def topic_after(topic: TopicSecret, step: Step, child: Group) -> TopicSecret:
     return topic_of(child) if step.adds or step.removes or step.moved else topic
 
 
-def send_commit(turn: Turn, strand: Strand, payload: Commit) -> None:
-    publish_wide(turn, strand, payload.signed.step.parent, payload)
+def _send_proposals(turn: Turn, strand: Strand, before: Group) -> None:
+    """Those that a commit of ours takes up, to where nobody but it was heard of."""
+    epoch = EpochId(before.epoch_id)
+    if strand.home or strand.trunk is None or strand.trunk.raw == strand.kept[epoch].topic.raw:
+        return
+    if any(not each.shelved for each in before.proposals.values()):
+        for message in strand.proposals.find(epoch) or ():
+            turn.publish(strand.trunk, Post(epoch=epoch, message=message))
 
 
 def publish_wide(turn: Turn, strand: Strand, epoch: EpochId, payload: Payload, *, life: int | None = None) -> None:

@@ -83,6 +83,20 @@ def test_people_may_go_on_talking_while_a_wish_to_leave_waits() -> None:
     assert accounts(village, "ben") == {village.own("anna"), village.own("ben")}
 
 
+def test_who_hears_of_a_branch_where_it_began_can_follow_a_commit_of_proposals_there() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "cleo")
+    village.part(["anna", "ben"])
+    heard = set(village.devices["cleo"].topics)
+    invite(village, "anna", "ben")
+    village.do("ben", inputs.Depart(intent=intent("bye"), conversation=TEA))
+    village.wait(minutes=1)
+    assert accounts(village, "anna") == {village.own("anna"), village.own("cleo")}
+    village.lost = lambda frame, name: name == "cleo" and frame.topic not in heard  # nobody serves these any more
+    village.heal()
+    assert together(village, "anna", "cleo")
+
+
 def test_every_leaf_gets_fresh_keys_in_time() -> None:
     village = friends("anna", "ben")
     open_talk(village, "anna", "ben", policy=FREE)
