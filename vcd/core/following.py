@@ -39,7 +39,7 @@ from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Decision, Digest, Nomination, Payload, Post, SignedStep, Votes, Want
 from vcd.core.policy import Mode, check
 from vcd.core.reign import capable
-from vcd.core.strand import Kept, Strand, with_child, with_proposal, with_step
+from vcd.core.strand import Kept, Membership, Strand, with_child, with_proposal, with_step
 from vcd.core.turn import Turn
 from vcd.core.waiting import Need
 
@@ -111,6 +111,39 @@ def hopeless(strand: Strand, payload: Payload) -> bool:
     except MlsError:
         return False  # it is refused for that when it is opened
     return number is not None and number <= strand.graph.anchor.number
+
+
+def _beyond(turn: Turn, strand: Strand, epoch: EpochId) -> bool:
+    """Whether this device will never be in an epoch: the keys before it are gone, and no step there brings us in.
+
+    Who is lost may have to come back past it, and finds out then what it missed.
+    """
+    graph = strand.graph
+    lost = strand.here is None and strand.membership is not Membership.OUT
+    if lost or strand.entered(epoch) or not graph.has(epoch):
+        return False
+    own = turn.state.me.device if strand.home else turn.state.book.own
+    for each in graph.up(epoch):
+        if strand.entered(each):
+            kept = strand.kept.find(each)
+            return kept is None or kept.settled or kept.group.ended is not None
+        step = graph.steps.find(each)
+        if step is not None:
+            came = [*[new.incarnation for new in step.adds], *[who for who, _ in step.moved]]
+            if any(there.account == own and there.incarnation in came for there in graph.members(each)):
+                return False  # by a Welcome, or with another device of ours
+    return True
+
+
+def unreachable(turn: Turn, strand: Strand, payload: Payload) -> bool:
+    """Whether something waits for an epoch that this device will never be in."""
+    match payload:
+        case Post():
+            return _beyond(turn, strand, payload.epoch)
+        case Commit():
+            return _beyond(turn, strand, payload.signed.step.parent)
+        case _:
+            return False
 
 
 def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:
@@ -264,7 +297,7 @@ def check_author(strand: Strand, said: SignedStep, event: CommitMessage | None =
 def _without_keys(turn: Turn, strand: Strand, payload: Commit, frame: FrameId) -> None:
     """On an epoch that this device has no value of: the header may count, and the commit waits for its parent."""
     step = payload.signed.step
-    if strand.went_past(step.parent):
+    if strand.went_past(step.parent) or unreachable(turn, strand, payload):
         turn.drop("commit-late")
         waiting.done(turn, frame)
         on_header(turn, strand, payload.signed)
@@ -328,6 +361,10 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
             turn.drop("post-late")
             waiting.done(turn, frame)
             delivery.late(turn, strand, payload)
+            return
+        if unreachable(turn, strand, payload):  # it is said again if that branch loses, and asked for if it wins
+            turn.drop("post-late")
+            waiting.done(turn, frame)
             return
         waiting.hold(turn, frame, group_id, (Need.EPOCH, payload.epoch), payload)
         return

@@ -65,13 +65,21 @@ def _may_begin(turn: Turn, strand: Strand) -> bool:
 
 
 def _put(turn: Turn, after: Strand, *, graph: bool = False) -> None:
-    """With epochs settled or dropped: commits that waited for proposals there are looked at for the last time."""
+    """With epochs settled or dropped: commits that waited for proposals there are looked at for the last time.
+
+    What waits for an epoch to which only these led waits no more.
+    """
     before = turn.strand(after.group_id)
     turn.put(after, graph=graph)
-    for epoch, kept in sorted(before.kept.items()):
-        now = after.kept.find(epoch)
-        if not kept.settled and (now is None or now.settled):
-            waiting.wake(turn, (Need.PROPOSAL, epoch))
+    gone = [
+        epoch
+        for epoch, kept in sorted(before.kept.items())
+        if not kept.settled and ((now := after.kept.find(epoch)) is None or now.settled)
+    ]
+    for epoch in gone:
+        waiting.wake(turn, (Need.PROPOSAL, epoch))
+    if gone:
+        waiting.review(turn, after.group_id, lambda payload: following.unreachable(turn, after, payload))
 
 
 def ended(strand: Strand) -> Strand:

@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from mls.persistent import PMap
-from tests.vcd.core.branches import TEA, commit, finals, heads, remove, sent, talk, tea, withhold
+from tests.vcd.core.branches import TEA, commit, finals, heads, payload_of, remove, sent, talk, tea, withhold
 from tests.vcd.core.company import act, step
 from tests.vcd.core.talking import say
 from tests.vcd.core.village import Village
-from vcd.core import acting, flow, partitions, retention
+from vcd.core import acting, flow, following, partitions, retention
 from vcd.core.inputs import Depart, Online, Slept
-from vcd.core.names import EpochId, FrameId, IntentId
-from vcd.core.payloads import Commit, Digest, Payload, Post, Votes
+from vcd.core.names import EpochId, FrameId, Incarnation, IntentId
+from vcd.core.ordering.graph import Step
+from vcd.core.payloads import Commit, Digest, Payload, Post, SignedStep, Votes
 from vcd.core.policy import DAY, HOUR, MINUTE, Policy
 from vcd.core.sights import Sight
 from vcd.core.strand import Membership, Strand, with_step
+from vcd.core.turn import Turn
 from vcd.core.waiting import Need
 
 SHORT = Policy(window=10 * MINUTE)
@@ -307,6 +309,62 @@ def test_messages_of_a_branch_that_lost_go_when_as_much_is_final_beside_it() -> 
     given(village, "cleo", next(post for _, post in sent(village, Post) if post.epoch == lost), b"again")
     assert not village.state("cleo").waiting.items
     assert sorted(village.said("cleo")) == [b"on the side of anna", b"on the side of ben"]
+
+
+def apart(window: int, minutes: int) -> Village:
+    """Cleo was on a branch of its own for so long; the others hear of that, and it hears nothing more."""
+    village = talk("anna", "ben", "cleo", policy=Policy(window=window), split_most=MINUTE)
+    village.part(["anna", "ben"], ["cleo"])
+    commit(village, "anna")
+    commit(village, "cleo")
+    say(village, "cleo", "on a branch")
+    commit(village, "cleo")
+    village.wait(minutes=minutes)
+    return village
+
+
+def test_nothing_waits_for_a_branch_whose_beginning_has_no_keys_here_any_more() -> None:
+    village = apart(10 * MINUTE, 20)
+    withhold(village, lambda _: True, "cleo")
+    village.heal()
+    village.wait(minutes=5)
+    for name in ("anna", "ben"):
+        assert tea(village, name).final != tea(village, name).head  # that branch may win yet
+        assert tea(village, name).graph.has(tea(village, "cleo").head)
+        assert not village.state(name).waiting.items
+    village.lost = lambda _frame, _name: False
+    village.heal()
+    village.wait(minutes=10)
+    assert len(heads(village, "anna", "ben", "cleo")) == 1
+    assert "on a branch" in [said.decode() for said in village.said("anna")]
+
+
+def test_what_waits_for_a_branch_goes_with_the_keys_of_its_beginning() -> None:
+    village = apart(HOUR, 15)
+    village.lost = lambda frame, name: (
+        name == "cleo" or (name == "anna" and isinstance(payload_of(village, frame), Commit))
+    )
+    village.heal()
+    village.wait(minutes=5)
+    assert village.state("anna").waiting.items
+    village.wait(hours=1)
+    assert tea(village, "anna").final != tea(village, "anna").head
+    assert not village.state("anna").waiting.items
+
+
+def test_what_waits_for_a_branch_on_which_we_are_brought_in_stays() -> None:
+    village = undecided(("anna", "ben", "cleo"))
+    strand, head = tea(village, "anna"), commit(village, "anna")
+    village.wait(minutes=11)
+    ours = next(each for each in strand.graph.members(strand.head) if each.account == village.own("anna"))
+    new = replace(ours, incarnation=Incarnation(bytes(16)), leaf=7, since=9)
+    names = [EpochId(bytes([each]) * 32) for each in range(2)]
+    for name, adds, stays in zip(names, ((), (new,)), (False, True), strict=True):
+        beside = Step(epoch=name, parent=strand.head, author=ours.incarnation, adds=adds)
+        now = with_step(tea(village, "anna"), SignedStep(step=beside, signature=b""))
+        turn = Turn(village.state("anna"), village.now, village.devices["anna"].provider)
+        assert now.head == head
+        assert following.unreachable(turn, now, Post(epoch=name, message=b"")) is not stays
 
 
 def test_a_commit_does_not_wait_for_proposals_of_an_epoch_that_is_settled() -> None:
