@@ -42,6 +42,7 @@ from vcd.core import (
     keys,
     leaves,
     linking,
+    list_keys,
     listing,
     policy,
     ranks,
@@ -379,7 +380,7 @@ def _few(table: Any, turn: Turn) -> Any:
 
 def on_delegate_key(turn: Turn, told: siblings.Told, record: siblings.NewDelegateKey) -> None:
     del told
-    linking.take_delegate_key(turn, record)
+    list_keys.take(turn, record)
     rotation.wake(turn)
 
 
@@ -407,7 +408,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     follow_list(turn)
     _say_again(turn)
     _tell_account_key(turn)
-    linking.term(turn)
+    list_keys.term(turn)
     overruling.moved(turn, before, after)
     renaming.moved(turn)
     linking.moved(turn)

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from mls.codec import decode_exactly
 from mls.credential import Credential
 from mls.errors import MlsError
-from mls.hpke import CryptoError
 from mls.key_package import KeyPackage
 from mls.persistent import PMap
 from mls.proposals import Proposal
@@ -70,7 +69,6 @@ from vcd.core.turn import Turn, home_judge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mls.state import Group
     from mls.virtual.onboarding import Onboarded
     from vcd.core import inputs
     from vcd.core.briefing import Briefing
@@ -80,7 +78,6 @@ if TYPE_CHECKING:
 MAX_LINKS = 8
 MAX_EARLIER = 4
 """Commits beside the present one that may win yet."""
-_DELEGATE_KEY = b"vcd delegate key"
 
 
 # ---------------------------------------------------------------- the list, as it will be next
@@ -142,6 +139,12 @@ def signer(turn: Turn, edition: Edition) -> DelegateKey | None:
     return None
 
 
+def delegate_key(turn: Turn, edition: Edition) -> DelegateKey | None:
+    """The same, of a device that is a delegate there. Who began a term may have its key and be none in it."""
+    own = edition.devices.find(turn.state.me.device)
+    return signer(turn, edition) if own is not None and own.delegate else None
+
+
 def follows(turn: Turn, old: Edition, new: Edition) -> bool:
     try:
         check_successor(old, new, turn.provider)
@@ -151,17 +154,17 @@ def follows(turn: Turn, old: Edition, new: Edition) -> bool:
 
 
 def sign(turn: Turn, made: Made) -> None:
-    """Remember a list that this device signed, and the keys that are new with it."""
+    """Remember a list that this device signed, and the keys that are new with it.
+
+    The delegates' key of before stays until the home stands in the new term (`list_keys.term`): it signs until then.
+    """
     household = turn.state.household
     known = household.account_keys
     if made.signing is not None:
         known = known.set(made.edition.head.signing_key, made.signing)
-    own = made.edition.devices.find(turn.state.me.device)
-    delegate, term_key = household.delegate, household.term_key
-    if made.delegate is not None:
-        delegate, term_key = made.delegate if own is not None and own.delegate else None, made.delegate
+    term_key = household.term_key if made.delegate is None else made.delegate
     dealt = PMap(dict(made.shares)) if made.shares else household.dealt
-    devices.keep(turn, made=made.edition, account_keys=known, delegate=delegate, term_key=term_key, dealt=dealt)
+    devices.keep(turn, made=made.edition, account_keys=known, term_key=term_key, dealt=dealt)
 
 
 # ---------------------------------------------------------------- letting in
@@ -239,10 +242,12 @@ def _add(turn: Turn, device: DeviceId) -> None:
             _refuse(turn, link, "device-revoked")
             return
         if edition.devices.find(device) is None:
-            delegate = turn.state.household.delegate
-            if delegate is None:
+            own, delegate = edition.devices.find(turn.state.me.device), delegate_key(turn, edition)
+            if own is None or not own.delegate:
                 _refuse(turn, link, "not-delegate")
                 return
+            if delegate is None:
+                raise Misuse("not-delegate", "the key of this term is still on its way")
             new = NewDevice(device=device, key=package.leaf_node.signature_key, name=link.name)
             made = editions.add_device(turn.provider, edition, delegate, new)
             sign(turn, made)
@@ -530,64 +535,3 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
     turn.due(Duty.HOME, devices.ASK, turn.now + turn.state.config.desync_after)
     if told.rotation:
         rotation.begin_with(turn, told.rotation)
-
-
-# ---------------------------------------------------------------- the delegates' key
-
-
-def term(turn: Turn) -> None:
-    """After the home moved: a new term has a new delegate key, for those who are delegates in it."""
-    key, here = turn.state.household.term_key, turn.home.here
-    if key is None or here is None:
-        return
-    edition = listing.of_group(here.group)
-    public = here.group.suite.scheme.public_key(key)
-    if public != edition.head.authority.delegate:
-        return
-    own = edition.devices.find(turn.state.me.device)
-    devices.keep(turn, delegate=key if own is not None and own.delegate else None)
-    made = turn.state.household.made
-    if made is not None and made.head.authority.delegate == public and turn.state.household.term_told != public:
-        _share(turn, here.group, edition, key, public)
-    final = turn.home.kept.find(turn.home.final)
-    if final is not None and listing.of_group(final.group).head.authority.delegate == public:
-        devices.keep(turn, term_key=None)
-
-
-def _share(turn: Turn, group: Group, edition: Edition, key: DelegateKey, public: bytes) -> None:
-    """Each delegate gets it sealed to its leaf in the home."""
-    if not devices.may_speak(turn):
-        return
-    devices.keep(turn, term_told=public)
-    for leaf, node in group.members:
-        device = devices.device_at(group, leaf)
-        entry = None if device is None else edition.devices.find(device)
-        if device is None or entry is None or not entry.delegate or device == turn.state.me.device:
-            continue
-        context = group.suite.encryption_context(_DELEGATE_KEY, device)
-        kem, sealed = group.suite.seal(node.encryption_key, context, key.raw, turn.provider.random)
-        devices.tell(turn, siblings.NewDelegateKey(device=device, public=public, kem=kem, sealed=sealed))
-
-
-def take_delegate_key(turn: Turn, record: siblings.NewDelegateKey) -> None:
-    """The key of a term, if it was sealed to a leaf that we have, or had when it was said first."""
-    here = turn.home.here
-    if record.device != turn.state.me.device or here is None:
-        return
-    named = {listing.of_group(kept.group).head.authority.delegate for kept in turn.home.kept.values()}
-    suite = here.group.suite
-    context = suite.encryption_context(_DELEGATE_KEY, record.device)
-    for _, kept in sorted(turn.home.kept.items()):
-        private = kept.group.private.get(2 * kept.group.own_leaf)
-        if private is None:
-            continue
-        try:
-            found = DelegateKey(suite.open(private, context, record.kem, record.sealed))
-            right = suite.scheme.public_key(found) == record.public
-        except (CryptoError, MlsError):
-            continue
-        if right and record.public in named:
-            devices.keep(turn, term_key=found)
-            term(turn)
-            return
-    raise Refused("delegate-key")

@@ -40,7 +40,9 @@ def rename(turn: Turn, command: inputs.RenameDevice) -> None:
     except ValueError:
         raise Misuse("bad-name", f"A name is one line of at most {MAX_NAME} letters.") from None
     edition = linking.next_edition(turn)
-    if linking.signer(turn, edition) is None:  # a term began under which it is none, or its key is still on its way
+    if (
+        linking.delegate_key(turn, edition) is None
+    ):  # a term began under which it is none, or its key is still on its way
         raise Misuse("not-delegate", "this device may not rename others now, nor itself")
     entry = edition.devices.find(command.device)
     if entry is None:

@@ -97,7 +97,7 @@ def shut_out(turn: Turn, gone: Iterable[DeviceId], intent: IntentId) -> None:
 
 
 def _shut_out(turn: Turn, edition: Edition, command: inputs.RemoveDevice) -> editions.Made:
-    delegate = turn.state.household.delegate
+    delegate = linking.delegate_key(turn, edition)
     if command.root is not None:
         kept = {each.device for each in edition.devices.delegates} - {command.device}
         return editions.new_term(
