@@ -29,7 +29,20 @@ from mls.virtual.announcements import Announcement, ExternalJoin, JoinedExternal
 from mls.virtual.emulation import Head
 from mls.virtual.errors import UnknownEpochError
 from mls.welcome import GroupInfo, decode_group_info
-from vcd.core import contacts, desync, devices, kinds, lead, leaves, ourselves, ranks, steps, summaries, voting
+from vcd.core import (
+    contacts,
+    desync,
+    devices,
+    kinds,
+    lead,
+    leaves,
+    list_keys,
+    ourselves,
+    ranks,
+    steps,
+    summaries,
+    voting,
+)
 from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -109,9 +122,12 @@ def ask_key(turn: Turn, strand: Strand, has: SignaturePrivateKey | None) -> bool
 
 def on_key_wanted(turn: Turn, told: Told, record: KeyWanted) -> None:
     """Another device of ours lacks a signature key."""
-    del told
-    if record.device == turn.state.me.device and record.public in turn.emulation.keys:
+    if record.device != turn.state.me.device:
+        return
+    if record.public in turn.emulation.keys:
         ourselves.tell_keys(turn, [record.public])
+    else:
+        list_keys.answer(turn, told, record.public)
 
 
 # ---------------------------------------------------------------- the way

@@ -361,6 +361,7 @@ def on_account_key(turn: Turn, told: siblings.Told, record: siblings.NewAccountK
     if record.public not in known:
         keep(turn, account_keys=_few(known.set(record.public, record.private), turn))
     follow_list(turn)
+    list_keys.look(turn)
     rotation.wake(turn)
 
 
@@ -381,6 +382,7 @@ def _few(table: Any, turn: Turn) -> Any:
 def on_delegate_key(turn: Turn, told: siblings.Told, record: siblings.NewDelegateKey) -> None:
     del told
     list_keys.take(turn, record)
+    list_keys.look(turn)
     rotation.wake(turn)
 
 
@@ -409,6 +411,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     _say_again(turn)
     _tell_account_key(turn)
     list_keys.term(turn)
+    list_keys.look(turn)
     overruling.moved(turn, before, after)
     renaming.moved(turn)
     linking.moved(turn)
@@ -505,6 +508,7 @@ RECALL = b"recall"
 INSIDE = b"inside"
 LACKING = b"lacking"
 BRING = b"bring"
+KEYS = b"keys"
 
 
 def chore(turn: Turn, subject: bytes) -> None:
@@ -524,6 +528,7 @@ def chore(turn: Turn, subject: bytes) -> None:
         JOIN: joining.push,
         RECALL: recalling.ask,
         INSIDE: bringing.say,
+        KEYS: list_keys.ask,
     }
     if subject in plain:
         plain[subject](turn)
@@ -542,6 +547,7 @@ def started(turn: Turn) -> None:
         return
     linking.started(turn)
     rotation.started(turn)
+    list_keys.look(turn)
     if turn.state.household.listening:
         turn.due(Duty.HOME, AWAKE, turn.now + turn.state.config.desync_after)
 

@@ -1,8 +1,19 @@
-"""The delegates' key of a term: who is told it, and what a device that has those of two terms does with them.
+"""The keys that come with a list of devices: who is told them, and how a device that lacks one gets it.
 
-Whoever began a term tells the delegates its key once the home stands there (`siblings.NewDelegateKey`), sealed to their
-leaves. `Household.delegate` is the key of the term in which the home stands, and `term_key` that of one which began on
-some branch, until it is final.
+A list may bring a new account key, for all its devices, and that of a new term a delegates' key, for its delegates.
+Whoever made the list tells them once the home stands with it (`siblings.NewAccountKey`, `NewDelegateKey`), and again
+until an epoch is final that stands on the one where it was told.
+
+By then all have voted for that, and so have heard it. A device that was set back to an old disk had voted, and knows
+nothing of it any more: what it was told is gone, or sealed in epochs that it cannot follow to, and what it told the
+others itself it never hears. Without the account key it shows an old list, and without the delegates' key it is a
+delegate in name. So who lacks a key of the list with which the home stands for good asks for it (`siblings.KeyWanted`),
+one device after another, as any of them may be off or lack it too.
+
+Only keys of the last final list are told so. Each later epoch stands on it: whoever hears the answer, on whatever
+branch it is told again, is on that list or was let in since. Keys of a list that may still lose are not, as somebody
+whom it shuts out could be there where it lost. The delegates' key is sealed to the leaf of who asks, if both lists, the
+final one and the one where the home stands, say that it is a delegate.
 """
 
 from __future__ import annotations
@@ -11,17 +22,24 @@ from typing import TYPE_CHECKING
 
 from mls.errors import MlsError
 from mls.hpke import CryptoError
-from vcd.core import devices, listing, siblings
+from vcd.core import devices, linking, listing, ranks, siblings
 from vcd.core.accounts.identity import DelegateKey
+from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mls.state import Group
     from vcd.core.accounts.device_list import Edition
     from vcd.core.names import DeviceId
+    from vcd.core.siblings import Told
     from vcd.core.turn import Turn
 
 _DELEGATE_KEY = b"vcd delegate key"
+
+
+# ---------------------------------------------------------------- the delegates' key
 
 
 def term(turn: Turn) -> None:
@@ -105,3 +123,94 @@ def _took(turn: Turn, group: Group, key: DelegateKey, public: bytes, starts: dic
         term(turn)
     elif public == edition.head.authority.delegate and _is_delegate(edition, turn.state.me.device):
         devices.keep(turn, delegate=key)
+
+
+# ---------------------------------------------------------------- who lacks one
+
+
+def look(turn: Turn) -> None:
+    """The home stands elsewhere, or a key came. What is on its way is waited for."""
+    if any(_lacking(turn)):
+        turn.due(Duty.HOME, devices.KEYS, turn.now + turn.state.config.desync_after)
+    else:
+        turn.not_due(Duty.HOME, devices.KEYS)
+
+
+def _lacking(turn: Turn) -> Iterator[tuple[bytes, list[DeviceId]]]:
+    """The keys that this device should have by the last final list, and the devices that may have them.
+
+    Who came back from outside may not have that epoch, and goes by the list where the home stands.
+    """
+    known, me = turn.home.kept.find(turn.home.final) or turn.home.here, turn.state.me.device
+    if known is None or turn.state.household.gone:
+        return
+    edition = listing.of_group(known.group)
+    others = [each for each in ranks.devices(turn) if each != me]
+    if edition.head.signing_key not in turn.state.household.account_keys:
+        yield edition.head.signing_key, others
+    if _is_delegate(edition, me) and linking.signer(turn, edition) is None:
+        yield edition.head.authority.delegate, [each for each in others if _is_delegate(edition, each)]
+
+
+def ask(turn: Turn) -> None:
+    """Duty HOME: each time another device, and when all were asked, the one that was asked longest ago."""
+    config, wait = turn.state.config, 0
+    for public, several in list(_lacking(turn)):
+        wait = wait or config.retry_most
+        if not several or not devices.may_speak(turn):
+            continue
+        asked = {
+            record.device: number
+            for number, record in _records(turn, siblings.KeyWanted)
+            if isinstance(record, siblings.KeyWanted) and record.public == public
+        }
+        devices.tell(turn, siblings.KeyWanted(device=min(several, key=lambda each: asked.get(each, 0)), public=public))
+        if sum(each not in asked for each in several) > 1:
+            wait = config.desync_after
+    if wait:
+        turn.due(Duty.HOME, devices.KEYS, turn.now + wait)
+
+
+def answer(turn: Turn, told: Told, public: bytes) -> None:
+    """Another device lacks it. It is told once for each epoch where the home stands, and again a while later."""
+    strand, me = turn.home, turn.state.me.device
+    here, final = strand.here, strand.kept.find(strand.final)
+    if here is None or final is None or told.device == me or not devices.may_speak(turn):
+        return
+    certain, now = listing.of_group(final.group), listing.of_group(here.group)
+    private = turn.state.household.account_keys.find(public)
+    if public == certain.head.signing_key and private is not None:
+        _answer(turn, siblings.NewAccountKey(public=public, private=private))
+        return
+    key = linking.delegate_key(turn, certain)
+    named = certain.head.authority.delegate, now.head.authority.delegate
+    if key is None or named != (public, public) or not all(_is_delegate(each, told.device) for each in (certain, now)):
+        return
+    leaf = next((node for at, node in here.group.members if devices.device_at(here.group, at) == told.device), None)
+    if leaf is not None:
+        _answer(turn, _sealed(turn, here.group, leaf.encryption_key, told.device, key, public))
+
+
+def _answer(turn: Turn, record: siblings.NewAccountKey | siblings.NewDelegateKey) -> None:
+    """Tell it, unless it may be on its way. What was told before for that is not said again."""
+    said, since = turn.state.household.said, turn.now - turn.state.config.digest_every
+    before = [number for number, each in _records(turn, type(record)) if _one(each) == _one(record)]
+    if any(said[each].epoch == turn.home.head and said[each].at > since for each in before):
+        return
+    devices.keep(turn, said=said.changed(before, {}))
+    devices.tell(turn, record)
+
+
+def _one(record: siblings.Sibling) -> tuple[bytes, bytes]:
+    """Two of these for one device, of one key, tell the same."""
+    if isinstance(record, siblings.NewDelegateKey):
+        return record.device, record.public
+    return b"", record.public if isinstance(record, siblings.NewAccountKey) else b""
+
+
+def _records(turn: Turn, kind: type[siblings.Sibling]) -> Iterator[tuple[int, siblings.Sibling]]:
+    """What of that kind this device has told and may have to tell again."""
+    mark = bytes([siblings.MARK, kind.RECORD_TAG])
+    for number, each in sorted(turn.state.household.said.items()):
+        if each.data[:2] == mark:
+            yield number, siblings.unpack(each.data)

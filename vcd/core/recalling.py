@@ -18,8 +18,8 @@ answered yet last, and nobody who has no more than what was told by then. All ta
 two words counts. That somebody is blocked or verified has no time, so only who asked takes that. As an answer is much
 longer than a question, who was answered is answered again a while later.
 
-This is for labels, contacts and certificates. Conversations, keys and intents are found again elsewhere (`leaves`,
-`desync`, `intents`).
+This is for labels, contacts and certificates. Conversations and intents are found again elsewhere (`leaves`, `desync`,
+`intents`), and so are keys (`comeback`, `list_keys`).
 """
 
 from __future__ import annotations

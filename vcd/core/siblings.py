@@ -175,7 +175,10 @@ class ContactVerified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyWanted:
-    """A device lacks the signature key of one of our leaves, and asks another one that may have it. `comeback`"""
+    """A device lacks the signature key of one of our leaves, and asks another one that may have it. `comeback`
+
+    Or it lacks a key that came with the list of devices. `list_keys`
+    """
 
     RECORD_TAG: ClassVar[int] = 28
     device: DeviceId

@@ -1,20 +1,66 @@
-"""The delegates' keys of two terms, on one device (`vcd.core.list_keys`)."""
+"""Keys that come with a list of devices, on a device that lacks them (`vcd.core.list_keys`)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
 from tests.vcd.core import homes
 from tests.vcd.core.company import step
-from tests.vcd.core.homes import appoint, delegates, device, here, link
+from tests.vcd.core.homes import appoint, delegates, device, here, home, link
 from tests.vcd.core.village import Village
-from vcd.core import devices, founding, inputs, list_keys, listing
+from vcd.core import devices, founding, inputs, list_keys, listing, siblings
 from vcd.core.errors import Misuse
 from vcd.core.names import IntentId
+from vcd.core.policy import HOUR
+from vcd.core.state import State
+from vcd.core.turn import Turn
+
+
+def edition(village: Village, name: str) -> bytes:
+    """Which list others are shown by a device."""
+    found = village.state(name).book.edition
+    assert found is not None
+    return found.head.digest
+
+
+def able(village: Village, name: str) -> bool:
+    """Whether a device has the list of the home, and all keys that it should have."""
+    strand = home(village, name)
+    final = strand.kept.find(strand.final) or here(village, name)
+    turn = Turn(village.state(name), village.now, village.devices[name].provider)
+    return edition(village, name) == listing.of_group(final.group).head.digest and not [*list_keys._lacking(turn)]
+
+
+def told(village: Village, name: str, kind: type[siblings.Sibling]) -> int:
+    """How much of that kind a device may have to tell again."""
+    said = village.state(name).household.said.values()
+    return sum(each.data[:2] == bytes([siblings.MARK, kind.RECORD_TAG]) for each in said)
+
+
+def wants(village: Village, name: str, of: str, public: bytes) -> None:
+    """A device asks another one for a key."""
+    record = siblings.KeyWanted(device=device(village, of), public=public)
+    step(village, name, lambda turn: devices.tell(turn, record))
+    village.deliver()
+
+
+def account_key(village: Village, name: str) -> bytes:
+    return listing.of_group(here(village, name).group).head.signing_key
 
 
 def delegate_key(village: Village, name: str) -> bytes:
     return listing.of_group(here(village, name).group).head.authority.delegate
+
+
+def begins_a_term(village: Village, name: str, *several: str) -> State:
+    """With the recovery phrase; gives what that device had stored before."""
+    old = village.state(name)
+    appoint(village, name, *several)
+    village.wait(minutes=5)
+    assert all(able(village, each) for each in several)
+    return old
 
 
 def family(*names: str) -> Village:
@@ -22,6 +68,133 @@ def family(*names: str) -> Village:
     village = Village()
     delegates(village, *names)
     return village
+
+
+def test_an_old_disk_is_told_the_keys_of_a_term_that_it_had_begun_itself() -> None:
+    village = family("laptop", "phone")
+    old = begins_a_term(village, "laptop", "phone", "laptop")
+    homes.refresh_home(village, "phone", 1)
+    village.wait(minutes=5)
+    homes.restore(village, "laptop", old)
+    village.wait(minutes=10)
+    assert able(village, "laptop")
+    assert village.state("laptop").household.delegate is not None
+    link(village, "laptop", "watch")
+    assert device(village, "watch") in homes.devices_of(village, "phone")
+
+
+def test_an_old_disk_is_told_the_account_key_of_a_removal_that_it_had_made_itself() -> None:
+    village = Village()
+    laptop, _, tablet = homes.trio(village)
+    old = village.state(laptop)
+    homes.remove(village, laptop, tablet)
+    village.wait(minutes=10)
+    homes.restore(village, laptop, old)
+    village.wait(minutes=15)
+    assert able(village, laptop)
+    assert device(village, tablet) not in homes.devices_of(village, laptop)
+
+
+def test_who_is_asked_may_be_off_or_lack_it_too() -> None:
+    village = family("laptop", "phone", "tablet", "watch")
+    old = {name: village.state(name) for name in ("laptop", "phone")}
+    begins_a_term(village, "laptop", "laptop", "phone", "tablet", "watch")
+    homes.refresh_home(village, "phone", 1)
+    village.wait(minutes=5)
+    for name, state in old.items():
+        homes.restore(village, name, state)
+    village.wait(seconds=30)
+    village.down("tablet")
+    village.wait(minutes=30)
+    assert able(village, "laptop")
+    assert able(village, "phone")
+
+
+def test_a_device_that_lacks_a_key_as_it_starts_asks() -> None:
+    village = family("laptop", "phone")
+    old = begins_a_term(village, "laptop", "phone", "laptop")
+    known = village.state("laptop")
+    keys = old.household
+
+    def forget(turn: Turn) -> None:
+        devices.keep(turn, account_keys=keys.account_keys, signing=keys.signing, delegate=None)
+        turn.change(book=old.book)
+
+    step(village, "laptop", forget)
+    assert not able(village, "laptop")
+    assert known.home is not None
+    village.restart("laptop")
+    village.wait(minutes=5)
+    assert able(village, "laptop")
+
+
+def test_who_is_no_delegate_is_not_told_the_delegates_key() -> None:
+    village = Village()
+    laptop, phone = homes.couple(village)
+    village.wait(hours=1)
+    before = told(village, laptop, siblings.NewDelegateKey)
+    wants(village, phone, laptop, delegate_key(village, phone))
+    assert told(village, laptop, siblings.NewDelegateKey) == before
+    wants(village, phone, laptop, account_key(village, phone))
+    assert told(village, laptop, siblings.NewAccountKey) == 1
+
+
+def test_who_asks_all_the_time_is_answered_once() -> None:
+    village = family("laptop", "phone")
+    village.wait(hours=1)
+    seen = []
+    for _ in range(5):
+        wants(village, "phone", "laptop", delegate_key(village, "phone"))
+        wants(village, "phone", "laptop", account_key(village, "phone"))
+        said = village.state("laptop").household.said
+        seen.append([*said.keys()])
+        village.wait(minutes=1)
+    assert seen == [seen[0]] * 5
+    village.wait(hours=2)
+    wants(village, "phone", "laptop", delegate_key(village, "phone"))
+    assert told(village, "laptop", siblings.NewDelegateKey) == 1
+    assert [*village.state("laptop").household.said.keys()] != seen[0]
+
+
+def test_the_key_of_a_list_that_may_lose_is_not_told() -> None:
+    village = Village()
+    laptop, phone, tablet = homes.trio(village)
+    village.wait(hours=1)
+    village.part([laptop], [phone, tablet])
+    homes.remove(village, laptop, tablet)
+    village.wait(minutes=1)
+    public = account_key(village, laptop)
+    assert home(village, laptop).head != home(village, laptop).final
+    by = siblings.Told(device=device(village, phone), epoch=home(village, laptop).head, newest=b"")
+
+    def answers() -> Callable[[Turn], None]:
+        return lambda turn: list_keys.answer(turn, by, public)
+
+    before = village.state(laptop).household.said
+    assert step(village, laptop, lambda turn: (answers()(turn), turn.state.household.said)[1]) == before
+    village.heal()
+    village.wait(hours=3)
+    assert home(village, laptop).head == home(village, laptop).final
+    step(village, laptop, answers())
+    assert told(village, laptop, siblings.NewAccountKey) == 1
+
+
+def test_where_nobody_has_a_key_it_is_asked_for_now_and_then() -> None:
+    village = family("laptop", "phone")
+    begins_a_term(village, "laptop", "phone", "laptop")
+    for name in ("laptop", "phone"):
+        step(village, name, lambda turn: devices.keep(turn, delegate=None))
+        village.restart(name)
+    asked = set()
+    for _ in range(5 * 60):
+        village.wait(minutes=1)
+        asked |= {
+            number
+            for number, each in village.state("phone").household.said.items()
+            if each.data[:2] == bytes([siblings.MARK, siblings.KeyWanted.RECORD_TAG])
+        }
+    assert 4 <= len(asked) <= 6
+    assert village.config.retry_most == HOUR
 
 
 def test_until_the_home_stands_in_a_new_term_the_key_of_the_old_one_signs() -> None:
@@ -90,4 +263,5 @@ def test_who_began_a_term_keeps_its_key_and_takes_the_one_with_which_the_home_st
     village.restart("laptop")
     village.wait(minutes=20)
     for name in ("laptop", "phone", "tablet"):
+        assert able(village, name)
         assert village.state(name).household.delegate == two
