@@ -13,6 +13,7 @@ from tests.sim.invariants import Run, fail
 from tests.sim.people import Person
 from tests.sim.thief import Thief
 from tests.sim.world import Device
+from vcd.core import listing
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.head import Head
 from vcd.core.state import State
@@ -105,6 +106,32 @@ def _names(state: State) -> tuple[tuple[bytes, str], ...]:
     return tuple(sorted((each.device, each.name) for each in edition.devices.devices))
 
 
+def keys_agree(run: Run) -> None:
+    """All devices show the home's list and can sign for it, and delegates can sign the next one, if anybody can."""
+    for person, devices in _families(run):
+        signing = {device.name: _signing(device) for device in devices}
+        can = any(signs for _, signs in signing.values())
+        for name, (delegate, signs) in signing.items():
+            if delegate and can and not signs:
+                fail("keys_agree", f"{name} is a delegate of {person.name}'s without the key")
+
+
+def _signing(device: Device) -> tuple[bool, bool]:
+    """Whether a device is a delegate, and whether it has the delegates' key."""
+    state, suite = _state(device), device.provider.suite(1)
+    assert state.home is not None
+    here, shown, household = state.strands[state.home].here, state.book.edition, state.household
+    assert here is not None
+    edition = listing.of_group(here.group)
+    if shown is None or shown.head.digest != edition.head.digest or household.signing is None:
+        fail("keys_agree", f"{device.name} shows another list than the one of its home")
+    if suite.scheme.public_key(household.signing) != edition.head.signing_key:
+        fail("keys_agree", f"{device.name} has another account key than that of its list")
+    entry, key = edition.devices.find(state.me.device), household.delegate
+    signs = key is not None and suite.scheme.public_key(key) == edition.head.authority.delegate
+    return entry is not None and entry.delegate, signs
+
+
 # ---------------------------------------------------------------- recovery
 
 
@@ -173,6 +200,7 @@ def lost_stay_out(run: Run) -> None:
 AGREED: tuple[Callable[[Run], None], ...] = (
     labels_agree,
     names_agree,
+    keys_agree,
     contacts_agree,
     recovered_is_known,
     recovered_is_back,

@@ -283,6 +283,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets to rotate", "thieves_read_nothing", _forgets_to_rotate, 2),
     Mutation("labels for itself", "labels_agree", _without_news(siblings.Labeled), 8),
     Mutation("looks no more for a name", "names_agree", _instead(renaming, "push", _nothing), 8),
+    Mutation("tells no delegate", "keys_agree", _without_news(siblings.NewDelegateKey), 12),
     Mutation("removes contacts for itself", "contacts_agree", _without_news(siblings.ContactRemoved), 12),
     Mutation("believes the first list", "recovered_is_known", _believes_the_first_list, 4),
     Mutation("never comes again", "recovered_is_back", _never_comes_again, 4),

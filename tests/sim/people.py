@@ -146,17 +146,21 @@ class Life:
         return person
 
     def link(self, person: Person) -> None:
-        """A device more, if one of those that are there can add it."""
+        """A device more, if one of those that are there can add it. Who may, and has no key yet, is asked later."""
         helpers = [name for name in person.devices if self.may_link(name)]
         if not helpers:
             return
         helper = self.rng.choice(helpers)
-        person.made += 1
-        name, skew = f"{person.name}-{person.made}", self._skew()
+        name, skew = f"{person.name}-{person.made + 1}", self._skew()
         provider = self.world.provider(name)
         state = blank(provider, name, self.plan.config)
         key = device_key(provider, state)
-        credential = credential_for(self.state(helper), self.world.provider(helper), state.me.device, key)
+        try:
+            credential = credential_for(self.state(helper), self.world.provider(helper), state.me.device, key)
+        except Misuse:
+            self.world.count("link later")
+            return
+        person.made += 1
         package = package_for(provider, state, credential, self.world.now + skew)
         device = self.world.begin(name, Disk(state, self.plan.exact), skew=skew, hostile=person.hostile)
         device.package = package
