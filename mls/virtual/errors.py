@@ -7,6 +7,7 @@ message and try again when something new was heard.
 from __future__ import annotations
 
 from mls.errors import StaleError
+from mls.registries import LeafIndex
 
 
 class UnknownEpochError(StaleError):
@@ -26,10 +27,15 @@ class OtherBranchError(StaleError):
 
 
 class MissingKeyError(StaleError):
-    """A leaf of ours has a signature key that no sibling told us of yet."""
+    """A leaf of ours has a signature key that no sibling told us of yet.
 
-    def __init__(self, public_key: bytes) -> None:
+    `maker` is who has to, if the leaf shows it: an emulation epoch, and a leaf of the emulation group then. If that is
+    this device, which was set back to an old state, nobody does but the message by which it told the others.
+    """
+
+    def __init__(self, public_key: bytes, maker: tuple[bytes, LeafIndex] | None = None) -> None:
         self.public_key = public_key
+        self.maker = maker
         super().__init__("a signature key of ours is not here; `public_key` names it")
 
 

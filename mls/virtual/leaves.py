@@ -278,11 +278,16 @@ class Follower:
         conversation = self._conversation
         if conversation is not None and conversation.own_leaf_node.signature_key == leaf_node.signature_key:
             return conversation.signature_key
-        return signer_of(self.emulation, self._target, leaf_node, imported)
+        return signer_of(self.emulation, self._target, leaf_node, imported, maker=self.device)
 
 
 def signer_of(
-    emulation: Emulation, target: Suite, leaf_node: LeafNode, imported: Imported | None
+    emulation: Emulation,
+    target: Suite,
+    leaf_node: LeafNode,
+    imported: Imported | None,
+    *,
+    maker: tuple[bytes, LeafIndex] | None = None,
 ) -> SignaturePrivateKey:
     """The private half of a leaf's signature key: told by a sibling, or derived if that is the policy."""
     public = leaf_node.signature_key
@@ -294,4 +299,4 @@ def signer_of(
         if derived != public:
             raise PeerError("VC-6.3-6")
         return private
-    raise MissingKeyError(public)
+    raise MissingKeyError(public, maker)

@@ -9,7 +9,9 @@ the same here, so whoever gets the second one back says that it is `lost`: the a
 
 A message is of the present epoch, or late and of one that was left. What rests on something that is still to come is
 refused as `not-yet`, and changes nothing: a commit whose proposals the app has not given, or what another device of
-ours did while the home's news of it is on its way. The app gives it again.
+ours did while the home's news of it is on its way. The app gives it again. What this device did itself and has
+forgotten since, as it has an old disk, nobody tells it: what it has not heard by the time it may act again is
+`lost-track`, and the app comes in again from outside.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from mls.group import ApplicationMessage, CommitMessage, Envelope, Event, Propos
 from mls.registries import ContentType, SenderType
 from mls.state import Group
 from mls.virtual import client
-from mls.virtual.conversation import Received
+from mls.virtual.conversation import Author, Received
+from mls.virtual.errors import MissingKeyError
 from vcd.core import contacts, devices
 from vcd.core.accounts.credential import VirtualCredential, read
 from vcd.core.errors import Misuse
@@ -83,7 +86,7 @@ def put(turn: Turn, command: inputs.RawPut) -> None:
 
 
 class _UsedUp(Exception):
-    """The message came before, or too late."""
+    """The message came before, or too late, or this device has forgotten what made it."""
 
 
 def _opened(turn: Turn, group: Group, message: bytes) -> Received:
@@ -91,6 +94,17 @@ def _opened(turn: Turn, group: Group, message: bytes) -> Received:
         return client.receive(turn.emulation, group, turn.env, message)
     except _USED_UP as error:
         raise _UsedUp(str(error)) from error
+    except MissingKeyError as error:
+        if not _forgotten(turn, error):
+            raise
+        raise _UsedUp(str(error)) from error
+
+
+def _forgotten(turn: Turn, error: MissingKeyError) -> bool:
+    """Whether this device drew that key, and has an old disk since. While it listens it may hear what it told then."""
+    if error.maker is None or turn.state.household.listening:
+        return False
+    return devices.device_of(turn, Author(*error.maker)) == turn.state.me.device
 
 
 def _outrun(raw: Raw, outside: Envelope) -> bool:

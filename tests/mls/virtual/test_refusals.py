@@ -369,6 +369,8 @@ def test_a_signature_key_that_is_told_later() -> None:
     with pytest.raises(MissingKeyError) as missing:
         vc.receive(device1.emulation, group, device1.env, acted.commit.message)
     assert missing.value.public_key == public
+    newest = device0.emulation.newest
+    assert missing.value.maker == (newest.epoch_id, newest.own_leaf)
     house.announce("device0", [Keys((SignatureKey(cipher_suite=1, public=public, private=private),))])
     got = vc.receive(device1.emulation, group, device1.env, acted.commit.message)
     assert got.event.group.authenticator == acted.commit.group.authenticator

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vcd.core.homes import ask, blank, link, refresh_home, remove, restore
+from tests.vcd.core.homes import PHRASE, appoint, ask, blank, link, refresh_home, remove, restore
 from tests.vcd.core.people import SMALL
 from tests.vcd.core.service import APP, App, Service, bring, made_in, offer, pair, raw, together
 from tests.vcd.core.village import Village
 from vcd.core import inputs, stored
 from vcd.core.errors import Misuse
+from vcd.core.founding import new_account
 from vcd.core.names import IntentId
 from vcd.core.raw_state import FrameKind
 
@@ -349,3 +350,34 @@ def test_what_was_passed_on_waits_for_the_app() -> None:
     anna.do(inputs.RawProtect(group=APP, data=b"back"))
     service.run()
     assert ben.said() == [b"back"]
+
+
+def forgot_a_key() -> tuple[Service, App, App, App]:
+    """Anna's device begins an epoch of the home, tells the others of a signature key there, and has an old disk."""
+    village = Village(1, config=SMALL)
+    service, provider = Service(village), village.world("anna")
+    village.move_in("anna", provider, new_account(provider, PHRASE, "anna", village.now, village.config))
+    anna, ben = service.app("anna"), service.app(village.account("ben"))
+    anna.do(inputs.RawCreate(group=APP))
+    bring(service, anna, ben)
+    phone = siblings(service, anna)
+    village.wait(minutes=2)
+    service.run()
+    old, at = village.state("anna"), anna.at[APP]
+    appoint(village, "anna", "anna")
+    village.wait(minutes=5)
+    service.run()
+    restore(village, "anna", old)
+    anna.at[APP] = at
+    return service, anna, phone, ben
+
+
+def test_an_old_disk_cannot_follow_a_commit_whose_key_it_told_the_others_itself() -> None:
+    """Nobody tells it that key, so its app is not asked to wait, once it may have heard all that there is."""
+    service, anna, _, _ = forgot_a_key()
+    service.run()
+    assert anna.stuck == ["a signature key of ours is not here; `public_key` names it"]
+    service.village.wait(minutes=10)
+    with pytest.raises(Misuse, match="come in again from outside") as lost:
+        anna.put(APP, service.log[anna.at[APP]][1])
+    assert lost.value.code == "lost-track"
