@@ -75,7 +75,8 @@ def put(turn: Turn, command: inputs.RawPut) -> None:
         with refusing():
             got = _opened(turn, raw.epochs[at].group, command.data)
     except _UsedUp as used:
-        if at == raw.here and not raw.out and outside.content_type == ContentType.COMMIT:
+        coming = raw.pending is not None and raw.pending.external
+        if at == raw.here and not raw.out and not coming and outside.content_type == ContentType.COMMIT:
             raise Misuse("lost-track", f"this commit cannot be followed: come in again from outside ({used})") from None
         _nothing(turn, raw, dropped=lost)
         return
@@ -126,8 +127,8 @@ def _epoch_of(raw: Raw, outside: Envelope) -> EpochId | None:
     if outside.epoch == here.epoch:
         return raw.here
     if outside.epoch is not None and outside.epoch > here.epoch:
-        if raw.out:
-            return None
+        if raw.out or (raw.pending is not None and raw.pending.external and outside.epoch <= raw.pending.number):
+            return None  # as above: we come in anew, beyond that
         raise Misuse("not-yet", f"this is of epoch {outside.epoch}, and the group stands at {here.epoch} here")
     left = (each for each, epoch in raw.epochs.items() if epoch.left_at is not None)
     return next((each for each in left if raw.epochs[each].group.epoch == outside.epoch), None)

@@ -10,6 +10,7 @@ from tests.vcd.core.service import APP, App, Service, bring, made_in, offer, pai
 from tests.vcd.core.village import Village
 from vcd.core import inputs, stored
 from vcd.core.errors import Misuse
+from vcd.core.events import RawKind
 from vcd.core.founding import new_account
 from vcd.core.names import IntentId
 from vcd.core.raw_state import FrameKind
@@ -381,3 +382,42 @@ def test_an_old_disk_cannot_follow_a_commit_whose_key_it_told_the_others_itself(
     with pytest.raises(Misuse, match="come in again from outside") as lost:
         anna.put(APP, service.log[anna.at[APP]][1])
     assert lost.value.code == "lost-track"
+
+
+def test_who_cannot_follow_comes_in_anew_while_its_app_goes_on_where_it_was() -> None:
+    service, anna, phone, ben = forgot_a_key()
+    anna.asleep = True
+    service.village.wait(minutes=10)
+    ben.do(inputs.RawProtect(group=APP, data=b"before"))
+    ben.do(inputs.RawCommit(group=APP, group_info=True))
+    service.run()
+    ben.do(inputs.RawProtect(group=APP, data=b"there"))
+    service.run()
+    anna.do(inputs.RawJoin(group_info=service.infos[APP]))
+    anna.asleep = False
+    service.run()
+    assert [each.kind for each in anna.heard[-5:]] == [*[RawKind.NOTHING] * 4, RawKind.OWN]
+    service.village.wait(minutes=10)
+    service.run()
+    assert together(anna, phone, ben)
+    for number, app in enumerate((anna, phone)):
+        app.do(inputs.RawProtect(group=APP, data=bytes([number])))
+        service.run()
+    assert ben.said()[-2:] == [b"\x00", b"\x01"]
+
+
+def test_what_comes_too_early_for_who_comes_in_anew_is_given_again() -> None:
+    """Beyond where it comes in."""
+    service, anna, _, ben = forgot_a_key()
+    anna.asleep = True
+    service.village.wait(minutes=10)
+    ben.do(inputs.RawCommit(group=APP, group_info=True))
+    service.run()
+    anna.do(inputs.RawJoin(group_info=service.infos[APP]))
+    for _ in range(2):
+        ben.do(inputs.RawCommit(group=APP))
+        ben.send()
+        ben.work()
+    with pytest.raises(Misuse) as early:
+        anna.put(APP, service.log[-1][1])
+    assert early.value.code == "not-yet"
