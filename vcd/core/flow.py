@@ -273,10 +273,14 @@ def slept(turn: Turn, slept_for: Slept) -> None:
     old = turn.state.clock
     if old.online:
         turn.change(clock=replace(old, awake=max(0, old.awake - slept_for.milliseconds)))
+    voting.connected(turn)
 
 
 def online(turn: Turn, now: Online) -> None:
+    began = now.online and not turn.state.clock.online
     turn.change(clock=replace(turn.state.clock, online=now.online))
+    if began:
+        voting.connected(turn)
     partitions.online(turn, now.online)
 
 

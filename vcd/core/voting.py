@@ -6,6 +6,9 @@ it is sent, and never taken back: the most senior device in the last final tree 
 votes for itself. When that device has gone for good, the next one goes on from the votes that it left, after a while in
 which those can reach it.
 
+Nobody votes who is not connected. What the others did meanwhile is not known then, which may be that this device was
+removed and another one votes for the account: that one waits for the votes of before, and so there must be none later.
+
 Who was removed, or left, still votes as the member that it was for what leads there; so an account that was brought in
 again votes as both, each for its own steps.
 
@@ -175,11 +178,28 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     pending = [each for _, each in _pending(turn, strand)]
     if not pending:
         return
-    if len(strand.graph.members(strand.final)) == 1:
+    if _alone(strand):
         cast(turn, group_id)
         return
     begun = all(any(old.voter == each.voter for old in strand.ballots.at(each.parent)) for each in pending)
     turn.due(Duty.VOTE, group_id, turn.now + (TOGETHER if begun else turn.state.config.quiet))
+
+
+def _alone(strand: Strand) -> bool:
+    return len(strand.graph.members(strand.final)) == 1
+
+
+def _hears(state: State, strand: Strand) -> bool:
+    """Whether others' commits and votes would be known here. Who has neither siblings nor members there needs none."""
+    home = None if state.home is None else state.strands.find(state.home)
+    return state.clock.online or (_alone(strand) and (home is None or _alone(home)))
+
+
+def connected(turn: Turn) -> None:
+    """Heads have to stand for a while anew where they may have been left behind: others are heard again only now."""
+    for group_id in sorted(turn.state.strands):
+        if _pending(turn, turn.strand(group_id)):
+            turn.later(Duty.VOTE, group_id, turn.now + turn.state.config.quiet)
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
@@ -211,7 +231,7 @@ def cast(turn: Turn, subject: bytes) -> None:
         return
     turn.not_due(Duty.VOTE, subject)
     pending = _pending(turn, strand)
-    if not pending:
+    if not pending or not _hears(turn.state, strand):  # `connected` asks again
         return
     suite = turn.provider.suite(strand.cipher_suite)
     said = tuple(steps.cast(suite, voice.key, each, voice.at, strand.group_id) for voice, each in pending)

@@ -391,7 +391,7 @@ def withdraw_all(village: Village, name: str) -> None:
     offered = village.packages[village.own(name)]
     village.do(name, inputs.TakenBack(references=tuple(sorted(device.state.stock.mine))))
     village.packages[village.own(name)] = offered[:1]  # a dispenser that has not heard of it yet gives this one
-    village.do(name, inputs.Started())
+    village.restart(name)
     village.wait(seconds=1)
 
 

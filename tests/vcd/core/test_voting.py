@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from mls.secrets import SignaturePrivateKey
-from tests.vcd.core.branches import TEA, commit, finals, heads, release, remove, sent, talk, tea, withhold
-from tests.vcd.core.company import act, step
+from tests.vcd.core.branches import TEA, bring, commit, finals, heads, release, remove, sent, talk, tea, withhold
+from tests.vcd.core.company import act, show_up, step
+from tests.vcd.core.homes import delegates, root
 from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.village import Village
 from vcd.core import events, following, node, steps, voting
-from vcd.core.inputs import Tick
-from vcd.core.names import EpochId, Incarnation
+from vcd.core.inputs import Online, Open, RemoveDevice, Slept, Started, Tick
+from vcd.core.names import EpochId, Incarnation, IntentId
 from vcd.core.ordering import votes
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Commit, SignedBallot, Votes
@@ -324,3 +325,66 @@ def test_a_header_is_enough_to_check_votes_with_a_key_that_a_leaf_got_by_it() ->
     group = tea(village, "anna").kept[child].group
     assert hear(village, "ben", steps.cast(group.suite, group.signature_key, plain, child, TEA)) == []
     assert tea(village, "ben").ballots.has(plain)
+
+
+def test_nobody_votes_while_it_hears_nobody_and_a_head_has_to_stand_anew_when_it_does() -> None:
+    village = talk("anna", "ben")
+    before = tea(village, "anna").final
+    village.do("anna", Online(online=False))
+    village.part(["anna"], ["ben"])
+    child = commit(village, "anna")
+    village.wait(hours=1)
+    assert not tea(village, "anna").ballots.at(before)
+    village.heal()
+    village.do("anna", Online(online=True))
+    village.wait(seconds=4)
+    assert me(village, "anna") not in {each.voter for each in tea(village, "anna").ballots.at(before)}
+    village.wait(seconds=20)
+    assert finals(village, "anna", "ben") == {child}
+
+
+def test_who_slept_hears_what_was_done_meanwhile_before_it_votes() -> None:
+    village = talk("anna", "ben")
+    before = tea(village, "anna").final
+    commit(village, "anna")
+    village.now += 60_000
+    village.step("anna", Slept(milliseconds=60_000))
+    village.step("anna", Tick())
+    assert not tea(village, "anna").ballots.at(before)
+
+
+def test_who_is_alone_in_a_group_and_has_no_other_device_needs_nobody_to_hear() -> None:
+    village = talk("anna")
+    village.do("anna", Online(online=False))
+    child = commit(village, "anna")
+    assert finals(village, "anna") == {child}
+
+
+def test_a_device_that_was_removed_while_it_was_off_makes_nothing_final_beside_what_its_account_did() -> None:
+    """The laptop votes for the account, and could decide alone that Ben is out. The phone has removed it meanwhile."""
+    village = Village()
+    delegates(village, "laptop", "phone")
+    village.do("laptop", Open(conversation=TEA))
+    bring(village, "laptop", "ben")
+    village.wait(minutes=1)
+    show_up(village, TEA, "ben")
+    assert voting.votes_here(village.state("laptop"), tea(village, "laptop"))
+    before = tea(village, "laptop").final
+    village.part(["laptop"], ["phone", "ben"])
+    village.do("laptop", Online(online=False))
+    shut_out = village.state("laptop").me.device
+    village.do("phone", RemoveDevice(intent=IntentId(b"gone"), device=shut_out, root=root(village, "phone")))
+    village.wait(minutes=1)
+    remove(village, "laptop", "ben")
+    village.down("laptop")
+    village.wait(hours=1)
+    assert finals(village, "phone", "ben") == heads(village, "phone", "ben") != {before}
+    village.devices["laptop"].up = True
+    village.step("laptop", Started())
+    village.step("laptop", Tick())
+    assert tea(village, "laptop").final == before
+    village.heal()
+    village.do("laptop", Online(online=True))
+    village.wait(minutes=5)
+    assert village.state("laptop").home is None
+    assert len(finals(village, "phone", "ben")) == 1
