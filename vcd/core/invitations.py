@@ -140,7 +140,7 @@ def _open(turn: Turn, payload: Invite) -> _Opened:
     policy = of_group(joined.group)
     parameters = kinds.SETTINGS.shared(kinds.parameters_of(policy.mode))
     group = replace(joined.group, parameters=parameters)
-    if head_account(group) != turn.state.book.own:
+    if steps.whose(group.own_leaf_node) != turn.state.book.own:
         raise Refused("invite-leaf")
     told = introductions.opened(turn, group, payload)
     by = introductions.inviter(group, told)
@@ -152,11 +152,6 @@ def _open(turn: Turn, payload: Invite) -> _Opened:
         told=told,
         by=by,
     )
-
-
-def head_account(group: Group) -> AccountId:
-    """Whose our leaf is."""
-    return steps.whose(group.own_leaf_node)
 
 
 def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
@@ -236,7 +231,9 @@ def _put(turn: Turn, key: bytes, invitation: Invitation) -> None:
     held = turn.state.invitations
     same = [each for each in held if held[each].stage is invitation.stage]
     if key not in held and len(same) >= turn.state.config.max_invitations:
-        held = held.discard(min(same, key=lambda each: (held[each].since, each)))
+        oldest = min(same, key=lambda each: (held[each].since, each))
+        held = held.discard(oldest)
+        sessions.free(turn, GroupId(oldest))
         turn.drop("invitations-full")
     turn.change(invitations=held.set(key, invitation))
 
@@ -293,7 +290,6 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.due(Duty.UPDATE, group.group_id, turn.now)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.GROUP, group.group_id))
-    sessions.free(turn, group.group_id)  # what waits may be a Welcome into the same group, on another branch
     _asked_no_more(turn, group.group_id)
 
 
@@ -372,7 +368,7 @@ def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
     held = turn.state.invitations.find(record.group_id)
     if held is not None and held.stage is Stage.ANSWER:
         if record.accept or record.welcome == _asked_of(held):
-            _answered(turn, held, accept=record.accept, leave=False)
+            _answered(turn, _meant(turn, held, record), accept=record.accept, leave=False)
         return
     _put(
         turn,
@@ -385,6 +381,17 @@ def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
             since=turn.now,
         ),
     )
+
+
+def _meant(turn: Turn, held: Invitation, record: WelcomeAnswered) -> Invitation:
+    """What the user said that of, if another one came first there than here: the one of here waits in its place."""
+    for frame, data in sessions.held(turn, held.group_id):
+        payload, here = unpack(data), unpack(held.payload)
+        if isinstance(payload, Invite) and _key(payload) == record.welcome:
+            waiting.done(turn, frame)
+            sessions.hold(turn, FrameId(_asked_of(held)), sessions.TakenError(held.group_id), here)
+            return replace(held, payload=data)
+    return held
 
 
 def _asked_of(held: Invitation) -> bytes:
@@ -411,14 +418,13 @@ def _answered(turn: Turn, held: Invitation, *, accept: bool, leave: bool) -> Non
     try:
         found = _open(turn, payload)
         calls.check_room(turn, held.group_id, asks=False)
-    except UnknownPackageError:
-        turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
-        if accept:
-            _wait(turn, payload, turn.now)
-        return
     except (MlsError, NodeError) as error:
+        sessions.free(turn, held.group_id)
         turn.tell(Warned(code="invitation-over", group=held.group_id, account=held.by))
-        turn.drop(getattr(error, "rule", "invite"), str(error))
+        if not isinstance(error, UnknownPackageError):
+            turn.drop(getattr(error, "rule", "invite"), str(error))
+        elif accept:
+            _wait(turn, payload, turn.now)
         return
     if strand is not None:
         _another_branch(turn, found)

@@ -24,6 +24,8 @@ from vcd.core.topics import TopicSecret, keys_of
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vcd.core.state import State
     from vcd.core.turn import Turn
 
@@ -56,6 +58,12 @@ def hold(turn: Turn, frame: FrameId, error: TakenError, payload: Payload) -> Non
 def free(turn: Turn, group_id: GroupId) -> None:
     """We are in no conversation of that id any more, and nobody asks us about one."""
     waiting.wake(turn, _until_free(group_id))
+
+
+def held(turn: Turn, group_id: GroupId) -> Iterator[tuple[FrameId, bytes]]:
+    """What waits for that."""
+    for frame in turn.state.waiting.by_need.find(_until_free(group_id)) or ():
+        yield frame, turn.state.waiting.items[frame].payload
 
 
 def _until_free(group_id: GroupId) -> waiting.Needs:

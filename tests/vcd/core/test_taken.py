@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from mls.registries import GroupId
+from mls.registries import GroupId, KeyPackageRef
 from tests.vcd.core.branches import release
 from tests.vcd.core.company import step
 from tests.vcd.core.homes import link
@@ -16,9 +17,11 @@ from tests.vcd.core.test_invitations import stranger
 from tests.vcd.core.village import Village
 from vcd.core import devices, events, inputs, invitations
 from vcd.core.errors import Misuse
+from vcd.core.payloads import Invite, unpack
 from vcd.core.policy import Mode
 from vcd.core.siblings import SendsTold, Told, WelcomeAnswered
 from vcd.core.topics import TopicSecret
+from vcd.core.turn import Turn
 
 APP = GroupId(b"app")
 
@@ -223,9 +226,66 @@ def test_strangers_who_invite_into_one_conversation_apart_bring_us_to_where_it_s
     village.wait(minutes=2)
     assert [each.by for each in village.told("ben", events.Invited)] == [village.own(first)]
     village.do("ben", inputs.Answer(conversation=TEA, accept=True))
-    assert not [each for each in village.state("ben").waiting.items.values() if each.needs[1].startswith(b"free ")]
     village.wait(minutes=20)
     assert together(village, "anna", "carla", "ben")
+
+
+def turn_of(village: Village, name: str) -> Turn:
+    return Turn(village.state(name), village.now, village.devices[name].provider)
+
+
+def rivals(*devices: str) -> Village:
+    """Two strangers invite by one id. Ben's devices hear them in this order; the phone, if it is there, in another."""
+    village = friends("ben")
+    for name in devices:
+        link(village, "ben", name)
+    for name in ("anna", "mallory"):
+        stranger(village, name)
+        village.do(name, inputs.Open(conversation=TEA))
+    late = {("anna", "ben"), ("mallory", "phone")}
+    village.lost = lambda frame, name: (frame.by, name) in late
+    invite(village, "mallory", "ben")
+    invite(village, "anna", "ben")
+    release(village)
+    return village
+
+
+def test_who_is_asked_of_in_vain_keeps_nobody_waiting() -> None:
+    """The KeyPackage was withdrawn while the user thought about it."""
+    village = rivals()
+    device = village.devices["ben"]
+    held = device.state.invitations[TEA]
+    turn = turn_of(village, "ben")
+    payload = unpack(held.payload)
+    assert isinstance(payload, Invite)
+    reference = invitations._open(turn, payload).reference
+    device.state = replace(device.state, emulation=turn.emulation.without([KeyPackageRef(reference)]))
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    assert [each.code for each in village.told("ben", events.Warned)][-1:] == ["invitation-over"]
+    assert [each.by for each in village.told("ben", events.Invited)] == [village.own("mallory"), village.own("anna")]
+
+
+def test_an_invitation_that_gives_way_keeps_nobody_waiting() -> None:
+    village = rivals()
+    turn = turn_of(village, "ben")
+    held = turn.state.invitations[TEA]
+    for number in range(turn.state.config.max_invitations):
+        other = GroupId(b"other %d" % number)
+        invitations._put(turn, other, replace(held, group_id=other, since=held.since + 1))
+    assert TEA not in turn.state.invitations
+    assert len(turn.again) == 1
+
+
+def test_all_devices_accept_the_invitation_that_the_user_was_asked_of() -> None:
+    village = rivals("phone")
+    asked = [village.told(name, events.Invited)[-1].by for name in ("ben", "phone")]
+    assert asked == [village.own("mallory"), village.own("anna")]
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=5)
+    assert together(village, "mallory", "ben", "phone")
+    say(village, "mallory", "hello")
+    village.wait(minutes=1)
+    assert heard(village, "ben") == heard(village, "phone") == ["hello"]
 
 
 # ---------------------------------------------------------------- back into what we left
