@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from mls.leaf_node import LeafNode
 from mls.state import Group
 from mls.validation import Plan
-from vcd.core import ranks
+from vcd.core import ranks, sessions
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.card import from_bytes, to_bytes
 from vcd.core.accounts.head import CheckedHead, Evidence
 from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.events import ContactChanged, Warned
-from vcd.core.names import AccountId
+from vcd.core.names import AccountId, GroupId
 
 if TYPE_CHECKING:
     from vcd.core import inputs
@@ -103,6 +103,7 @@ def _block(turn: Turn, account: AccountId, *, blocked: bool) -> None:
     for key in sorted(turn.state.invitations):
         if turn.state.invitations[key].by == account:
             turn.change(invitations=turn.state.invitations.discard(key))
+            sessions.free(turn, GroupId(key))  # somebody else may invite by that id
 
 
 def _tell(turn: Turn, record: ContactAdded | ContactBlocked | ContactVerified | ContactRemoved) -> None:

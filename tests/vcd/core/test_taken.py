@@ -265,6 +265,15 @@ def test_who_is_asked_of_in_vain_keeps_nobody_waiting() -> None:
     assert [each.by for each in village.told("ben", events.Invited)] == [village.own("mallory"), village.own("anna")]
 
 
+def test_who_is_blocked_keeps_nobody_waiting() -> None:
+    village = rivals()
+    village.do("ben", inputs.Block(account=village.own("mallory"), blocked=True))
+    assert [each.by for each in village.told("ben", events.Invited)] == [village.own("mallory"), village.own("anna")]
+    village.do("ben", inputs.Answer(conversation=TEA, accept=True))
+    village.wait(minutes=2)
+    assert together(village, "anna", "ben")
+
+
 def test_an_invitation_that_gives_way_keeps_nobody_waiting() -> None:
     village = rivals()
     turn = turn_of(village, "ben")
