@@ -5,7 +5,8 @@ members, somebody has to say which commit counts, and everybody waits for that b
 (RFC 9750 §5.2.1). Here this is a member, the *lead*: whom the policy names, or else the most senior vcd. For an account
 one device chooses, the senior one of the last final tree of its home (`lead_device`). What it says is a `Decision`: on
 this epoch, that commit. It is signed with the key of the leaf, and stored before it is sent, so a lead that crashed
-says the same again.
+says the same again. Everybody hears it in the topic of that epoch; if by the commit somebody came back from outside, it
+is said in the topic of the epoch that begins as well.
 
     head     the end of the chain of decisions, from the last final epoch on. What is said is said there, always
     waiting  commits on the head that were followed and that nobody has decided on. They are kept and do not count. If
@@ -233,6 +234,10 @@ def _say(turn: Turn, strand: Strand, own: Member, child: EpochId) -> None:
     decision = replace(decision, signature=signature)
     _remember(turn, strand, decision)
     acting.publish_wide(turn, strand, strand.head, decision)
+    chosen = strand.kept.find(child)
+    if chosen is not None and strand.graph.steps[child].moved:
+        # Whoever came by that commit from outside may be in no topic of before: then nobody else tells it.
+        turn.publish(chosen.topic, decision)
 
 
 def _remember(turn: Turn, strand: Strand, decision: Decision) -> None:

@@ -276,6 +276,24 @@ def test_a_newcomer_stands_where_it_came_in_whoever_led_before() -> None:
     assert {strand(v, name).final for name in v.devices} == heads(v)
 
 
+def came_back() -> Village:
+    """Ben's way leads through an epoch whose keys he never had, and in whose topic he has no part."""
+    v = village("anna", "ben", "cleo", "dora")
+    act(v, "ben", lambda turn: turn.put(dropped(turn.strand(TEA), turn.strand(TEA).head)))
+    v.do("anna", inputs.Remove(intent=intent("out"), conversation=TEA, account=v.own("dora")))
+    v.wait(minutes=1)
+    without = strand(v, "anna").final
+    assert strand(v, "ben").final == without
+    assert strand(v, "ben").here is None
+    v.wait(minutes=10)
+    assert strand(v, "anna").head != without
+    return v
+
+
+def test_who_comes_back_hears_what_the_lead_decides_on_that() -> None:
+    assert together(came_back(), "anna", "ben", "cleo")
+
+
 # ---------------------------------------------------------------- who has no say
 
 
