@@ -85,7 +85,8 @@ def hopeless(strand: Strand, payload: Payload) -> bool:
     """Whether nothing that may still come makes this readable, so that it need not wait for anything.
 
     Once an epoch is final, others of its number or a lower one are before it or lost for good. Whoever was in none of
-    them will not be. The number is the message's own: who lies about that spoils nothing but the message.
+    them will not be. The number is the message's own: who lies about that spoils nothing but the message. A decision
+    has none; one for where the graph begins, or for an epoch of before, is on one before that.
     """
     if strand.over:
         match payload:
@@ -99,8 +100,11 @@ def hopeless(strand: Strand, payload: Payload) -> bool:
                 return False
             case _:
                 return True
-    if not isinstance(payload, Post | Commit | Votes) or summaries.provisional(strand):
+    if not isinstance(payload, Post | Commit | Votes | Decision) or summaries.provisional(strand):
         return False
+    if isinstance(payload, Decision):
+        before = not strand.graph.has(payload.parent) and not strand.entered(payload.parent)
+        return before and (payload.child == strand.graph.anchor.epoch or strand.entered(payload.child))
     if isinstance(payload, Votes):
         return 0 < payload.number <= strand.graph.anchor.number
     epochs = (payload.epoch,) if isinstance(payload, Post) else (payload.signed.step.parent, payload.signed.step.epoch)

@@ -294,6 +294,14 @@ def test_who_comes_back_hears_what_the_lead_decides_on_that() -> None:
     assert together(came_back(), "anna", "ben", "cleo")
 
 
+def test_nobody_waits_for_the_epoch_before_the_one_where_its_graph_begins() -> None:
+    v = came_back()
+    homes.link(v, "ben", "phone")
+    v.wait(minutes=5)
+    assert strand(v, "phone").head == strand(v, "anna").head
+    assert not v.state("phone").waiting.items
+
+
 # ---------------------------------------------------------------- who has no say
 
 
