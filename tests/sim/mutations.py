@@ -295,7 +295,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets that an app spoke", "no_nonce_twice", _forgets_that_an_app_spoke, 32),
     Mutation("cannot speak before others do", "apps_speak", _instead(raw_care, "look", _nothing), 16),
     Mutation("keeps leaves in apps", "app_thieves_read_nothing", _instead(raw_care, "renewing", lambda *_: False), 60),
-    Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 50),
+    Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 424),
 )
 
 
