@@ -323,6 +323,7 @@ async def _live(house: House, notifier: notify.Notifier) -> None:
 async def _unless_locked(house: House) -> bool:
     """Wait for a while; whether it is to be tried again then."""
     house.info.state, house.progress = "starting", None
+    house.info.stuck()
     with trio.move_on_after(AGAIN):
         await house.relock.wait()
     return not house.relock.is_set()
@@ -507,6 +508,7 @@ async def _joined(
             nursery.start_soon(_verify, house, store)
         try:
             await _until_account(owner, account)
+            house.info.open_anew()
         finally:
             house.info.state = "stopping" if house.stop.is_set() else "starting"
         nursery.cancel_scope.cancel()

@@ -97,8 +97,15 @@ class Calls:
             raise Failure("E_HELLO_FIRST")
         if function.socket == "admin" and kind != "admin":
             raise Failure("E_ADMIN_ONLY", f"`{method}` is served on admin.sock only.")
-        self.gate(function)
+        if not self._info.again:
+            self.gate(function)
         return function
+
+    async def open(self, function: Function) -> None:
+        """Wait for what is opened anew, if the function needs it."""
+        if not function.unready:
+            await self._info.back()
+            self.gate(function)
 
     def gate(self, function: Function) -> None:
         state = self._info.state

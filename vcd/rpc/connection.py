@@ -192,6 +192,7 @@ class Connection:
         begun: Subscription | None = None
         try:
             with scope, trio.move_on_after(limit) as deadline:
+                await self._calls.open(function)
                 if function.name == "events.subscribe":
                     result, begun = await self._subscribe(call, params)
                 else:

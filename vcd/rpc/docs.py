@@ -45,7 +45,8 @@ or no message, is told by a notification `rpc.error`, and then the connection is
 **Many calls at once.** Send as many as `limits.calls` without waiting. Answers come as they are ready, in any order.
 
 **First** comes `rpc.hello`; only {before} work without it. Functions that are marked *early* also
-work while the daemon is `starting`, `migrating`, `locked` or `stopping`; all others say so by an error then.
+work while the daemon is `starting`, `migrating`, `locked` or `stopping`; all others say so by an error then. Only
+right after this device has got an account, by `account.create` or by pairing, they wait for a moment until it is open.
 
 **Every call takes `timeout_ms`**, and ends with `E_TIMEOUT` after it. `rpc.cancel` gives a call up, and so does closing
 the connection. What was done by then stays.

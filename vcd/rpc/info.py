@@ -5,6 +5,9 @@ migrating   the database is brought up to date
 locked      the vault is closed
 ready       everything works
 stopping    nothing new is begun
+
+Once this device has an account, or another one, everything is opened anew. Who just made that account goes on to use
+it, so during this `starting` calls wait, and are not refused.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ class Info:
         self.device: bytes | None = None
         """This device, once that is known."""
         self._state: State = state
+        self._again = False
         self._changed = trio.Event()
 
     @property
@@ -32,9 +36,30 @@ class Info:
     @state.setter
     def state(self, state: State) -> None:
         if state != self._state:
-            self._state = state
-            self._changed.set()
-            self._changed = trio.Event()
+            self._state, self._again = state, False
+            self._tell()
+
+    @property
+    def again(self) -> bool:
+        """Whether it starts only because everything is opened anew, and is back in a moment."""
+        return self._again
+
+    def open_anew(self) -> None:
+        self.state, self._again = "starting", True
+
+    def stuck(self) -> None:
+        """What was opened anew does not come back so soon."""
+        self._again = False
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def back(self) -> None:
+        """Wait while everything is opened anew."""
+        while self._again:
+            await self._changed.wait()
 
     async def until(self, *states: State) -> State:
         """Wait for one of these."""

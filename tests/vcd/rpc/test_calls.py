@@ -159,6 +159,30 @@ async def test_states_gate_functions(tmp_path: Path, state: Any) -> None:
         assert (await client.ask("events.next"))["events"] == []
 
 
+async def test_calls_wait_while_everything_is_opened_anew(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house, house.client() as client:
+        house.info.open_anew()
+        calls = [await client.begin(method) for method in ("device.list", "events.subscribe", "events.next")]
+        assert await client.ask("status.get")
+        assert (await client.refused("device.list", timeout_ms=1))["code"] == "E_TIMEOUT"
+        house.info.state = "ready"
+        assert [(await client.end(each))[0] for each in calls] == [None, None, None]
+
+
+@pytest.mark.parametrize("state", ["starting", "migrating", "locked", "stopping"])
+async def test_calls_that_wait_are_refused_if_it_does_not_come_back(tmp_path: Path, state: Any) -> None:
+    async with opened(tmp_path) as house, house.client() as client:
+        house.info.open_anew()
+        call = await client.begin("device.list")
+        await client.ask("status.get")
+        house.info.state = state
+        if state == "starting":
+            house.info.stuck()
+        error = (await client.end(call))[0]
+        assert error["code"] == f"E_{state.upper()}"
+        assert (await client.refused("device.list"))["code"] == f"E_{state.upper()}"
+
+
 # ---------------------------------------------------------------- failures
 
 
