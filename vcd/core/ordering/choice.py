@@ -250,12 +250,24 @@ def way(
                 each,
             ),
         )
-        best = polka(graph, ballots, found[-1]) if len(there) > 1 or not live else None
-        if best is not None and (best[1] in sound or (best[1] in there and binding(graph, ballots, best[1], chosen))):
-            chosen = best[1]
+        agreed = _agreed(graph, ballots, there, sound, chosen) if len(there) > 1 or not live else None
+        if agreed is not None:
+            chosen = agreed
         elif not live:
             return tuple(found)
         found.append(chosen)
+
+
+def _agreed(
+    graph: Graph, ballots: Ballots, there: list[EpochId], sound: list[EpochId], chosen: EpochId
+) -> EpochId | None:
+    """Which of the children has a polka, and is not struck, or cannot be given up any more."""
+
+    def goes(child: EpochId) -> bool:
+        return child in sound or (child in there and binding(graph, ballots, child, chosen))
+
+    best = polka(graph, ballots, graph.steps[chosen].parent, goes)
+    return best[1] if best is not None and goes(best[1]) else None
 
 
 def _attested(graph: Graph, ballots: Ballots, child: EpochId) -> bool:

@@ -32,7 +32,7 @@ hear of those who are removed after it, and so waits for none of them. Nobody vo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from mls.persistent import PMap
@@ -149,16 +149,26 @@ def _yes(ballots: tuple[Ballot, ...], round_: int, child: EpochId) -> frozenset[
     return frozenset(yes)
 
 
-def polka(graph: Graph, ballots: Ballots, parent: EpochId) -> tuple[int, EpochId] | None:
-    """The newest view in which a child has enough prevotes, and the child. Of two in one view the greater name."""
+def polka(
+    graph: Graph, ballots: Ballots, parent: EpochId, goes: Callable[[EpochId], bool] = lambda _: True
+) -> tuple[int, EpochId] | None:
+    """The newest view in which a child has enough prevotes, and the child.
+
+    Of two in one view it is one that `goes`, then the one with the greater name. There are two if one of them is a
+    removal by order: whom it removes, and who may be enough for the other one, has no say in it.
+    """
     several = ballots.at(parent)
     electors = electorate(graph, parent)
-    found: tuple[int, EpochId] | None = None
-    for round_, child in {(each.round, each.child) for each in several if each.round % 2 == 0}:
-        here = (round_ // 2, child)
-        if (found is None or here > found) and enough(electors, _yes(several, round_, child), _dismissed(graph, child)):
-            found = here
-    return found
+    found = [
+        (round_ // 2, child)
+        for round_, child in {(each.round, each.child) for each in several if each.round % 2 == 0}
+        if enough(electors, _yes(several, round_, child), _dismissed(graph, child))
+    ]
+    if not found:
+        return None
+    newest = max(found)[0]
+    there = sorted((child for view, child in found if view == newest), reverse=True)
+    return newest, next((child for child in there if goes(child)), there[0])
 
 
 # ---------------------------------------------------------------- final
@@ -270,10 +280,14 @@ def _at_step(
     several = ballots.at(parent)
     mine = {each.round: each.child for each in several if each.voter == me}
     last = max(mine, default=-1)
-    best = polka(graph, ballots, parent)
+
+    def follows(chosen: EpochId) -> bool:
+        return _follows(graph, ballots, chosen, child, me)
+
+    best = polka(graph, ballots, parent, follows)
     # Not the highest view that anybody named: a liar would name the last one, and none would be left.
     view = last // 2 if mine else 0 if best is None else best[0]
-    choice = best[1] if best is not None and _follows(graph, ballots, best[1], child, me) else child
+    choice = best[1] if best is not None and follows(best[1]) else child
     found: list[Ballot] = []
     if not _has_a_say(graph, parent, choice, me):
         return found, choice
@@ -292,9 +306,9 @@ def _at_step(
         after = ballots
         for each in found:
             after = after.with_ballot(each)
-        best = polka(graph, after, parent)
+        best = polka(graph, after, parent, follows)
     if best is not None and best[0] == view and 2 * view + 1 not in mine:
-        if best[1] == choice or _follows(graph, ballots, best[1], child, me):
+        if best[1] == choice or follows(best[1]):
             vote(2 * view + 1, best[1])
             choice = best[1]
     return found, choice

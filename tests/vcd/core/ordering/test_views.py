@@ -6,6 +6,7 @@ import pytest
 
 from tests.model.branches import FIRST_NEW, Commit
 from tests.model.compare import graph_of, name, who
+from vcd.core.names import EpochId
 from vcd.core.ordering.choice import Standing, counted, standing
 from vcd.core.ordering.graph import Step
 from vcd.core.ordering.votes import MAX_ROUND, Ballot, Ballots, cast, final, polka
@@ -177,6 +178,27 @@ def test_an_order_that_comes_later_takes_no_polka_away() -> None:
     assert polka(graph, ballots, name(-1)) == (0, name(0))
     graph = graph.with_step(ordered(1, 0, 1, removes=4))
     assert polka(graph, ballots, name(-1)) == (0, name(0))
+
+
+@pytest.mark.parametrize("before", [b"\0", b"\xff"], ids=["lesser", "greater"])
+def test_the_most_senior_of_two_is_removed_by_order_and_had_voted_alone_for_its_own(before: bytes) -> None:
+    """Either one is enough for its own child. Whichever name is the greater one, the order stands."""
+    own = EpochId(before * 32)
+    graph = (
+        graph_of((), 2)
+        .with_step(Step(epoch=own, parent=name(-1), author=who(0), tag=b"y"))
+        .with_step(ordered(1, -1, 1, removes=0))
+    )
+    ballots = Ballots()
+    for round_ in (0, 1):
+        ballots = ballots.with_ballot(Ballot(voter=who(0), parent=name(-1), round=round_, child=own))
+    assert standing(graph, ballots, counted(graph, ballots, (own, name(1)))).head == name(1)
+    for _ in range(5):
+        for number in (0, 1):
+            for ballot in cast(graph, ballots, who(number), name(1)):
+                ballots = ballots.with_ballot(ballot)
+    assert final(graph, ballots) == name(1)
+    assert standing(graph, ballots, counted(graph, ballots, (own, name(1)))).final == name(1)
 
 
 def test_invitations_that_nobody_takes_up_can_be_withdrawn_for_good() -> None:
