@@ -436,8 +436,17 @@ def _come_and_gone(turn: Turn, before: Strand, after: Strand) -> None:
         keep(turn, gone=True)
         turn.tell(Warned(code="device-removed", group=after.group_id))
         turn.due(Duty.HOME, GONE, turn.now + policy.HOME.window)
-    if all(DeviceId(each.account) != me for each in after.graph.members(after.final)):
+    if not _may_be_in(after, me):
         turn.due(Duty.HOME, GONE, turn.now)
+
+
+def _may_be_in(home: Strand, me: DeviceId) -> bool:
+    """Whether a device is in what is final, or in something that may be: who has just come was not there before."""
+    graph, final = home.graph, home.final
+    return any(
+        graph.is_ancestor(final, epoch) and any(DeviceId(each.account) == me for each in graph.members(epoch))
+        for epoch in (final, *graph.steps)
+    )
 
 
 def _awake(turn: Turn, after: Strand) -> None:

@@ -29,6 +29,7 @@ from tests.vcd.core.homes import (
 from tests.vcd.core.village import Village
 from vcd.core import devices, inputs, leaves, linking, listing, siblings
 from vcd.core.accounts.identity import RecoverySeed, root_key
+from vcd.core.events import Warned
 from vcd.core.founding import new_account
 from vcd.core.names import EpochId, GroupId, IntentId
 from vcd.core.turn import Turn
@@ -91,6 +92,34 @@ def test_a_device_that_was_let_in_on_a_branch_is_in_wherever_the_home_stands() -
             home(village, "box").head
         }
         assert len(listed(village, "box")) == 4
+        return won
+
+    both_ways(case)
+
+
+def test_a_new_device_that_hears_of_the_other_branch_first_does_not_take_itself_for_removed() -> None:
+    """What is final here lacks it, as it was not there then. Its own branch is as good as final, and has it."""
+
+    def case(seed: int) -> bool:
+        village, package = halves(seed)
+        ask(village, "laptop", "box", package)
+        before = village.state("laptop").household.links[device(village, "box")]
+        count = len(village.log)
+        refresh(village, "phone")
+        rival = village.log[count:]
+        village.part(["laptop", "box", "phone"], ["tablet"])
+        village.wait(seconds=10)  # the tablet votes for what the phone did, and the phone for either
+        rival += [frame for frame in village.log if frame.by == "tablet"]
+        village.heal()
+        won = stands(village, "laptop", before.epoch)
+        village.wait(minutes=10)
+        village.lost = lambda frame, name: name == "box" and frame not in rival
+        take_up(village, "laptop", "box", package)
+        village.lost = lambda _frame, _name: False
+        village.wait(minutes=2)
+        assert not [each for each in village.told("box", Warned) if each.code == "account-forgotten"]
+        assert len(listed(village, "box")) == 4
+        assert home(village, "box").head == home(village, "laptop").final
         return won
 
     both_ways(case)
