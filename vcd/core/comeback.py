@@ -31,6 +31,7 @@ from mls.virtual.errors import UnknownEpochError
 from mls.welcome import GroupInfo, decode_group_info
 from vcd.core import (
     contacts,
+    deputies,
     desync,
     devices,
     kinds,
@@ -279,6 +280,7 @@ def _come_in(turn: Turn, strand: Strand, way: Way, info: GroupInfo, tree: Ratche
         turn.drop("door-group-info", getattr(error, "check", type(error).__name__))
         return None
     lead.came_from(turn, strand, way.epoch, info, tree)
+    deputies.pass_on(turn, strand, way.epoch)
     after, said = _entered(turn, strand, way.epoch, tree, old, group, newest, message)
     turn.put(after, graph=True)
     if not strand.home:

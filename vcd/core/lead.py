@@ -3,10 +3,10 @@
 Ordinary MLS clients follow one commit on each epoch and forget how to follow another. So where there is one among the
 members, somebody has to say which commit counts, and everybody waits for that before adopting any, their own too
 (RFC 9750 §5.2.1). Here this is a member, the *lead*: whom the policy names, or else the most senior vcd. For an account
-one device chooses, the senior one of the last final tree of its home (`lead_device`). What it says is a `Decision`: on
-this epoch, that commit. It is signed with the key of the leaf, and stored before it is sent, so a lead that crashed
-says the same again. Everybody hears it in the topic of that epoch; if by the commit somebody came back from outside, it
-is said in the topic of the epoch that begins as well.
+one device chooses, the senior one of the last final tree of its home (`lead_device`), or the next one where that is not
+in (`deputies`). What it says is a `Decision`: on this epoch, that commit. It is signed with the key of the leaf, and
+stored before it is sent, so a lead that crashed says the same again. Everybody hears it in the topic of that epoch; if
+by the commit somebody came back from outside, it is said in the topic of the epoch that begins as well.
 
     head     the end of the chain of decisions, from the last final epoch on. What is said is said there, always
     waiting  commits on the head that were followed and that nobody has decided on. They are kept and do not count. If
@@ -42,7 +42,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import dictionary_of
-from vcd.core import acting, kinds, waiting
+from vcd.core import acting, deputies, kinds, waiting
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
@@ -149,17 +149,18 @@ def came_from(turn: Turn, strand: Strand, epoch: EpochId, info: GroupInfo, tree:
     turn.put_talk(replace(talk, lead=replace(talk.lead, facts=talk.lead.facts.set(epoch, fact))))
 
 
-def _acts(turn: Turn) -> bool:
+def _acts(turn: Turn, strand: Strand) -> bool:
     """Whether this device chooses for our account. With an old disk it would not know what it said already."""
     household = turn.state.household
-    return turn.state.me.device == lead_device(turn.state) and not household.listening and not household.gone
+    chooser = deputies.chooser(turn.state, strand)
+    return turn.state.me.device == chooser and not household.listening and not household.gone
 
 
 def _decide(turn: Turn, strand: Strand) -> bool:
     """Choose, if that is for this device to do."""
     head, reign = strand.head, turn.talk(strand.group_id).lead
     own = own_member(strand, head)
-    if own is None or not _acts(turn):
+    if own is None or not _acts(turn, strand):
         return False
     if any(each.author == own.incarnation for each in reign.decisions.find(head) or ()):
         return False  # it stands, whatever became of it
@@ -186,7 +187,7 @@ def holds(turn: Turn, strand: Strand, parent: EpochId, child: EpochId | None = N
     reign, own = turn.talk(strand.group_id).lead, own_member(strand, parent)
     if (
         own is not None
-        and _acts(turn)
+        and _acts(turn, strand)
         and own.incarnation in (leader(strand, reign, parent), elected(strand, reign, parent))
     ):
         return False
@@ -358,11 +359,12 @@ def choose(turn: Turn, subject: bytes) -> None:
     strand = turn.state.strands.find(group_id)
     if strand is None or strand.mode is not Mode.LEAD or group_id not in turn.state.talks:
         return
-    if not _acts(turn):
+    if not _acts(turn, strand):
         return  # another device of ours votes for us, and decides
     if _decide(turn, strand):
         return
-    _stay(turn, strand)
+    if turn.state.me.device == lead_device(turn.state):
+        _stay(turn, strand)
     _nominate(turn, turn.strand(group_id))
 
 

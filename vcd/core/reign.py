@@ -14,8 +14,9 @@ from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.registries import LeafIndex
 from mls.tree.ratchet_tree import RatchetTree
+from vcd.core import record
 from vcd.core.accounts.card import InboxSecret
-from vcd.core.names import EpochId, Incarnation
+from vcd.core.names import DeviceId, EpochId, Incarnation
 from vcd.core.ordering.choice import Standing
 from vcd.core.ordering.graph import Member
 from vcd.core.payloads import Decision, Invite, Nomination
@@ -60,6 +61,8 @@ class Reign:
     """Invitations of ours into epochs that are not decided on: nobody is brought into what may not come to be."""
     waits: tuple[EpochId, int] | None = None
     """The head, and since when (in milliseconds awake) a commit on it waits."""
+    passed: tuple[tuple[EpochId, DeviceId], ...] = record.since(3, ())
+    """Devices of ours that choose nothing on an epoch, as they are not in it (`deputies`)."""
 
 
 # ---------------------------------------------------------------- who leads

@@ -233,6 +233,15 @@ class Lacking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """The device that says so chooses no commit on that epoch, as it is not in it: the next one does. `deputies`"""
+
+    RECORD_TAG: ClassVar[int] = 34
+    group_id: GroupId
+    epoch: EpochId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawTold:
     """How we came into an app's group: an announcement of `mls.virtual`. `raw_care`"""
 
@@ -313,6 +322,7 @@ Sibling = (
     | SendsNamed
     | Inside
     | Lacking
+    | Passed
     | RawTold
     | RawForgotten
     | Labeled
@@ -343,6 +353,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         certificates,
         comeback,
         contacts,
+        deputies,
         devices,
         intents,
         invitations,
@@ -373,6 +384,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         SendsNamed: calls.on_named,
         Inside: bringing.on_inside,
         Lacking: bringing.on_lacking,
+        Passed: deputies.on_passed,
         RawTold: raw_care.on_told,
         RawForgotten: raw_care.on_forgotten,
         Labeled: labels.on_labeled,
