@@ -27,7 +27,7 @@ from vcd.core.accounts.book import Book
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.accounts.credential import device_credential
 from vcd.core.accounts.device_list import Edition, check_edition
-from vcd.core.accounts.editions import Made, NewDevice, found, new_term
+from vcd.core.accounts.editions import Made, NewDevice, found, new_term, uncertain
 from vcd.core.accounts.identity import DeviceKey, RecoverySeed, new_device_id, new_key, root_key
 from vcd.core.config import Config
 from vcd.core.errors import Misuse
@@ -54,7 +54,8 @@ def new_account(provider: Provider, seed: RecoverySeed, name: str, now: int, con
     return _moved_in(provider, made, Me(device=device, name=name, signature_private=private), now, config, Book())
 
 
-MINUTE = 60_000
+AHEAD = 60
+"""By how many terms recovery is above the clock: others may have begun theirs by clocks that were ahead of this one."""
 LEAST_TIME = 1_700_000_000_000
 """Whoever thinks that it is earlier has a clock that was never set."""
 
@@ -72,8 +73,8 @@ def recovered(
     """An account whose devices are all lost, with this one as its only device and its only delegate.
 
     The root begins another term, in which every device of the last list that is `known` is shut out. Which terms were
-    used after that list, or at all if there is none, nobody knows: so the term is as high as the minutes since 1970
-    (docs/adr/0023). The home is a new group, with keys that no device of before has; so is the inbox.
+    used after that list, or at all if there is none, nobody knows: so the term is above the clock (docs/adr/0023). The
+    home is a new group, with keys that no device of before has; so is the inbox.
     """
     config, book = config or Config(), book or Book()
     if now < LEAST_TIME:
@@ -83,7 +84,7 @@ def recovered(
     device = new_device_id(provider)
     private, public = new_key(DeviceKey, suite, provider)
     new = NewDevice(device=device, key=public, name=name)
-    above = now // MINUTE
+    above = uncertain(now) + AHEAD
     if known is None:
         made = found(provider, root, new, cipher_suite=config.cipher_suite, term=above + 1)
     else:

@@ -56,7 +56,14 @@ def set_rules(turn: Turn, command: inputs.SetRules) -> None:
         return
     edition = linking.next_edition(turn)
     delegates = command.delegates or tuple(each.device for each in edition.devices.delegates)
-    made = editions.new_term(turn.provider, command.root, edition, delegates=delegates, policy=command.rules)
+    made = editions.new_term(
+        turn.provider,
+        command.root,
+        edition,
+        delegates=delegates,
+        policy=command.rules,
+        above=editions.uncertain(turn.now),
+    )
     linking.sign(turn, made)
     _order(turn, command.intent, made.edition)
     push(turn)

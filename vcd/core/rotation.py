@@ -106,6 +106,7 @@ def _shut_out(turn: Turn, edition: Edition, command: inputs.RemoveDevice) -> edi
             edition,
             delegates=sorted(kept or {turn.state.me.device}),
             revoke=[command.device],
+            above=editions.uncertain(turn.now),
         )
     if delegate is None:
         raise Misuse("not-delegate", "this device may not remove others")

@@ -44,6 +44,8 @@ from vcd.core.accounts.shares import Share, seal_of, split
 from vcd.core.errors import Misuse
 from vcd.core.names import DeviceId
 
+MINUTE = 60_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDevice:
@@ -89,6 +91,11 @@ def found(
     return _term(provider, root, None, term, cipher_suite, entries, (), policy or Policy())
 
 
+def uncertain(now: int) -> int:
+    """The last term that may have begun by now unheard of: terms are numbered by the minutes since 1970."""
+    return now // MINUTE
+
+
 def new_term(
     provider: Provider,
     root: RootKey,
@@ -102,7 +109,7 @@ def new_term(
 ) -> Made:
     """The root's word: who is a delegate from now on, who is shut out, what the policy is.
 
-    `above` is a term that may have been used since that edition, where the root comes from an old backup.
+    `above` is a term that may have been used since that edition: `uncertain`, wherever somebody types the phrase.
     """
     authority = edition.head.authority
     term = max(authority.term, above) + 1
