@@ -20,6 +20,11 @@ of that epoch wins, it lets go of it as well, and asks anew, by what it had befo
 A device that lacks the key to sign as that member, as it was set back to an old disk, asks the account's others for it.
 So it does if it has an older one, and signs with that meanwhile: where nothing of before is left, nobody can check it.
 
+A device may have made a newer list, shown it here, and be lost before the others heard of it: then nobody has the key
+of the leaf, and no list that the others make follows that one. People are told (`newer-list`). Only the recovery phrase
+is above it: the account asks under the list of the term that it begins (`HeadPlea`). By a list above the one that the
+leaf shows anybody may come in from outside, so whoever shows one is told nothing that it might not have.
+
 What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did, whether
 this device stands elsewhere or nowhere. A way may begin where this device never was, as all that was final when it fell
 asleep is forgotten by the others. Both need the user's consent (`inputs.ComeBack`), and so does trying on without end.
@@ -39,12 +44,14 @@ from mls.registries import LeafIndex
 from mls.virtual.announcements import JoinedExternally
 from mls.welcome import decode_group_info
 from vcd.core import acting, comeback, events, lead, ranks, summaries, voting, waiting
-from vcd.core.accounts.admission import version_under
+from vcd.core.accounts.admission import head_of, version_under
+from vcd.core.accounts.head import Head, check, check_next
+from vcd.core.accounts.identity import AccountKey, sign, suite_of, verify
 from vcd.core.duties import Duty
-from vcd.core.errors import Malformed, Misuse, Refused
+from vcd.core.errors import Malformed, Misuse, NodeError, Refused
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering.choice import counted, standing
-from vcd.core.payloads import Door, Plea, Want, Way
+from vcd.core.payloads import Door, HeadPlea, Plea, Want, Way
 from vcd.core.record import decode, encode
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
@@ -65,6 +72,7 @@ ALONE_TRIES = 3
 MAX_DISTRUSTED = 16
 
 _PLEA = b"vcd plea"
+_HEAD_PLEA = "vcd plea under a head"
 _DOOR = b"vcd door"
 
 
@@ -75,6 +83,16 @@ class _Said:
     group_id: GroupId
     member: Incarnation
     at: EpochId
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SaidUnderHead:
+    """The same, where it is an account's key that signs."""
+
+    group_id: GroupId
+    member: Incarnation
+    head: bytes
     key: bytes
 
 
@@ -283,7 +301,8 @@ def _plead(turn: Turn, strand: Strand) -> None:
     me = voting.own(turn.state, strand)
     signs = comeback.signing(turn, strand, near)
     asked = me is not None and comeback.ask_key(turn, strand, None if signs is None else signs[1])
-    if me is None or signs is None:
+    above = None if me is None else _above(turn, strand, None if signs is None else signs[0])
+    if me is None or (signs is None and above is None):
         if not asked:
             ask_user(turn, strand.group_id)
         return
@@ -291,9 +310,14 @@ def _plead(turn: Turn, strand: Strand) -> None:
     known = recovery(turn, strand.group_id)
     private, public = suite.generate_key_pair(turn.random)
     put(turn, strand.group_id, replace(known, private=private, public=public))
-    at, key = signs
-    signature = suite.sign_with_label(key, _PLEA, _content(strand.group_id, me, at, public))
-    plea = Plea(member=me, at=at, key=public, signature=signature)
+    plea: Plea | HeadPlea
+    if above is not None:
+        plea = _under_head(turn, strand.group_id, me, public, *above)
+    else:
+        assert signs is not None  # noqa: S101 - looked at before
+        at, key = signs
+        signature = suite.sign_with_label(key, _PLEA, _content(strand.group_id, me, at, public))
+        plea = Plea(member=me, at=at, key=public, signature=signature)
     acting.publish_wide(turn, strand, near or strand.head, Want(plea=plea), life=turn.state.config.ask_again * 10)
 
 
@@ -301,17 +325,69 @@ def _content(group_id: GroupId, member: Incarnation, at: EpochId, key: bytes) ->
     return encode(_Said(group_id=group_id, member=member, at=at, key=key))
 
 
+def _above(turn: Turn, strand: Strand, at: EpochId | None) -> tuple[Head, AccountKey] | None:
+    """Our list and its account key, if our leaf has shown one that shuts somebody out since `at`, and this is above it.
+
+    Nobody believes the key that it had before then. Headers tell of it, which our own leaf signs.
+    """
+    edition, signing, graph = turn.state.book.edition, turn.state.household.signing, strand.graph
+    if strand.home or edition is None or signing is None or not graph.has(strand.head):
+        return None
+    since = at if at is not None and graph.is_ancestor(at, strand.head) else None
+    path = graph.path(strand.head, since)
+    shown = [each.version for epoch in path for each in graph.steps[epoch].lists if each.account == edition.account]
+    newest = max(shown, default=0)
+    if newest > edition.version and recovery(turn, strand.group_id).tries == ALONE_TRIES:
+        turn.tell(events.Warned(code="newer-list", group=strand.group_id))
+    return (edition.head, signing) if shown and edition.version > newest else None
+
+
+def _under_head(
+    turn: Turn, group_id: GroupId, me: Incarnation, public: bytes, head: Head, signing: AccountKey
+) -> HeadPlea:
+    suite = suite_of(turn.provider, head.authority.mandate.cipher_suite)
+    said = encode(_SaidUnderHead(group_id=group_id, member=me, head=head.digest, key=public))
+    return HeadPlea(member=me, key=public, head=head, signature=sign(suite, signing, _HEAD_PLEA, said))
+
+
 # ---------------------------------------------------------------- answering
+
+
+def heard(turn: Turn, strand: Strand, plea: Plea | HeadPlea) -> bool:
+    """The same as `hears`, of either kind."""
+    return hears(strand, plea) if isinstance(plea, Plea) else _hears_head(turn, strand, plea)
+
+
+def _hears_head(turn: Turn, strand: Strand, plea: HeadPlea) -> bool:
+    """Whether the account of that member says so, under a list that may take the place of the one that its leaf shows,
+    and that is not known to be superseded.
+    """
+    leaf, head = _leaf(strand, plea.member), plea.head
+    shown = None if leaf is None else head_of(leaf.credential)
+    if shown is None or head.version <= shown.version or turn.state.book.superseded(head):
+        return False
+    said = encode(_SaidUnderHead(group_id=strand.group_id, member=plea.member, head=head.digest, key=plea.key))
+    try:
+        check_next(shown, check(head, turn.provider))
+        suite = suite_of(turn.provider, head.authority.mandate.cipher_suite)
+    except NodeError:
+        return False
+    return verify(suite, head.signing_key, _HEAD_PLEA, said, plea.signature)
+
+
+def _leaf(strand: Strand, member: Incarnation) -> LeafNode | None:
+    """That member's where we stand, if somebody can be shown the way there."""
+    here = strand.here
+    if here is None or here.group.ended is not None:
+        return None
+    now = next((each for each in strand.graph.members(strand.head) if each.incarnation == member), None)
+    return None if now is None else here.group.public.tree.leaf(LeafIndex(now.leaf))
 
 
 def hears(strand: Strand, plea: Plea) -> bool:
     """Whether that is a member of the head, who cannot follow, and we can help."""
-    here = strand.here
-    if here is None or here.group.ended is not None:
-        return False
-    now = next((each for each in strand.graph.members(strand.head) if each.incarnation == plea.member), None)
-    leaf = None if now is None else here.group.public.tree.leaf(LeafIndex(now.leaf))
-    if leaf is None:
+    here, leaf = strand.here, _leaf(strand, plea.member)
+    if here is None or leaf is None:
         return False
     content = _content(strand.group_id, plea.member, plea.at, plea.key)
     # Another device of theirs may have given the leaf a new key since. Then an older one will do, unless a list that
@@ -342,10 +418,10 @@ def _leaves(strand: Strand, member: Incarnation, at: EpochId) -> list[LeafNode]:
     return found
 
 
-def opened(turn: Turn, strand: Strand, plea: Plea) -> Door | None:
+def opened(turn: Turn, strand: Strand, plea: Plea | HeadPlea) -> Door | None:
     """The way to where we stand, for who asked, if it is still one of us who can tell."""
     here = strand.here
-    if here is None or not hears(strand, plea):
+    if here is None or not heard(turn, strand, plea):
         return None
     way, suite = comeback.way_to(strand, here), here.group.suite
     context = suite.encryption_context(_DOOR, strand.group_id + plea.key)

@@ -97,13 +97,25 @@ class Plea:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPlea:
+    """The same, by an account that has lost the key of its leaf, under a list above the one that the leaf shows."""
+
+    member: Incarnation
+    key: bytes
+    """As in a `Plea`."""
+    head: Head
+    signature: bytes = field(repr=False)
+    """By the account key of that head, over all this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
     """What the sender is missing: commits by the epochs that they begin, and proposals by their references."""
 
     RECORD_TAG: ClassVar[int] = 5
     epochs: tuple[EpochId, ...] = ()
     proposals: tuple[bytes, ...] = ()
-    plea: Plea | None = None
+    plea: Plea | HeadPlea | None = None
     """If it cannot follow any more: to be shown the way back."""
     at: int = 0
     """When it was asked: a question that is asked again is another frame for the mesh."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mls.secrets import HpkePrivateKey
 from vcd.core.names import EpochId, GroupId, Incarnation
-from vcd.core.payloads import Plea
+from vcd.core.payloads import HeadPlea, Plea
 from vcd.core.topics import TopicSecret
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Owed:
     """Where it was asked for."""
     epoch: EpochId | None = None
     proposals: EpochId | None = None
-    plea: Plea | None = None
+    plea: Plea | HeadPlea | None = None
     proof: EpochId | None = None
     """The last final epoch before the one of which it is to be shown how it became so."""
 

@@ -372,7 +372,7 @@ def on_want(turn: Turn, group_id: GroupId, payload: Want, frame: FrameId) -> Non
     owed = owed[:OWED_AT_ONCE]
     wished = [EpochId(each) for each in payload.proposals[:OWED_AT_ONCE]]
     owed += [Owed(at=0, topic=topic, proposals=each) for each in wished if each in strand.proposals]
-    if payload.plea is not None and desync.hears(strand, payload.plea):
+    if payload.plea is not None and desync.heard(turn, strand, payload.plea):
         owed.append(Owed(at=0, topic=topic, plea=payload.plea))
     _promise(turn, strand, owed)
 
