@@ -2,7 +2,8 @@
 
     names       the account and its conversations are labeled, its devices renamed, on whichever device is at hand
     contacts    somebody is removed from the contacts, and perhaps given a card again later
-    delegates   with the recovery phrase at hand, more devices of an account are made delegates
+    delegates   with the recovery phrase at hand, more devices of an account are made delegates; and the phrase is
+                typed again by who is told that a conversation shows a list which is lost
     recovery    all devices are lost at once; the account is taken up again with its recovery phrase, with a backup of
                 now or earlier, or without one. Its person meets the others again, who take the old leaf out of
                 conversations and invite the account anew
@@ -163,6 +164,20 @@ class Accounts:
             intent=self._intent(), root=self.root_of(person), rules=Policy(), delegates=tuple(sorted(several))
         )
         self._world.command(device.name, rules)
+
+    def _type_again(self, name: str, group_id: GroupId, tries: int) -> None:
+        """Somebody was told that a conversation shows a list that is lost: the phrase, for the same rules, is above."""
+        person, state = self._life.person_of(name), self._life.state(name)
+        strand, edition = state.strands.find(group_id), state.book.edition
+        if strand is None or strand.here is not None or edition is None or name not in person.devices:
+            return
+        if not self.may_type(person, name):
+            if tries:
+                self._world.after(HOUR, partial(self._type_again, name, group_id, tries - 1))
+            return
+        rules = inputs.SetRules(intent=self._intent(), root=self.root_of(person), rules=edition.devices.policy)
+        self._world.count("typed again")
+        self._world.command(name, rules)
 
     def root_of(self, person: Person) -> RootKey:
         root, _ = root_key(self._world.provider(person.name).suite(1), person.seed)
@@ -361,6 +376,8 @@ class Accounts:
                 by, account, group_id = self._returning.pop(event.intent)
                 again = inputs.Invite(intent=self._intent(), conversation=group_id, account=account)
                 self._world.after(self.rng.randint(SECOND, MINUTE), partial(self._world.command, by, again))
+            elif isinstance(event, events.Warned) and event.code == "newer-list" and event.group is not None:
+                self._world.after(HOUR, partial(self._type_again, device.name, event.group, MOST_TRIES))
 
     def _word(
         self,
