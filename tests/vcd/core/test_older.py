@@ -2,7 +2,8 @@
 
 `data/layout-N.txt` says how everything lay in bytes in version N of the format (`tests.vcd.core.layouts`), and
 `data/stored-N.json.gz` is what that version wrote (`tests.vcd.core.pinned`), for all but the newest. The one of version
-1 was made by commit 1d8b5e5, the last that stored in it, with `pinned.py` copied beside its `village.py`.
+1 was made by commit 1d8b5e5, the last that stored in it, with `pinned.py` copied beside its `village.py`; that of
+version 2 by 71c6d44.
 """
 
 from __future__ import annotations
