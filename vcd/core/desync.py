@@ -29,6 +29,10 @@ What it cannot prove it does not do by itself. Among two members, nobody can vot
 this device stands elsewhere or nowhere. A way may begin where this device never was, as all that was final when it fell
 asleep is forgotten by the others. Both need the user's consent (`inputs.ComeBack`), and so does trying on without end.
 Who was removed does not come back this way: somebody has to invite them.
+
+Nor can it prove that nobody else followed a removal, or a list, which strikes what all others go on from: then it
+stands where nobody is who could show the way. So that needs consent too. It lets go of that branch if nobody but its
+author voted for it and its keys are gone (`strand.let_go`), and owes the removal where it comes in (`reissue`).
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ from mls.leaf_node import LeafNode
 from mls.registries import LeafIndex
 from mls.virtual.announcements import JoinedExternally
 from mls.welcome import decode_group_info
-from vcd.core import acting, comeback, events, lead, ranks, summaries, voting, waiting
+from vcd.core import acting, comeback, events, lead, ranks, reissue, summaries, voting, waiting
 from vcd.core.accounts.admission import head_of, version_under
 from vcd.core.accounts.head import Head, check, check_next
 from vcd.core.accounts.identity import AccountKey, sign, suite_of, verify
@@ -55,7 +59,7 @@ from vcd.core.payloads import Door, HeadPlea, Plea, Want, Way
 from vcd.core.record import decode, encode
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
-from vcd.core.strand import Membership, Strand, dead, without_branch
+from vcd.core.strand import Membership, Strand, dead, let_go, without_branch
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
@@ -458,6 +462,8 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
             ask_user(turn, group_id)
             return
         strand = comeback.anchored_anew(turn.state, strand, way)
+    if known.consent and way.epoch in strand.standing.void:
+        strand = _yielded(turn, strand, way.epoch)
     if way.epoch != strand.head and (not known.consent or way.epoch in strand.standing.void):
         alone = len(strand.graph.members(way.epoch)) <= 2 and strand.graph.is_ancestor(strand.head, way.epoch)
         if alone and known.tries >= ALONE_TRIES:  # it goes on from there, and nobody else can ever vote for that
@@ -472,6 +478,19 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
 def _standing(turn: Turn, strand: Strand) -> Strand:
     """Where it stands by what is known now; that is entered when this step settles."""
     return comeback.stood(strand) if turn.state.talks.find(strand.group_id) is None else lead.stood(turn, strand)
+
+
+def _yielded(turn: Turn, strand: Strand, there: EpochId) -> Strand:
+    """Without what strikes an epoch for nobody but us, as far as this device can tell, if that is all that does.
+
+    Nobody voted for it but who made it, and its keys are gone: nobody can be shown to follow it any more. Whom it
+    removed is removed anew, on the branch where the others are.
+    """
+    after = strand if strand.home else let_go(strand)
+    if there in after.standing.void:
+        return strand
+    reissue.owe(turn, strand, there)
+    return after
 
 
 # ---------------------------------------------------------------- probation

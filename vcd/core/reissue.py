@@ -57,14 +57,25 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     talk = turn.state.talks.find(after.group_id)
     if after.home or talk is None:
         return
-    there = {each.incarnation for each in after.graph.members(after.head)}
     if before.final != after.final:
         lost = _lost(before, after.final, _able(after)) if before.graph.has(after.final) else []
-        owed = dict.fromkeys([*talk.owed, *lost])
-        final = {each.incarnation for each in after.graph.members(after.final)}
-        kept = tuple(each for each in owed if each in there or each in final)[:MAX_OWED]
-        if kept != talk.owed:
-            turn.put_talk(replace(talk, owed=kept))
+        _write_down(turn, after, lost, (after.head, after.final))
+
+
+def owe(turn: Turn, strand: Strand, to: EpochId) -> None:
+    """Before a branch counts for nothing any more, though nothing is final, for the sake of one that leads there."""
+    if strand.group_id in turn.state.talks:
+        _write_down(turn, strand, _lost(strand, to, _able(strand)), (to, strand.final))
+
+
+def _write_down(turn: Turn, strand: Strand, lost: list[Incarnation], epochs: tuple[EpochId, ...]) -> None:
+    """What is owed, of those who are in one of these epochs."""
+    talk = turn.talk(strand.group_id)
+    there = {each.incarnation for epoch in epochs for each in strand.graph.members(epoch)}
+    owed = dict.fromkeys([*talk.owed, *lost])
+    kept = tuple(each for each in owed if each in there)[:MAX_OWED]
+    if kept != talk.owed:
+        turn.put_talk(replace(talk, owed=kept))
 
 
 def _able(strand: Strand) -> frozenset[Incarnation]:

@@ -244,6 +244,16 @@ def without_branch(strand: Strand, root: EpochId) -> Strand:
     return replace(strand, kept=strand.kept.changed(gone, {}), bodies=strand.bodies.changed(bodies, {}))
 
 
+def let_go(strand: Strand) -> Strand:
+    """As if it had never been in the epochs to which nobody can be led any more, nor followed what was done there.
+
+    Their headers stay, as above. What they struck may stand again, so it takes a reason.
+    """
+    return stood(
+        replace(strand, past=strand.past.changed([each for each in sorted(dead(strand)) if each in strand.past], {}))
+    )
+
+
 def at_rest(strand: Strand, epoch: EpochId) -> Strand:
     """With an epoch settled: it reads late messages, and follows no commit any more."""
     old = strand.kept[epoch]

@@ -15,6 +15,7 @@ from tests.vcd.core.branches import (
     commit,
     finals,
     heads,
+    member,
     remove,
     talk,
     tea,
@@ -22,11 +23,13 @@ from tests.vcd.core.branches import (
 from tests.vcd.core.company import show_up, step
 from tests.vcd.core.homes import link
 from tests.vcd.core.village import Village
-from vcd.core import comeback, inputs, retention, summaries
+from vcd.core import comeback, inputs, retention, strand as strands, summaries
 from vcd.core.errors import Refused
-from vcd.core.names import FrameId
+from vcd.core.names import EpochId, FrameId
+from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Way
 from vcd.core.policy import MINUTE, Policy
+from vcd.core.strand import Membership
 from vcd.core.turn import Turn
 
 FRAME = FrameId(bytes(32))
@@ -181,3 +184,69 @@ def test_where_a_third_member_may_still_vote_for_what_was_done_since_nobody_is_a
     village.wait(hours=1)
     assert heads(village, "cleo") == {child}
     assert (True, False) not in told(village, "cleo")
+
+
+def removed_apart() -> tuple[Village, EpochId, EpochId]:
+    """Anna removes cleo apart from the others, who hear of it when nobody can follow it any more, and have gone on."""
+    village = talk(*ALL, policy=Policy(window=MINUTE))
+    village.part(["anna"], ["ben", "cleo"])
+    removal = remove(village, "anna", "cleo")
+    commit(village, "ben")
+    village.wait(minutes=5)
+    theirs = commit(village, "cleo")
+    village.wait(hours=1)
+    village.heal()
+    village.wait(minutes=5)
+    assert removal in tea(village, "ben").graph.steps
+    assert heads(village, "ben", "cleo") == {theirs}
+    assert theirs in tea(village, "anna").standing.void
+    assert tea(village, "anna").membership is Membership.LOST
+    return village, removal, theirs
+
+
+def test_who_alone_followed_a_removal_comes_back_with_consent_to_what_it_strikes() -> None:
+    village, removal, theirs = removed_apart()
+    village.wait(hours=12)
+    assert heads(village, "anna") != {theirs}
+    assert told(village, "anna") == [(False, False), (True, False)]
+    village.do("anna", inputs.ComeBack(group=TEA))
+    village.wait(minutes=1)
+    assert tea(village, "anna").membership is Membership.IN
+    assert not tea(village, "anna").entered(removal)
+    assert heads(village, "anna") == heads(village, "ben")
+    assert tea(village, "ben").entered(theirs)
+
+
+def test_whom_it_removed_is_removed_anew_there() -> None:
+    village, _, _ = removed_apart()
+    village.wait(hours=12)
+    village.do("anna", inputs.ComeBack(group=TEA))
+    village.wait(hours=1)
+    (head,) = heads(village, "anna", "ben") | finals(village, "anna", "ben")
+    there = {each.account for each in tea(village, "ben").graph.members(head)}
+    assert there == {village.own("anna"), village.own("ben")}
+
+
+def test_a_removal_that_somebody_else_voted_for_is_held_to_with_consent_too() -> None:
+    village, removal, theirs = removed_apart()
+    mine = tea(village, "anna")
+    vote = Ballot(
+        voter=member(village, "anna", "ben").incarnation, parent=mine.graph.anchor.epoch, round=2, child=removal
+    )
+    held = strands.stood(replace(mine, ballots=mine.ballots.with_ballot(vote)))
+    assert theirs in strands.let_go(held).standing.void
+    assert theirs not in strands.let_go(mine).standing.void
+
+
+def test_what_can_still_be_followed_is_not_let_go() -> None:
+    village = talk(*ALL)
+    village.part(["anna"], ["ben", "cleo"])
+    removal = remove(village, "anna", "cleo")
+    commit(village, "ben")
+    village.wait(minutes=5)
+    commit(village, "cleo", heard=False)
+    headers = tuple(tea(village, "cleo").signed.values())
+    step(village, "anna", lambda turn: summaries.learn(turn, TEA, headers, ()))
+    mine = tea(village, "anna")
+    assert mine.entered(removal)
+    assert strands.let_go(mine) == mine
