@@ -120,10 +120,15 @@ def _send_proposals(turn: Turn, strand: Strand, before: Group) -> None:
 
 def publish_wide(turn: Turn, strand: Strand, epoch: EpochId, payload: Payload, *, life: int | None = None) -> None:
     """In the topics of an epoch and of the last final one."""
+    for secret in wide(strand, epoch):
+        turn.publish(secret, payload, life=life)
+
+
+def wide(strand: Strand, epoch: EpochId) -> tuple[TopicSecret, ...]:
+    """The topics of an epoch and of the last final one."""
     wanted: dict[bytes, TopicSecret] = {}
     kept = strand.kept.find(epoch)
     for each in (None if kept is None else kept.topic, strand.trunk):
         if each is not None:
             wanted[each.raw] = each
-    for secret in wanted.values():
-        turn.publish(secret, payload, life=life)
+    return tuple(wanted.values())

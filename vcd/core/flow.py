@@ -288,9 +288,14 @@ def reached(turn: Turn, seen: Reached) -> None:
     joined = turn.state.joined.find(seen.topic)
     if joined is None:
         return
+    several = [each for each in turn.state.strands if joined.group_id in (each, turn.state.home)]
+    unheard = [each for each in several if not voting.hears(turn, turn.strand(each))]
     turn.change(joined=turn.state.joined.set(seen.topic, replace(joined, peers=seen.peers, mailbox=seen.mailbox)))
     if joined.group_id is not None and joined.group_id in turn.state.strands:
         partitions.reached(turn, joined.group_id)
+    for group_id in sorted(unheard):
+        if voting.hears(turn, turn.strand(group_id)):
+            voting.heard(turn, group_id)
 
 
 def published(turn: Turn, done: Published) -> None:

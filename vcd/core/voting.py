@@ -8,6 +8,10 @@ which those can reach it.
 
 Nobody votes who is not connected. What the others did meanwhile is not known then, which may be that this device was
 removed and another one votes for the account: that one waits for the votes of before, and so there must be none later.
+Nor does anybody vote where nobody is who would hear it, in the topics that the vote goes to or in those of the home. An
+account may decide alone: among strangers it would make something final that nobody else ever hears of if that device is
+lost then, and the next one could not go on from it. Who never saw anybody of a group need not wait, as nobody goes on
+there without it.
 
 Who was removed, or left, still votes as the member that it was for what leads there; so an account that was brought in
 again votes as both, each for its own steps.
@@ -27,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vcd.core import acting, lead, steps, waiting
+from vcd.core import acting, lead, steps, topics, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
@@ -36,6 +40,7 @@ from vcd.core.ordering import votes
 from vcd.core.payloads import SignedBallot, Votes
 from vcd.core.policy import Mode
 from vcd.core.record import encode
+from vcd.core.sights import sight_of
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
@@ -189,17 +194,42 @@ def _alone(strand: Strand) -> bool:
     return len(strand.graph.members(strand.final)) == 1
 
 
-def _hears(state: State, strand: Strand) -> bool:
-    """Whether others' commits and votes would be known here. Who has neither siblings nor members there needs none."""
-    home = None if state.home is None else state.strands.find(state.home)
-    return state.clock.online or (_alone(strand) and (home is None or _alone(home)))
+def hears(turn: Turn, strand: Strand) -> bool:
+    """Whether others' commits and votes would be known here, and ours there.
+
+    Who has neither siblings nor members there needs none. In the home nobody votes for another one, and so nobody goes
+    on from its votes.
+    """
+    home = None if turn.state.home is None else turn.state.strands.find(turn.state.home)
+    single = home is None or _alone(home)
+    if single and _alone(strand):
+        return True
+    if not turn.state.clock.online:
+        return False
+    if strand.home or not sight_of(turn.state, strand.group_id).seen:
+        return True
+    if single and len(strand.graph.members(strand.head)) == 1:
+        return True
+    return _peopled(turn, strand) or (home is not None and _peopled(turn, home))
+
+
+def _peopled(turn: Turn, strand: Strand) -> bool:
+    """Whether anybody is in the topics that votes go to."""
+    names = [topics.keys_of(turn.topic_suite, each).name for each in acting.wide(strand, strand.head)]
+    joined = [turn.state.joined.find(each) for each in names]
+    return any(each is not None and (each.peers > 0 or each.mailbox) for each in joined)
 
 
 def connected(turn: Turn) -> None:
     """Heads have to stand for a while anew where they may have been left behind: others are heard again only now."""
     for group_id in sorted(turn.state.strands):
-        if _pending(turn, turn.strand(group_id)):
-            turn.later(Duty.VOTE, group_id, turn.now + turn.state.config.quiet)
+        heard(turn, group_id)
+
+
+def heard(turn: Turn, group_id: GroupId) -> None:
+    """As `connected`, of one group: somebody came where nobody was."""
+    if _pending(turn, turn.strand(group_id)):
+        turn.later(Duty.VOTE, group_id, turn.now + turn.state.config.quiet)
 
 
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
@@ -212,6 +242,8 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         me = own(turn.state, after)
         if me is not None and _senior(before) != me == _senior(after):
             begin(turn)
+        if _alone(after) and not _alone(before):  # no sibling is left that would have to hear it
+            connected(turn)
 
 
 def begin(turn: Turn) -> None:
@@ -231,7 +263,7 @@ def cast(turn: Turn, subject: bytes) -> None:
         return
     turn.not_due(Duty.VOTE, subject)
     pending = _pending(turn, strand)
-    if not pending or not _hears(turn.state, strand):  # `connected` asks again
+    if not pending or not hears(turn, strand):  # `heard` asks again
         return
     suite = turn.provider.suite(strand.cipher_suite)
     said = tuple(steps.cast(suite, voice.key, each, voice.at, strand.group_id) for voice, each in pending)

@@ -13,7 +13,7 @@ from tests.vcd.core.homes import delegates, root
 from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.village import Village
 from vcd.core import events, following, node, steps, voting
-from vcd.core.inputs import Online, Open, RemoveDevice, Slept, Started, Tick
+from vcd.core.inputs import Online, Open, Reached, RemoveDevice, Slept, Started, Tick
 from vcd.core.names import EpochId, Incarnation, IntentId
 from vcd.core.ordering import votes
 from vcd.core.ordering.votes import Ballot
@@ -388,3 +388,61 @@ def test_a_device_that_was_removed_while_it_was_off_makes_nothing_final_beside_w
     village.wait(minutes=5)
     assert village.state("laptop").home is None
     assert len(finals(village, "phone", "ben")) == 1
+
+
+def see(village: Village, name: str, peers: int) -> None:
+    """How many others there are in the topics of the conversation and of the home."""
+    for topic in sorted(village.state(name).joined):
+        village.do(name, Reached(topic=topic, peers=peers))
+
+
+def two_devices_alone() -> Village:
+    """An account is alone in a conversation. Its laptop, which votes for it, is among strangers now."""
+    village = Village()
+    delegates(village, "laptop", "phone")
+    village.do("laptop", Open(conversation=TEA))
+    village.wait(minutes=5)
+    see(village, "laptop", 1)
+    assert finals(village, "laptop", "phone") == heads(village, "laptop", "phone")
+    assert voting.votes_here(village.state("laptop"), tea(village, "laptop"))
+    village.part(["laptop"], ["phone"])
+    see(village, "laptop", 0)
+    return village
+
+
+def test_a_device_that_is_lost_among_strangers_made_nothing_final_that_its_account_cannot_know() -> None:
+    village = two_devices_alone()
+    before = tea(village, "laptop").final
+    child = commit(village, "laptop")
+    village.wait(hours=1)
+    assert (tea(village, "laptop").head, tea(village, "laptop").final) == (child, before)
+    lost = village.state("laptop").me.device
+    village.down("laptop")
+    village.do("phone", RemoveDevice(intent=IntentId(b"gone"), device=lost, root=root(village, "phone")))
+    village.wait(hours=7)
+    assert finals(village, "phone") == heads(village, "phone") != {before}
+
+
+def test_what_nobody_could_hear_is_voted_for_when_somebody_came_and_the_head_has_stood_anew() -> None:
+    village = two_devices_alone()
+    before = tea(village, "laptop").final
+    child = commit(village, "laptop")
+    village.wait(hours=1)
+    village.heal()
+    see(village, "laptop", 1)
+    village.wait(seconds=4)
+    assert tea(village, "laptop").final == before
+    village.wait(minutes=1)
+    assert finals(village, "laptop", "phone") == {child}
+
+
+def test_when_no_other_device_is_left_nobody_has_to_hear_votes_where_the_account_is_alone() -> None:
+    village = two_devices_alone()
+    before = tea(village, "laptop").final
+    commit(village, "laptop")
+    village.wait(minutes=1)
+    assert finals(village, "laptop") == {before}
+    lost = village.state("phone").me.device
+    village.do("laptop", RemoveDevice(intent=IntentId(b"gone"), device=lost, root=root(village, "laptop")))
+    village.wait(minutes=1)
+    assert finals(village, "laptop") == heads(village, "laptop") != {before}
