@@ -11,7 +11,7 @@ A message is of the present epoch, or late and of one that was left. What rests 
 refused as `not-yet`, and changes nothing: a commit whose proposals the app has not given, or what another device of
 ours did while the home's news of it is on its way. The app gives it again. What this device did itself and has
 forgotten since, as it has an old disk, nobody tells it: what it has not heard by the time it may act again is
-`lost-track`, and the app comes in again from outside.
+`lost-track`, and the app comes in again from outside. So is what a device did that is removed for good and told nobody.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vcd.core import contacts, devices
 from vcd.core.accounts.credential import VirtualCredential, read
 from vcd.core.errors import Misuse
 from vcd.core.events import RawHeard, RawKind
-from vcd.core.names import AccountId, EpochId
+from vcd.core.names import AccountId, DeviceId, EpochId
 from vcd.core.raw import advance, digest_of, dropped, found, keep, refusing
 from vcd.core.raw_state import MAX_SEEN, Epoch, Raw
 
@@ -102,10 +102,19 @@ def _opened(turn: Turn, group: Group, message: bytes) -> Received:
 
 
 def _forgotten(turn: Turn, error: MissingKeyError) -> bool:
-    """Whether this device drew that key, and has an old disk since. While it listens it may hear what it told then."""
+    """Whether nobody tells us that key any more: whoever drew it is gone for good, or is this device with an old disk.
+
+    While this device listens it may hear what it told then. What a removed device told the others is known by the time
+    that its removal is final.
+    """
     if error.maker is None or turn.state.household.listening:
         return False
-    return devices.device_of(turn, Author(*error.maker)) == turn.state.me.device
+    device = devices.device_of(turn, Author(*error.maker))
+    if device is None or device == turn.state.me.device:
+        return device is not None
+    home = turn.home
+    there = (*home.graph.members(home.final), *home.graph.members(home.head))
+    return all(DeviceId(each.account) != device for each in there)
 
 
 def _outrun(raw: Raw, outside: Envelope) -> bool:

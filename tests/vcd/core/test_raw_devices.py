@@ -421,3 +421,37 @@ def test_what_comes_too_early_for_who_comes_in_anew_is_given_again() -> None:
     with pytest.raises(Misuse) as early:
         anna.put(APP, service.log[-1][1])
     assert early.value.code == "not-yet"
+
+
+def test_what_a_device_did_that_is_removed_and_told_nobody_is_waited_for_until_that_is_final() -> None:
+    """It came in from outside in the place of our leaf, where the others did not hear it, and was lost."""
+    village = Village(1, config=SMALL)
+    service = Service(village)
+    anna, ben = (service.app(village.account(name)) for name in ("anna", "ben"))
+    phone = service.app(link(village, "anna", "phone"))
+    village.part(["anna", "ben"], ["phone"])
+    anna.do(inputs.RawCreate(group=APP))
+    bring(service, anna, ben)
+    ben.do(inputs.RawCommit(group=APP, group_info=True))
+    service.run()
+    phone.do(inputs.RawJoin(group_info=service.infos[APP]))
+    service.run()
+    _, last = service.log[anna.at[APP]]
+    village.wait(days=1)
+    with pytest.raises(Misuse) as early:
+        anna.put(APP, last)
+    assert early.value.code == "not-yet"
+    service.apps.pop("phone")
+    village.down("phone")
+    remove(village, "anna", "phone")
+    village.wait(minutes=5)
+    with pytest.raises(Misuse) as lost:
+        anna.put(APP, last)
+    assert lost.value.code == "lost-track"
+    anna.asleep = True
+    ben.do(inputs.RawCommit(group=APP, group_info=True))
+    service.run()
+    anna.do(inputs.RawJoin(group_info=service.infos[APP]))
+    anna.asleep = False
+    service.run()
+    assert together(anna, ben)
