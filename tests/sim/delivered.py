@@ -19,7 +19,7 @@ from tests.sim.people import Stolen
 from tests.sim.thief import Thief
 from tests.sim.world import Device
 from vcd.core import events
-from vcd.core.names import EpochId, GroupId
+from vcd.core.names import AccountId, EpochId, GroupId
 from vcd.core.policy import HOUR
 from vcd.core.raw_state import PAST, PAST_LIFE, Raw
 from vcd.core.state import State
@@ -155,7 +155,10 @@ def apps_speak(run: Run) -> None:
 
 
 def app_thieves_read_nothing(run: Run) -> None:
-    """With what a device had that was shut out since, nothing can be read that is said in groups of apps now."""
+    """With what a device had that was shut out since, nothing can be read that is said in groups of apps now.
+
+    Its account can shut it out of groups that another one of its devices was in, and knows nothing of any other.
+    """
     apps = run.life.apps
     probes = [each for each in apps.said.values() if each.data.startswith(b"app probe")]
     stolen = [each for each in run.life.stolen if each.out(run.life) and each.conversation is None]
@@ -174,9 +177,15 @@ def app_thieves_read_nothing(run: Run) -> None:
 def _shut_out(run: Run, stolen: Stolen, said: Spoken) -> bool:
     account = next(each.account for each in run.life.people if each.name == stolen.person)
     if not stolen.with_all:
-        return True
+        return known_to_others(run, account, said.group_id)
     good = run.life.accounts.recovered.get(account)
     return good is not None and (account not in said.heads or said.heads[account] in good)
+
+
+def known_to_others(run: Run, account: AccountId, group_id: GroupId) -> bool:
+    """Whether a device of this account that is not lost ever was in a group."""
+    there = [run.world.devices[name] for name, group in run.life.apps.entered if group == group_id]
+    return any(not each.lost and each.disk.state.book.own == account for each in there)
 
 
 def _loot(run: Run, thief: Thief, stolen: Stolen) -> set[bytes]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.sim.delivered import known_to_others
 from tests.sim.expected import Expected
 from tests.sim.invariants import Broken, Run, noting_steps
 from tests.sim.people import Life
@@ -15,7 +18,7 @@ from tests.sim.seeds import WINDOWS, come_to_rest
 from tests.sim.world import World
 from transport.memory.values import PERFECT
 from vcd.core import inputs
-from vcd.core.names import FrameId, GroupId
+from vcd.core.names import AccountId, FrameId, GroupId
 from vcd.core.policy import MINUTE, Mode
 
 TEA = GroupId(b"conversation-0")
@@ -53,3 +56,23 @@ def test_a_device_forgets_the_keys_of_epochs_of_which_somebody_can_tell_it_that_
     world.devices["anna-1"].disk.frames.update({FrameId(each): None for each in unheard})
     with pytest.raises(Broken, match="can still be read with what anna-1 has stored"):
         old_messages_are_gone(found)
+
+
+def test_an_account_knows_of_the_groups_of_apps_that_a_device_was_in_which_it_still_has() -> None:
+    own, app = AccountId(b"bert"), GroupId(b"app")
+
+    def device(account: AccountId, *, lost: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            lost=lost, disk=SimpleNamespace(state=SimpleNamespace(book=SimpleNamespace(own=account)))
+        )
+
+    devices = {
+        "anna-1": device(AccountId(b"anna"), lost=False),
+        "bert-1": device(own, lost=False),
+        "bert-2": device(own, lost=True),
+    }
+    run: Any = SimpleNamespace(world=SimpleNamespace(devices=devices), life=SimpleNamespace(apps=SimpleNamespace()))
+    run.life.apps.entered = {("anna-1", app): 0, ("bert-2", app): 0, ("bert-1", GroupId(b"other")): 0}
+    assert not known_to_others(run, own, app)
+    run.life.apps.entered["bert-1", app] = 0
+    assert known_to_others(run, own, app)
