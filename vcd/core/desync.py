@@ -462,9 +462,9 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
             ask_user(turn, group_id)
             return
         strand = comeback.anchored_anew(turn.state, strand, way)
-    if known.consent and way.epoch in strand.standing.void:
+    if known.consent and _is_struck(strand, way.epoch):
         strand = _yielded(turn, strand, way.epoch)
-    if way.epoch != strand.head and (not known.consent or way.epoch in strand.standing.void):
+    if way.epoch != strand.head and (not known.consent or _is_struck(strand, way.epoch)):
         alone = len(strand.graph.members(way.epoch)) <= 2 and strand.graph.is_ancestor(strand.head, way.epoch)
         if alone and known.tries >= ALONE_TRIES:  # it goes on from there, and nobody else can ever vote for that
             ask_user(turn, group_id)
@@ -487,10 +487,15 @@ def _yielded(turn: Turn, strand: Strand, there: EpochId) -> Strand:
     removed is removed anew, on the branch where the others are.
     """
     after = strand if strand.home else let_go(strand)
-    if there in after.standing.void:
+    if _is_struck(after, there):
         return strand
     reissue.owe(turn, strand, there)
     return after
+
+
+def _is_struck(strand: Strand, epoch: EpochId) -> bool:
+    """Whether it stands on something void. It may not count itself, as nobody but its author voted for it."""
+    return any(each in strand.standing.void for each in strand.graph.up(epoch))
 
 
 # ---------------------------------------------------------------- probation

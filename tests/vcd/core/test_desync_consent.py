@@ -217,6 +217,21 @@ def test_who_alone_followed_a_removal_comes_back_with_consent_to_what_it_strikes
     assert tea(village, "ben").entered(theirs)
 
 
+def test_a_way_to_what_stands_on_something_struck_leads_there_only_if_that_is_let_go() -> None:
+    """Nobody but its author voted for it, so it does not count here, and is not void itself."""
+    village, removal, _ = removed_apart()
+    village.wait(hours=12)
+    village.down("cleo")
+    newest = commit(village, "ben")
+    village.wait(minutes=1)
+    assert newest not in tea(village, "anna").standing.void
+    village.do("anna", inputs.ComeBack(group=TEA))
+    village.wait(minutes=1)
+    assert tea(village, "anna").membership is Membership.IN
+    assert not tea(village, "anna").entered(removal)
+    assert tea(village, "anna").graph.is_ancestor(newest, tea(village, "anna").head)
+
+
 def test_whom_it_removed_is_removed_anew_there() -> None:
     village, _, _ = removed_apart()
     village.wait(hours=12)
