@@ -304,7 +304,10 @@ def published(turn: Turn, done: Published) -> None:
 
 
 def started(turn: Turn, _: Started) -> None:
-    """Give again what the last run may not have done."""
+    """Give again what the last run may not have done. Who is in which topic is told anew, where anybody is."""
+    before = {name: each for name, each in turn.state.joined.items() if each.peers or each.mailbox}
+    nobody = {name: replace(each, peers=0, mailbox=False) for name, each in before.items()}
+    turn.change(joined=turn.state.joined.update(nobody))
     for _name, joined in sorted(turn.state.joined.items()):
         turn.effects.append(Join(topic=joined.keys.name, seed=joined.keys.seed))
     turn.change(clock=replace(turn.state.clock, online=False, wake_at=0))

@@ -361,10 +361,9 @@ def choose(turn: Turn, subject: bytes) -> None:
         return
     if not _acts(turn, strand):
         return  # another device of ours votes for us, and decides
-    if _decide(turn, strand):
+    if _decide(turn, strand) or turn.state.me.device != lead_device(turn.state):
         return
-    if turn.state.me.device == lead_device(turn.state):
-        _stay(turn, strand)
+    _stay(turn, strand)
     _nominate(turn, turn.strand(group_id))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mls.proposals import Remove
 from mls.registries import LeafIndex
-from tests.vcd.core.company import act
+from tests.vcd.core.company import act, step
 from tests.vcd.core.homes import link
 from tests.vcd.core.led import TEA, commit, heads, leads, member, payloads, said, strand, village
 from tests.vcd.core.village import Village
@@ -13,6 +15,7 @@ from vcd.core.names import EpochId
 from vcd.core.payloads import Decision
 from vcd.core.policy import HOUR, Mode, Policy, Who, of_group
 from vcd.core.siblings import Passed
+from vcd.core.strand import Strand
 from vcd.core.turn import Turn
 
 
@@ -91,10 +94,57 @@ def test_a_device_chooses_only_when_all_before_it_have_passed() -> None:
     assert len(heads(v)) == 1
 
 
-def test_words_of_devices_that_passed_are_few() -> None:
-    v = fallen_out("phone")
+def test_words_of_devices_that_passed_are_few_and_push_out_none_of_others() -> None:
+    v = fallen_out("phone", "tablet")
+    head = strand(v, "phone").head
+    act(v, "phone", lambda turn: devices.tell(turn, Passed(group_id=TEA, epoch=head)))
     for number in range(deputies.MAX_PASSED + 3):
         record = Passed(group_id=TEA, epoch=EpochId(bytes([number]) * 32))
-        act(v, "phone", lambda turn, record=record: devices.tell(turn, record))  # type: ignore[misc]
+        act(v, "tablet", lambda turn, record=record: devices.tell(turn, record))  # type: ignore[misc]
     v.heal()
-    assert len(said(v, "anna").passed) == deputies.MAX_PASSED
+    passed = said(v, "anna").passed
+    assert (head, v.state("phone").me.device) in passed
+    assert sum(device == v.state("tablet").me.device for _, device in passed) == deputies.MAX_PASSED
+
+
+def test_who_has_chosen_on_an_epoch_does_not_pass_there() -> None:
+    v = village("anna", "ben")
+    head = strand(v, "anna").head
+    commit(v, "ben")
+    assert decided_on(v, head)
+    step(v, "anna", lambda turn: deputies.pass_on(turn, without(turn.strand(TEA), head), head))
+    assert said(v, "anna").passed == ()
+
+
+def without(mine: Strand, epoch: EpochId) -> Strand:
+    return replace(mine, kept=mine.kept.discard(epoch))
+
+
+def test_of_an_account_only_one_device_votes_for_steps_and_for_leads() -> None:
+    """The first device of anna is let in again where the lead is, and votes there; its phone hears nothing of that."""
+    everybody = Policy(mode=Mode.LEAD, window=HOUR, change=Who.EVERYBODY, remove=Who.EVERYBODY)
+    v = village("leo", "anna", "ben", "cleo", "dora", policy=everybody)
+    link(v, "anna", "phone")
+    commit(v, "ben")
+    v.wait(hours=1)
+    v.part(["leo", "anna"], ["phone", "ben", "cleo", "dora"])
+    commit(v, "leo")
+    commit(v, "cleo")
+    v.wait(hours=26)
+    mine, leos = strand(v, "cleo"), v.own("leo")
+    leaf = LeafIndex(next(each.leaf for each in mine.graph.members(mine.head) if each.account == leos))
+    act(v, "cleo", lambda turn: acting.commit(turn, turn.strand(TEA), proposals=[Remove(leaf)])[0].step.epoch)
+    v.wait(minutes=5)
+    v.down("leo")
+    lead_now = next(name for name in ("ben", "cleo", "dora") if member(v, name) == leads(v, name))
+    others = [name for name in ("ben", "cleo", "dora") if name != lead_now]
+    v.part([lead_now], ["anna", "phone", *others])
+    v.deliver()
+    v.wait(minutes=20)
+    v.part(["anna", lead_now], ["phone", *others])
+    v.deliver()
+    v.wait(hours=30)
+    v.heal()
+    v.wait(hours=3)
+    there = ("anna", "phone", lead_now, *others)
+    assert len({strand(v, name).head for name in there}) == len({strand(v, name).final for name in there}) == 1

@@ -410,6 +410,21 @@ def two_devices_alone() -> Village:
     return village
 
 
+def test_after_a_start_it_is_not_known_who_is_there() -> None:
+    """Nobody is told of, where nobody is: what was so before the start may be long past."""
+    village = two_devices_alone()
+    see(village, "laptop", 1)
+    village.down("laptop")
+    before = tea(village, "laptop").final
+    village.restart("laptop")
+    child = commit(village, "laptop")
+    village.wait(hours=1)
+    assert (tea(village, "laptop").head, tea(village, "laptop").final) == (child, before)
+    see(village, "laptop", 1)
+    village.wait(minutes=1)
+    assert tea(village, "laptop").final == child
+
+
 def test_a_device_that_is_lost_among_strangers_made_nothing_final_that_its_account_cannot_know() -> None:
     village = two_devices_alone()
     before = tea(village, "laptop").final
