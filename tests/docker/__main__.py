@@ -116,9 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case name:
             parts = [Part(name, given.ring, FULL if given.full else SHORT)]
     began = time.monotonic()
-    stories = [run(part, given.logs) for part in parts]
-    if given.report is not None:
-        given.report.write_text(page(stories), encoding="utf-8")
+    stories: list[Story] = []
+    for part in parts:
+        stories.append(run(part, given.logs))
+        if given.report is not None:  # after each, as all of them take hours
+            given.report.write_text(page(stories), encoding="utf-8")
     wrong = [f"{story.scenario} in {story.ring}" for story in stories if story.outcome]
     sys.stdout.write(
         f"{len(stories) - len(wrong)} of {len(stories)} are as they should be, in {time.monotonic() - began:.0f} s"
