@@ -31,6 +31,7 @@ from vcd.core.payloads import SignedBallot, SignedStep
 from vcd.core.policy import Mode
 from vcd.core.record import decode, encode
 from vcd.core.sends import for_another as sends_for_another
+from vcd.core.spoken import Names
 from vcd.core.state import Talk
 from vcd.core.strand import Kept, Strand, begun, stood
 from vcd.core.topics import TopicSecret
@@ -104,11 +105,11 @@ def for_another(talk: Talk) -> Talk:
         talk,
         asked=(),
         fresh=PMap(),
-        nonces=PMap(),
+        nonces=Names(),
         going=PMap(),
         unsure=PMap(),
         queue=PMap(),
-        places=PMap(),
+        places=Names(),
         audiences=PMap(),
         sends=sends,
     )

@@ -10,7 +10,8 @@ what is left before anything is made. Nothing here contains itself, so there is 
 that wrong bytes raise.
 
     bool, int (0 to 2^64-1), bytes, str, None, Enum, NewTypes of these, Secret of `mls.secrets` (its raw bytes),
-    tuple[X, ...], tuple[X, Y], frozenset[X], PMap[K, V], X | None, dataclass, a union of dataclasses
+    tuple[X, ...], tuple[X, Y], frozenset[X], PMap[K, V], a kind of Packed[K, V], X | None, dataclass,
+    a union of dataclasses
 
 A field that came to a class later says since which version of a format: `wall: int = since(2, 0)`. In bytes that were
 written in an older one it is not there, and has its default. Versions are those of what is stored
@@ -33,6 +34,7 @@ from typing import Any, Final, TypeVar, overload
 from mls.persistent import PMap
 from mls.secrets import Secret
 from vcd.core.errors import Malformed
+from vcd.core.packed import Packed, table_types
 
 T = TypeVar("T")
 
@@ -242,8 +244,9 @@ def _made(kind: Any) -> tuple[Write, Read]:
         return _fixed(arguments)
     if origin is frozenset:
         return _set(typing.get_args(kind)[0])
-    if origin is PMap:
-        return _table(*typing.get_args(kind))
+    table = table_types(kind)
+    if table is not None:
+        return _table(*table)
     if isinstance(kind, type):
         if issubclass(kind, enum.Enum):
             return _choice(kind)
@@ -311,11 +314,11 @@ def _set(item: Any) -> tuple[Write, Read]:
     return write, read
 
 
-def _table(key: Any, item: Any) -> tuple[Write, Read]:
+def _table(make: Callable[[dict[Any, Any]], Any], key: Any, item: Any) -> tuple[Write, Read]:
     write_key, read_key = _codec(key)
     write_item, read_item = _codec(item)
 
-    def write(value: PMap[Any, Any], out: list[bytes]) -> None:
+    def write(value: PMap[Any, Any] | Packed[Any, Any], out: list[bytes]) -> None:
         parts = []
         for each, what in value.items():
             head: list[bytes] = []
@@ -328,7 +331,7 @@ def _table(key: Any, item: Any) -> tuple[Write, Read]:
             out.append(head_bytes)
             out.append(tail_bytes)
 
-    def read(source: Source) -> PMap[Any, Any]:
+    def read(source: Source) -> Any:
         entries, encoded = {}, []
         for _ in range(source.length()):
             start = source.at
@@ -336,7 +339,10 @@ def _table(key: Any, item: Any) -> tuple[Write, Read]:
             encoded.append(source.data[start : source.at])
             entries[each] = read_item(source)
         _ordered(encoded)
-        return PMap(entries)
+        try:
+            return make(entries)
+        except ValueError as error:  # what the table itself demands of them
+            raise Malformed(str(error)) from None
 
     return write, read
 

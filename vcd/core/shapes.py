@@ -1,10 +1,10 @@
 """How values lie in rows: the shapes that classes of the state have, found by their annotations.
 
-Every field of a dataclass that is a `PMap` is a table with a row an entry; all its other fields together are one row;
-whatever holds such a class holds its tables under its own name, with its own key before theirs. Keys are encoded by
-`record`, and as no encoding is the beginning of another, a key says where the outer one ends. Classes with rows of
-their own kind are in `SPECIAL` (`vcd.core.kept_rows`). A field that came later (`record.since`) is not looked for in
-rows of an older version, whichever way it is stored.
+Every field of a dataclass that is a table (a `PMap`, or a kind of `Packed`) is one here too, with a row an entry; all
+its other fields together are one row; whatever holds such a class holds its tables under its own name, with its own key
+before theirs. Keys are encoded by `record`, and as no encoding is the beginning of another, a key says where the outer
+one ends. Classes with rows of their own kind are in `SPECIAL` (`vcd.core.kept_rows`). A field that came later
+(`record.since`) is not looked for in rows of an older version, whichever way it is stored.
 
 A shape does three things: it writes a value, writes what differs between two values, and reads one. Differing goes by
 identity, so it costs what is not shared.
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from mls.parameters import Parameters
 from mls.persistent import PMap
 from mls.provider import Provider
+from vcd.core.packed import table_types
 from vcd.core.record import NEWEST, came, decode_as, encode_as
 
 Row = tuple[str, bytes]
@@ -115,18 +116,18 @@ class Cell(Shape):
 
 
 class Table(Shape):
-    """A `PMap`: its entries in rows, or in rows of their own shape."""
+    """A `PMap`, or what else `make` makes: its entries in rows, or in rows of their own shape."""
 
-    def __init__(self, table: str, kind: Any, item: Shape) -> None:
-        self._table, self._item = table, item
+    def __init__(self, table: str, kind: Any, item: Shape, make: Callable[[dict[Any, Any]], Any] = PMap) -> None:
+        self._table, self._item, self._make = table, item, make
         self._encode_key = partial(encode_as, kind)
         self._kind = kind
 
-    def write(self, value: PMap[Any, Any], key: bytes, out: Rows) -> None:
+    def write(self, value: Any, key: bytes, out: Rows) -> None:
         for name, each in value.items():
             self._item.write(each, key + self._encode_key(name), out)
 
-    def differ(self, old: PMap[Any, Any], new: PMap[Any, Any], key: bytes, out: Rows, gone: dict[Row, None]) -> None:
+    def differ(self, old: Any, new: Any, key: bytes, out: Rows, gone: dict[Row, None]) -> None:
         if old is new:
             return
         changed, dropped = new.changes(old)
@@ -140,11 +141,11 @@ class Table(Shape):
         for name in dropped:
             self._item.drop(old[name], key + self._encode_key(name), gone)
 
-    def read(self, found: Found, key: bytes) -> PMap[Any, Any]:
+    def read(self, found: Found, key: bytes) -> Any:
         entries = {}
         for place in list(found.under(self._table, key)):
             entries[decode_as(self._kind, place[len(key) :], found.version)] = self._item.read(found, place)
-        return PMap(entries)
+        return self._make(entries)
 
 
 class Maybe(Shape):
@@ -251,10 +252,11 @@ def own_shape(table: str, kind: Any) -> Shape | None:
     special = SPECIAL.get(kind)
     if special is not None:
         return special(table)
+    types = table_types(kind)
+    if types is not None:
+        make, key, value = types
+        return Table(table, key, own_shape(table, value) or Cell.of(table, value), make)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is PMap:
-        item = own_shape(table, arguments[1])
-        return Table(table, arguments[0], item or Cell.of(table, arguments[1]))
     if origin in (typing.Union, UnionType):
         rest = [each for each in arguments if each is not type(None)]
         inner = own_shape(table, rest[0]) if len(rest) == 1 else None

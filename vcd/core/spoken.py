@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+import struct
 from dataclasses import dataclass, field
 
 from vcd.core import record
-from vcd.core.names import AccountId, DeviceId, EpochId, GroupId
+from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId
+from vcd.core.packed import Packed
 from vcd.core.payloads import Content
 
 
@@ -21,6 +23,39 @@ class Seen:
     """When it may be forgotten."""
     nonce: bytes = b""
     """What the app called it, if this device said it."""
+
+
+_TIMES = struct.Struct(">QQB")
+
+
+class Remembered(Packed[ContentId, Seen]):
+    """Messages that were taken, by their ids."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def pack(value: Seen) -> bytes:
+        return _TIMES.pack(value.said_at, value.until, len(value.sender)) + value.sender + value.nonce
+
+    @staticmethod
+    def unpack(data: bytes) -> Seen:
+        said_at, until, size = _TIMES.unpack_from(data)
+        end = _TIMES.size + size
+        return Seen(sender=AccountId(data[_TIMES.size : end]), said_at=said_at, until=until, nonce=data[end:])
+
+
+class Names(Packed[bytes, ContentId]):
+    """Which message something else is a name of."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def pack(value: ContentId) -> bytes:
+        return value
+
+    @staticmethod
+    def unpack(data: bytes) -> ContentId:
+        return ContentId(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from vcd.core.raw_state import Raw, RawFrame
 from vcd.core.reign import Reign
 from vcd.core.sends import Sends
 from vcd.core.sights import Sight
-from vcd.core.spoken import Held, Outgoing, Seen
+from vcd.core.spoken import Held, Names, Outgoing, Remembered
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
 from vcd.core.waiting import Room
@@ -110,10 +110,10 @@ class Talk:
     group_id: GroupId
     mode: Mode
     acceptance: Acceptance = Acceptance.YES
-    seen: PMap[ContentId, Seen] = field(default_factory=PMap)
+    seen: Remembered = field(default_factory=Remembered)
     """Messages that were taken. An id holds for its sender too, as that is part of it. Owned by `contents`, as are the
     next five."""
-    nonces: PMap[bytes, ContentId] = field(default_factory=PMap)
+    nonces: Names = field(default_factory=Names)
     """Of those that this device said, by what the app called them."""
     floors: PMap[AccountId, int] = field(default_factory=PMap)
     """The latest time that a forgotten message of each account had."""
@@ -138,7 +138,7 @@ class Talk:
     """Those of `going` that are not confirmed."""
     queue: PMap[ContentId, int] = field(default_factory=PMap)
     """Those of `going` that could not be said yet."""
-    places: PMap[bytes, ContentId] = field(default_factory=PMap)
+    places: Names = field(default_factory=Names)
     """Which message of this device was sealed with a digest, or took a generation, of that name."""
     audiences: PMap[EpochId, tuple[AccountId, ...]] = field(default_factory=PMap)
     """Who was there in the epochs that messages of `going` were first meant for."""

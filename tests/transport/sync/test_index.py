@@ -10,10 +10,12 @@ from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.transport.sync.talk import FEWER, SALT, loaded, numbered
+from transport.base import FrameId
 from transport.sync.index import (
     KEY_SIZE,
     TOP,
     Border,
+    IdSet,
     Key,
     SetIndex,
     border_at,
@@ -156,11 +158,30 @@ def test_nth_of_nothing() -> None:
 
 @pytest.mark.slow
 def test_its_weight() -> None:
-    """What the lists and chunks of 10,000 keys take; the ids in the set are counted at their own size."""
+    """What 10,000 keys take."""
     index = SetIndex()
     for n in range(10_000):
         index.insert(numbered(n, expires=n * 7919 % 10_007))
-    lists = (index._firsts, index._chunks, index._sums)
+    lists = (index._firsts, index._chunks, index._sums, index._ids._buckets)
     weight = sum(sys.getsizeof(part) + sum(sys.getsizeof(one) for one in part) for part in lists)
-    weight += sys.getsizeof(index._ids) + sum(sys.getsizeof(one) for one in index._ids)
-    assert weight < 10_000 * (KEY_SIZE * 6)
+    assert weight < 10_000 * 2.5 * KEY_SIZE
+
+
+def test_ids_that_lie_across_two_others() -> None:
+    """In whichever bucket they are: with one id there is one bucket."""
+    one, other = FrameId(b"a" * 16 + b"b" * 16), FrameId(b"b" * 16 + b"a" * 16)
+    ids = IdSet()
+    ids.add(one)
+    assert one in ids
+    assert other not in ids
+    ids.add(other)
+    assert (b"b" * 16 + b"b" * 16 in ids, other in ids, one[:8] in ids, b"" in ids, 7 in ids) == (
+        False,
+        True,
+        *[False] * 3,
+    )
+    with pytest.raises(KeyError):
+        ids.remove(FrameId(b"b" * 32))
+    ids.remove(other)
+    ids.remove(one)
+    assert (len(ids), list(ids)) == (0, [])

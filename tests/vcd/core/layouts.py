@@ -24,6 +24,7 @@ from mls.secrets import Secret
 from mls.virtual.emulation import Emulation, OperationKey
 from vcd.core import stored
 from vcd.core.ordering.graph import Anchor, Step
+from vcd.core.packed import table_types
 from vcd.core.record import NEWEST, came
 from vcd.core.shapes import SPECIAL, own_shape
 from vcd.core.state import State
@@ -85,6 +86,9 @@ def _type(kind: Any, version: int, found: Layout) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _union(arguments, version, found)
+    table = table_types(kind)
+    if table is not None:  # however it lies in memory
+        return f"PMap[{_type(table[1], version, found)}, {_type(table[2], version, found)}]"
     if origin is not None:
         inner = ", ".join("..." if each is ... else _type(each, version, found) for each in arguments)
         return f"{origin.__name__}[{inner}]"
