@@ -31,7 +31,7 @@ from vcd.core.payloads import SignedBallot, SignedStep
 from vcd.core.policy import Mode
 from vcd.core.record import decode, encode
 from vcd.core.sends import for_another as sends_for_another
-from vcd.core.spoken import Names
+from vcd.core.spoken import Names, Times
 from vcd.core.state import Talk
 from vcd.core.strand import Kept, Strand, begun, stood
 from vcd.core.topics import TopicSecret
@@ -106,9 +106,9 @@ def for_another(talk: Talk) -> Talk:
         asked=(),
         fresh=PMap(),
         nonces=Names(),
-        going=PMap(),
-        unsure=PMap(),
-        queue=PMap(),
+        going=Times(),
+        unsure=Times(),
+        queue=Times(),
         places=Names(),
         audiences=PMap(),
         sends=sends,

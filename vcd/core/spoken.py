@@ -58,6 +58,20 @@ class Names(Packed[bytes, ContentId]):
         return ContentId(data)
 
 
+class Times(Packed[ContentId, int]):
+    """When messages were said."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def pack(value: int) -> bytes:
+        return value.to_bytes(8)
+
+    @staticmethod
+    def unpack(data: bytes) -> int:
+        return int.from_bytes(data)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A message on its way to the app."""

@@ -26,7 +26,7 @@ from vcd.core.raw_state import Raw, RawFrame
 from vcd.core.reign import Reign
 from vcd.core.sends import Sends
 from vcd.core.sights import Sight
-from vcd.core.spoken import Held, Names, Outgoing, Remembered
+from vcd.core.spoken import Held, Names, Outgoing, Remembered, Times
 from vcd.core.strand import Strand
 from vcd.core.topics import TopicKeys, TopicSecret
 from vcd.core.waiting import Room
@@ -132,11 +132,11 @@ class Talk:
     """When the last of both is so old that nobody says it again."""
     said: int = 0
     """The time that our account's last message had. Owned by `outbox`, as are the next seven."""
-    going: PMap[ContentId, int] = field(default_factory=PMap)
+    going: Times = field(default_factory=Times)
     """Those of `State.outbox` that belong here, with their times."""
-    unsure: PMap[ContentId, int] = field(default_factory=PMap)
+    unsure: Times = field(default_factory=Times)
     """Those of `going` that are not confirmed."""
-    queue: PMap[ContentId, int] = field(default_factory=PMap)
+    queue: Times = field(default_factory=Times)
     """Those of `going` that could not be said yet."""
     places: Names = field(default_factory=Names)
     """Which message of this device was sealed with a digest, or took a generation, of that name."""
