@@ -20,6 +20,8 @@ from typing import Any
 from tests.docker.story import EVERYBODY, Happening, Story
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 1160, 120, 20, 34, 26
+DOTS = 40
+"""Messages on a line that are shown with their words."""
 EPOCH_EVENTS = {"chat.changed", "account.changed"}
 FORKS = {"chat.forked", "account.forked", "chat.split", "account.split"}
 HEALS = {"chat.healed", "account.healed"}
@@ -227,14 +229,11 @@ def _line(story: Story, node: str, middle: int, x: Any) -> Iterator[str]:
             f'<rect x="{left}" y="{top}" width="{max(2.0, round(right - left, 1))}" height="{tall}" opacity="0.75" '
             f'fill="{fills.get(bar.kind, "#a9c4e4")}"><title>{_clean(f"{bar.start:.1f} s: {bar.text}")}</title></rect>'
         )
-    for each in told(story, node):
+    news = told(story, node)
+    yield from _dots([each for each in news if each.kind == "msg.received"], middle, x)
+    for each in news:
         at, tip = x(each.at), f"{each.at:.1f} s"
-        if each.kind == "msg.received":
-            words = each.data["data"].decode(errors="replace")
-            fill = "#1b3a5c" if each.data.get("ours") else "#3b6ea8"
-            dot = f'<circle cx="{at}" cy="{middle}" r="2.4" fill="{fill}">'
-            yield f"{dot}<title>{tip}: {_clean(words)}</title></circle>"
-        elif each.kind in EPOCH_EVENTS:
+        if each.kind in EPOCH_EVENTS:
             epoch = each.data.get("epoch") or each.data.get("account") or b""
             yield (
                 f'<rect x="{at - 2}" y="{middle - 14}" width="4" height="13" fill="{color(epoch)}">'
@@ -245,6 +244,26 @@ def _line(story: Story, node: str, middle: int, x: Any) -> Iterator[str]:
             path = f"M{at} {middle - 4} l5 -9 l-10 0 Z" if over else f"M{at} {middle - 13} l5 9 l-10 0 Z"
             fill = "#17692e" if over else "#c0392b"
             yield f'<path d="{path}" fill="{fill}"><title>{tip}: {each.kind}{" is over" if over else ""}</title></path>'
+
+
+def _dots(heard: Sequence[Happening], middle: int, x: Any) -> Iterator[str]:
+    """Messages: each with its words; or, of more than can be told apart, where there are any."""
+    for ours, fill in ((True, "#1b3a5c"), (False, "#3b6ea8")):
+        some = [each for each in heard if bool(each.data.get("ours")) is ours]
+        if len(some) > DOTS:
+            places = "".join(f"M{at} {middle}h0" for at in dict.fromkeys(round(x(each.at)) for each in some))
+            tip = f"{len(some)} messages, from {some[0].at:.1f} to {some[-1].at:.1f} s"
+            yield (
+                f'<path d="{places}" stroke="{fill}" stroke-width="4.8" stroke-linecap="round">'
+                f"<title>{tip}</title></path>"
+            )
+            continue
+        for each in some:
+            words = each.data["data"].decode(errors="replace")
+            yield (
+                f'<circle cx="{x(each.at)}" cy="{middle}" r="2.4" fill="{fill}">'
+                f"<title>{each.at:.1f} s: {_clean(words)}</title></circle>"
+            )
 
 
 # ---------------------------------------------------------------- words and figures

@@ -67,6 +67,16 @@ def test_each_node_has_a_line_with_what_happened_there() -> None:
     assert {"a-1", "b-1"} <= set(names)
 
 
+def test_of_many_messages_it_shows_where_there_are_any() -> None:
+    made = story()
+    one = made.stands["a-1"]["events"][0]
+    made.stands["a-1"]["events"] = [{**one, "at": one["at"] + 10 * n} for n in range(5000)]
+    text = page([made])
+    root = ET.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    assert "5000 messages, from 5.0 to 55.0 s" in [each.text for each in root.iter(f"{SVG}title")]
+    assert len(text) < 40_000
+
+
 def test_a_fault_lasts_until_it_is_mended() -> None:
     made = story()
     assert [(each.start, each.end, each.kind) for each in bars(made, "a-1")] == [(10, 15, "off")]
