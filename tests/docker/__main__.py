@@ -1,7 +1,7 @@
 """`python -m tests.docker --scenario NAME|short|all --report report.html`.
 
 --scenario short      what is played for every change: some scenarios in namespaces, one in three containers
---scenario all        every scenario, in its long form, in both rings
+--scenario all        every scenario, in its long form, in both rings or in the one that `--ring` names
 --scenario NAME       one of them; `--ring` says where, `--full` takes the long form
 --prepare             make and keep what containers take, and play nothing
 """
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,8 @@ def short() -> list[Part]:
     ]
 
 
-def everything() -> list[Part]:
-    return [Part(name, ring, FULL) for ring in RINGS for name in SCENARIOS]
+def everything(rings: Iterable[str] = RINGS) -> list[Part]:
+    return [Part(name, ring, FULL) for ring in rings for name in SCENARIOS]
 
 
 def run(part: Part, keep: Path | None = None) -> Story:
@@ -93,7 +93,7 @@ def prepare() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.docker", description="Real daemons under faults.")
     parser.add_argument("--scenario", default="short", choices=["short", "all", *SCENARIOS])
-    parser.add_argument("--ring", default=Namespaces.kind, choices=RINGS, help="for one scenario: where")
+    parser.add_argument("--ring", choices=RINGS, help="for one scenario, or all: where")
     parser.add_argument("--full", action="store_true", help="for one scenario: the long form, with all devices")
     parser.add_argument("--report", type=Path, help="a page with what happened")
     parser.add_argument("--logs", type=Path, help="a folder for the logs of all nodes")
@@ -112,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "short":
             parts = short()
         case "all":
-            parts = everything()
+            parts = everything([given.ring] if given.ring else RINGS)
         case name:
-            parts = [Part(name, given.ring, FULL if given.full else SHORT)]
+            parts = [Part(name, given.ring or Namespaces.kind, FULL if given.full else SHORT)]
     began = time.monotonic()
     stories: list[Story] = []
     for part in parts:

@@ -249,9 +249,9 @@ def clock(town: Town, scale: Scale) -> None:
         ring.stop(node)
         ring.set_clock(node, by)
         ring.start(node)
-    talk(town, tea, scale.talk)
+    talk(town, tea, min(scale.talk, scale.apart))
     town.node("alice-1").call("account.rotate", chats=True)
-    talk(town, tea, scale.talk)
+    talk(town, tea, min(scale.talk, scale.apart))
     for node, _ in off:
         ring.stop(node)
         ring.set_clock(node, 0)
