@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from mls.codec import opaque
@@ -93,8 +94,8 @@ def _with_room(talk: Talk) -> Talk:
     for seen in talk.seen.values():
         count[seen.sender] = count.get(seen.sender, 0) + 1
     most = max(count, key=lambda sender: (count[sender], sender))
-    mine = sorted([(seen.said_at, name) for name, seen in talk.seen.items() if seen.sender == most])
-    return _forgotten(talk, [name for _, name in mine[: max(1, len(mine) // SHARE)]])
+    mine = ((seen.said_at, name) for name, seen in talk.seen.items() if seen.sender == most)
+    return _forgotten(talk, [name for _, name in nsmallest(max(1, count[most] // SHARE), mine)])
 
 
 def _forgotten(talk: Talk, names: Iterable[ContentId]) -> Talk:
