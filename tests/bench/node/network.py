@@ -16,13 +16,13 @@ from time import perf_counter
 from mls.provider import Provider
 from tests.bench.node.counting import Counted, Counts
 from tests.providers import SeededProvider
-from tests.vcd.core.village import START, Device, Frame, Village
+from tests.vcd.core.village import Device, Frame, Village
 from vcd.core import effects, inputs, node, stored, topics
 from vcd.core.config import Config
 from vcd.core.effects import Effect
 from vcd.core.errors import Malformed
 from vcd.core.events import Event
-from vcd.core.names import AccountId, FrameId, TopicId
+from vcd.core.names import FrameId, TopicId
 from vcd.core.payloads import unpack
 from vcd.core.state import State
 
@@ -78,14 +78,9 @@ class Net(Village):
         stores: bool = False,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
+        super().__init__(seed, config=config)
         self.providers = Providers(seed, counted=counted)
         self.world = self.providers  # type: ignore[assignment] # whatever gives a device its provider will do
-        self.config = config or Config()
-        self.now = START
-        self.devices: dict[str, Device] = {}
-        self.log: list[Frame] = []
-        self.packages: dict[AccountId, list[bytes]] = {}
-        self.lost = lambda _frame, _name: False
         self.clock, self.counted, self.stores = clock, counted, stores
         self.samples: list[Sample] = []
         self.recording = False
@@ -172,9 +167,11 @@ class Net(Village):
                         self._offer(other, frame)
                 return self.step(device.name, inputs.Published(number=effect.number))
             case effects.OfferPackages():  # the newest first: older ones may show a list that is superseded
-                new = [package.encode() for package in effect.packages]
-                account = self.own(device.name)
-                self.packages[account] = new + self.packages.get(account, [])
+                shelf = self.packages.setdefault(self.own(device.name), [])
+                offered = zip(effect.references, effect.packages, strict=True)
+                new = {name: package.encode() for name, package in offered if name not in self.offered}
+                self.offered |= new
+                shelf[:0] = new.values()
                 return self.step(device.name, inputs.Offered(references=effect.references))
             case _:
                 return super()._run(device, effect)

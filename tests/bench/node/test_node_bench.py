@@ -15,7 +15,7 @@ from tests.bench.node.trials import Bench, Healing, Row, agreed, crowd, renew, s
 from tests.providers import SeededProvider
 from tests.vcd.core.people import SMALL, befriend, open_talk
 from tests.vcd.core.talking import TEA
-from vcd.core import stored
+from vcd.core import effects, stored
 
 
 @pytest.fixture
@@ -37,6 +37,15 @@ def test_what_is_said_in_a_part_of_the_network_is_heard_in_the_other_once_it_is_
     assert [data.rstrip(b".") for data in net.said("ben")] == [b"alone"]
     net.wait(minutes=1)
     assert agreed(net)
+
+
+def test_a_package_that_is_taken_back_is_given_to_nobody(net: Net) -> None:
+    own = net.own("anna")
+    assert net.packages[own]
+    device = net.devices["anna"]
+    net._run(device, effects.TakeBackPackages(references=tuple(net.offered)))
+    assert not net.packages[own]
+    assert not device.refused
 
 
 def test_what_is_held_back_arrives_when_it_is_released(net: Net) -> None:
