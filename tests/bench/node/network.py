@@ -211,14 +211,16 @@ class Net(Village):
         self.deliver()
 
     def survey(self) -> None:
-        """Everybody notices how many others are in each topic now."""
+        """Everybody notices how many others are in each topic now, where that has changed."""
         for device in list(self.devices.values()):
             for topic in sorted(device.topics):
                 peers = sum(
                     other is not device and other.group == device.group and topic in other.topics
                     for other in self.devices.values()
                 )
-                self.step(device.name, inputs.Reached(topic=topic, peers=peers))
+                known = device.state.joined.find(topic)
+                if known is not None and known.peers != peers:
+                    self.step(device.name, inputs.Reached(topic=topic, peers=peers))
         self.deliver()
 
     # What is held back

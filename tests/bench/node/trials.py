@@ -308,6 +308,7 @@ class Bench:
                 if agreed(net):
                     return
                 net.wait(seconds=60)
+                net.survey()
                 for name in sorted({*net.devices} - asked):
                     if any(each.asks for each in net.told(name, events.OutOfSync)):
                         asked.add(name)
@@ -372,6 +373,7 @@ def live(net: Net, people: list[str], hours: int) -> tuple[int, int]:
                 except Misuse:
                     pass
         net.wait(minutes=15)
+        net.survey()
         quarter += 1
     return messages, commits
 
