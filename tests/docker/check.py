@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from statistics import median
 
 from tests.docker.ring import Node, Wrong, until
@@ -22,7 +23,7 @@ from tests.docker.town import Chat, Town
 
 ABOVE = {"error", "critical", "fatal"}
 SETTLED = 20.0
-"""Seconds after which a process has imported all it needs."""
+"""Seconds after which a process that was ready has all it needs."""
 GROWTH = 40 << 20
 SHARE = 1.35
 
@@ -113,6 +114,12 @@ def _quiet(nodes: Sequence[Node], expected: Sequence[str]) -> None:
             raise Wrong(f"{node.name} has a traceback in its log: {node.log[at : at + 2000]}")
 
 
+def _ready(node: Node, wall: float) -> list[float]:
+    """When it said so, in seconds of the story."""
+    said = [str(line["at"]) for line in node.lines() if line.get("message") == "ready" and "at" in line]
+    return [datetime.fromisoformat(each).timestamp() - wall for each in said]
+
+
 def _flat(town: Town) -> int:
     """The largest process, in bytes."""
     largest = 0
@@ -121,8 +128,11 @@ def _flat(town: Town) -> int:
         for at, process, size in town.ring.story.memory.get(node.name, ()):
             samples.setdefault(process, []).append((at, size))
             largest = max(largest, size)
+        ready = _ready(node, town.ring.story.wall)
         for several in samples.values():
-            sizes = [size for at, size in several if at >= several[0][0] + SETTLED]
+            first, last = several[0][0], several[-1][0]
+            begun = min((at for at in ready if first <= at <= last), default=first)
+            sizes = [size for at, size in several if at >= begun + SETTLED]
             third = len(sizes) // 3
             if third < 3:
                 continue

@@ -37,6 +37,11 @@ class Containers(Ring):
         self._processes: dict[str, int] = {}
         self._engine: Engine | None = None
         try:
+            run("mount", "--bind", str(self.folder), str(self.folder))
+            self._mounted.append(self.folder)
+            run(
+                "mount", "--make-shared", str(self.folder)
+            )  # the engine sees what is mounted in there later, as small disks
             self._engine = Engine(self.wires, self.folder / "engine")
             self._engine.image()
             for network, prefix in PREFIX.items():
