@@ -109,13 +109,13 @@ def test_a_process_grows_while_it_starts(tmp_path: Path) -> None:
     made = town(tmp_path)
     story = made.ring.story
     story.wall = 1_790_000_000.0
-    starts = [(float(at), 7, 30_000_000 + 1_000_000 * at) for at in range(0, 60, 2)]
-    story.memory["a"] = starts + [(float(at), 7, 90_000_000) for at in range(60, 100, 2)]
+    starts = [(float(at), 7, 30_000_000 + 1_700_000 * at) for at in range(0, 60, 2)]
+    story.memory["a"] = starts + [(float(at), 7, 132_000_000) for at in range(60, 100, 2)]
     with pytest.raises(Wrong, match="a grew"):
         check._flat(made)
     told = datetime.fromtimestamp(story.wall + 60, UTC).isoformat().replace("+00:00", "Z")
     (tmp_path / "a" / "log").write_text(f'{{"at":"{told}","message":"ready"}}\n', encoding="utf-8")
-    assert check._flat(made) == 90_000_000
+    assert check._flat(made) == 132_000_000
 
 
 @pytest.mark.parametrize(
