@@ -79,10 +79,15 @@ def event(logger: logging.Logger, level: int, name: str, /, **fields: object) ->
 _PEER: Final = r"\b(?:12D3KooW[1-9A-HJ-NP-Za-km-z]{44}|Qm[1-9A-HJ-NP-Za-km-z]{44})\b"
 _LONG: Final = r"\b[0-9A-Fa-f]{16,}\b|[A-Za-z0-9+_-]{40,}={0,2}"
 _NAME: Final = r"(?<=/dns/)[^/\s]+|(?<=/dns[46]/)[^/\s]+"
-_PLACE: Final = (
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.\d{1,3}){0,3})(?![\w:])"
+_HOST: Final = (  # before a port, as alone it looks like the name of an event; `store.py:99` is a line of a file
+    r"(?:(?<![\w./-])|(?<=//))(?:[\w-]{1,63}\.)+(?!(?:py|toml):)(?:xn--[\w-]+|[^\W\d_]{2,63})(?=:\d{1,5}(?!\w))"
 )
-_HIDDEN: Final = re.compile("|".join([_PEER, _LONG, _NAME, f"(?P<place>{_PLACE})"]))
+_PLACE: Final = (
+    r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w)"
+    r"|(?:(?<![\w.:])|(?<=\w:)(?=\w))[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.\d{1,3}){0,3}(?!\w)"
+)
+"""What may be an address; `_address` says whether one is in it."""
+_HIDDEN: Final = re.compile("|".join([_PEER, _LONG, _NAME, _HOST, f"(?P<place>{_PLACE})"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +118,25 @@ class Redaction:
     def _code(self, found: re.Match[str]) -> str:
         said = found.group()
         if found["place"] is not None:
-            try:
-                address = ip_address(said)
-            except ValueError:
-                return said  # a time of day, a version
-            return said if address.is_unspecified or address.is_loopback else self.id(address.packed)
+            return self._address(said)
         try:
             return self.id(bytes.fromhex(said))  # the same code as of the bytes
         except ValueError:
             return self.id(said.encode())
+
+    def _address(self, said: str) -> str:
+        """The code of the longest address in it, with what stands around: a port, or the colon of a sentence."""
+        pieces = said.split(":")
+        for many in range(len(pieces), 0, -1):
+            for begin in range(len(pieces) - many + 1):
+                if begin and not pieces[begin]:
+                    continue  # `::` belongs to what is before it
+                with contextlib.suppress(ValueError):
+                    address = ip_address(":".join(pieces[begin : begin + many]))
+                    if address.is_unspecified or address.is_loopback:
+                        return said
+                    return ":".join([*pieces[:begin], self.id(address.packed), *pieces[begin + many :]])
+        return said  # a time of day, a version
 
 
 def _escaped(letter: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import io
 import json
@@ -12,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,18 @@ def test_attack_arguments_that_do_not_fit_are_not_printed(capfd: pytest.CaptureF
         ("dial /ip4/198.51.100.7/tcp/4001", f"dial /ip4/{HIDDEN.id(bytes([198, 51, 100, 7]))}/tcp/4001"),
         ("dial /ip6/2001:db8::7/tcp/1", None),
         ("/dns4/mail.example.org/tcp/1", None),
+        ("to 198.51.100.7:4001 failed", f"to {HIDDEN.id(bytes([198, 51, 100, 7]))}:4001 failed"),
+        ("peer:198.51.100.7:4001", f"peer:{HIDDEN.id(bytes([198, 51, 100, 7]))}:4001"),
+        ("198.51.100.7: refused", f"{HIDDEN.id(bytes([198, 51, 100, 7]))}: refused"),
+        ("at 12:30:59:198.51.100.7", None),
+        ("[2001:db8::7]:4001", None),
+        ("2001:db8::7: refused, node:2001:db8::7", None),
+        ("2001:db8:0:0:0:0:0:7:4001", None),
+        ("host mail.example.org:4001", f"host {HIDDEN.id(b'mail.example.org')}:4001"),
+        ("https://example.org:8443/x, mail@example.xn--p1ai:25", None),
+        ("127.0.0.1:4001, [::1]:4001, localhost:4001", "127.0.0.1:4001, [::1]:4001, localhost:4001"),
+        ("06:44:59, 06:44:59: no, 1:2, store.py:99: left", "06:44:59, 06:44:59: no, 1:2, store.py:99: left"),
+        ("version 1.2.3: std::vec, test.py::fail::5", "version 1.2.3: std::vec, test.py::fail::5"),
         ("2001:db8::1 said", None),
         ("dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcyBpbiBiYXNlNjQ=", None),
         ("12D3KooW" + "x" * 40, None),
@@ -271,6 +285,27 @@ def test_an_id_is_found_wherever_it_stands(before: str, after: str, many: int) -
     text = f"{before} {' '.join([PEER] * (1 + many))} {after}"
     assert PEER not in HIDDEN.text(text)
     assert PEER[:20] not in HIDDEN.text(text)
+
+
+AROUND = st.sampled_from(["", " ", "(", "peer:", "12:30:59 ", "bad: ", "=", "'"])
+
+
+@given(AROUND, st.ip_addresses(), st.sampled_from(["", ":", ": refused", ":4001", ", ", ")", ".", "/tcp/1", "%eth0"]))
+def test_an_address_is_found_whatever_stands_around_it(
+    before: str, address: IPv4Address | IPv6Address, end: str
+) -> None:
+    shown = f"[{address}]" if address.version == 6 and end == ":4001" else str(address)
+    found = HIDDEN.text(f"{before}{shown}{end}")
+    if address.is_unspecified or address.is_loopback:
+        assert str(address) in found
+    else:
+        assert found == f"{before}{shown}{end}".replace(str(address), HIDDEN.id(address.packed))
+
+
+@given(st.times(), st.text("ghijk :.,", max_size=10), st.text("ghijk ,", max_size=10))
+def test_a_time_and_words_with_colons_stay(time: datetime.time, before: str, after: str) -> None:
+    text = f"{before} {time:%H:%M:%S}{after}: {before}"
+    assert HIDDEN.text(text) == text
 
 
 @pytest.mark.parametrize("pad", [*range(MOST_TEXT - 60, MOST_TEXT + 2, 7), (1 << 16) - 30, (1 << 16) - 5])
