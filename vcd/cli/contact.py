@@ -102,8 +102,11 @@ def verify(talk: Talk, which: str, fingerprint: str | None, yes: bool) -> None:
     """
     found = names.contact(talk, which)
     if fingerprint is None:
-        talk.note(f"{_shown(found)}\n\nOn their device: vcd account show, or vcd contact show YOU")
-        asking.sure("Do they see the same fingerprint, or the same safety number?", yes=yes)
+        shown = f"{_shown(found)}\n\nOn their device: vcd account show, or vcd contact show YOU"
+        if yes:
+            talk.note(shown)
+        # with what to compare in the question: --json leaves out what stands around it
+        asking.sure(f"{shown}\nDo they see the same fingerprint, or the same safety number?", yes=yes)
     done = talk.change("contact.verify", account=found["account"], fingerprint=fingerprint or found["fingerprint"])
     talk.give(done, f"{plain(done['name'])} is verified")
 

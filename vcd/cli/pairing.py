@@ -79,7 +79,9 @@ class Watch:
     def _compared(self, pairing: dict[str, Any]) -> dict[str, Any]:
         """The device of the account says yes, or gives it up."""
         check, peer = pairing["check"], plain(pairing["peer_name"])
-        self._talk.say(f"{peer!r} is there. Both screens have to show:\n\n    {plain(check)}\n")
+        shown = f"{peer!r} is there. Both screens have to show:\n\n    {plain(check)}\n"
+        if self._check is not None or self._yes or not asking.can_ask():
+            self._talk.say(shown)
         if self._check is not None:
             if _bare(self._check) != _bare(check):
                 raise Trouble(
@@ -96,7 +98,8 @@ class Watch:
                     code="usage",
                     status=3,
                 )
-            if not click.confirm(f"Does {peer!r} show exactly that?", err=True):
+            # with what to compare in the question: --json leaves out what stands around it
+            if not click.confirm(f"{shown}\nDoes {peer!r} show exactly that?", err=True):
                 self._talk.of_owner("pair.cancel", pair=pairing["pair"])
                 raise Trouble(
                     "The two screens differ, so the pairing was given up: nothing was let in.",

@@ -134,6 +134,21 @@ def test_two_screens_are_compared(daemon: Daemon, said: str, code: int) -> None:
     assert len(daemon.asked_for("pair.cancel")) == (code == 1)
 
 
+def test_with_json_a_question_still_says_what_to_compare(daemon: Daemon) -> None:
+    daemon.answers["pair.get"] = lambda _: example("pair.get", step="comparing")
+    with terminal(daemon.home, "device", "confirm", "--json") as screen:
+        screen.until("show exactly that? [y/N]")
+        assert "otter 4821" in screen.shown
+        screen.type("n")
+        assert screen.end() == 1
+    with terminal(daemon.home, "contact", "verify", "Bob", "--json") as screen:
+        screen.until("[y/N]")
+        assert screen.shown.count(samples.FINGERPRINT) == 2  # the safety number's example is the same
+        screen.type("n")
+        assert screen.end() == 130
+    assert daemon.asked_for("contact.verify") == []
+
+
 def test_what_takes_long_is_counted(daemon: Daemon) -> None:
     counted = trio.Event()
 
