@@ -114,11 +114,15 @@ def _look(talk: Talk) -> tuple[dict[str, Any] | None, str]:
 @command(None, "unlock", example="vcd unlock\nvcd unlock --passphrase-fd 3 3<FILE")
 @asking.fd_option("passphrase", "the passphrase")
 def unlock(talk: Talk, passphrase_fd: int | None) -> None:
-    """Open the vault of a locked daemon, which then becomes ready."""
+    """Open the vault of a locked daemon, which then becomes ready.
+
+    The first passphrase, of a vault that is not there yet, is asked for twice.
+    """
     found = talk.ask("status.get")
     said = None
     if passphrase_fd is not None or (found["state"] == "locked" and found["unlocker"] == "passphrase"):
-        said = asking.passphrase(passphrase_fd)
+        new = found.get("vault_new", False)
+        said = asking.passphrase(passphrase_fd, what="New passphrase" if new else "Passphrase", twice=new)
     done = talk.of_owner("vault.unlock", passphrase=said, wait="Opening the vault")
     talk.give(done, f"{done['state']}, opened by {done['unlocker']}")
 

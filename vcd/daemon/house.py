@@ -73,6 +73,8 @@ class House:
     progress: Progress | None = None
     """Of a migration."""
     unlocker: str | None = None
+    fresh: bool = False
+    """Whether there is no vault yet, so that what unlocks it first is what opens it from then on."""
     open: Open | None = None
     trust: Trust = field(default_factory=Trust)
     watch: Watch = field(default_factory=Watch)

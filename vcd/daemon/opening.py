@@ -73,12 +73,14 @@ async def open_vault(house: House, passphrase: Passphrase | None) -> Vault | Non
         kind, fresh = KINDS[house.config.vault.unlocker], True
         if (house.paths.state / DATABASE).exists():
             raise
-    house.unlocker = NAMES.get(kind, kind)
+    house.unlocker, house.fresh = NAMES.get(kind, kind), fresh
     chosen = unlocker(house, kind, passphrase)
     if chosen is None:
         return None
     # argon2 takes its time
-    return await trio.to_thread.run_sync(Vault.create if fresh else Vault.open, path, chosen)
+    vault = await trio.to_thread.run_sync(Vault.create if fresh else Vault.open, path, chosen)
+    house.fresh = False
+    return vault
 
 
 async def rewrap(house: House, name: str, passphrase: str | None) -> None:

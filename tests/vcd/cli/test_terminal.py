@@ -96,6 +96,21 @@ def test_a_passphrase_is_not_shown(home: Path) -> None:
     assert daemon.asked_for("vault.unlock")[0].passphrase == "correct horse"
 
 
+def test_the_first_passphrase_is_asked_for_twice(home: Path) -> None:
+    with daemon_at(home, "locked") as daemon:
+        locked = example("status.get", state="locked", unlocker="passphrase", vault_new=True)
+        daemon.answers["status.get"] = lambda _: locked
+        with terminal(home, "unlock") as screen:
+            for number, said in enumerate(["correct horse", "correct hrose", "correct horse", "correct horse"]):
+                asked = ("New passphrase: ", "Repeat for confirmation: ")[number % 2]
+                screen.until(lambda shown, asked=asked, times=number // 2 + 1: shown.count(asked) == times)  # type: ignore[misc]
+                screen.type(said)
+            assert screen.end() == 0
+    assert "do not match" in screen.shown
+    [unlocked] = daemon.asked_for("vault.unlock")
+    assert unlocked.passphrase == "correct horse"
+
+
 def test_recovery_words_are_not_shown(daemon: Daemon) -> None:
     with terminal(daemon.home, "init", "--recover") as screen:
         screen.until("(they are not shown): ")  # with the last blank, it listens

@@ -233,6 +233,18 @@ def test_a_passphrase_opens_it_and_the_old_way_does_not(pair: Pair) -> None:
     assert "horse" not in pair.alice.log
 
 
+def test_a_vault_that_is_not_there_yet_is_said_to_be_new(tmp_path: Path) -> None:
+    with home(tmp_path / "home", SETTINGS + '[vault]\nunlocker = "passphrase"\n') as daemon:
+        daemon.start(ready=False)
+        daemon.until_state("locked")
+        assert (daemon.status()["unlocker"], daemon.status()["vault_new"]) == ("passphrase", True)
+        daemon.call("vault.unlock", passphrase="horse")
+        assert not daemon.status()["vault_new"]
+        daemon.call("vault.lock")
+        assert not daemon.status()["vault_new"]
+        daemon.end()
+
+
 def test_there_is_one_daemon_for_a_state(pair: Pair) -> None:
     again = subprocess.run(
         [sys.executable, "-c", RUN], env=pair.alice.environment(), capture_output=True, timeout=30, check=False

@@ -40,6 +40,7 @@ async def status(house: House, call: Call, given: object) -> daemon.Status:
         "pid": house.pid,
         "store": store,
         "unlocker": unlocker,
+        "vault_new": house.fresh,
         "progress": progress,
         "problems": shown,
     }

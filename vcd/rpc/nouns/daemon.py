@@ -71,6 +71,8 @@ class Status(Result, frozen=True, kw_only=True):
     pid: Count
     store: Literal["ok", "locked", "full", "read-only", "damaged", "newer"]
     unlocker: Unlocker | None
+    vault_new: bool
+    """There is no vault yet: the passphrase that it is unlocked with first is the one from then on, so ask twice."""
     progress: Progress | None
     """Of a migration."""
     account: AccountId | None
@@ -220,6 +222,7 @@ FUNCTIONS = (
                 pid=4711,
                 store="ok",
                 unlocker="keyfile",
+                vault_new=False,
                 progress=None,
                 account=samples.ALICE,
                 device=samples.LAPTOP,
