@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vcd.config.model import DEFAULTS
 from vcd.core.policy import DAY, MINUTE, SECOND, of_group
 from vcd.core.sights import sight_of
 from vcd.core.state import State
@@ -95,6 +96,26 @@ def locked(state: str) -> list[Trouble]:
         return []
     text = "Nothing is sent or received before it is opened."
     return [Trouble(code="locked", severity="warning", title="The vault is locked", text=text, command="vcd unlock")]
+
+
+def vault(wanted: str, opens: str | None) -> list[Trouble]:
+    """Of the settings' `vault.unlocker` and what opens the vault that is there, for which the settings come too late.
+
+    The default says nothing of what is wanted: who changed the vault by `vault.rewrap` need not change the settings.
+    """
+    if opens in {None, wanted} or wanted == DEFAULTS["vault.unlocker"]:
+        return []
+    passphrase = " passphrase=@FILE" if wanted == "passphrase" else ""
+    return [
+        Trouble(
+            code="unlocker-differs",
+            severity="warning",
+            title="The vault is not opened as the settings say",
+            text=f"vault.unlocker is {wanted}, but the vault was made before: {opens} still opens it.",
+            args={"wanted": wanted, "opens": str(opens)},
+            command=f"vcd call vault.rewrap unlocker={wanted}{passphrase}",
+        )
+    ]
 
 
 def restart(keys: Sequence[str]) -> list[Trouble]:

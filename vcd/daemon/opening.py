@@ -194,6 +194,7 @@ def look(house: House) -> list[NewEntry]:
     found = [
         *health.store(house.store, house.reason),
         *health.locked(house.info.state),
+        *health.vault(house.config.vault.unlocker, house.unlocker),
         *health.restart(house.watch.restart),
         *health.anchors(house.trust.missing),
     ]

@@ -245,6 +245,20 @@ def test_a_vault_that_is_not_there_yet_is_said_to_be_new(tmp_path: Path) -> None
         daemon.end()
 
 
+def test_settings_that_come_too_late_for_the_vault_are_a_problem(tmp_path: Path) -> None:
+    with home(tmp_path / "home") as daemon:
+        daemon.start()
+        daemon.end()
+        (daemon.home / "vcd.toml").write_text(SETTINGS + '[vault]\nunlocker = "passphrase"\n', encoding="utf-8")
+        daemon.start()
+        [problem] = [each for each in daemon.call("health.list")["problems"] if each["code"] == "unlocker-differs"]
+        assert (problem["severity"], problem["args"]) == ("warning", {"wanted": "passphrase", "opens": "keyfile"})
+        assert problem["command"].startswith("vcd call vault.rewrap unlocker=passphrase passphrase=@")
+        daemon.call("vault.rewrap", unlocker="passphrase", passphrase="horse")
+        assert "unlocker-differs" not in [each["code"] for each in daemon.call("health.list")["problems"]]
+        daemon.end()
+
+
 def test_there_is_one_daemon_for_a_state(pair: Pair) -> None:
     again = subprocess.run(
         [sys.executable, "-c", RUN], env=pair.alice.environment(), capture_output=True, timeout=30, check=False
