@@ -179,7 +179,10 @@ class _Reading:
                 self._take(name, value, here)
 
     def environment(self, environ: Mapping[str, str]) -> None:
-        """Only what begins with the name of a section, or is `VCD_PROFILE`: other variables are other programs'."""
+        """What begins with the name of a section, or is `VCD_PROFILE`, and what looks like a slip in one of these.
+
+        Other variables are other programs'.
+        """
         for variable in sorted(environ):
             if not variable.startswith(PREFIX):
                 continue
@@ -190,6 +193,8 @@ class _Reading:
                 self._take(f"{section}.{rest.removeprefix(f'{section}_')}", environ[variable], origin)
             elif rest in KEYS:
                 self._take(rest, environ[variable], origin)
+            elif slip := _meant(rest):
+                self._unknown(slip, origin)
 
     def flags(self, flags: Mapping[str, str]) -> None:
         for name, text in flags.items():
@@ -293,6 +298,16 @@ class _Reading:
             "metrics.textfile",
             "must end in .prom, or node_exporter does not read it",
         )
+
+
+def _meant(rest: str) -> str | None:
+    """The key that a variable of an unknown section was to be, as it was typed; None if it looks like none."""
+    section, _, last = rest.partition("_")
+    if not last:
+        return rest if nearest(rest, ["profile"]) else None
+    near = nearest(section, list(SECTIONS))
+    known = [name.partition(".")[2] for name in KEYS if name.startswith(f"{near}.")]
+    return f"{section}.{last}" if nearest(last, known) else None
 
 
 def profile_text(name: str) -> str:

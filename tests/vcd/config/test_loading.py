@@ -220,7 +220,30 @@ def test_a_misspelled_variable_of_a_section_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("variable", ["VCD_HOME", "VCD_SOCKET", "VCD_REQUIRE", "VCD_LONG", "VCD_MLS_VECTORS", "VCDX"])
+@pytest.mark.parametrize(
+    ("variable", "wrong", "meant"),
+    [
+        ("VCD_VALT_UNLOCKER", "valt.unlocker", "vault.unlocker"),
+        ("VCD_NETWROK_LISEN", "netwrok.lisen", "network.listen"),
+        ("VCD_LOG_LEVEL", "log.level", "logs.level"),
+        ("VCD_NODES_MAX_KEPT", "nodes.max_kept", "node.max_kept"),
+        ("VCD_PROFIEL", "profiel", "profile"),
+    ],
+)
+def test_a_misspelled_section_of_a_variable_is_told(variable: str, wrong: str, meant: str) -> None:
+    assert refused(environ={variable: "hunter2"}) == [
+        f"environment {variable}: {wrong} is not a key that vcd knows; did you mean {meant}?"
+    ]
+
+
+OTHERS = [
+    *("VCD_HOME", "VCD_SOCKET", "VCD_REQUIRE", "VCD_LONG", "VCD_KILLS", "VCD_COMPLETE", "VCD_MLS_VECTORS"),
+    *("VCD_MESH_SEED", "VCD_MESH_SOAK", "VCD_MESH_FRAMES", "VCDX"),
+    *("VCD_USER", "VCD_PASSWORD", "VCD_URL", "VCD_AUTH_TYPE", "VCD_MAX_RETRY_TIMEOUT", "VCD__", "VCD_"),  # of others
+]
+
+
+@pytest.mark.parametrize("variable", OTHERS)
 def test_other_variables_are_not_settings(variable: str) -> None:
     assert load(environ={variable: "x"}).config == Config()
 
