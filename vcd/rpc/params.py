@@ -45,6 +45,39 @@ _PLACE = re.compile(r" - at `(?:key in )?([^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(.*)`$")
 
+_BOUND = re.compile(r"^Expected `(\w+)`(?: of length)? (<=|>=) (-?\d+)$")
+_KIND = re.compile(r"^Expected `([\w |]+)`, got `(\w+)`$")
+_FORM = re.compile(r"^Expected `str` matching regex '(.*)'$", re.DOTALL)
+_NONE_OF = "Invalid enum value "
+_KINDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "bytes": "bytes",
+    "float": "a number with a fraction",
+    "int": "a whole number",
+    "null": "nothing",
+    "object": "a map",
+    "str": "text",
+}
+_COUNTED = {"str": " characters", "bytes": " bytes", "array": " of them", "object": " of them"}
+
+
+def _spoken(what: str) -> str:
+    """What the decoder says of a value, in words for people; as it is where it says something else."""
+    if bound := _BOUND.match(what):
+        kind, side, number = bound.groups()
+        if (side, number) == (">=", "1") and kind in _COUNTED:
+            return "must not be empty"
+        return f"{'at most' if side == '<=' else 'at least'} {number}{_COUNTED.get(kind, '')}"
+    if kinds := _KIND.match(what):
+        wanted = " or ".join(_KINDS.get(each, each) for each in kinds[1].split(" | "))
+        return f"must be {wanted}, not {_KINDS.get(kinds[2], kinds[2])}"
+    if form := _FORM.match(what):
+        return f"must look like {form[1]}"
+    if what.startswith(_NONE_OF):
+        return f"must not be {what.removeprefix(_NONE_OF)}"
+    return f"{what[:1].lower()}{what[1:]}"
+
 
 def _wrong(params: type[Params], text: str) -> Failure:
     place = _PLACE.search(text)
@@ -64,7 +97,7 @@ def _wrong(params: type[Params], text: str) -> Failure:
         return Failure("E_PARAM_MISSING", f"`{name}` is missing.", data={"name": name})
     if not path:
         return Failure("E_PARAMS")
-    return Failure("E_PARAM_INVALID", f"`{path}`: {what[:1].lower()}{what[1:]}.", data={"path": path})
+    return Failure("E_PARAM_INVALID", f"`{path}`: {_spoken(what)}.", data={"path": path})
 
 
 def _joined(path: str, name: str | None) -> str:

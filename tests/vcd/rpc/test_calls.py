@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack
+import msgspec
 import pytest
 import trio
 
@@ -15,7 +17,7 @@ from vcd.rpc.calls import CALLING, Call, Handler
 from vcd.rpc.connection import Limits
 from vcd.rpc.errors import Failure, refused
 from vcd.rpc.nouns import daemon, msg
-from vcd.rpc.params import digest
+from vcd.rpc.params import digest, read
 from vcd.rpc.table import FUNCTIONS
 from vcd.rpc.values import Done
 
@@ -101,6 +103,40 @@ async def test_wrong_arguments(tmp_path: Path, params: Any, code: str, data: Any
         error, _ = await client.end(77)
         assert (error["code"], error["data"]) == (code, data)
         assert await client.ask("device.list")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "said"),
+    [
+        ("account.create", {"device_name": "laptop", "name": "x" * 65}, "`name`: at most 64 characters."),
+        ("account.create", {"device_name": ""}, "`device_name`: must not be empty."),
+        ("account.create", {"device_name": 5}, "`device_name`: must be text, not a whole number."),
+        ("account.recover", {"device_name": "laptop", "words": ["abandon"] * 5}, "`words`: at least 12 of them."),
+        (
+            "account.recover",
+            {"device_name": "laptop", "words": "abandon"},
+            "`words`: must be a list or nothing, not text.",
+        ),
+        ("msg.list", {"chat": CHAT, "most": 501}, "`most`: at most 500."),
+        ("msg.list", {"chat": CHAT, "most": 1.5}, "`most`: must be a whole number, not a number with a fraction."),
+        ("chat.get", {"chat": b"x" * 256}, "`chat`: at most 255 bytes."),
+        ("events.ack", {"consumer": "a/b", "seq": 1}, "`consumer`: must look like ^[A-Za-z0-9_.-]+$."),
+        ("vault.rewrap", {"unlocker": "pasphrase"}, "`unlocker`: must not be 'pasphrase'."),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_said_in_words(method: str, params: Any, said: str) -> None:
+    with pytest.raises(Failure) as failed:
+        read(FUNCTIONS[method], msgpack.packb([params]))
+    assert failed.value.message == said
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 2**64 - 1, 1.5, "", "x" * 80_001, b"", b"x" * 70_000, [], [1], {}])
+def test_no_answer_speaks_of_the_decoder(value: object) -> None:
+    for function in FUNCTIONS.values():
+        for field in msgspec.structs.fields(function.params):
+            with pytest.raises(Failure) as failed:
+                read(function, msgpack.packb([{field.encode_name: value, "": 0}]))
+            assert "xpected" not in failed.value.message
 
 
 async def test_a_wrong_name_within_an_argument(tmp_path: Path) -> None:
