@@ -7,6 +7,7 @@ bug stays a traceback.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import suppress
 
@@ -35,7 +36,7 @@ def run(argv: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as stopped:
         return _stopped(str(stopped))
     except Exception as error:  # noqa: BLE001 - `of` raises again what it does not know
-        trouble = troubles.of(error)
+        trouble = troubles.of(error, shlex.join(["vcd", *argv]))  # secrets are never among them
         if talk.json or _wants_json(argv):
             sys.stdout.write(f"{in_json(trouble.plain_json())}\n")
         else:

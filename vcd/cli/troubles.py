@@ -1,8 +1,9 @@
 """What went wrong, for a person: what it is, what to do next, and the code to exit with.
 
 Every way in which a command can fail becomes a `Trouble`. The next step of an error of the daemon is in `NEXT`; it has
-a line for every code there is, which a test sees to. METHOD in it is the function that was called. A newer daemon may
-have other errors: then the text of the error itself is all there is, and `vcd doctor`.
+a line for every code there is, which a test sees to. METHOD in it is the function that was called,
+COMMAND the command that was run. A newer daemon may have other errors: then the text of the error itself is all there
+is, and `vcd doctor`.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ NEXT: Final[Mapping[str, str]] = {
     "E_STORE_READ_ONLY": "Make the state folder writable: vcd doctor says which one it is.",
     "E_STORE_DAMAGED": "Run: vcd doctor",
     "E_STORE_NEWER": "Install that version of vcd, or a newer one, and start it: vcd --version says which this is.",
-    "E_PASSPHRASE": "Try again: vcd unlock",
+    "E_PASSPHRASE": "Try again: COMMAND",
     "E_UNLOCKER": "`vcd status` says how the vault is opened; `vcd config show` has its settings.",
     "E_FILE": "Take another file, with its full path.",
     # the network
@@ -144,13 +145,13 @@ class Trouble(Exception):
         return {"error": error, "exit": self.status}
 
 
-def of(error: Exception) -> Trouble:
-    """What an exception is to a person. Others than these are bugs, and are not caught."""
+def of(error: Exception, command: str = "the same command") -> Trouble:
+    """What an exception is to a person who ran that. Others than these are bugs, and are not caught."""
     match error:
         case Trouble():
             return error
         case RpcError():
-            return _of_daemon(error)
+            return _of_daemon(error, command)
         case Unavailable():
             from vcd.cli.reaching import diagnosed
 
@@ -173,8 +174,8 @@ def too_late(text: str, then: str) -> Trouble:
     return Trouble(text, then, code="E_TIMEOUT", status=TOO_LATE)
 
 
-def _of_daemon(error: RpcError) -> Trouble:
-    then = NEXT.get(error.code, "`vcd doctor` looks for the cause.")
+def _of_daemon(error: RpcError, command: str) -> Trouble:
+    then = NEXT.get(error.code, "`vcd doctor` looks for the cause.").replace("COMMAND", plain(command))
     if method := error.data.get("method"):
         then = then.replace("METHOD", plain(str(method)))
     text = f"{error.message} ({error.code})" if error.message else str(error.code)

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from tests.repo.files import ROOT
-from tests.vcd.cli.house import Daemon, daemon_at, process, ran, refusing
+from tests.vcd.cli.house import Daemon, daemon_at, process, ran, refusing, secret
 from vcd.cli.troubles import NEXT
 from vcd.rpc.errors import CODES
 
@@ -161,7 +161,20 @@ class TestRefused:
         shared.answers["device.list"] = refusing(code)
         special = {"E_TIMEOUT": 5, "E_OTHER_USER": 2}
         special |= dict.fromkeys(["E_STARTING", "E_MIGRATING", "E_LOCKED", "E_STOPPING"], 4)
-        says(["device", "list"], special.get(code, 1), code, code, NEXT[code].replace("METHOD", "device.list"))
+        says(
+            ["device", "list"],
+            special.get(code, 1),
+            code,
+            code,
+            NEXT[code].replace("METHOD", "device.list").replace("COMMAND", "vcd device list"),
+        )
+
+    def test_a_wrong_passphrase_is_given_again_to_the_same_command(self, daemon: Daemon, tmp_path: Path) -> None:
+        daemon.answers["account.recover"] = refusing("E_PASSPHRASE")
+        (file := tmp_path / "my backup").touch()
+        with secret("abandon " * 12) as words, secret("donkey") as passphrase:
+            done = ran("init", "--restore", str(file), "--words-fd", words, "--passphrase-fd", passphrase)
+        assert f"Try again: vcd init --restore '{file}' --words-fd {words}" in done.err
 
     def test_it_takes_too_long(self, daemon: Daemon) -> None:
         async def slow(_params: object) -> None:
