@@ -358,7 +358,7 @@ async def _unlocked(house: House, notifier: notify.Notifier, *, by_itself: bool)
             try:
                 vault = await opening.open_vault(house, asked[0].passphrase if asked else None)
             except VaultError as error:
-                house.reason = f"{error} {error.hint}".strip()
+                house.reason = opening.sentences(str(error), error.hint)
                 _answer(asked, opening.vault_failure(error))
             else:
                 house.reason = ""

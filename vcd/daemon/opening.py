@@ -97,8 +97,8 @@ async def rewrap(house: House, name: str, passphrase: str | None) -> None:
 def vault_failure(error: VaultError) -> Failure:
     """What somebody who wanted to unlock is told."""
     if isinstance(error, NotOpened):
-        return Failure("E_PASSPHRASE", str(error))
-    return Failure("E_UNLOCKER", f"{error} {error.hint}".strip())
+        return Failure("E_PASSPHRASE", sentences(str(error)))
+    return Failure("E_UNLOCKER", sentences(str(error), error.hint))
 
 
 # ---------------------------------------------------------------- the node

@@ -19,6 +19,7 @@ from vcd.daemon.opening import sentences
 from vcd.store.store import Store
 from vcd.store.trouble import StoreTrouble, Trouble
 from vcd.store.values import Batch, Progress
+from vcd.vault.errors import NotOpened, UnlockerMissing
 
 OLD = Path(pinned.__file__).parent / "data" / "stored-1.json.gz"
 OURS: Rows = {facts.PEER: b"seed", facts.pairing(b"pair"): b"secret"}
@@ -83,6 +84,16 @@ def test_a_device_without_rows_is_a_new_one() -> None:
     state = opening.state(Config(), {}, Village().world("laptop"))
     assert state.home is None
     assert state.me.name
+
+
+def test_what_keeps_a_vault_shut_is_said_in_sentences() -> None:
+    gone = opening.vault_failure(UnlockerMissing("/a/vault.key is not there"))
+    assert (gone.code, gone.message) == (
+        "E_UNLOCKER",
+        "/a/vault.key is not there. Bring it back, or unlock the vault in another way.",
+    )
+    empty = opening.vault_failure(NotOpened("the passphrase is empty"))
+    assert (empty.code, empty.message) == ("E_PASSPHRASE", "The passphrase is empty.")
 
 
 @pytest.mark.parametrize(

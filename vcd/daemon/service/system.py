@@ -16,7 +16,7 @@ from vcd.rpc.errors import Failure
 from vcd.rpc.nouns import daemon
 from vcd.rpc.table import LEVEL
 from vcd.rpc.values import Done
-from vcd.vault.errors import NotOpened, VaultError
+from vcd.vault.errors import VaultError
 from vcd.vault.unlockers import Passphrase
 
 
@@ -147,10 +147,8 @@ async def rewrap(house: House, call: Call, given: daemon.Rewrap) -> daemon.Vault
         raise Failure("E_PASSPHRASE", "A new passphrase is needed.")
     try:
         await opening.rewrap(house, given.unlocker, given.passphrase)
-    except NotOpened as error:
-        raise Failure("E_PASSPHRASE", str(error)) from None
     except VaultError as error:
-        raise Failure("E_UNLOCKER", f"{error} {error.hint}".strip()) from None
+        raise opening.vault_failure(error) from None
     made = _vault(house)
     return await house.desk().change(call, None, lambda *_: made)
 
