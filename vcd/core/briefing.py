@@ -167,7 +167,7 @@ def to_strand(
             strand,
             graph=graph,
             kept=PMap(kept),
-            past=PMap({epoch: number for number, epoch in enumerate(past)}),
+            past=PMap({epoch: number for number, epoch in enumerate(past, start=1)}),
             ballots=ballots,
             signed=PMap({said.step.epoch: said for said in brief.signed if graph.has(said.step.epoch)}),
             trunk=brief.trunk or topics[head],

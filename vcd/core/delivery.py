@@ -30,6 +30,7 @@ from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack_said
 from vcd.core.policy import Mode, Policy, of_group
 from vcd.core.spoken import Held
+from vcd.core.strand import NEVER
 
 if TYPE_CHECKING:
     from mls.state import Group
@@ -139,6 +140,8 @@ def late(turn: Turn, strand: Strand, payload: Post) -> None:
     talk = turn.state.talks.find(strand.group_id)
     if talk is None or strand.home:
         return
+    if not _was_there(turn, strand, payload.epoch):
+        return
     digest = hashlib.sha256(payload.message).digest()
     if digest in talk.places or digest in talk.missed or digest in talk.asked or len(talk.missed) >= MAX_TOLD:
         return
@@ -147,6 +150,16 @@ def late(turn: Turn, strand: Strand, payload: Post) -> None:
     turn.put_talk(replace(talk, missed=(*talk.missed, digest), missed_until=max(talk.missed_until, until)))
     turn.due(Duty.ORDER, strand.group_id, turn.now + turn.state.config.quiet)
     turn.due(Duty.SEEN, strand.group_id, until)
+
+
+def _was_there(turn: Turn, strand: Strand, epoch: EpochId) -> bool:
+    """Whether our account was in an epoch.
+
+    Who was brought in after it knows it, and finds in the same topic what was said there, but not to it.
+    """
+    if strand.graph.has(epoch):
+        return any(each.account == turn.state.book.own for each in strand.graph.members(epoch))
+    return strand.past.find(epoch) != NEVER
 
 
 def used(turn: Turn, strand: Strand, payload: Post) -> None:

@@ -30,7 +30,7 @@ from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, Sign
 from vcd.core.policy import Mode, of_group
 from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
-from vcd.core.strand import Kept, Strand, at_rest, with_step
+from vcd.core.strand import NEVER, Kept, Strand, at_rest, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def begun(group: Group, told: Introduction) -> Strand:
     graph, said = summaries.rebuilt(group, told.lineage, (told.signed,))
     epoch = _epoch(group)
     way = (graph.anchor.epoch, *graph.path(epoch)[:-1])
+    own = steps.whose(group.own_leaf_node)
+    there = {each for each in way if own in {member.account for member in graph.members(each)}}
     return Strand(
         group_id=group.group_id,
         home=False,
@@ -110,7 +112,7 @@ def begun(group: Group, told: Introduction) -> Strand:
         graph=graph,
         standing=standing(Graph(anchor=graph.anchor), Ballots(), frozenset()),
         kept=PMap({epoch: Kept(group=group, topic=topic_of(group))}),
-        past=PMap({each: number for number, each in enumerate(way, start=1)}),
+        past=PMap({each: number if each in there else NEVER for number, each in enumerate(way, start=1)}),
         signed=PMap({each.step.epoch: each for each in said}),
         trunk=TopicSecret(told.lineage.topic) if told.lineage.topic else None,
     )

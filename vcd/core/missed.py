@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from vcd.core.strand import Strand
     from vcd.core.turn import Turn
 
+MEETING = 2_000
+"""Milliseconds by which our devices say again apart what met, and as much more as others hear nothing of it for: by
+less than that at first, and by more each time that it meets again."""
 MAX_COLLISIONS = 8
+"""How often a message is said again because another device's was heard to have its key."""
+MAX_MET = 16
+"""The same with those times that somebody could not read what was said last: any member may say so."""
 
 
 def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) -> None:
@@ -45,9 +51,12 @@ def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) ->
         outgoing = None if name is None else turn.state.outbox.find(name)
         if name is None or outgoing is None or outgoing.why is not None:
             continue  # not of this device, or it will be said again
-        if outgoing.places[-1].digest != digest and _said_to_all(turn.strand(group_id), talk, outgoing):
-            continue  # said again since
-        _missed(turn, name)
+        newest = outgoing.places[-1].digest == digest
+        if newest and outbox.said_again_at(outgoing, turn.strand(group_id).head):
+            if outgoing.tries < MAX_MET and len(ranks.devices(turn)) > 1:  # it met a key that was used once more
+                _met(turn, name, outgoing)
+        elif newest or not _said_to_all(turn.strand(group_id), talk, outgoing):
+            _missed(turn, name)  # else it was said again since
     if payload.since is not None:
         for name in _since(turn, turn.strand(group_id), payload.at, payload.since):
             _missed(turn, name)
@@ -136,7 +145,13 @@ def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) 
     outgoing = None if mine is None else turn.state.outbox.find(mine)
     if mine is None or outgoing is None or mine == name or outgoing.tries >= MAX_COLLISIONS:
         return
-    at = turn.now + ranks.device_place(turn) * turn.state.config.turn_taking
-    changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=outgoing.tries + 1)
-    turn.change(outbox=turn.state.outbox.set(mine, changed))
-    turn.due(Duty.RELAY, group.group_id, at)
+    _met(turn, mine, outgoing)
+
+
+def _met(turn: Turn, name: ContentId, outgoing: Outgoing) -> None:
+    """Say it again, apart from the other device, which does the same."""
+    tries = outgoing.tries + 1
+    at = turn.now + ranks.device_place(turn) * MEETING + ranks.spread(turn, name + bytes([tries]), tries * MEETING)
+    changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=tries)
+    turn.change(outbox=turn.state.outbox.set(name, changed))
+    turn.due(Duty.RELAY, outgoing.conversation, at)

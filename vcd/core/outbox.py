@@ -343,6 +343,8 @@ def say_again(turn: Turn, command: inputs.SayAgain) -> None:
         consent = tuple(sorted({*outgoing.consent, *outgoing.asked}))
         changed = replace(changed, consent=consent, why=Why.MISSED if stands else Why.LOST, again_at=turn.now)
     turn.change(outbox=turn.state.outbox.set(command.content, changed))
+    if stands:  # as it did before the question
+        _tell(turn, command.conversation, command.content, Fate.CONFIRMED)
     relay(turn, command.conversation)
 
 
@@ -513,7 +515,7 @@ def _again(turn: Turn, name: ContentId) -> None:
         return
     if _over(turn, strand, outgoing):
         _give_up(turn, group_id, [name])
-    elif outgoing.why is Why.MISSED and _said_again_at(outgoing, strand.head):
+    elif outgoing.why is Why.MISSED and said_again_at(outgoing, strand.head):
         turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, why=None, again_at=0)))
     elif not can_speak(turn, strand, talk) or not _seal(turn, name):
         paused = talk.mode is Mode.EC1 and talk.quiet_until > turn.now
@@ -521,7 +523,7 @@ def _again(turn: Turn, name: ContentId) -> None:
         turn.change(outbox=turn.state.outbox.set(name, replace(outgoing, again_at=later)))
 
 
-def _said_again_at(outgoing: Outgoing, epoch: EpochId) -> bool:
+def said_again_at(outgoing: Outgoing, epoch: EpochId) -> bool:
     """Whether it was said there twice, or by a sibling. Once may have met a key that was used."""
     there = [place for place in outgoing.places if place.epoch == epoch]
     return len(there) > 1 or any(not place.digest for place in there)

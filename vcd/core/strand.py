@@ -42,6 +42,10 @@ class Membership(enum.Enum):
     LOST = 3  # a member that cannot follow
 
 
+NEVER = 0
+"""See `Strand.past`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """The value of an epoch."""
@@ -67,7 +71,8 @@ class Strand:
     standing: Standing
     kept: PMap[EpochId, Kept]
     past: PMap[EpochId, int] = field(default_factory=PMap)
-    """Epochs that were entered and dropped, numbered in order; the oldest are forgotten."""
+    """Epochs that were entered and dropped, numbered in order; the oldest are forgotten. `NEVER` have those by which a
+    newcomer's account came in, and in which it was not."""
     ballots: Ballots = field(default_factory=Ballots)
     signed: PMap[EpochId, SignedStep] = field(default_factory=PMap)
     """The headers of the graph's steps as their authors signed them, for those who cannot follow."""

@@ -38,6 +38,39 @@ def test_what_was_confirmed_is_said_again_for_who_missed_it_but_not_to_somebody_
     village.wait(minutes=1)
     assert heard(village, "eve") == ["for ben"]
     assert heard(village, "ben") == ["for ben"]
+    assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS, CONFIRMED]  # the question is over
+
+
+def test_who_says_no_is_not_left_with_a_question() -> None:
+    village = converse("anna", "ben")
+    frames = len(village.log)
+    name = say(village, "anna", "for ben")
+    [(_, post)] = list(sent(village, Post, frames))
+    bring(village, "anna", "eve")
+    village.wait(minutes=1)
+    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    answer(village, "anna", name, again=False)
+    village.wait(minutes=1)
+    assert heard(village, "eve") == []
+    assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS, CONFIRMED]
+
+
+def test_who_comes_in_does_not_ask_for_what_was_said_before() -> None:
+    """It finds that in the topic that it comes into, of an epoch between what is final and its own."""
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben")
+    village.wait(minutes=2)
+    before = say(village, "anna", "before")
+    village.wait(minutes=1)
+    invite(village, "anna", "cleo")
+    village.wait(minutes=2)
+    assert ("post-late", "") in village.devices["cleo"].refused
+    assert list(sent(village, Missed)) == []
+    assert fates(village, "anna", before) == [SENT, CONFIRMED]
+    say(village, "anna", "after")
+    village.wait(seconds=10)  # it names the one before
+    assert heard(village, "cleo") == ["after"]
 
 
 def test_who_was_out_for_a_while_says_again_what_somebody_missed_before() -> None:
