@@ -50,6 +50,19 @@ async def link(desk: Desk, call: Call, given: object) -> contact.OwnLink:
     return contact.OwnLink(link=to_text(card), fingerprint=fingerprint(root), expires_at=expires)
 
 
+def reachable(found: book.Contact, now: int) -> bool:
+    """Whether somebody can be invited by the card that they gave.
+
+    A newer list alone does not make a card useless: the inbox that it names stays the same, whichever devices come and
+    go. It changes where an account is recovered, which begins a term. So does a removal with the recovery phrase, after
+    which the inbox is the old one; from outside the two cannot be told apart.
+    """
+    card = found.card
+    if card is None or card.expires <= now:
+        return False
+    return found.head.authority.mandate.term <= card.head.authority.mandate.term
+
+
 def _contact(desk: Desk, state: State, found: book.Contact, now: int) -> contact.Contact:
     edition = state.book.edition
     own = b"" if edition is None else edition.head.authority.mandate.root
@@ -62,7 +75,7 @@ def _contact(desk: Desk, state: State, found: book.Contact, now: int) -> contact
         fingerprint=found.fingerprint,
         safety_number=safety_number(own, found.root),
         version=found.head.version % (1 << 32),
-        reachable=found.card is not None and found.card.expires > now and not state.book.superseded(found.card.head),
+        reachable=reachable(found, now),
         contradicts=found.evidence is not None,
         certificate=desk.trust.look(state, found.account, now),
     )

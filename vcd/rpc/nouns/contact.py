@@ -42,7 +42,8 @@ class Contact(Result, frozen=True, kw_only=True):
     version: Count
     """Of their list of devices, as last seen."""
     reachable: bool
-    """Whether we have a card of theirs that is good, so that they can be invited."""
+    """Whether we have a card of theirs that is good, so that they can be invited: it did not expire, and they have not
+    used their recovery phrase since, after which they may have another inbox. Devices may come and go."""
     contradicts: bool
     """Whether they showed two lists of one version."""
     certificate: Certificate | None
