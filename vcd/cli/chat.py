@@ -140,7 +140,7 @@ def rename(talk: Talk, which: str, title: str) -> None:
 @click.option("--greeting", default="", metavar="TEXT", help="What they are told with the invitation.")
 def invite(talk: Talk, which: str, who: str, greeting: str) -> None:
     """Bring a contact into a chat; it goes on by itself, however long that takes."""
-    found, person = names.chat(talk, which), names.contact(talk, who)
+    found, person = names.entered(talk, which), names.contact(talk, who)
     done = talk.change("chat.invite", chat=found["chat"], account=person["account"], greeting=greeting)
     talk.give(
         done, f"{plain(person['name'])} will be in it as soon as they can be reached: vcd chat show {_call(found)}"
@@ -171,7 +171,7 @@ def decline(talk: Talk, which: str) -> None:
 @asking.yes_option
 def remove(talk: Talk, which: str, who: str, yes: bool) -> None:
     """Take somebody out of a chat."""
-    found = names.chat(talk, which)
+    found = names.entered(talk, which)
     person = names.member(talk, found["chat"], who)
     called = plain(person["name"]) or short(person["account"])
     asking.sure(f"Take {called!r} ({short(person['account'])}) out of {_call(found)}?", yes=yes)
@@ -184,7 +184,7 @@ def remove(talk: Talk, which: str, who: str, yes: bool) -> None:
 @asking.yes_option
 def leave(talk: Talk, which: str, yes: bool) -> None:
     """Leave a chat, on all your devices."""
-    found = names.chat(talk, which)
+    found = names.entered(talk, which)
     asking.sure(f"Leave {_call(found)} on all your devices?", yes=yes)
     done = talk.change("chat.leave", chat=found["chat"])
     talk.give(done, "leaving; it goes on by itself")
@@ -194,7 +194,7 @@ def leave(talk: Talk, which: str, yes: bool) -> None:
 @click.argument("which", metavar="CHAT")
 def rotate(talk: Talk, which: str) -> None:
     """Give your place in a chat fresh keys."""
-    found = names.chat(talk, which)
+    found = names.entered(talk, which)
     done = talk.change("chat.rotate", chat=found["chat"])
     talk.give(done, "fresh keys are under way")
 

@@ -32,6 +32,15 @@ def chat(talk: Talk, said: str) -> dict[str, Any]:
     return meant("chat", said, talk.pages("chat.list", "chats", "chat"), "chat", "title")
 
 
+def entered(talk: Talk, said: str) -> dict[str, Any]:
+    """A chat to do something in: to one that waits for an answer, that answer is what comes next."""
+    found = chat(talk, said)
+    if found["standing"] == "invited":
+        text = f"You are invited to {plain(found['title']) or short(found['chat'])!r} and have not answered."
+        raise Trouble(text, f"Accept it first: vcd chat accept {short(found['chat'])}", code="E_NOT_MEMBER")
+    return found
+
+
 def contact(talk: Talk, said: str) -> dict[str, Any]:
     def named(row: dict[str, Any]) -> str:
         return "" if row["relation"] == "stranger" else str(row["name"])

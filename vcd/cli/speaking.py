@@ -41,7 +41,7 @@ def send(talk: Talk, which: str, text: str | None, file: Any, media: str | None,
     if (text is None) == (file is None):
         raise Trouble("Give either TEXT or --file.", "`vcd chat send --help` shows how.", code="usage", status=USAGE)
     data = _body(text, file)
-    chat = names.chat(talk, which)["chat"]
+    chat = names.entered(talk, which)["chat"]
     kind = _PLAIN if media is None and file is None else media
     done = talk.change("msg.send", chat=chat, data=data, media=kind)
     if wait is None:
@@ -93,7 +93,7 @@ def _settled(talk: Talk, chat: bytes, sent: dict[str, Any], wait: float) -> str:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --follow: end after so many new ones.")
 def tail(talk: Talk, which: str, number: int, follow: bool, limit: int | None) -> None:
     """The last messages of a chat; with --json one object a line."""
-    chat = names.chat(talk, which)["chat"]
+    chat = names.entered(talk, which)["chat"]
     known = names.Names(talk)
     since = talk.ask("events.next", from_=None, max=1)["next"] if follow else 0
     for each in _last(talk, chat, number):

@@ -20,6 +20,7 @@ from vcd.core.errors import Misuse
 from vcd.core.events import Event
 from vcd.core.names import AccountId, GroupId, IntentId
 from vcd.core.state import State, Talk
+from vcd.core.wanting import Invitation, Stage
 from vcd.daemon import facts
 from vcd.daemon.facts import Changes, Facts
 from vcd.daemon.owner import Answer, Become, Done, Owner
@@ -37,6 +38,12 @@ PAGE = 3 << 20
 
 Makes = Callable[[State, tuple[Event, ...], int], R]
 """The result of a command: from the state after it, its events, and the number of the first entry that it made."""
+
+
+def invitation(state: State, chat: bytes) -> Invitation | None:
+    """Into a chat, that waits for the user's answer."""
+    found = state.invitations.find(chat)
+    return found if found is not None and found.stage is Stage.ANSWER else None
 
 
 def _same(result: R) -> R:
@@ -83,14 +90,23 @@ class Desk:
         self.own()
         talk = self.state.talks.find(GroupId(chat))
         if talk is None:
-            raise Failure("E_CHAT_UNKNOWN")
+            raise self.not_in(chat)
         return talk
 
     def history_of(self, chat: bytes) -> None:
         """That there is, or was, a chat of that name, with messages of it."""
         self.own()
         if GroupId(chat) not in self.state.talks and facts.past_of(self.facts, chat) is None:
-            raise Failure("E_CHAT_UNKNOWN")
+            raise self.not_in(chat)
+
+    def not_in(self, chat: bytes) -> Failure:
+        """Why there is nothing to do in a chat that we are not in: it may be listed all the same."""
+        if invitation(self.state, chat) is not None:
+            return Failure("E_NOT_MEMBER", "We are invited to it and have not answered: accept that first.")
+        if facts.past_of(self.facts, chat) is not None:
+            text = "This device has no keys of it, as the account was recovered since: somebody has to invite us anew."
+            return Failure("E_NOT_MEMBER", text)
+        return Failure("E_CHAT_UNKNOWN")
 
     def name(self, call: Call) -> bytes:
         """Sixteen bytes by which the node knows what this call wants."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -114,3 +115,15 @@ def test_never_another_one(found: dict[bytes, str], said: str, data: st.DataObje
     whole = base64.b64encode(one["device"]).decode()
     fits = one["name"].casefold() == said.casefold() or said == whole
     assert fits or any(each.startswith(said.lower().rstrip("=")) for each in written)
+
+
+@pytest.mark.parametrize("command", ["send tea hello", "tail tea", "invite tea Bob", "leave tea --yes", "rotate tea"])
+def test_what_is_done_in_a_chat_that_waits_for_an_answer_takes_the_answer_first(daemon: Daemon, command: str) -> None:
+    lines = example("chat.list").chats
+    daemon.answers["chat.list"] = lambda _: example(
+        "chat.list", chats=[msgspec.structs.replace(lines[0], title="tea", standing="invited")]
+    )
+    done = ran("chat", *command.split())
+    assert done.code == 1
+    assert f"vcd chat accept {lines[0].chat.hex()[:8]}" in done.err
+    assert "no such chat" not in done.err

@@ -183,8 +183,10 @@ def test_all_devices_are_lost_and_the_account_goes_on(scene: Scene) -> None:
         scene.accounts[0]: "Alice",
         scene.accounts[1]: "Bobby",
     }
-    with pytest.raises(RpcError, match="E_CHAT_UNKNOWN"):
+    with pytest.raises(RpcError, match="E_NOT_MEMBER"):
         alice.call("msg.send", chat=chat, data=b"hello?")
+    with pytest.raises(RpcError, match="E_NOT_MEMBER"):
+        alice.call("chat.graph", chat=chat)
 
     # Contacts have nothing to do: they see a newer list under the same root.
     new = alice.call("chat.create", title="tea again")["chat"]

@@ -15,9 +15,9 @@ from vcd.core.sights import sight_of
 from vcd.core.spoken import Stage as Said
 from vcd.core.state import State, Talk
 from vcd.core.strand import Membership, Strand
-from vcd.core.wanting import Intent, Invitation, Kind, Stage
+from vcd.core.wanting import Intent, Kind, Stage
 from vcd.daemon import facts
-from vcd.daemon.desk import Desk
+from vcd.daemon.desk import Desk, invitation
 from vcd.daemon.telling import called
 from vcd.rpc.calls import Call
 from vcd.rpc.errors import Failure
@@ -104,14 +104,9 @@ async def rename(desk: Desk, call: Call, given: chat.ChatTitle) -> chat.SameChat
 def _there(desk: Desk, name: bytes) -> None:
     """A chat that we are in, were in, or are asked to."""
     desk.own()
-    known = GroupId(name) in desk.state.talks or _invitation(desk.state, name) is not None
+    known = GroupId(name) in desk.state.talks or invitation(desk.state, name) is not None
     if not known and facts.past_of(desk.facts, name) is None:
         raise Failure("E_CHAT_UNKNOWN")
-
-
-def _invitation(state: State, name: bytes) -> Invitation | None:
-    found = state.invitations.find(name)
-    return found if found is not None and found.stage is Stage.ANSWER else None
 
 
 def _standing(state: State, talk: Talk, strand: Strand | None) -> Any:
@@ -133,7 +128,7 @@ def _asks(state: State, talk: Talk) -> bool:
 
 def _line(desk: Desk, name: GroupId) -> chat.ChatLine:
     state = desk.state
-    talk, held = state.talks.find(name), _invitation(state, name)
+    talk, held = state.talks.find(name), invitation(state, name)
     title = desk.title(name)
     past = facts.past_of(desk.facts, name)
     if talk is None and held is None and past is not None:

@@ -28,7 +28,7 @@ async def graph(desk: Desk, call: Call, given: chat.GraphOf) -> chat.Graph:
     if strand is None or (given.chat is not None and strand.home):
         if given.chat is not None and GroupId(given.chat) in state.talks:
             return chat.Graph(chat=given.chat, mode="dimls", root=None, head=None, final=None, steps=[])
-        raise Failure("E_CHAT_UNKNOWN")
+        raise Failure("E_CHAT_UNKNOWN") if given.chat is None else desk.not_in(given.chat)
     root = strand.graph.anchor.epoch
     steps = [_root(state, strand)]
     below = list(strand.graph.children(root))
