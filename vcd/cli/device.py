@@ -12,11 +12,12 @@ from vcd.cli.beginning import this_machine
 from vcd.cli.pairing import GO_ON, Watch
 from vcd.cli.talk import Talk
 from vcd.cli.text import clock, count, plain, short, table, until
-from vcd.cli.troubles import too_late
+from vcd.cli.troubles import Trouble, too_late
 from vcd.cli.verbs import command, noun
 from vcd.client import RpcError
 
 _BETWEEN = 1.0
+_ENDED = {"finished", "failed", "canceled"}
 _TAKES_WORDS = {
     "E_ROOT_NEEDED": "That device may let in others, so removing it takes the recovery words.",
     "E_NOT_DELEGATE": "This device may not remove others, so it takes the recovery words.",
@@ -113,8 +114,31 @@ def confirm(talk: Talk, check: str | None, name: str | None, yes: bool, wait: fl
 @command(device, "cancel", example="vcd device cancel")
 def cancel(talk: Talk) -> None:
     """Give up the pairing that is under way; a device that is in already stays."""
-    done = talk.of_owner("pair.cancel", pair=talk.of_owner("pair.get")["pair"])
+    found = talk.of_owner("pair.get")
+    if found["step"] in _ENDED:
+        raise _over(found)
+    done = talk.of_owner("pair.cancel", pair=found["pair"])
+    if done["step"] != "canceled":  # it came too late
+        raise _over(done)
     talk.give(done, "given up")
+
+
+def _over(pairing: dict[str, Any]) -> Trouble:
+    """Why there is nothing to give up any more: how the pairing ended, or that it cannot be stopped."""
+    peer, step = plain(pairing["peer_name"]) or "the other device", pairing["step"]
+    data = {"step": step}
+    if step in {"canceled", "failed"}:
+        return Trouble(
+            f"That pairing is over: it {'was given up' if step == 'canceled' else 'failed'} already.",
+            "Nothing is left to do. Another one: vcd device add here, vcd device join CODE on the new device.",
+            code="E_PAIR_STEP",
+            data=data,
+        )
+    if pairing["role"] == "new":
+        text, then = "This device belongs to the account already.", "`vcd device remove`, on another one, takes it out."
+    else:
+        text, then = f"{peer} was let in already, and stays.", "Take it out again: vcd device remove DEVICE"
+    return Trouble(text, then, code="E_PAIR_STEP", data=data)
 
 
 @command(device, "list", example="vcd device list")

@@ -157,3 +157,31 @@ def test_a_name_that_would_paint_the_screen(daemon: Daemon) -> None:
     done = ran("device", "confirm", "--yes")
     assert "\x1b" not in done.out
     assert "\\x1b[2Jphone" in done.out
+
+
+@pytest.mark.parametrize(
+    ("role", "step", "said"),
+    [
+        ("existing", "finished", "phone was let in already, and stays"),
+        ("new", "finished", "belongs to the account already"),
+        ("existing", "failed", "it failed already"),
+        ("existing", "canceled", "it was given up already"),
+    ],
+)
+def test_what_is_over_is_not_given_up(daemon: Daemon, role: str, step: str, said: str) -> None:
+    pairing = Pairing(daemon, role, step)
+    done = ran("device", "cancel")
+    assert done.code == 1
+    assert said in done.err
+    assert ran("device", "cancel", "--json").json["error"]["code"] == "E_PAIR_STEP"
+    assert pairing.canceled == 0
+
+
+def test_what_cannot_be_given_up_any_more_is_not_said_to_be(daemon: Daemon) -> None:
+    """It was handed the account: it stays, whatever is canceled."""
+    Pairing(daemon, "existing", "linking")
+    daemon.answers["pair.cancel"] = lambda _: example("pair.cancel", step="linking", peer_name="phone")
+    done = ran("device", "cancel")
+    assert done.code == 1
+    assert "vcd device remove" in done.err
+    assert "given up" not in done.out

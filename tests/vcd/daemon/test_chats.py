@@ -94,3 +94,11 @@ async def test_of_other_chats_nothing_is_known(method: str) -> None:
     desk = desk_of(asked(), "ben")
     with pytest.raises(Failure, match="E_CHAT_UNKNOWN"):
         await HANDLERS[method](desk, CALL, msgspec.structs.replace({**IN_IT, **TOLD}[method], chat=b"n" * 32))
+
+
+@pytest.mark.parametrize("method", ["chat.accept", "chat.decline"])
+async def test_who_is_not_asked_gives_no_answer(method: str) -> None:
+    village = asked()
+    for who, name in (("mallory", TEA), ("ben", PAST)):
+        with pytest.raises(Failure, match="E_NOT_ASKED"):
+            await HANDLERS[method](desk_of(village, who), CALL, chat.ThisChat(chat=name))

@@ -13,7 +13,7 @@ from vcd.core.ordinary import decided
 from vcd.core.policy import Mode, Policy, Who, of_group, usual
 from vcd.core.sights import sight_of
 from vcd.core.spoken import Stage as Said
-from vcd.core.state import State, Talk
+from vcd.core.state import Acceptance, State, Talk
 from vcd.core.strand import Membership, Strand
 from vcd.core.wanting import Intent, Kind, Stage
 from vcd.daemon import facts
@@ -330,8 +330,17 @@ async def invite(desk: Desk, call: Call, given: chat.Invite) -> Begun:
     )
 
 
+def _asked(desk: Desk, name: bytes) -> None:
+    """That an answer is waited for: a member who declines would be told that they did, and stay."""
+    _there(desk, name)
+    talk = desk.state.talks.find(GroupId(name))
+    called = talk is not None and talk.acceptance is Acceptance.ASKS
+    if not called and invitation(desk.state, name) is None:
+        raise Failure("E_NOT_ASKED")
+
+
 async def accept(desk: Desk, call: Call, given: chat.ThisChat) -> chat.SameChat:
-    _there(desk, given.chat)
+    _asked(desk, given.chat)
     if len(desk.state.talks) >= desk.state.config.max_conversations:
         raise Failure("E_FULL")
     command = inputs.Answer(conversation=GroupId(given.chat), accept=True)
@@ -339,7 +348,7 @@ async def accept(desk: Desk, call: Call, given: chat.ThisChat) -> chat.SameChat:
 
 
 async def decline(desk: Desk, call: Call, given: chat.ThisChat) -> Done:
-    _there(desk, given.chat)
+    _asked(desk, given.chat)
     command = inputs.Answer(conversation=GroupId(given.chat), accept=False)
     return await desk.change(call, command, lambda *_: Done())
 

@@ -297,7 +297,7 @@ FUNCTIONS = (
         socket="admin",
         errors=("E_PAIR_UNKNOWN",),
         doc="Give a pairing up, on either device; the other one is told. A device that was let in already stays.",
-        example=(PairCancel(pair=samples.PAIR), _PAIRING),
+        example=(PairCancel(pair=samples.PAIR), msgspec.structs.replace(_PAIRING, step="canceled")),
     ),
 )
 
