@@ -124,6 +124,28 @@ def private_folder(path: Path, *, uid: int | None = None) -> None:
         raise PathError(
             f"{path} cannot be used: {reason}", "set VCD_HOME to a folder that you can write into"
         ) from None
+    _check(path, folder, status, me)
+
+
+def usable(path: Path, *, uid: int | None = None) -> bool:
+    """The same check, and nothing is made; whether there is a folder."""
+    me = os.getuid() if uid is None else uid
+    try:
+        folder = path.resolve()
+        if not folder.exists():
+            _check_above(path, folder)
+            return False
+        status = folder.stat(follow_symlinks=False)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a link leads to itself"
+        raise PathError(
+            f"{path} cannot be used: {reason}", "set VCD_HOME to a folder that you can write into"
+        ) from None
+    _check(path, folder, status, me)
+    return True
+
+
+def _check(path: Path, folder: Path, status: os.stat_result, me: int) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise PathError(f"{path} is not a folder")
     if status.st_uid != me:
@@ -133,7 +155,13 @@ def private_folder(path: Path, *, uid: int | None = None) -> None:
         )
     if status.st_mode & _OTHERS_WRITE:
         raise PathError(f"others can write into {path}", f"chmod 700 {path}")
+    _check_above(path, folder)
+
+
+def _check_above(path: Path, folder: Path) -> None:
     for above in folder.parents:
+        if not above.exists():
+            continue
         mode = above.stat().st_mode
         # Whoever can write above may put another folder in its place, unless the sticky bit forbids it. Of groups
         # nothing is said: a home that its owner's own group can write into is usual.

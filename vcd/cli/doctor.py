@@ -6,8 +6,8 @@ it does not show yet. Each finding has a code that stays, and a command to run.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from vcd import __version__
@@ -17,13 +17,14 @@ from vcd.cli.text import plain
 from vcd.cli.troubles import REFUSED
 from vcd.cli.verbs import command
 from vcd.client import RpcError, Unavailable
-from vcd.paths import PathError, find, fitting_socket
+from vcd.paths import PathError, find, fitting_socket, usable
 
 _STORES = {
     "full": "The disk is full",
     "read-only": "The database cannot be written",
     "newer": "The database is of a newer vcd",
 }
+_NOT_OPENED = "This does not unlock the vault"
 _SIGNS = {"ok": "ok     ", "info": "note   ", "warning": "warning", "error": "ERROR  "}
 
 
@@ -77,20 +78,19 @@ def _config(_talk: Talk) -> Iterator[dict[str, Any]]:
 def _folders(_talk: Talk) -> Iterator[dict[str, Any]]:
     paths = find()
     for name, folder in (("state", paths.state), ("runtime", paths.runtime)):
-        if not folder.exists():
-            yield _finding(f"{name}-folder", "info", f"There is no {name} folder yet", str(folder), "vcd run makes it")
+        try:
+            there = usable(folder)
+        except PathError as error:
+            then = error.hint or f"Move it away: vcd run makes a folder at {folder}"
+            yield _finding(f"{name}-folder", "error", f"The {name} folder cannot be used", str(error), then)
             continue
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o022:
-            title, then = f"Others can write into the {name} folder", f"chmod 700 {folder}"
-            yield _finding(f"{name}-folder", "error", title, f"{folder} has mode {mode:o}", then)
-        else:
+        if there:
             yield _finding(f"{name}-folder", "ok", f"The {name} folder is there", str(folder))
+        else:
+            yield _finding(f"{name}-folder", "info", f"There is no {name} folder yet", str(folder), "vcd run makes it")
 
 
 def _sockets(talk: Talk) -> Iterator[dict[str, Any]]:
-    from pathlib import Path
-
     for name, path in zip(("app", "admin"), talk.paths(), strict=True):
         fitting_socket(Path(path))
         try:
@@ -109,14 +109,41 @@ def _daemon(talk: Talk) -> Iterator[dict[str, Any]]:
         yield _finding("version", "warning", "The daemon is of another version", text, "systemctl --user restart vcd")
     broken = status["store"] not in {"ok", "locked"}
     if broken:
-        then = troubles.NEXT.get(f"E_STORE_{status['store'].upper().replace('-', '_')}", "")
+        code = f"E_STORE_{status['store'].upper().replace('-', '_')}"
+        then = troubles.NEXT.get(code, "") if status["store"] in _STORES else _damaged()
         title = _STORES.get(status["store"], "The database is damaged")
         yield _finding("store", "error", title, status["reason"], then)
+    # Nothing that a person types opens a vault whose own file, or that of its key, is not as it has to be.
+    shut = status["state"] == "locked" and bool(status["reason"]) and not _mistyped(status)
     if status["state"] != "ready":  # it does not get there by waiting if its database cannot be used
         then = "" if broken else troubles.NEXT.get(f"E_{status['state'].upper()}", "vcd wait --ready")
+        if shut:
+            then = _vault()
         yield _finding("state", "error", f"The daemon is {status['state']}", "" if broken else status["reason"], then)
     for each in talk.ask("health.list", all=True)["problems"]:
-        yield dict(each)
+        yield {**each, "command": _vault()} if shut and each["code"] == "locked" else dict(each)
+
+
+def _mistyped(status: dict[str, Any]) -> bool:
+    """Another passphrase may do."""
+    return bool(status["unlocker"] == "passphrase" and status["reason"].startswith(_NOT_OPENED))
+
+
+def _damaged() -> str:
+    folder = find().state
+    return f"Stop the daemon, keep a copy of {folder} and put back an earlier one (vcd run --restored). {_anew(folder)}"
+
+
+def _vault() -> str:
+    folder = find().state
+    return f"Mend that file, or put a copy of it back; then: vcd unlock. {_anew(folder)}"
+
+
+def _anew(folder: Path) -> str:
+    return (
+        f"Without one: move {folder} away, and vcd init --restore BACKUP, vcd init --recover, or, if another device"
+        " is left, vcd device join CODE"
+    )
 
 
 def _shown(checks: list[dict[str, Any]]) -> str:

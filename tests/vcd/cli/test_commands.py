@@ -294,6 +294,49 @@ class TestDoctor:
         assert found["state-folder"]["command"] == f"chmod 700 {daemon.home}/state"
         assert "ERROR" in ran("doctor").out
 
+    def test_a_folder_that_run_refuses(self, home: Path) -> None:
+        (home / "state").write_text("")
+        found = self.checks(2)["state-folder"]
+        assert (found["severity"], found["text"]) == ("error", f"{home}/state is not a folder")
+        assert "Move it away" in found["command"]
+        (home / "state").unlink()
+        for there in (False, True):
+            home.chmod(0o777)
+            found = self.checks(2)["state-folder"]
+            assert (found["severity"], found["command"]) == ("error", f"chmod o-w {home}")
+            home.chmod(0o700)
+            assert self.checks(2)["state-folder"]["severity"] == ("ok" if there else "info")
+            (home / "state").mkdir(mode=0o700, exist_ok=True)
+
+    @pytest.mark.parametrize(
+        ("unlocker", "reason", "typed"),
+        [
+            ("keyfile", "/x/vault.key is not there. Bring it back.", False),
+            ("keyfile", "This does not unlock the vault. Check the passphrase.", False),
+            ("passphrase", "The vault's file is damaged, or a newer program wrote it.", False),
+            ("passphrase", "This does not unlock the vault. Check the passphrase.", True),
+            ("passphrase", "", True),
+        ],
+    )
+    def test_a_vault_that_nothing_typed_can_open(self, home: Path, unlocker: str, reason: str, typed: bool) -> None:
+        with daemon_at(home, "locked") as daemon:
+            daemon.answers["status.get"] = lambda _: example(
+                "status.get", state="locked", store="locked", reason=reason, unlocker=unlocker, account=None
+            )
+            problem = msgspec.structs.replace(example("health.list").problems[0], code="locked", command="vcd unlock")
+            daemon.answers["health.list"] = lambda _: example("health.list", problems=[problem])
+            found = self.checks(1)
+        for each in (found["state"], found["locked"]):
+            assert ("put a copy of it back" in each["command"]) is not typed
+            assert ("vcd init --restore" in each["command"]) is not typed
+        assert found["state"]["text"] == reason
+
+    def test_a_damaged_database_takes_more_than_another_look(self, daemon: Daemon) -> None:
+        daemon.answers["status.get"] = lambda _: example("status.get", store="damaged", reason="It is no database.")
+        command = self.checks(1)["store"]["command"]
+        assert "vcd doctor" not in command
+        assert "vcd init --restore" in command
+
     def test_what_the_daemon_knows(self, daemon: Daemon) -> None:
         daemon.answers["status.get"] = lambda _: example("status.get", store="full", reason="No space is left.")
         found = self.checks(1)
