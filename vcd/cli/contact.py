@@ -62,7 +62,7 @@ def _listed(found: list[dict[str, Any]]) -> str:
             *([] if each["reachable"] else ["needs a new link"]),
             *(["shows two lists of devices: vcd doctor"] if each["contradicts"] else []),
         ]
-        rows.append([each["name"], short(each["account"]), ", ".join(marks)])
+        rows.append([each["name"] or "-", short(each["account"]), ", ".join(marks)])
     return table(["NAME", "ID", ""], rows)
 
 

@@ -581,3 +581,9 @@ def test_what_a_certificate_is_worth_is_said_before_what_strangers_wrote_into_it
     inside.answers["contact.get"] = lambda _: bob
     line = next(each for each in ran("contact", "show", "Bob").out.splitlines() if each.startswith("certificate"))
     assert line.split(maxsplit=1)[1].startswith("not checked")
+
+
+def test_a_contact_without_a_name_has_a_mark_in_its_place(daemon: Daemon) -> None:
+    one = msgspec.structs.replace(example("contact.list").contacts[0], name="", suggested="")
+    daemon.answers["contact.list"] = lambda _: example("contact.list", contacts=[one])
+    assert ran("contact", "list").out.split("\n")[1].startswith("-  ")
