@@ -6,6 +6,7 @@ from typing import Any
 
 from textual import work
 from textual.app import App, ComposeResult
+from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 
@@ -20,7 +21,10 @@ class Screen(App[None]):
 
     TITLE = "vcd"
     CSS = "Static { border: round $primary; padding: 0 1; height: auto; }"
-    BINDINGS = [("q", "quit", "leave")]  # noqa: RUF012 - textual's own way
+    BINDINGS = [  # noqa: RUF012 - textual's own way
+        ("q", "quit", "leave"),
+        Binding("ctrl+c", "quit", "leave", show=False, priority=True),  # nothing is to be copied here
+    ]
 
     def __init__(self, talk: Talk, every: float) -> None:
         super().__init__()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from vcd.cli.talk import Talk
 from vcd.cli.text import fields, plain, short, table, until
-from vcd.cli.troubles import Trouble
+from vcd.cli.troubles import USAGE, Trouble
 from vcd.cli.verbs import command
 from vcd.client import NotReady, RpcError
 
@@ -19,7 +20,7 @@ _EVENTS = 8
 @click.option("--every", type=click.FloatRange(0.2, 60), default=1.0, metavar="SECONDS", help="How often to look.")
 @click.option("--once", is_flag=True, help="Print one look at it, and end; also with --json.")
 def top(talk: Talk, every: float, once: bool) -> None:
-    """Devices, peers, conversations and backlog, live. Press q to leave."""
+    """Devices, peers, conversations and backlog, live. Press q or Ctrl-C to leave."""
     if once or talk.json:
         found = look(talk)
         talk.give(found, lambda: "\n\n".join(text for _, text in panes(found)))
@@ -33,6 +34,13 @@ def top(talk: Talk, every: float, once: bool) -> None:
             "Install it: pipx install 'vcd-daemon[tui]'. Without it: vcd top --once",
             code="E_NOT_THERE",
         ) from None
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Trouble(
+            "This draws on a terminal, and there is none.",
+            "Print one look: vcd top --once, or, for programs: vcd status --json",
+            code="usage",
+            status=USAGE,
+        )
     show(talk, every)
 
 

@@ -113,3 +113,35 @@ def test_locked(daemon: Daemon) -> None:
     daemon.stop()
     with daemon_at(daemon.home, "locked"):
         assert ran("top", "--once").code == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_terminal_it_is_refused(daemon: Daemon) -> None:
+    done = ran("top")
+    assert daemon.asked_for("status.get")
+    assert done.code == 3
+    assert "vcd status --json" in done.err
+    assert done.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("key", ["q", "ctrl+c"])
+def test_it_is_left_by_a_key(daemon: Daemon, key: str) -> None:
+    from vcd.cli.screen import Screen
+
+    assert daemon.entries
+    talk = Talk()
+    talk.json = True
+
+    async def left() -> int | None:
+        app = Screen(talk, 60)
+        async with app.run_test(size=(100, 40)) as pilot:
+            await pilot.press(key)
+            await pilot.pause(0.05)
+            return app.return_code
+
+    try:
+        assert asyncio.run(left()) == 0
+    finally:
+        talk.close()
