@@ -10,7 +10,7 @@ import click
 from vcd.cli import asking
 from vcd.cli.reaching import START
 from vcd.cli.talk import Talk
-from vcd.cli.text import count, fields, plain, short, span
+from vcd.cli.text import count, fields, network, plain, short, span
 from vcd.cli.troubles import NOT_READY, too_late
 from vcd.cli.verbs import command
 from vcd.client import RpcError, Unavailable
@@ -47,7 +47,7 @@ def _shown(found: dict[str, Any]) -> str:
     if found["account"] is not None:
         rows.append(("account", short(found["account"])))
         rows.append(("device", f"{found['device_name']} ({short(found['device'])})"))
-        rows.append(("network", f"{'online' if found['online'] else 'offline'}, {count(found['peers'], 'peer')}"))
+        rows.append(("network", network(found)))
         there = (count(found[each], each.removesuffix("s")) for each in ("devices", "contacts", "chats"))
         rows.append(("there are", ", ".join(there)))
     elif found["state"] == "ready":

@@ -76,6 +76,14 @@ def size(amount: int) -> str:
     return str(amount)
 
 
+def network(status: dict[str, Any]) -> str:
+    """How a daemon is connected. It is `online` where somebody shares a topic with it: others are connections only."""
+    peers = count(status["peers"], "peer")
+    if status["online"]:
+        return f"online, {peers}"
+    return f"connected to {peers}, none of whom shares a chat or account" if status["peers"] else "offline, 0 peers"
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 

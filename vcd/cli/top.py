@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vcd.cli.talk import Talk
-from vcd.cli.text import fields, plain, short, table, until
+from vcd.cli.text import fields, network, plain, short, table, until
 from vcd.cli.troubles import USAGE, Trouble
 from vcd.cli.verbs import command
 from vcd.client import NotReady, RpcError
@@ -70,7 +70,7 @@ def panes(found: dict[str, Any]) -> list[tuple[str, str]]:
     about = [
         ("state", status["state"] + (f": {status['reason']}" if status["reason"] else "")),
         ("device", f"{status['device_name']} ({short(status['device'])})" if status["device"] else "no account yet"),
-        ("peers", f"{status['peers']}, {'online' if status['online'] else 'offline'}"),
+        ("network", network(status)),
         ("backlog", ", ".join(f"{number} {name}" for name, number in backlog.items() if number) or "nothing"),
         ("problems", ", ".join(status["problems"]) or "none"),
     ]

@@ -70,3 +70,15 @@ def test_this_device_is_listed_first_and_the_others_by_name() -> None:
     ]
     lines = devices_listed({"devices": several, "removal": None}).splitlines()[1:]
     assert [line.split()[0] for line in lines] == ["tablet", "laptop", "phone"]
+
+
+@pytest.mark.parametrize(
+    ("online", "peers", "said"),
+    [
+        (True, 1, "online, 1 peer"),
+        (False, 0, "offline, 0 peers"),
+        (False, 3, "connected to 3 peers, none of whom shares a chat or account"),
+    ],
+)
+def test_who_is_connected_is_not_said_to_be_offline(online: bool, peers: int, said: str) -> None:
+    assert text.network({"online": online, "peers": peers}) == said
