@@ -38,7 +38,12 @@ def bugreport(talk: Talk, out: Path | None) -> None:
     if out is None:
         talk.give(found, lambda: in_json(found, indent=True))
         return
-    out.write_text(in_json(found, indent=True) + "\n", encoding="utf-8")
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(in_json(found, indent=True) + "\n")
+    except FileExistsError:
+        text = f"{out} is there already, and is not overwritten."
+        raise troubles.Trouble(text, "Take another file, with its full path.", code="E_FILE") from None
     talk.give({"path": str(out.absolute())}, f"wrote {plain(str(out))}: read it before you send it")
 
 

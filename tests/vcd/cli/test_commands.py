@@ -587,3 +587,12 @@ def test_a_contact_without_a_name_has_a_mark_in_its_place(daemon: Daemon) -> Non
     one = msgspec.structs.replace(example("contact.list").contacts[0], name="", suggested="")
     daemon.answers["contact.list"] = lambda _: example("contact.list", contacts=[one])
     assert ran("contact", "list").out.split("\n")[1].startswith("-  ")
+
+
+def test_a_bugreport_overwrites_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    assert daemon.entries
+    path = tmp_path / "report.json"
+    assert ran("bugreport", "--out", str(path)).code == 0
+    before = path.read_text()
+    assert ran("bugreport", "--out", str(path), "--json").json["error"]["code"] == "E_FILE"
+    assert path.read_text() == before
