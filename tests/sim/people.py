@@ -265,6 +265,8 @@ class Life:
                 world.after(rng.randint(0, plan.duration), hand.act)
         for _ in range(plan.losses):
             world.after(rng.randint(plan.duration // 4, plan.duration), self.leaving.lose)
+        for _ in range(plan.more.choruses):
+            world.after(rng.randint(0, plan.duration), self.chorus)
         self.accounts.schedule()
         self.apps.schedule()
 
@@ -297,6 +299,22 @@ class Life:
                 if self.takes_part(device, group_id):
                     self.say_in(device, group_id, probe=True)
         self.apps.say_everywhere()
+
+    def chorus(self) -> None:
+        """All who are in a conversation say something at once, some times over: devices of one account take one key."""
+        if self.over:
+            return
+        self.world.count("chorus")
+        group_id, at = self.rng.choice(self.conversations), 0
+        for _ in range(self.rng.randint(1, 6)):
+            for name in self.world.devices:
+                self.world.after(at + self.rng.randint(0, 300), partial(self._voice, name, group_id))
+            at += self.rng.choice((300, 2 * SECOND, 10 * SECOND))
+
+    def _voice(self, name: str, group_id: GroupId) -> None:
+        device = self.world.devices[name]
+        if device.runs and not device.hostile and not self.over and self.takes_part(device, group_id):
+            self.say_in(device, group_id)
 
     def invite_somebody(self, device: Device) -> None:
         strand = self._strand(device)

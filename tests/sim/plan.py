@@ -28,7 +28,7 @@ class Size(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class More:
-    """What one seed in four plays besides. It is drawn apart, so the others are what they are without it."""
+    """What half of the seeds play besides. It is drawn apart, so the others are what they are without it."""
 
     names: int = 0
     """How often something of an account's is named."""
@@ -40,6 +40,8 @@ class More:
     """Groups of apps with a delivery service of their own."""
     app_acts: int = 0
     """How many things are done in these."""
+    choruses: int = 0
+    """How often all who are in a conversation speak at once, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +148,11 @@ def draw(seed: int) -> Plan:
         plan = replace(
             plan, conditions=PERFECT, splits=0, crashes=0, sleeps=0, backups=0, losses=0, skew=0, vanishes=False
         )
-    return replace(plan, more=_more(seed, scale)) if seed % MORE == 0 else plan
+    return replace(plan, more=MORE[seed % len(MORE)](seed, scale))
 
 
-MORE = 4
-"""One seed in so many plays more. Some of those with real cryptography (one in ten) are among them."""
+def _choruses(seed: int, scale: int) -> More:
+    return More(choruses=random.Random(f"choruses {seed}").choice((1, 2, 3)) * scale)
 
 
 def _more(seed: int, scale: int) -> More:
@@ -162,6 +164,15 @@ def _more(seed: int, scale: int) -> More:
         groups=rng.choice((0, 1, 1, 2)),
         app_acts=rng.randint(4, 16) * scale,
     )
+
+
+def _nothing(seed: int, scale: int) -> More:
+    del seed, scale
+    return More()
+
+
+MORE = (_more, _nothing, _choruses, _nothing)
+"""What seeds play more, in turn. With real cryptography are some of each (one seed in ten is)."""
 
 
 def _mode(rng: random.Random) -> Mode:
