@@ -132,7 +132,11 @@ def _came_back(strand: Strand, talk: Talk, at: EpochId, since: EpochId) -> bool:
 
 
 def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) -> None:
-    """Another message of our leaf took this generation. If one of this device did too, that is said again, in turn."""
+    """Another message of our leaf took this generation. If one of this device did too, that is said again, in turn.
+
+    Of several that took it one is enough to know that. What comes again later, be it that somebody says it in another
+    frame, tells nothing new: what it met was said again since, or will be.
+    """
     talk = turn.talk(group.group_id)
     if not talk.places:
         return
@@ -145,7 +149,8 @@ def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) 
     outgoing = None if mine is None else turn.state.outbox.find(mine)
     if mine is None or outgoing is None or mine == name or outgoing.tries >= MAX_COLLISIONS:
         return
-    _met(turn, mine, outgoing)
+    if outgoing.why is not Why.COLLIDED and claim == next(each.claim for each in outgoing.places[::-1] if each.claim):
+        _met(turn, mine, outgoing)
 
 
 def _met(turn: Turn, name: ContentId, outgoing: Outgoing) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from tests.vcd.core import homes
 from tests.vcd.core.branches import bring, commit, heads, payload_of, release, remove, sent, tea
 from tests.vcd.core.company import act, step
-from tests.vcd.core.talking import TEA, fates, heard, nonce, publish, say, talk
+from tests.vcd.core.talking import TEA, fates, give, heard, nonce, publish, say, talk
 from tests.vcd.core.village import Frame, Village
 from vcd.core import events, inputs, outbox
 from vcd.core.events import Fate
@@ -85,6 +86,53 @@ def test_two_devices_on_one_generation_both_say_theirs_again() -> None:
     assert len(list(sent(village, Post, before))) == 2
     village.wait(minutes=10)
     assert len(list(sent(village, Post, before))) == 2
+
+
+def give_again(village: Village, device: str, post: Post, mark: str) -> None:
+    """As somebody does who says what it heard in a frame of its own."""
+    topic = tea(village, device).kept[post.epoch].topic
+    give(village, device, post, topic, mark + device + post.message.hex())
+
+
+def test_what_met_is_said_again_once_however_often_somebody_says_it_after_them() -> None:
+    village = family()
+    for device in ("laptop", "phone"):
+        village.step(device, inputs.Say(conversation=TEA, nonce=nonce(device), data=device.encode()))
+    village.deliver()
+    before, due = len(village.log), {}
+    posts = [post for _, post in sent(village, Post)][-2:]
+    for device in ("laptop", "phone"):
+        [mine] = village.state(device).outbox.values()
+        due[device] = mine.again_at
+    for number in range(10):
+        village.now += 100
+        for device, post in product(("laptop", "phone"), posts):
+            give_again(village, device, post, f"{number}")
+    for device in ("laptop", "phone"):
+        [mine] = village.state(device).outbox.values()
+        assert mine.again_at in (0, due[device])  # it is not put off
+        assert mine.tries == 1
+    village.wait(minutes=1)
+    assert sorted(heard(village, "ben")) == ["laptop", "phone"]
+    for device, post in product(("laptop", "phone"), posts):
+        give_again(village, device, post, "later")
+        village.wait(minutes=1)
+    again = [post for _, post in sent(village, Post, before) if post not in posts]
+    assert len(again) == 2
+
+
+def test_several_that_took_one_key_met_once() -> None:
+    village = family()
+    devices = ["laptop", "phone", "tablet", "watch"]
+    for name in devices[2:]:
+        homes.link(village, "laptop", name)
+    village.wait(minutes=3)
+    for device in devices:
+        village.step(device, inputs.Say(conversation=TEA, nonce=nonce(device), data=device.encode()))
+    village.deliver()
+    for device in devices:
+        [mine] = [each for each in village.state(device).outbox.values() if each.tries]
+        assert mine.tries == 1
 
 
 def deaf_to_each_other(village: Village) -> None:
