@@ -35,6 +35,7 @@ from vcd.core import (
     keys,
     leaves,
     linking,
+    missed,
     node,
     outbox,
     raw_care,
@@ -97,10 +98,10 @@ def _without_handler(kind: type[Any]) -> Apply:
 def _forgets_what_was_told() -> Iterator[None]:
     plain = contents.take
 
-    def take(turn: Turn, group_id: Any, name: Any, held: Held, horizon: int) -> bool:
+    def take(turn: Turn, group_id: Any, name: Any, held: Held, horizon: int, read: bytes = b"") -> bool:
         talk = turn.talk(group_id)
         turn.put_talk(replace(talk, seen=talk.seen.discard(name)))
-        return plain(turn, group_id, name, held, horizon)
+        return plain(turn, group_id, name, held, horizon, read)
 
     with patch.object(contents, "take", take):
         yield
@@ -134,9 +135,9 @@ def _takes_the_first() -> Iterator[None]:
 def _ignores_our_others() -> Iterator[None]:
     plain = delivery.heard
 
-    def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: keys.Opened) -> None:
+    def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: keys.Opened, message: bytes) -> None:
         if not opened.ours:
-            plain(turn, strand, epoch, opened)
+            plain(turn, strand, epoch, opened, message)
 
     with patch.object(delivery, "heard", heard):
         yield
@@ -250,6 +251,10 @@ def _forgets_that_an_app_spoke() -> Iterator[None]:
         yield
 
 
+def _gives_up_on_what_met() -> Any:
+    return patch.multiple(missed, MAX_COLLISIONS=0, MAX_MET=0)
+
+
 def _no_late_messages() -> Any:
     return patch.object(raw_care, "PAST_LIFE", 1)
 
@@ -295,6 +300,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets that an app spoke", "no_nonce_twice", _forgets_that_an_app_spoke, 32),
     Mutation("cannot speak before others do", "apps_speak", _instead(raw_care, "look", _nothing), 16),
     Mutation("keeps leaves in apps", "app_thieves_read_nothing", _instead(raw_care, "renewing", lambda *_: False), 60),
+    Mutation("gives up on what met", "all_read", _gives_up_on_what_met, 10),
     Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 424),
 )
 

@@ -164,16 +164,19 @@ def show(turn: Turn, talk: Talk, name: ContentId, held: Held) -> Talk:
     return replace(talk, frontier=(*rest, name)[-FRONTIER:])
 
 
-def take(turn: Turn, group_id: GroupId, name: ContentId, held: Held, horizon: int) -> bool:
-    """A message that was heard: show it, now or when its time comes. Says whether it was new."""
+def take(turn: Turn, group_id: GroupId, name: ContentId, held: Held, horizon: int, read: bytes = b"") -> bool:
+    """A message that was heard: show it, now or when its time comes. Says whether it was new. `read`: see `Seen`."""
     talk = turn.talk(group_id)
     content = held.content
-    if name in talk.seen:
+    known = talk.seen.find(name)
+    if known is not None:
+        if read and known.read != read:
+            turn.put_talk(replace(talk, seen=talk.seen.set(name, replace(known, read=read))))
         return False
     if content.said_at <= floor_of(talk, held.sender):
         turn.drop("said-old")
         return False
-    seen = Seen(sender=held.sender, said_at=content.said_at, until=until(turn, content.said_at, horizon))
+    seen = Seen(sender=held.sender, said_at=content.said_at, until=until(turn, content.said_at, horizon), read=read)
     talk = remember(turn, talk, name, seen)
     if talk.acceptance is Acceptance.NO:
         turn.put_talk(talk)

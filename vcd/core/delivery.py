@@ -29,7 +29,7 @@ from vcd.core.errors import Malformed
 from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack_said
 from vcd.core.policy import Mode, Policy, of_group
-from vcd.core.spoken import Held
+from vcd.core.spoken import MARK, Held
 from vcd.core.strand import NEVER
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ MAX_ASKED = 4 * MAX_MISSED
 """Of which it is said again, to whoever comes."""
 
 
-def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: Opened) -> None:
-    """An application message of a conversation."""
+def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: Opened, message: bytes) -> None:
+    """An application message of a conversation. `message`: as it was sealed."""
     event = opened.event
     if not isinstance(event, ApplicationMessage):
         return
@@ -76,7 +76,8 @@ def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: Opened) -> None:
         return
     device = None if opened.author is None else devices.device_of(turn, opened.author)
     held = Held(sender=sender, ours=opened.ours, device=device, content=content, since=turn.now)
-    new = contents.take(turn, strand.group_id, name, held, of_group(group).horizon)
+    mark = b"" if opened.ours else hashlib.sha256(message).digest()[:MARK]
+    new = contents.take(turn, strand.group_id, name, held, of_group(group).horizon, mark)
     if opened.ours:
         here = turn.strand(strand.group_id)
         if new:
@@ -145,6 +146,8 @@ def late(turn: Turn, strand: Strand, payload: Post) -> None:
     digest = hashlib.sha256(payload.message).digest()
     if digest in talk.places or digest in talk.missed or digest in talk.asked or len(talk.missed) >= MAX_TOLD:
         return
+    if talk.seen.was_read(digest[:MARK]):
+        return  # somebody says again in another frame what was read here
     here = strand.here
     until = turn.now + (Policy() if here is None else of_group(here.group)).horizon
     turn.put_talk(replace(talk, missed=(*talk.missed, digest), missed_until=max(talk.missed_until, until)))
@@ -166,7 +169,7 @@ def used(turn: Turn, strand: Strand, payload: Post) -> None:
     """A message came whose key was used by another one: two devices of its author's took it.
 
     It may also be one that was here before, in another frame. The mesh gives no frame twice, so that is somebody's
-    doing; and its author says it again once on a head, however often that is asked for.
+    doing, and what was read is not asked for.
     """
     kept, talk = strand.kept.find(payload.epoch), turn.state.talks.find(strand.group_id)
     if strand.home and kept is not None:

@@ -403,7 +403,7 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
             devices.heard(turn, payload.epoch, opened)
             waiting.wake_home(turn)
         elif isinstance(event, ApplicationMessage):
-            delivery.heard(turn, strand, payload.epoch, opened)
+            delivery.heard(turn, strand, payload.epoch, opened, payload.message)
 
 
 def _too_far(error: MlsError) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from vcd.core import record
 from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId
@@ -23,25 +25,69 @@ class Seen:
     """When it may be forgotten."""
     nonce: bytes = b""
     """What the app called it, if this device said it."""
+    read: bytes = record.since(4, b"")
+    """How the digest begins of what it was read in last (`MARK`): if that comes again, we have it. Ours have none."""
 
 
-_TIMES = struct.Struct(">QQB")
+MARK = 8
+"""Bytes of a digest that are kept: enough that no two of a conversation begin alike."""
+_TIMES = struct.Struct(">QQBB")
 
 
-class Remembered(Packed[ContentId, Seen]):
-    """Messages that were taken, by their ids."""
+class _Marks(Packed[bytes, bool]):
+    """A set."""
 
     __slots__ = ()
 
     @staticmethod
+    def pack(value: bool) -> bytes:
+        del value
+        return b""
+
+    @staticmethod
+    def unpack(data: bytes) -> bool:
+        return not data
+
+
+class Remembered(Packed[ContentId, Seen]):
+    """Messages that were taken, by their ids; and whether there is one that was read in some sealed bytes."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, entries: Mapping[ContentId, Seen] | None = None) -> None:
+        super().__init__(entries)
+        self._read = _Marks({each.read: True for each in (entries or {}).values() if each.read})
+
+    def was_read(self, mark: bytes) -> bool:
+        return mark in self._read
+
+    def set(self, key: ContentId, value: Seen) -> Self:
+        return self._marked(super().set(key, value), self.find(key), value)
+
+    def discard(self, key: ContentId) -> Self:
+        return self._marked(super().discard(key), self.find(key), None)
+
+    def _marked(self, made: Self, before: Seen | None, after: Seen | None) -> Self:
+        read = self._read
+        if before is not None and before.read:
+            read = read.discard(before.read)
+        if after is not None and after.read:
+            read = read.set(after.read, True)
+        made._read = read
+        return made
+
+    @staticmethod
     def pack(value: Seen) -> bytes:
-        return _TIMES.pack(value.said_at, value.until, len(value.sender)) + value.sender + value.nonce
+        sizes = len(value.sender), len(value.read)
+        return _TIMES.pack(value.said_at, value.until, *sizes) + value.sender + value.read + value.nonce
 
     @staticmethod
     def unpack(data: bytes) -> Seen:
-        said_at, until, size = _TIMES.unpack_from(data)
-        end = _TIMES.size + size
-        return Seen(sender=AccountId(data[_TIMES.size : end]), said_at=said_at, until=until, nonce=data[end:])
+        said_at, until, sender, read = _TIMES.unpack_from(data)
+        middle = _TIMES.size + sender
+        end = middle + read
+        whose = AccountId(data[_TIMES.size : middle])
+        return Seen(sender=whose, said_at=said_at, until=until, read=data[middle:end], nonce=data[end:])
 
 
 class Names(Packed[bytes, ContentId]):

@@ -8,7 +8,7 @@ from mls.registries import GroupId
 from tests.vcd.core.branches import bring, commit, forked, heads, release, remove, sent, talk as converse, tea, withhold
 from tests.vcd.core.company import step
 from tests.vcd.core.people import friends, invite, open_talk
-from tests.vcd.core.talking import TEA, fates, heard, publish, say
+from tests.vcd.core.talking import TEA, fates, give, heard, publish, say
 from tests.vcd.core.village import Village
 from vcd.core import inputs, missed
 from vcd.core.events import Fate
@@ -54,6 +54,46 @@ def test_who_says_no_is_not_left_with_a_question() -> None:
     village.wait(minutes=1)
     assert heard(village, "eve") == []
     assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS, CONFIRMED]
+
+
+def test_what_was_read_is_not_asked_for_however_often_and_late_somebody_says_it_again() -> None:
+    village = friends("anna", "ben", "mallory")
+    open_talk(village, "anna", "ben", "mallory")
+    frames = len(village.log)
+    name = say(village, "anna", "hello")
+    [(_, post)] = list(sent(village, Post, frames))
+    topic = tea(village, "ben").kept[post.epoch].topic
+    give(village, "ben", post, topic, "at once")
+    village.wait(minutes=1)
+    commit(village, "anna")
+    for number in range(3):
+        village.wait(minutes=1)
+        give(village, "ben", post, topic, f"later {number}")
+    step(village, "ben", lambda turn: turn.put(dropped(turn.strand(TEA), post.epoch)))
+    give(village, "ben", post, topic, "much later")
+    village.wait(minutes=5)
+    assert ("post-late", "") in village.devices["ben"].refused
+    assert list(sent(village, Missed)) == []
+    assert len(list(sent(village, Post, frames))) == 1
+    assert fates(village, "anna", name) == [SENT, CONFIRMED]
+
+
+def test_what_was_said_again_and_read_twice_is_not_asked_for_either() -> None:
+    village = friends("anna", "ben", "mallory")
+    open_talk(village, "anna", "ben", "mallory")
+    frames = len(village.log)
+    say(village, "anna", "hello")
+    [(_, post)] = list(sent(village, Post, frames))
+    publish(village, "mallory", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    [_, (_, again)] = list(sent(village, Post, frames))
+    topic = tea(village, "ben").kept[post.epoch].topic
+    for number in range(3):
+        for each in (again, post):
+            give(village, "ben", each, topic, f"{number}" + each.message.hex())
+            village.wait(minutes=1)
+    assert len(list(sent(village, Post, frames))) == 2
+    assert village.state("ben").talks[TEA].asked == (sha256(post.message).digest(),)
 
 
 def test_who_comes_in_does_not_ask_for_what_was_said_before() -> None:

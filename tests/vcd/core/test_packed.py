@@ -166,6 +166,21 @@ def test_bytes_are_those_of_a_pmap(remembered: dict[ContentId, Seen], names: dic
     assert in_rows(one) == in_rows(other)
 
 
+def test_what_was_read_is_known_for_as_long_as_its_message_is_remembered() -> None:
+    def message(read: bytes) -> Seen:
+        return Seen(sender=AccountId(bytes(32)), said_at=1, until=2, read=read)
+
+    one, other = ContentId(b"one"), ContentId(b"other")
+    table = Remembered({one: message(b"first")}).set(other, message(b"")).set(one, message(b"again"))
+    assert table.was_read(b"again")
+    assert not table.was_read(b"first")
+    assert not table.was_read(b"")
+    assert decode(AsBytes, encode(AsBytes(seen=table))).seen.was_read(b"again")
+    assert not table.discard(one).was_read(b"again")
+    assert not table.changed([one, other], {}).was_read(b"again")
+    assert table.discard(ContentId(b"nobody")).was_read(b"again")
+
+
 def test_a_table_that_does_not_fit_is_malformed() -> None:
     data = encode(AsObjects(names=PMap({bytes(300): ContentId(b"name")})))
     with pytest.raises(Malformed):
