@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 MEETING = 2_000
 """Milliseconds by which our devices say again apart what met, and as much more as others hear nothing of it for: by
-less than that at first, and by more each time that it meets again."""
+less than that at first, and by twice as much each time that it meets again."""
+LONGEST = 9
+"""So often it is twice as much."""
 MAX_COLLISIONS = 8
 """How often a message is said again because another device's was heard to have its key."""
 MAX_MET = 16
@@ -156,7 +158,8 @@ def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) 
 def _met(turn: Turn, name: ContentId, outgoing: Outgoing) -> None:
     """Say it again, apart from the other device, which does the same."""
     tries = outgoing.tries + 1
-    at = turn.now + ranks.device_place(turn) * MEETING + ranks.spread(turn, name + bytes([tries]), tries * MEETING)
+    apart = ranks.spread(turn, name + bytes([tries]), MEETING << min(tries - 1, LONGEST))
+    at = turn.now + ranks.device_place(turn) * MEETING + apart
     changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=tries)
     turn.change(outbox=turn.state.outbox.set(name, changed))
     turn.due(Duty.RELAY, outgoing.conversation, at)

@@ -169,7 +169,7 @@ def test_nobody_can_have_a_message_said_again_for_ever() -> None:
     for _ in range(3 * MAX_MET):
         [digest] = [each.places[-1].digest for each in village.state("phone").outbox.values()]
         publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(digest,)))
-        village.wait(minutes=2)
+        village.wait(minutes=20)
     assert [each.tries for each in village.state("phone").outbox.values()] == [MAX_MET]
     assert len(list(sent(village, Post, before))) < MAX_MET + 4  # once in each epoch as well
     assert heard(village, "ben") == ["hello"]
