@@ -573,7 +573,7 @@ async def _housekeeping(house: House, store: Store, owner: Owner) -> None:
         most = 1 << 53 if keep.events_size is None else keep.events_size // ENTRY
         try:
             await store.journal.trim(before, most)
-            past = [GroupId(name) for name, _ in facts.of(owner.facts, "daemon.past")]
+            past = [GroupId(name) for name, _ in facts.of(owner.facts, facts.PAST)]
             for chat in sorted({*owner.look().talks, *past}):
                 said = facts.number(owner.facts, facts.keep(chat))
                 span = keep.history_keep if said is None else said

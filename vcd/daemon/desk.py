@@ -21,7 +21,7 @@ from vcd.core.events import Event
 from vcd.core.names import AccountId, GroupId, IntentId
 from vcd.core.state import State, Talk
 from vcd.core.wanting import Invitation, Stage
-from vcd.daemon import facts
+from vcd.daemon import facts, removal
 from vcd.daemon.facts import Changes, Facts
 from vcd.daemon.owner import Answer, Become, Done, Owner
 from vcd.daemon.trust import Trust
@@ -83,8 +83,19 @@ class Desk:
     def own(self) -> AccountId:
         own = self.state.book.own
         if own is None or self.state.home is None:
-            raise Failure("E_NO_ACCOUNT")
+            raise self.homeless()
         return own
+
+    def homeless(self) -> Failure:
+        """That there is no account here, and why."""
+        removed = facts.removed_of(self.facts)
+        data = {"removed": None if removed is None else removed.at}
+        return Failure("E_NO_ACCOUNT", removal.why(self.facts) or None, data=data)
+
+    def reads(self) -> None:
+        """That there is an account, or at least what was said in the chats of one that this device was removed from."""
+        if facts.removed_of(self.facts) is None or not any(facts.of(self.facts, facts.PAST)):
+            self.own()
 
     def talk(self, chat: bytes) -> Talk:
         self.own()
@@ -95,7 +106,7 @@ class Desk:
 
     def history_of(self, chat: bytes) -> None:
         """That there is, or was, a chat of that name, with messages of it."""
-        self.own()
+        self.reads()
         if GroupId(chat) not in self.state.talks and facts.past_of(self.facts, chat) is None:
             raise self.not_in(chat)
 
@@ -104,7 +115,7 @@ class Desk:
         if invitation(self.state, chat) is not None:
             return Failure("E_NOT_MEMBER", "We are invited to it and have not answered: accept that first.")
         if facts.past_of(self.facts, chat) is not None:
-            text = "This device has no keys of it, as the account was recovered since: somebody has to invite us anew."
+            text = "It is one of before, of which this device has no keys any more: somebody has to invite us anew."
             return Failure("E_NOT_MEMBER", text)
         return Failure("E_CHAT_UNKNOWN")
 

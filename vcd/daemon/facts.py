@@ -4,7 +4,9 @@
     daemon.called     what our card suggested to call us, of a backup; the node's labels go before it
     daemon.title      the same of chats, which are there no more
     daemon.keep       how long this device keeps the messages of a chat, by chat
-    daemon.past       chats of before this device recovered the account, by chat: their mode, and who was in them
+    daemon.past       chats of before this device recovered its account, or was removed from it, by chat: their mode,
+                      and who was in them
+    daemon.removed    there from when the device learned that it was removed, until it has an account again
     daemon.met        where members of our groups were last, by peer
     daemon.port       where we listened last, by family
     daemon.deposit    which mailbox hands out a KeyPackage, by reference
@@ -30,9 +32,11 @@ from vcd.core.stored import Row
 OURS = "daemon."
 PAIRING = "daemon.pairing"
 DEPOSIT = "daemon.deposit"
+PAST = "daemon.past"
 PEER: Row = ("daemon.peer", b"")
 CALLED: Row = ("daemon.called", b"")
 RUNNING: Row = ("daemon.running", b"")
+REMOVED: Row = ("daemon.removed", b"")
 
 Facts = PMap[Row, bytes]
 Changes = Mapping[Row, bytes | None]
@@ -64,27 +68,50 @@ def pairing(pair: bytes) -> Row:
 
 
 def past(chat: bytes) -> Row:
-    return ("daemon.past", chat)
+    return (PAST, chat)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A chat that came from a backup: there is its history, and we are no member of it on this device."""
+    """A chat of which there is the history, and we are no member of it on this device."""
 
     mode: str
     members: tuple[bytes, ...]
+    names: tuple[str, ...] = ()
+    """What they were called here, if that is known by nothing else: one for each member, or none at all."""
 
     def encode(self) -> bytes:
-        data: bytes = msgpack.packb([self.mode, list(self.members)])
+        data: bytes = msgpack.packb([self.mode, list(self.members), list(self.names)])
         return data
+
+    def name(self, number: int) -> str:
+        return self.names[number] if self.names else ""
 
 
 def past_of(facts: Facts, chat: bytes) -> Past | None:
     value = facts.find(past(chat))
     if value is None:
         return None
-    mode, members = msgpack.unpackb(value)
-    return Past(mode, tuple(members))
+    mode, members, *more = msgpack.unpackb(value)
+    return Past(mode, tuple(members), tuple(more[0]) if more else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """This device was removed from its account."""
+
+    at: int
+    """When it learned of that."""
+    account: bytes
+
+    def encode(self) -> bytes:
+        data: bytes = msgpack.packb([self.at, self.account])
+        return data
+
+
+def removed_of(facts: Facts) -> Removed | None:
+    value = facts.find(REMOVED)
+    return None if value is None else Removed(*msgpack.unpackb(value))
 
 
 def split(rows: Mapping[Row, bytes]) -> tuple[dict[Row, bytes], Facts]:

@@ -16,6 +16,8 @@ from vcd.core.policy import DAY, MINUTE, SECOND, of_group
 from vcd.core.sights import sight_of
 from vcd.core.state import State
 from vcd.core.strand import Strand
+from vcd.daemon import facts, removal
+from vcd.daemon.facts import Facts
 
 Severity = Literal["info", "warning", "error"]
 _ORDER = {"error": 0, "warning": 1, "info": 2}
@@ -168,15 +170,17 @@ _REFUSING = {
 }
 
 
-def node(state: State, peers: int) -> list[Trouble]:
+def node(state: State, peers: int, kept: Facts) -> list[Trouble]:
     """Of an open daemon."""
+    if state.book.own is None and facts.removed_of(kept) is not None:
+        return [_removed(kept, "Link it again, as a new device, or begin anew: vcd init.", "vcd device join CODE")]
     if state.book.own is None:
         text = "Found an account, or join the one of another device."
         return [Trouble(code="no-account", severity="info", title="No account yet", text=text, command="vcd init")]
     return [
         *_peerless(state, peers),
         *_packages(state),
-        *_home(state),
+        *_home(state, kept),
         *_chats(state),
         *_devices(state),
         *_contacts(state),
@@ -219,18 +223,23 @@ def _packages(state: State) -> Iterable[Trouble]:
         )
 
 
-def _home(state: State) -> Iterable[Trouble]:
+def _removed(kept: Facts, then: str, command: str = "") -> Trouble:
+    """Before it has forgotten the account, and after."""
+    return Trouble(
+        code="removed",
+        severity="error",
+        title="This device was removed from its account",
+        text=f"{removal.follows(kept)} {then}",
+        command=command,
+    )
+
+
+def _home(state: State, kept: Facts) -> Iterable[Trouble]:
     strand = _at_home(state)
     if strand is None:
         return
     if state.household.gone:
-        yield Trouble(
-            code="removed",
-            severity="error",
-            title="This device was removed from the account",
-            text="It forgets the account as soon as that is final. Then it can be joined again, as a new one.",
-            command="vcd device join",
-        )
+        yield _removed(kept, "It forgets the account when that is final. Then it can be linked again, as a new device.")
     elif strand.here is None:
         asks = sight_of(state, strand.group_id).recovery.asks
         yield Trouble(

@@ -199,7 +199,7 @@ def look(house: House) -> list[NewEntry]:
         *health.anchors(house.trust.missing),
     ]
     if opened is not None:
-        found += health.node(opened.desk.state, opened.mesh.connected())
+        found += health.node(opened.desk.state, opened.mesh.connected(), opened.desk.facts)
         found += health.mailboxes(opened.boxes.troubles())
     now = house.now_ms()
     entries = []

@@ -39,7 +39,8 @@ from vcd.core.events import Event
 from vcd.core.node import step
 from vcd.core.state import State
 from vcd.core.stored import Row
-from vcd.daemon.facts import Changes, Facts, changed
+from vcd.daemon import removal
+from vcd.daemon.facts import REMOVED, Changes, Facts, changed
 from vcd.daemon.telling import Told, tell_of
 from vcd.store.store import Store
 from vcd.store.trouble import StoreTrouble, Trouble
@@ -286,6 +287,8 @@ class Owner:
                     self._wake(item)
                     continue
                 tell_of(state, outcome, told)
+                known = kept[REMOVED] if REMOVED in kept else self._facts.find(REMOVED)
+                kept.update(removal.changes(state, outcome.state, known))
                 state, events = outcome.state, outcome.events
                 effects += outcome.effects
                 back.update(dict.fromkeys(outcome.put_back))

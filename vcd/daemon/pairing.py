@@ -45,7 +45,7 @@ from vcd.core.founding import blank, device_key
 from vcd.core.linking import credential_for
 from vcd.core.names import DeviceId, IntentId
 from vcd.core.state import State
-from vcd.daemon import visiting
+from vcd.daemon import removal, visiting
 from vcd.daemon.shelf import Owner, Shelf
 from vcd.daemon.telling import devices_of
 from vcd.pairing import code, existing, new, wire
@@ -246,7 +246,7 @@ class Pairing:
         state = self._owner.look()
         strand = None if state.home is None else state.strands.find(state.home)
         if strand is None:
-            raise Misuse("no-account", "This device has no account yet.")
+            raise Misuse("no-account", removal.why(self._owner.facts) or "This device has no account yet.")
         if state.household.listening:
             raise Misuse("restored", "This device was restored from a backup, and cannot let in others yet.")
         if strand.here is None or state.household.gone:

@@ -67,8 +67,8 @@ def tell_of(before: State, outcome: Outcome, told: Told) -> None:
         _account(here)
         _people(here)
         _names(here)
-    if before.household.labels is not outcome.state.household.labels:
-        _labels(here)
+    if before.household.labels is not outcome.state.household.labels and outcome.state.book.own is not None:
+        _labels(here)  # they stay on a device that is removed, as what its chats were called (`removal`)
     if before.chains is not outcome.state.chains:
         _certificates(here)
     if before.invitations is not outcome.state.invitations:

@@ -114,7 +114,13 @@ _ROWS: tuple[tuple[str, int, Retry, str, tuple[str, ...]], ...] = (
         (),
     ),
     # 3xxx: account, devices, contacts
-    ("E_NO_ACCOUNT", 3001, "after_event", "This device has no account: run `vcd init`, or `vcd device join`.", ()),
+    (
+        "E_NO_ACCOUNT",
+        3001,
+        "after_event",
+        "This device has no account: run `vcd init`, or `vcd device join`.",
+        ("removed",),
+    ),
     ("E_ACCOUNT_EXISTS", 3002, "no", "This device has an account already.", ()),
     (
         "E_RESTORED",

@@ -7,10 +7,11 @@ import pytest
 from tests.vcd.core.homes import couple, remove
 from tests.vcd.core.village import Village
 from vcd.daemon import health
+from vcd.daemon.facts import Facts
 
 
 def codes(village: Village, name: str) -> list[str]:
-    return [each.code for each in health.node(village.state(name), peers=1)]
+    return [each.code for each in health.node(village.state(name), 1, Facts())]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def root_of(desk: Desk, phrase: Sequence[str]) -> RootKey:
     """The root key, for as long as the caller holds it."""
     edition = desk.state.book.edition
     if edition is None:
-        raise Failure("E_NO_ACCOUNT")
+        raise desk.homeless()
     return root_for(desk, seed_of(phrase), edition)
 
 

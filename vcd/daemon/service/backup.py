@@ -164,7 +164,7 @@ def _people(desk: Desk) -> Iterator[Person]:
 
 def _rooms(desk: Desk) -> Iterator[Room]:
     state = desk.state
-    past = {name for name, _ in facts.of(desk.facts, "daemon.past")}
+    past = {name for name, _ in facts.of(desk.facts, facts.PAST)}
     for name in sorted({*map(bytes, state.talks), *past}):
         talk, strand, before = (
             state.talks.find(GroupId(name)),

@@ -92,6 +92,7 @@ def _whose(new: chat.NewRules) -> Iterable[tuple[str, str | None]]:
 
 
 async def rename(desk: Desk, call: Call, given: chat.ChatTitle) -> chat.SameChat:
+    desk.own()
     _there(desk, given.chat)
     command = inputs.Label(what=given.chat, text=given.title)
     keep = {facts.title(given.chat): None}
@@ -103,7 +104,7 @@ async def rename(desk: Desk, call: Call, given: chat.ChatTitle) -> chat.SameChat
 
 def _there(desk: Desk, name: bytes) -> None:
     """A chat that we are in, were in, or are asked to."""
-    desk.own()
+    desk.reads()
     known = GroupId(name) in desk.state.talks or invitation(desk.state, name) is not None
     if not known and facts.past_of(desk.facts, name) is None:
         raise Failure("E_CHAT_UNKNOWN")
@@ -186,9 +187,9 @@ def _past_line(name: GroupId, title: str, past: facts.Past) -> chat.ChatLine:
 
 async def list_(desk: Desk, call: Call, given: chat.ChatList) -> chat.Chats:
     del call
-    desk.own()
+    desk.reads()
     waiting = [each.group_id for each in desk.state.invitations.values() if each.stage is Stage.ANSWER]
-    past = [GroupId(name) for name, _ in facts.of(desk.facts, "daemon.past")]
+    past = [GroupId(name) for name, _ in facts.of(desk.facts, facts.PAST)]
     names = sorted({*desk.state.talks, *waiting, *past})
     after = given.after or b""
     found: list[chat.ChatLine] = []
@@ -231,10 +232,12 @@ def _member(desk: Desk, talk: Talk, member: Member, policy: Policy | None) -> ch
     )
 
 
-def _was_member(desk: Desk, account: AccountId, rank: int) -> chat.Member:
+def _was_member(desk: Desk, past: facts.Past, rank: int) -> chat.Member:
     """Somebody of a chat of before, whom one may ask for an invitation."""
-    own, contact = account == desk.state.book.own, desk.state.book.find(account)
-    name = desk.called() if own else "" if contact is None else called(contact)
+    account, removed = AccountId(past.members[rank]), facts.removed_of(desk.facts)
+    whose = desk.state.book.own or (None if removed is None else removed.account)
+    own, contact = account == whose, desk.state.book.find(account)
+    name = (desk.called() if own else "" if contact is None else called(contact)) or past.name(rank)
     return chat.Member(
         account=account,
         name=name,
@@ -290,9 +293,7 @@ async def get(desk: Desk, call: Call, given: chat.WhichChat) -> chat.Chat:
     policy = None if here is None else of_group(here.group)
     members = [] if strand is None or talk is None else sorted(strand.graph.members(strand.head), key=lambda m: m.rank)
     before = facts.past_of(desk.facts, name) if line.standing == "past" else None
-    were = (
-        () if before is None else tuple(_was_member(desk, AccountId(each), n) for n, each in enumerate(before.members))
-    )
+    were = () if before is None else tuple(_was_member(desk, before, rank) for rank in range(len(before.members)))
     waiting = sum(each.group_id == name for each in state.waiting.items.values())
     pending = [_pending(each) for _, each in sorted(state.intents.items()) if each.group_id == name and not each.quiet]
     return chat.Chat(
@@ -332,6 +333,7 @@ async def invite(desk: Desk, call: Call, given: chat.Invite) -> Begun:
 
 def _asked(desk: Desk, name: bytes) -> None:
     """That an answer is waited for: a member who declines would be told that they did, and stay."""
+    desk.own()
     _there(desk, name)
     talk = desk.state.talks.find(GroupId(name))
     called = talk is not None and talk.acceptance is Acceptance.ASKS

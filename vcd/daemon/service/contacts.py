@@ -35,7 +35,7 @@ async def link(desk: Desk, call: Call, given: object) -> contact.OwnLink:
     desk.own()
     edition, household = desk.state.book.edition, desk.state.household
     if edition is None or household.signing is None or household.inbox is None:
-        raise Failure("E_NO_ACCOUNT")
+        raise desk.homeless()
     expires = desk.now_ms() + CARD_LIFE
     card = make_card(
         desk.provider,

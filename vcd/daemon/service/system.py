@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vcd.daemon import metrics, opening
+from vcd.daemon import facts, metrics, opening
 from vcd.daemon.desk import Desk
 from vcd.daemon.health import Seen
 from vcd.daemon.house import House
@@ -48,6 +48,7 @@ async def status(house: House, call: Call, given: object) -> daemon.Status:
         return daemon.Status(
             **common,
             account=None,
+            removed=None,
             device=None,
             device_name="",
             online=False,
@@ -61,12 +62,13 @@ async def status(house: House, call: Call, given: object) -> daemon.Status:
             log=None,
         )
     state, journal = opened.desk.state, opened.desk.store.journal
-    edition = state.book.edition
+    edition, removed = state.book.edition, facts.removed_of(opened.desk.facts)
     listed = () if edition is None else edition.devices.devices
     name = next((each.name for each in listed if each.device == state.me.device), state.me.name)
     return daemon.Status(
         **common,
         account=state.book.own,
+        removed=None if removed is None else removed.at,
         device=None if edition is None else state.me.device,
         device_name=name,
         online=state.clock.online,

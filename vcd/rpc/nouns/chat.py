@@ -33,7 +33,7 @@ from vcd.rpc.values import (
 )
 
 Standing = Literal["member", "invited", "joining", "left", "removed", "out-of-sync", "past"]
-"""`past`: it was in the backup that the account was recovered from; there is history, and somebody has to invite us."""
+"""`past`: of an account that this device was removed from, or from a backup; there is history, and no keys."""
 Kind = Literal["invite", "remove", "leave", "rotate", "rules"]
 
 _MINUTE = 60_000

@@ -76,6 +76,9 @@ class Status(Result, frozen=True, kw_only=True):
     progress: Progress | None
     """Of a migration."""
     account: AccountId | None
+    removed: Time | None
+    """When this device learned that it was removed from its account, which it forgets when that is final; None again
+    when it has an account again."""
     device: DeviceId | None
     device_name: str
     online: bool
@@ -225,6 +228,7 @@ FUNCTIONS = (
                 vault_new=False,
                 progress=None,
                 account=samples.ALICE,
+                removed=None,
                 device=samples.LAPTOP,
                 device_name="laptop",
                 online=True,
