@@ -18,7 +18,7 @@ from vcd.cli.text import clock, count, fields, plain, short, span, table
 from vcd.cli.verbs import command, noun
 
 _MODES = ("demls", "ec1", "ec2", "lead", "dimls")
-_STANDING = ("member", "invited", "joining", "left", "removed", "out-of-sync")
+_STANDING = ("member", "invited", "joining", "left", "removed", "out-of-sync", "past")
 
 
 @noun("chat")
@@ -55,6 +55,7 @@ def listed(talk: Talk, standing: str | None) -> None:
     """All chats, those that wait for an answer among them."""
     found = list(talk.pages("chat.list", "chats", "chat", standing=standing))
     talk.give({"chats": found}, lambda: _listed(talk, found))
+    names.note_removal(talk)
 
 
 def _listed(talk: Talk, found: list[dict[str, Any]]) -> str:
@@ -81,6 +82,8 @@ def show(talk: Talk, which: str) -> None:
     """One chat: who is in it, by which rules, and how it stands."""
     found = talk.ask("chat.get", chat=names.chat(talk, which)["chat"])
     talk.give(found, lambda: _shown(talk, found))
+    if found["standing"] == "past":
+        names.note_removal(talk)
 
 
 def _shown(talk: Talk, found: dict[str, Any]) -> str:

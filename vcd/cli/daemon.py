@@ -10,7 +10,7 @@ import click
 from vcd.cli import asking
 from vcd.cli.reaching import START
 from vcd.cli.talk import Talk
-from vcd.cli.text import count, fields, network, plain, short, span
+from vcd.cli.text import count, fields, network, plain, removed, short, span
 from vcd.cli.troubles import NOT_READY, too_late
 from vcd.cli.verbs import command
 from vcd.client import RpcError, Unavailable
@@ -44,6 +44,8 @@ def _shown(found: dict[str, Any]) -> str:
         rows.append(("progress", f"{progress['what']}: {progress['done']} of {progress['total']}"))
     if found["store"] not in {"ok", "locked"}:
         rows.append(("store", found["store"]))
+    if why := removed(found):
+        rows.append(("removed", f"{why}: nothing is sent or received"))
     if found["account"] is not None:
         rows.append(("account", short(found["account"])))
         rows.append(("device", f"{found['device_name']} ({short(found['device'])})"))
@@ -51,7 +53,8 @@ def _shown(found: dict[str, Any]) -> str:
         there = (count(found[each], each.removesuffix("s")) for each in ("devices", "contacts", "chats"))
         rows.append(("there are", ", ".join(there)))
     elif found["state"] == "ready":
-        rows.append(("account", "none yet: vcd init, or vcd device join CODE"))
+        again = "none any more: vcd device join CODE links it again, vcd init begins anew"
+        rows.append(("account", again if why else "none yet: vcd init, or vcd device join CODE"))
     if backlog := found["backlog"]:
         names = {
             "queued": "to be sent when this device may",

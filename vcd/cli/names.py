@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from vcd.cli.talk import Talk
-from vcd.cli.text import plain, short
+from vcd.cli.text import plain, removed, short
 from vcd.cli.troubles import Trouble
+from vcd.client import RpcError
 
 _LEAST = 4
 """Letters of an id."""
@@ -131,7 +132,7 @@ class Names:
         return self._name("chat", name, lambda: _titles(self._talk, "chat.list", "chats", "chat", "title"))
 
     def account(self, name: bytes | None) -> str:
-        return self._name("account", name, lambda: _titles(self._talk, "contact.list", "contacts", "account", "name"))
+        return self._name("account", name, lambda: _people(self._talk))
 
     def device(self, name: bytes | None) -> str:
         def read() -> dict[bytes, str]:
@@ -145,6 +146,24 @@ class Names:
         if kind not in self._found:
             self._found[kind] = read()
         return plain(self._found[kind].get(name, "")) or short(name)
+
+
+def note_removal(talk: Talk) -> None:
+    """Where chats are shown: why they are of before, if this device was removed."""
+    why = "" if talk.json else removed(talk.ask("status.get"))
+    if why:
+        talk.note(f"{why[:1].upper()}{why[1:]}: nothing is sent or received any more. vcd doctor says what to do.")
+
+
+def _people(talk: Talk) -> dict[bytes, str]:
+    try:
+        return _titles(talk, "contact.list", "contacts", "account", "name")
+    except RpcError as error:
+        if error.code != "E_NO_ACCOUNT":
+            raise
+    # Of an account that this device was removed from there are no contacts, but who was in its chats.
+    chats = [talk.ask("chat.get", chat=each["chat"]) for each in talk.pages("chat.list", "chats", "chat")]
+    return {each["account"]: each["name"] for found in chats for each in found["members"]}
 
 
 def _titles(talk: Talk, method: str, key: str, name: str, title: str) -> dict[bytes, str]:

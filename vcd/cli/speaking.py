@@ -93,11 +93,13 @@ def _settled(talk: Talk, chat: bytes, sent: dict[str, Any], wait: float) -> str:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --follow: end after so many new ones.")
 def tail(talk: Talk, which: str, number: int, follow: bool, limit: int | None) -> None:
     """The last messages of a chat; with --json one object a line."""
-    chat = names.entered(talk, which)["chat"]
-    known = names.Names(talk)
+    found = names.entered(talk, which)
+    chat, known = found["chat"], names.Names(talk)
     since = talk.ask("events.next", from_=None, max=1)["next"] if follow else 0
     for each in _last(talk, chat, number):
         talk.line(each, lambda each=each: _shown(each, known))  # type: ignore[misc]  # the loop's own
+    if found["standing"] == "past":
+        names.note_removal(talk)
     if not follow:
         return
     seen = 0

@@ -84,6 +84,12 @@ def network(status: dict[str, Any]) -> str:
     return f"connected to {peers}, none of whom shares a chat or account" if status["peers"] else "offline, 0 peers"
 
 
+def removed(status: dict[str, Any]) -> str:
+    """That this device was removed from its account; empty if it was not, or has one again."""
+    at = status.get("removed")
+    return "" if at is None else f"this device was removed from its account, as it learned on {clock(at)}"
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 

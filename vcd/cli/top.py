@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vcd.cli.talk import Talk
-from vcd.cli.text import fields, network, plain, short, table, until
+from vcd.cli.text import fields, network, plain, removed, short, table, until
 from vcd.cli.troubles import USAGE, Trouble
 from vcd.cli.verbs import command
 from vcd.client import NotReady, RpcError
@@ -61,6 +61,12 @@ def look(talk: Talk) -> dict[str, Any]:
     return found
 
 
+def _device(status: dict[str, Any]) -> str:
+    here = f"{status['device_name']} ({short(status['device'])})" if status["device"] else ""
+    why = removed(status)
+    return f"{here}: {why}" if here and why else here or why or "no account yet"
+
+
 def panes(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and text of what is beside and below each other."""
     from vcd.cli.events import shown
@@ -69,7 +75,7 @@ def panes(found: dict[str, Any]) -> list[tuple[str, str]]:
     backlog = status["backlog"] or {}
     about = [
         ("state", status["state"] + (f": {status['reason']}" if status["reason"] else "")),
-        ("device", f"{status['device_name']} ({short(status['device'])})" if status["device"] else "no account yet"),
+        ("device", _device(status)),
         ("network", network(status)),
         ("backlog", ", ".join(f"{number} {name}" for name, number in backlog.items() if number) or "nothing"),
         ("problems", ", ".join(status["problems"]) or "none"),
