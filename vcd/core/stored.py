@@ -51,7 +51,7 @@ from vcd.core.raw_state import Raw
 from vcd.core.record import Source, decode_as, encode_as
 from vcd.core.shapes import PREPARE, Cell, Found, Parts, Row, Rows, Shape, Table
 from vcd.core.state import State
-from vcd.core.strand import Strand
+from vcd.core.strand import NEVER, Strand
 
 __all__ = ["VERSION", "Newer", "Row", "Rows", "Unreadable", "changes", "load", "renewed", "rows", "seal_under"]
 
@@ -92,7 +92,23 @@ def load(rows: Mapping[Row, bytes], provider: Provider, *, restored: bool = Fals
         state = _read_state(Found(rows, provider, home_parameters(), version))
     except (Malformed, MlsError, KeyError, ValueError) as damage:
         raise Unreadable("what is stored is damaged") from damage
+    if version < _FROM_ONE:
+        state = _from_one(state)
     return as_restored(state) if restored else state
+
+
+_FROM_ONE = 3
+"""Since which version nothing in `Strand.past` has the number 0 but what is `NEVER`."""
+
+
+def _from_one(state: State) -> State:
+    """A device that was linked counted from 0 the epochs that it was told of, and in which its account was."""
+    strands = {
+        name: replace(strand, past=PMap({epoch: number + 1 for epoch, number in strand.past.items()}))
+        for name, strand in state.strands.items()
+        if NEVER in strand.past.values()
+    }
+    return replace(state, strands=state.strands.update(strands))
 
 
 def renewed(found: Mapping[Row, bytes], state: State) -> tuple[Rows, list[Row]]:

@@ -140,6 +140,15 @@ def test_an_older_disk_of_an_older_version_only_listens(older: Pinned) -> None:
     assert rows(load(after, provider)) == rows(state) != rows(load(before, provider))
 
 
+def test_of_a_linked_device_of_an_older_version_no_epoch_is_one_that_it_was_never_in(older: Pinned) -> None:
+    """It counted from 0, and would not ask for what it missed there."""
+    provider = Village().world("phone")
+    before = older.rows["phone"]
+    assert encode_as(int, 0) in [data for (table, _), data in before.items() if table == "strands.past"]
+    state = load(before, provider)
+    assert [sorted(each.past.values()) for each in state.strands.values() if each.past] == [[1]]
+
+
 def test_devices_of_an_older_version_go_on(older: Pinned) -> None:
     """They hear what the others said when they were apart, agree again, confirm what they said, and talk."""
     village = pinned.revived(older)
