@@ -33,7 +33,7 @@ from vcd.core.record import decode, encode
 from vcd.core.sends import for_another as sends_for_another
 from vcd.core.spoken import Names, Times
 from vcd.core.state import Talk
-from vcd.core.strand import Kept, Strand, begun, stood
+from vcd.core.strand import NEVER, Kept, Strand, begun, stood
 from vcd.core.topics import TopicSecret
 from vcd.core.wanting import Intent, Invitation, Use
 
@@ -119,7 +119,7 @@ def of_strand(strand: Strand) -> StrandBrief:
     graph = strand.graph
     known = [strand.signed[epoch] for epoch in graph.steps if epoch in strand.signed]
     known.sort(key=lambda each: (graph.number(each.step.epoch), each.step.epoch))
-    past = [epoch for epoch, _ in sorted(strand.past.items(), key=lambda item: item[1])]
+    past = [epoch for epoch, number in sorted(strand.past.items(), key=lambda item: item[1]) if number != NEVER]
     kept = sorted(strand.kept, key=lambda epoch: (strand.kept[epoch].group.epoch, epoch))
     return StrandBrief(
         group_id=strand.group_id,

@@ -30,7 +30,7 @@ from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, Sign
 from vcd.core.policy import Mode, of_group
 from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
-from vcd.core.strand import NEVER, Kept, Strand, at_rest, with_step
+from vcd.core.strand import Kept, Strand, at_rest, parted, with_step
 from vcd.core.topics import TopicSecret, topic_of
 
 if TYPE_CHECKING:
@@ -102,8 +102,6 @@ def begun(group: Group, told: Introduction) -> Strand:
     graph, said = summaries.rebuilt(group, told.lineage, (told.signed,))
     epoch = _epoch(group)
     way = (graph.anchor.epoch, *graph.path(epoch)[:-1])
-    own = steps.whose(group.own_leaf_node)
-    there = {each for each in way if own in {member.account for member in graph.members(each)}}
     return Strand(
         group_id=group.group_id,
         home=False,
@@ -112,7 +110,7 @@ def begun(group: Group, told: Introduction) -> Strand:
         graph=graph,
         standing=standing(Graph(anchor=graph.anchor), Ballots(), frozenset()),
         kept=PMap({epoch: Kept(group=group, topic=topic_of(group))}),
-        past=PMap({each: number if each in there else NEVER for number, each in enumerate(way, start=1)}),
+        past=PMap({each: number for number, each in enumerate(way, start=1)}),
         signed=PMap({each.step.epoch: each for each in said}),
         trunk=TopicSecret(told.lineage.topic) if told.lineage.topic else None,
     )
@@ -171,11 +169,13 @@ def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
     for the others, and what was followed once is not learned anew.
     """
     new = begun(group, told)
-    known = _from(strand, new)
+    own = steps.whose(group.own_leaf_node)
+    known = _from(strand, new, own)
     found = None if known is None else entered(known, group, told)
     if found is not None:
         return found
-    number = max([0, *strand.past.values()])
+    before = parted(strand, new.graph, own)
+    number = max([0, *before.values()])
     past = {each: number + at for at, each in enumerate(sorted(new.past), start=1) if not strand.entered(each)}
     resting = strand
     for epoch in sorted(strand.kept):
@@ -183,11 +183,11 @@ def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
     return replace(
         new,
         kept=resting.kept.update(dict(new.kept.items())),
-        past=strand.past.update(past),
+        past=before.update(past),
     )
 
 
-def _from(strand: Strand, new: Strand) -> Strand | None:
+def _from(strand: Strand, new: Strand, own: AccountId) -> Strand | None:
     """What is known of a group since the epoch that is final for whoever brings us in; None if that is not known.
 
     Where somebody leads there is one branch that counts, and a Welcome into it comes when that is decided.
@@ -197,6 +197,6 @@ def _from(strand: Strand, new: Strand) -> Strand | None:
         return None
     if anchor.epoch == graph.anchor.epoch:
         return strand
-    since = rebased(replace(strand, standing=replace(strand.standing, final=anchor.epoch)))
+    since = rebased(replace(strand, standing=replace(strand.standing, final=anchor.epoch)), own)
     stands = since.standing if since.graph.has(since.head) else new.standing
     return replace(since, standing=stands, proofs=strand.proofs, trunk=new.trunk or since.trunk)

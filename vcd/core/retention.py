@@ -27,14 +27,14 @@ from mls.fork.retention import left
 from mls.persistent import PMap
 from vcd.core import following, partitions, summaries, voting, waiting
 from vcd.core.duties import Duty
-from vcd.core.names import EpochId, GroupId
+from vcd.core.names import AccountId, EpochId, GroupId
 from vcd.core.ordering.graph import Graph
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Lineage
 from vcd.core.policy import MINUTE, SECOND, Mode, of_group
 from vcd.core.reign import undecided
 from vcd.core.sights import sight_of
-from vcd.core.strand import Kept, Membership, Strand, at_rest, dropped
+from vcd.core.strand import Kept, Membership, Strand, at_rest, dropped, parted
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def moved(turn: Turn, before: Strand, after: Strand) -> None:
     """Something is final: the graph begins there."""
     if _may_begin(turn, after):
-        anew = rebased(after)
+        anew = rebased(after, turn.state.book.own)
         _put(turn, anew, graph=anew.trunk is not after.trunk)  # then there is a topic to be in
     now = turn.strand(after.group_id)
     if before.final != now.final or now.over:
@@ -82,13 +82,15 @@ def _put(turn: Turn, after: Strand, *, graph: bool = False) -> None:
         waiting.review(turn, after.group_id, lambda payload: following.unreachable(turn, after, payload))
 
 
-def ended(strand: Strand) -> Strand:
+def ended(strand: Strand, own: AccountId | None) -> Strand:
     """Without what others did after we were out for good."""
     if not strand.over or not strand.graph.steps:
         return strand
+    graph = Graph(strand.graph.anchor)
     return replace(
         strand,
-        graph=Graph(strand.graph.anchor),
+        graph=graph,
+        past=strand.past if strand.home else parted(strand, graph, own),
         ballots=Ballots(),
         signed=PMap(),
         votes=PMap(),
@@ -97,8 +99,8 @@ def ended(strand: Strand) -> Strand:
     )
 
 
-def rebased(strand: Strand) -> Strand:
-    """From the last final epoch on. It stands where it stood."""
+def rebased(strand: Strand, own: AccountId | None) -> Strand:
+    """From the last final epoch on. It stands where it stood. `own`: who we are in a conversation."""
     graph, _ = strand.graph.rebased(strand.final)
     votes = {name: said for name, said in strand.votes.items() if graph.has(said.ballot.parent)}
     ballots = Ballots()
@@ -108,6 +110,7 @@ def rebased(strand: Strand) -> Strand:
     after = replace(
         strand,
         graph=graph,
+        past=strand.past if strand.home else parted(strand, graph, own),
         proofs=_proven(strand),
         ballots=ballots,
         signed=strand.signed.changed([each for each in strand.signed if each not in graph.steps], {}),
@@ -156,10 +159,10 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     if strand is None:
         return
     if _may_begin(turn, strand):  # what leads there cannot be followed any more
-        _put(turn, rebased(strand))
+        _put(turn, rebased(strand, turn.state.book.own))
         strand = now = turn.strand(group_id)
         waiting.review(turn, group_id, lambda payload: following.hopeless(now, payload))
-    after = _left(ended(strand), turn.awake)
+    after = _left(ended(strand, turn.state.book.own), turn.awake)
     most = turn.state.config.max_kept
     if len(after.kept) > most:
         entered = _entered(turn, after)

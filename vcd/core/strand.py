@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from mls.fork.retention import left, settled
 from mls.persistent import PMap
 from mls.state import Group
-from vcd.core.names import EpochId, GroupId, Incarnation
+from vcd.core.names import AccountId, EpochId, GroupId, Incarnation
 from vcd.core.ordering.choice import Standing, counted, gone, standing, struck
 from vcd.core.ordering.graph import Anchor, Graph, Step
 from vcd.core.ordering.votes import Ballots
@@ -71,8 +71,8 @@ class Strand:
     standing: Standing
     kept: PMap[EpochId, Kept]
     past: PMap[EpochId, int] = field(default_factory=PMap)
-    """Epochs that were entered and dropped, numbered in order; the oldest are forgotten. `NEVER` have those by which a
-    newcomer's account came in, and in which it was not."""
+    """Epochs that were entered and dropped, numbered in order; the oldest are forgotten. `NEVER` have those that are
+    not in the graph any more, and in which our account was not: by these it came in, or was out for a while."""
     ballots: Ballots = field(default_factory=Ballots)
     signed: PMap[EpochId, SignedStep] = field(default_factory=PMap)
     """The headers of the graph's steps as their authors signed them, for those who cannot follow."""
@@ -213,6 +213,13 @@ def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, chi
 def _noted(past: PMap[EpochId, int], epoch: EpochId) -> PMap[EpochId, int]:
     past = past.set(epoch, max([0, *past.values()]) + 1)
     return past.discard(min(past.items(), key=lambda item: item[1])[0]) if len(past) > MAX_PAST else past
+
+
+def parted(strand: Strand, graph: Graph, own: AccountId | None) -> PMap[EpochId, int]:
+    """`past`, as another graph takes the place of this one, which alone knows who was in what that one has not."""
+    known = strand.graph
+    gone = [each for each in (known.anchor.epoch, *known.steps) if each in strand.past and not graph.has(each)]
+    return strand.past.update({each: NEVER for each in gone if all(own != who.account for who in known.members(each))})
 
 
 MAX_PROPOSALS = 64

@@ -296,7 +296,7 @@ def finish(village: Village, *names: str) -> None:
 
     def final(turn: Turn) -> None:
         now = turn.strand(CHAT)
-        turn.put(retention.rebased(replace(now, standing=replace(now.standing, final=now.head))))
+        turn.put(retention.rebased(replace(now, standing=replace(now.standing, final=now.head)), turn.state.book.own))
 
     for name in names:
         step(village, name, final)

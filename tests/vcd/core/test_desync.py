@@ -346,7 +346,7 @@ def test_a_group_info_of_another_epoch_is_refused_too_where_the_head_is_where_th
 
     def final(turn: Turn) -> None:
         now = turn.strand(TEA)
-        after = retention.rebased(replace(now, standing=replace(now.standing, final=now.head)))
+        after = retention.rebased(replace(now, standing=replace(now.standing, final=now.head)), turn.state.book.own)
         anchor = replace(after.graph.anchor, tag=b"that of another epoch")
         turn.put(replace(after, graph=replace(after.graph, anchor=anchor)))
 

@@ -54,7 +54,7 @@ def finish(village: Village, *people: str) -> None:
 
     def final(turn: Turn) -> None:
         now = turn.strand(TEA)
-        turn.put(retention.rebased(replace(now, standing=replace(now.standing, final=now.head))))
+        turn.put(retention.rebased(replace(now, standing=replace(now.standing, final=now.head)), turn.state.book.own))
 
     for name in people:
         step(village, name, final)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from mls.registries import GroupId
+from tests.vcd.core import homes
 from tests.vcd.core.branches import bring, commit, forked, heads, release, remove, sent, talk as converse, tea, withhold
 from tests.vcd.core.company import step
 from tests.vcd.core.people import friends, invite, open_talk
@@ -14,7 +15,7 @@ from vcd.core import inputs, missed
 from vcd.core.events import Fate
 from vcd.core.names import ContentId, FrameId
 from vcd.core.payloads import Missed, Post
-from vcd.core.strand import dropped
+from vcd.core.strand import NEVER, dropped
 
 SENT, AGAIN, CONFIRMED, ASKS, RETURNED = Fate.SENT, Fate.AGAIN, Fate.CONFIRMED, Fate.ASKS, Fate.RETURNED
 
@@ -111,6 +112,45 @@ def test_who_comes_in_does_not_ask_for_what_was_said_before() -> None:
     say(village, "anna", "after")
     village.wait(seconds=10)  # it names the one before
     assert heard(village, "cleo") == ["after"]
+
+
+def test_who_was_out_for_a_while_does_not_ask_for_what_was_said_meanwhile() -> None:
+    """Neither where that comes when nothing is known any more of who was there then."""
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben", "cleo")
+    withhold(village, lambda payload: isinstance(payload, Post), "cleo")
+    there = remove(village, "anna", "cleo")
+    name = say(village, "anna", "without cleo")
+    village.wait(minutes=1)
+    invite(village, "anna", "cleo")
+    village.wait(minutes=5)
+    commit(village, "anna")
+    village.wait(hours=1)
+    assert there in tea(village, "cleo").past
+    assert not tea(village, "cleo").graph.has(there)
+    release(village)
+    village.wait(minutes=2)
+    assert ("post-late", "") in village.devices["cleo"].refused
+    assert list(sent(village, Missed)) == []
+    assert fates(village, "anna", name) == [SENT, CONFIRMED]
+
+
+def test_a_new_device_is_not_told_that_its_account_was_there_before_it_came_in() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben")
+    village.wait(minutes=2)
+    say(village, "anna", "before")
+    village.wait(minutes=1)
+    there = tea(village, "anna").head
+    invite(village, "anna", "cleo")
+    village.wait(minutes=5)
+    commit(village, "anna")
+    village.wait(hours=1)
+    homes.link(village, "cleo", "phone")
+    for name in ("cleo", "phone"):
+        assert not tea(village, name).graph.has(there)
+        assert tea(village, name).past.find(there) in (NEVER, None)
+    assert heads(village, "anna", "cleo", "phone") == {tea(village, "ben").head}
 
 
 def test_who_was_out_for_a_while_says_again_what_somebody_missed_before() -> None:

@@ -121,7 +121,7 @@ def test_where_it_stands_does_not_change_by_forgetting_what_was_before() -> None
     commit(village, "ben")
     before = tea(village, "anna")
     final = replace(before, standing=replace(before.standing, final=before.graph.path(before.head)[0]))
-    after = retention.rebased(final)
+    after = retention.rebased(final, village.own("anna"))
     assert after.head == before.head
     assert after.graph.members(after.head) == before.graph.members(before.head)
     assert after.graph.number(after.head) == before.graph.number(before.head)
