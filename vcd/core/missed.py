@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 
 MEETING = 2_000
 """Milliseconds by which our devices say again apart what met, and as much more as others hear nothing of it for: by
-less than that at first, and by twice as much each time that it meets again."""
-LONGEST = 9
-"""So often it is twice as much."""
-MAX_COLLISIONS = 8
-"""How often a message is said again because another device's was heard to have its key."""
-MAX_MET = 16
-"""The same with those times that somebody could not read what was said last: any member may say so."""
+less than that at first, and by more each time that it meets again."""
+SOON = 8
+"""After so many times the wait doubles with each. Any member may say that it could not read what was said last, so that
+is believed less and less often: some twenty-five times within a month, and each time at last."""
+_LONGEST = 20
+"""So often the wait doubles at most: then it is longer than a horizon."""
 
 
 def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) -> None:
@@ -51,11 +50,11 @@ def on_missed(turn: Turn, group_id: GroupId, payload: Missed, frame: FrameId) ->
     for digest in payload.digests:
         name = talk.places.find(digest)
         outgoing = None if name is None else turn.state.outbox.find(name)
-        if name is None or outgoing is None or outgoing.why is not None:
+        if name is None or outgoing is None or outgoing.why in (Why.LOST, Why.MISSED):
             continue  # not of this device, or it will be said again
         newest = outgoing.places[-1].digest == digest
         if newest and outbox.said_again_at(outgoing, turn.strand(group_id).head):
-            if outgoing.tries < MAX_MET and len(ranks.devices(turn)) > 1:  # it met a key that was used once more
+            if outgoing.why is None and len(ranks.devices(turn)) > 1:  # it met a key that was used once more
                 _met(turn, name, outgoing)
         elif newest or not _said_to_all(turn.strand(group_id), talk, outgoing):
             _missed(turn, name)  # else it was said again since
@@ -77,8 +76,11 @@ def _said_to_all(strand: Strand, talk: Talk, outgoing: Outgoing) -> bool:
 
 
 def _missed(turn: Turn, name: ContentId) -> None:
-    outgoing = turn.state.outbox[name]
-    changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + turn.state.config.quiet)
+    outgoing, at = turn.state.outbox[name], turn.now + turn.state.config.quiet
+    if outgoing.why is not None:  # it waits, as it met a used key
+        if outgoing.again_at <= at or outbox.said_again_at(outgoing, turn.strand(outgoing.conversation).head):
+            return
+    changed = replace(outgoing, why=outgoing.why or Why.MISSED, again_at=at)
     turn.change(outbox=turn.state.outbox.set(name, changed))
     turn.due(Duty.RELAY, outgoing.conversation, changed.again_at)
 
@@ -108,7 +110,7 @@ def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[Cont
     return sorted(
         name
         for name in talk.going
-        if said[name].why is None
+        if said[name].why in (None, Why.COLLIDED)
         and said[name].places
         and said[name].places[-1].digest
         and not had(said[name].places[-1].epoch)
@@ -149,17 +151,20 @@ def collided(turn: Turn, group: Group, generation: int, name: ContentId | None) 
         return
     mine = None if claim is None else talk.places.find(claim)
     outgoing = None if mine is None else turn.state.outbox.find(mine)
-    if mine is None or outgoing is None or mine == name or outgoing.tries >= MAX_COLLISIONS:
+    if mine is None or outgoing is None or mine == name or outgoing.why is Why.COLLIDED:
         return
-    if outgoing.why is not Why.COLLIDED and claim == next(each.claim for each in outgoing.places[::-1] if each.claim):
+    last = [place for place in outgoing.places if place.epoch == EpochId(group.epoch_id)][-1:]
+    if all(place.claim == claim for place in last):  # else it was said there again since
         _met(turn, mine, outgoing)
 
 
 def _met(turn: Turn, name: ContentId, outgoing: Outgoing) -> None:
     """Say it again, apart from the other device, which does the same."""
     tries = outgoing.tries + 1
-    apart = ranks.spread(turn, name + bytes([tries]), MEETING << min(tries - 1, LONGEST))
-    at = turn.now + ranks.device_place(turn) * MEETING + apart
+    most = min(tries, SOON) * MEETING
+    least = (most << min(tries - SOON, _LONGEST)) - most if tries > SOON else 0
+    at = turn.now + least + ranks.device_place(turn) * MEETING
+    at += ranks.spread(turn, name + tries.to_bytes(4), most)
     changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=tries)
     turn.change(outbox=turn.state.outbox.set(name, changed))
     turn.due(Duty.RELAY, outgoing.conversation, at)
