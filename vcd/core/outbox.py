@@ -16,9 +16,8 @@ It is said again in two more cases. Two devices of ours may take one key at once
 and cannot read the second, so both say theirs again, one after the other. And somebody may get a message so late that
 the keys of its epoch are gone: they say so (`missed`), with the name that the sealed bytes have for everybody. That is
 why what is confirmed is kept for the group's horizon too, as long as there is room: a split may last longer than the
-window in which the other side keeps its keys. The app's history has it as well. Whoever could not read it where it was
-said first has it from where it was said for them alone (`Outgoing.repeat`): so that has to stand too, whatever becomes
-of the first one.
+window in which the other side keeps its keys. Whoever could not read it where it was said first has it from where it
+was said for them alone (`Outgoing.repeat`): so that has to stand too, whatever becomes of the first one.
 
 A sibling says a message again if its own device has not for a while, is still one of the account's, and was when the
 message was heard. It is marked as relayed. What cannot be confirmed within the group's horizon goes back to the user.
@@ -286,6 +285,8 @@ def _seal(turn: Turn, name: ContentId) -> bool:
         _tell(turn, group_id, name, Fate.SENT)
     elif lost:
         _tell(turn, group_id, name, Fate.AGAIN)
+    elif outgoing.asked:  # of people who are gone
+        _tell(turn, group_id, name, Fate.CONFIRMED)
     if strand.final == sealed.epoch and not summaries.provisional(strand):
         _judge(turn, name, {sealed.epoch}, {sealed.epoch})
     return True
@@ -338,11 +339,10 @@ def say_again(turn: Turn, command: inputs.SayAgain) -> None:
     if not command.again and not stands:
         _give_up(turn, command.conversation, [command.content])
         return
-    changed = replace(outgoing, asked=())
-    if command.again:
-        consent = tuple(sorted({*outgoing.consent, *outgoing.asked}))
-        changed = replace(changed, consent=consent, why=Why.MISSED if stands else Why.LOST, again_at=turn.now)
-    turn.change(outbox=turn.state.outbox.set(command.content, changed))
+    if command.again:  # else these stay known as asked for, and the user is not asked of them again
+        consent, why = tuple(sorted({*outgoing.consent, *outgoing.asked})), Why.MISSED if stands else Why.LOST
+        changed = replace(outgoing, asked=(), consent=consent, why=why, again_at=turn.now)
+        turn.change(outbox=turn.state.outbox.set(command.content, changed))
     if stands:  # as it did before the question
         _tell(turn, command.conversation, command.content, Fate.CONFIRMED)
     relay(turn, command.conversation)
@@ -436,7 +436,7 @@ def _judge_repeat(turn: Turn, name: ContentId, stands: set[EpochId], on_head: se
         if outgoing.stage is Stage.CONFIRMED:
             talk = turn.talk(outgoing.conversation)
             turn.put_talk(replace(talk, unsure=talk.unsure.discard(name)))
-    elif outgoing.why is None and not outgoing.asked:
+    elif outgoing.why is None:
         changed = replace(outgoing, why=Why.MISSED, again_at=turn.now + _patience(turn, turn.state.me.device))
     else:
         return

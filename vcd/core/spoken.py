@@ -183,7 +183,7 @@ class Outgoing:
     left: tuple[AccountId, ...] = field(default=(), repr=False)
     """Who was there when it was written and not any more when it was said first: it was never said to them."""
     asked: tuple[AccountId, ...] = field(default=(), repr=False)
-    """Who would be new, as the user was asked."""
+    """Who would be new, as the user was asked; of what is confirmed also after a no."""
     consent: tuple[AccountId, ...] = field(default=(), repr=False)
     """Of whom the user has said yes."""
 

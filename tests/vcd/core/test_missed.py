@@ -95,6 +95,47 @@ def test_what_was_said_again_and_read_twice_is_not_asked_for_either() -> None:
             village.wait(minutes=1)
     assert len(list(sent(village, Post, frames))) == 2
     assert village.state("ben").talks[TEA].asked == (sha256(post.message).digest(),)
+def test_who_said_no_is_not_asked_again_of_the_same_people() -> None:
+    """However often somebody says that it missed the message. It is said when they are gone."""
+    village = converse("anna", "ben", "cleo")
+    frames = len(village.log)
+    name = say(village, "anna", "for ben")
+    [(_, post)] = list(sent(village, Post, frames))
+    bring(village, "anna", "eve")
+    village.wait(minutes=1)
+
+    def missed_it() -> None:
+        publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+        village.wait(minutes=1)
+
+    missed_it()
+    answer(village, "anna", name, again=False)
+    for _ in range(3):
+        missed_it()
+    assert fates(village, "anna", name) == [SENT, CONFIRMED, ASKS, CONFIRMED]
+    remove(village, "anna", "eve")
+    village.wait(minutes=1)
+    frames = len(village.log)
+    missed_it()
+    assert [frame.by for frame, _ in sent(village, Post, frames)] == ["anna"]
+    assert heard(village, "eve") == []
+
+
+def test_a_question_is_over_when_nobody_is_there_any_more_of_whom_it_was() -> None:
+    village = converse("anna", "ben", "cleo")
+    frames = len(village.log)
+    name = say(village, "anna", "for ben")
+    [(_, post)] = list(sent(village, Post, frames))
+    bring(village, "anna", "eve")
+    village.wait(minutes=1)
+    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    assert fates(village, "anna", name)[-1] is ASKS
+    remove(village, "anna", "eve")
+    village.wait(minutes=1)
+    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(sha256(post.message).digest(),)))
+    village.wait(minutes=1)
+    assert fates(village, "anna", name)[-1] is CONFIRMED
 
 
 def test_who_comes_in_does_not_ask_for_what_was_said_before() -> None:
