@@ -10,7 +10,7 @@ from typing import Self
 
 from vcd.core import record
 from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId
-from vcd.core.packed import Packed
+from vcd.core.packed import MOST, Packed
 from vcd.core.payloads import Content
 
 
@@ -79,6 +79,8 @@ class Remembered(Packed[ContentId, Seen]):
     @staticmethod
     def pack(value: Seen) -> bytes:
         sizes = len(value.sender), len(value.read)
+        if max(sizes) > MOST:  # what comes from a disk or a sibling may be anything
+            raise ValueError("too large to be packed")
         return _TIMES.pack(value.said_at, value.until, *sizes) + value.sender + value.read + value.nonce
 
     @staticmethod

@@ -181,10 +181,18 @@ def test_what_was_read_is_known_for_as_long_as_its_message_is_remembered() -> No
     assert table.discard(ContentId(b"nobody")).was_read(b"again")
 
 
-def test_a_table_that_does_not_fit_is_malformed() -> None:
-    data = encode(AsObjects(names=PMap({bytes(300): ContentId(b"name")})))
+@pytest.mark.parametrize(
+    "value",
+    [
+        AsObjects(names=PMap({bytes(300): ContentId(b"name")})),
+        AsObjects(seen=PMap({ContentId(b"name"): Seen(sender=AccountId(bytes(300)), said_at=1, until=1)})),
+        AsObjects(seen=PMap({ContentId(b"name"): Seen(sender=AccountId(b""), said_at=1, until=1, nonce=bytes(300))})),
+        AsObjects(seen=PMap({ContentId(b"name"): Seen(sender=AccountId(b""), said_at=1, until=1, read=bytes(300))})),
+    ],
+)
+def test_a_table_that_does_not_fit_is_malformed(value: AsObjects) -> None:
     with pytest.raises(Malformed):
-        decode(AsBytes, data)
+        decode(AsBytes, encode(value))
 
 
 def test_its_weight() -> None:
