@@ -202,6 +202,28 @@ def test_a_member_who_says_again_and_again_that_it_missed_a_message_keeps_it_fro
         assert sorted(heard(village, name)) == sorted(["one", *texts])
 
 
+def test_a_message_that_was_asked_for_often_is_said_soon_where_it_was_not_said_yet() -> None:
+    village = family()
+    say(village, "phone", "hello")
+
+    def mine() -> Outgoing:
+        return next(iter(village.state("phone").outbox.values()))
+
+    def missed_it() -> None:
+        publish(village, "ben", Missed(at=tea(village, "ben").head, digests=(mine().places[-1].digest,)))
+        village.wait(minutes=1)
+
+    while mine().again_at < village.now + HOUR:
+        missed_it()
+    head = commit(village, "ben")
+    missed_it()
+    assert mine().places[-1].epoch == head
+    said = len(mine().places)
+    for _ in range(3):  # once there, as for anybody
+        missed_it()
+    assert len(mine().places) <= said + 1
+
+
 def test_nobody_can_have_a_message_said_again_for_keys_that_it_has_left() -> None:
     """What was said again is not said again once more for a key of before, as who pretends to have that can say."""
     village = family()
