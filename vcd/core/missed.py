@@ -34,6 +34,8 @@ less than that at first, and by more each time that it meets again."""
 SOON = 8
 """After so many times the wait doubles with each. Any member may say that it could not read what was said last, so that
 is believed less and less often: some twenty-five times within a month, and each time at last."""
+PLACES = 16
+"""Times in a wait of which one is taken: each looks at all that is to be said again, so there are not many."""
 _LONGEST = 20
 """So often the wait doubles at most: then it is longer than a horizon."""
 
@@ -164,7 +166,8 @@ def _met(turn: Turn, name: ContentId, outgoing: Outgoing) -> None:
     most = min(tries, SOON) * MEETING
     least = (most << min(tries - SOON, _LONGEST)) - most if tries > SOON else 0
     at = turn.now + least + ranks.device_place(turn) * MEETING
-    at += ranks.spread(turn, name + tries.to_bytes(4), most)
+    apart = ranks.spread(turn, name + tries.to_bytes(4), PLACES)
+    at += apart * (most // PLACES)
     changed = replace(outgoing, why=Why.COLLIDED, again_at=at, tries=tries)
     turn.change(outbox=turn.state.outbox.set(name, changed))
     turn.due(Duty.RELAY, outgoing.conversation, at)

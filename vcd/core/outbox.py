@@ -62,6 +62,8 @@ MAX_PLACES = 16
 MAX_PASSED = 1024
 """Final epochs that are remembered in order. Who was away for longer gets everything that is confirmed once more."""
 MAX_RETURNS = 64
+AT_ONCE = 256
+"""So many are said again in one step, as a word of somebody else's may ask for all. The next ones are in the next."""
 NONCE = 16
 
 
@@ -448,14 +450,7 @@ def _patience(turn: Turn, device: DeviceId | None) -> int:
     config = turn.state.config
     if device == turn.state.me.device:
         return config.quiet
-    return config.relay_after + config.turn_taking * _place_beside(turn, device)
-
-
-def _place_beside(turn: Turn, device: DeviceId | None) -> int:
-    """How many of our devices take their turn before this one, another one aside."""
-    others = [each for each in ranks.devices(turn) if each != device]
-    mine = turn.state.me.device
-    return others.index(mine) if mine in others else len(others)
+    return config.relay_after + config.turn_taking * ranks.place_beside(turn, device)
 
 
 def _plan(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
@@ -463,7 +458,7 @@ def _plan(turn: Turn, group_id: GroupId, names: Iterable[ContentId]) -> None:
     found = [turn.state.outbox.find(name) for name in names]
     times = [each.again_at for each in found if each is not None and each.why is not None]
     if times:
-        turn.due(Duty.RELAY, group_id, min(times))
+        turn.due(Duty.RELAY, group_id, max(turn.now + 1, min(times)))
 
 
 def _confirm(turn: Turn, name: ContentId) -> None:
@@ -499,7 +494,7 @@ def relay(turn: Turn, subject: bytes) -> None:
         return
     outbox = turn.state.outbox
     ready = [name for name in talk.going if outbox[name].why is not None and outbox[name].again_at <= turn.now]
-    for name in sorted(ready, key=lambda each: turn.state.outbox[each].order):
+    for name in sorted(ready, key=lambda each: outbox[each].order)[:AT_ONCE]:
         _again(turn, name)
     _plan(turn, group_id, turn.talk(group_id).going)
 

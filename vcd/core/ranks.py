@@ -51,6 +51,13 @@ def device_place(turn: Turn) -> int:
     return everybody.index(mine) if mine in everybody else len(everybody)
 
 
+def place_beside(turn: Turn, device: DeviceId | None) -> int:
+    """How many of our devices take their turn before this one, another one aside."""
+    others = [each for each in devices(turn) if each != device]
+    mine = turn.state.me.device
+    return others.index(mine) if mine in others else len(others)
+
+
 def turn_of(turn: Turn, before: int, *, home: bool = False) -> int:
     """How long to wait, in milliseconds, with so many members before us."""
     taking = turn.state.config.turn_taking

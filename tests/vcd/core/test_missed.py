@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pytest
+
 from mls.registries import GroupId
 from tests.vcd.core import homes
 from tests.vcd.core.branches import bring, commit, forked, heads, release, remove, sent, talk as converse, tea, withhold
@@ -11,11 +13,13 @@ from tests.vcd.core.company import step
 from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.talking import TEA, fates, give, heard, publish, say
 from tests.vcd.core.village import Village
-from vcd.core import inputs, missed
+from vcd.core import inputs, missed, node, outbox
+from vcd.core.duties import Duty
 from vcd.core.events import Fate
 from vcd.core.names import ContentId, FrameId
 from vcd.core.payloads import Missed, Post
 from vcd.core.strand import NEVER, dropped
+from vcd.core.turn import Turn
 
 SENT, AGAIN, CONFIRMED, ASKS, RETURNED = Fate.SENT, Fate.AGAIN, Fate.CONFIRMED, Fate.ASKS, Fate.RETURNED
 
@@ -95,6 +99,8 @@ def test_what_was_said_again_and_read_twice_is_not_asked_for_either() -> None:
             village.wait(minutes=1)
     assert len(list(sent(village, Post, frames))) == 2
     assert village.state("ben").talks[TEA].asked == (sha256(post.message).digest(),)
+
+
 def test_who_said_no_is_not_asked_again_of_the_same_people() -> None:
     """However often somebody says that it missed the message. It is said when they are gone."""
     village = converse("anna", "ben", "cleo")
@@ -304,3 +310,29 @@ def test_messages_that_were_withheld_are_confirmed_by_nobody_but_the_graph() -> 
     assert heard(village, "cleo") == []
     release(village)
     assert heard(village, "cleo") == ["hello"]
+
+
+def test_one_word_has_only_so_much_said_again_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[list[ContentId]] = []
+    plain_relay, plain_again = outbox.relay, outbox._again
+
+    def relay(turn: Turn, subject: bytes) -> None:
+        steps.append([])
+        plain_relay(turn, subject)
+
+    def again(turn: Turn, name: ContentId) -> None:
+        steps[-1].append(name)
+        plain_again(turn, name)
+
+    monkeypatch.setattr(outbox, "AT_ONCE", 4)
+    monkeypatch.setattr(outbox, "_again", again)
+    monkeypatch.setitem(node.DUTIES, Duty.RELAY, relay)
+    village = converse("anna", "ben")
+    frames = len(village.log)
+    for number in range(10):
+        say(village, "anna", f"{number}")
+    digests = tuple(sha256(post.message).digest() for _, post in sent(village, Post, frames))
+    publish(village, "ben", Missed(at=tea(village, "ben").head, digests=digests))
+    village.wait(minutes=1)
+    assert [len(each) for each in steps] == [4, 4, 2]
+    assert len(list(sent(village, Post, frames))) == 20
