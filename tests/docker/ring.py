@@ -366,7 +366,7 @@ class Ring(ABC):
 
     def fill(self, node: Node) -> None:
         """No byte is left."""
-        with (node.state / FILLER).open("wb", buffering=0) as file, suppress(OSError):
+        with (node.state / FILLER).open("ab", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(1 << 12))
         self.story.tell("fault", "its disk is full", node.name)

@@ -229,6 +229,7 @@ def full_disk(town: Town, scale: Scale) -> None:
     until(refused, "a daemon with a full disk does not say so")
     time.sleep(scale.apart)
     town.ring.kill(small)
+    town.ring.fill(small)  # what it had open when it was killed is room now
     town.ring.start(small, ready=False)
     until(lambda: small.status().get("store") == "full", "a daemon that starts with a full disk does not say so")
     time.sleep(scale.apart)
