@@ -47,7 +47,7 @@ from vcd.daemon.nearby import Nearby
 from vcd.daemon.owner import Owner
 from vcd.daemon.packages import PROTOCOL, Packages, address
 from vcd.daemon.pairing import PROTOCOL as PAIRING, Pairing
-from vcd.daemon.program import EXIT_FAILED, refused, watchdog, write_whole
+from vcd.daemon.program import EXIT_FAILED, Tell, refused, say, watchdog, write_whole
 from vcd.daemon.service import handlers
 from vcd.rpc import server, sockets
 from vcd.rpc.connection import Limits
@@ -81,8 +81,10 @@ def wall_ms() -> int:
 # ---------------------------------------------------------------- before anything runs
 
 
-def main(argv: Sequence[str] = (), *, flags: Mapping[str, str] | None = None, now_ms: Any = wall_ms) -> int:
-    """Run until it is stopped. Gives the exit code."""
+def main(
+    argv: Sequence[str] = (), *, flags: Mapping[str, str] | None = None, now_ms: Any = wall_ms, tell: Tell = say
+) -> int:
+    """Run until it is stopped. Gives the exit code; `tell` is told why it does not start."""
     parser = argparse.ArgumentParser(prog="vcd run")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--restored", action="store_true")
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] = (), *, flags: Mapping[str, str] | None = None, no
         with signals.waiting(), contextlib.ExitStack() as stack:
             return _prepared(stack, flags or {}, given.config, now_ms, restored=given.restored)
 
-    return refused(run)
+    return refused(run, tell)
 
 
 def _prepared(
@@ -388,7 +390,8 @@ async def _opened(house: House, vault: Vault, notifier: notify.Notifier, asked: 
         house.progress = step
         notifier.extend(30)
 
-    async with open_store(path, vault, create=fresh, progress=progress) as store:
+    # a new file has its format from the first on: nothing is brought up to date
+    async with open_store(path, vault, create=fresh, progress=None if fresh else progress) as store:
         rows, kept = facts.split(await store.load())
         begun = bool(rows)
         state = opening.state(house.config, rows, SystemProvider())

@@ -90,6 +90,8 @@ def wait(talk: Talk, ready: bool, online: bool, timeout: float | None) -> None:
         if why != said:
             talk.note(f"{why} ...")
             said = why
+            if until is None and why in _THEN:  # it may be for ever
+                talk.note(f"     {_THEN[why]}")
         if until is not None and time.monotonic() >= until:
             raise too_late(f"It is not ready yet: {why}.", _THEN.get(why, "Look for the cause: vcd doctor"))
         time.sleep(_BETWEEN if until is None else max(0.0, min(_BETWEEN, until - time.monotonic())))

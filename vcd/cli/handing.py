@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from vcd.cli.talk import Talk
-from vcd.cli.troubles import Trouble
+from vcd.cli.talk import ReaderGone, Talk
+from vcd.cli.troubles import Trouble, advice
 from vcd.cli.verbs import command, noun
 
 
@@ -34,7 +36,8 @@ def _hangups_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _hand_over(module: str, config: Path | None, *more: str) -> int:
+def _hand_over(module: str, config: Path | None, *more: str, **settings: Any) -> int:
+    refusals: list[Any] = []
     with _hangups_wait():
         # by name, not by an import: nothing else in this room may ever load what the daemon is made of
         try:
@@ -43,7 +46,10 @@ def _hand_over(module: str, config: Path | None, *more: str) -> int:
             raise Trouble(
                 f"This vcd has no {error.name}, so it cannot run that.", "Install all of vcd.", code="E_NOT_THERE"
             ) from None
-        done = main([*([] if config is None else ["--config", str(config)]), *more])
+        done = main([*([] if config is None else ["--config", str(config)]), *more], tell=refusals.append, **settings)
+    for each in refusals:
+        then = advice(each.hint) or "`vcd doctor` looks for the cause."
+        raise Trouble(each.text, then, code=each.code, status=each.status)
     return done if isinstance(done, int) else 0
 
 
@@ -72,6 +78,13 @@ _COPY = click.Option(
 
 
 @command(mailbox, "run", example="vcd mailbox run --config /etc/vcd/vcd.toml", params=[_config_option(), _COPY])
-def run_mailbox(_talk: Talk, config: Path | None, restored: bool) -> int:
+def run_mailbox(talk: Talk, config: Path | None, restored: bool) -> int:
     """Be a mailbox: it keeps what it cannot read, and hands out key packages (docs/mailbox.md)."""
-    return _hand_over("vcd.daemon.mailbox", config, *(["--restored"] if restored else []))
+    # what it says of itself is for people in the form that the mailbox chose; programs have it in JSON
+    settings = {"announce": partial(_announced, talk)} if talk.json else {}
+    return _hand_over("vcd.daemon.mailbox", config, *(["--restored"] if restored else []), **settings)
+
+
+def _announced(talk: Talk, places: Sequence[str], _name: str) -> None:
+    with contextlib.suppress(ReaderGone):  # it goes on, whoever reads
+        talk.line({"mailbox": list(places)}, "")

@@ -116,6 +116,8 @@ NEXT: Final[Mapping[str, str]] = {
     "E_NOT_THERE": "Install vcd with that part.",
 }
 
+_COMMANDS: Final = ("vcd ", "chmod ", "sudo ", "rm ")
+
 
 class Trouble(Exception):
     """A command cannot be done. `code` is for programs, `text` and `then` for people."""
@@ -161,13 +163,18 @@ def of(error: Exception, command: str = "the same command") -> Trouble:
         case click.ClickException():
             return Trouble(error.format_message(), "Take another file.", code="file", status=USAGE)
         case PathError():
-            then = error.hint or "Set VCD_HOME to a folder of your own."
-            return Trouble(str(error), then[:1].upper() + then[1:], code="wrong-path", status=UNREACHABLE)
+            then = advice(error.hint) or "Set VCD_HOME to a folder of your own."
+            return Trouble(str(error), then, code="wrong-path", status=UNREACHABLE)
         case OSError():
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
             return Trouble(text, "Take another file, or change its permissions.", code="file", status=REFUSED)
         case _:
             raise error
+
+
+def advice(hint: str) -> str:
+    """A hint as a next step of its own: a sentence begins with a capital, and a command as it is typed."""
+    return hint if hint.startswith(_COMMANDS) else hint[:1].upper() + hint[1:]
 
 
 def too_late(text: str, then: str) -> Trouble:

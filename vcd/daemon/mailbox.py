@@ -36,7 +36,7 @@ from pathlib import Path
 
 import trio
 
-from transport.base import Address, Milliseconds, PeerId
+from transport.base import Milliseconds
 from transport.discovery.book import AddressBook
 from transport.discovery.finding import Finding, keep_static
 from transport.live.chance import Chance
@@ -50,7 +50,7 @@ from vcd import __version__, config, instance, logs, notify, paths
 from vcd.config import Config, Loaded
 from vcd.daemon import metrics, net, signals
 from vcd.daemon.mesh import Gate
-from vcd.daemon.program import EXIT_FAILED, refused, say, watchdog, write_whole
+from vcd.daemon.program import EXIT_FAILED, Refusal, Tell, refused, say, watchdog, write_whole
 
 log = logging.getLogger("vcd.mailbox")
 
@@ -60,6 +60,10 @@ GRACE = 3.0
 """Seconds for what is being answered when it is stopped."""
 WRITING = 0.05
 """And for the last answer to leave."""
+
+
+Announce = Callable[[Sequence[str], str], None]
+"""Of its addresses, each with the name behind it, and of the name alone, where it listens nowhere."""
 
 
 class Unusable(Exception):
@@ -75,11 +79,15 @@ class _House:
     notifier: notify.Notifier
     read: Callable[[], Loaded]
     started: int
-    restored: bool = False
+    restored: bool
+    announce: Announce
 
 
-def main(argv: Sequence[str] = ()) -> int:
-    """Run until it is stopped. Gives the exit code."""
+def main(argv: Sequence[str] = (), *, tell: Tell = say, announce: Announce | None = None) -> int:
+    """Run until it is stopped. Gives the exit code.
+
+    `tell` is told why it does not start, `announce` what tenants write into `network.mailboxes`.
+    """
     parser = argparse.ArgumentParser(prog="vcd mailbox run")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--restored", action="store_true")
@@ -88,19 +96,19 @@ def main(argv: Sequence[str] = ()) -> int:
     def run() -> int:
         with signals.waiting(), contextlib.ExitStack() as stack:
             try:
-                return _prepared(stack, given.config, restored=given.restored)
+                return _prepared(stack, given.config, announce or _announce, restored=given.restored)
             except Unusable as error:
-                say(f"vcd: {error}")
+                tell(Refusal(code="file", text=str(error)))
                 return EXIT_FAILED
 
-    return refused(run)
+    return refused(run, tell)
 
 
 def _now() -> Milliseconds:
     return Milliseconds(time.time_ns() // 1_000_000)
 
 
-def _prepared(stack: contextlib.ExitStack, config_file: Path | None, *, restored: bool) -> int:
+def _prepared(stack: contextlib.ExitStack, config_file: Path | None, announce: Announce, *, restored: bool) -> int:
     os.umask(0o077)
     found = paths.find()
     files = found.config_files if config_file is None else (config_file,)
@@ -123,7 +131,7 @@ def _prepared(stack: contextlib.ExitStack, config_file: Path | None, *, restored
     )
     stack.enter_context(instance.sole(found.state))
     key = SigningKey(seed(found.state / KEY))
-    return trio.run(_run, _House(settings, found, notifier, read, _now(), restored), key)
+    return trio.run(_run, _House(settings, found, notifier, read, _now(), restored, announce), key)
 
 
 def seed(path: Path) -> bytes:
@@ -244,7 +252,7 @@ async def _serve(house: _House, key: SigningKey) -> None:
                     inner.start_soon(watchdog, house.notifier)
                     inner.start_soon(_textfile, house, mesh, mailbox, store)
                     inner.start_soon(signals.reloads, reload, partial(_reload, house, mesh, gate, mailbox))
-                    _announce(mesh.me, mesh.addresses())
+                    house.announce([f"{each}/p2p/{mesh.me}" for each in mesh.addresses()], f"/p2p/{mesh.me}")
                     house.notifier.ready(_status(house))
                     log.info("ready, for %d tenants", len(settings.mailbox.tenants))
                     await stop.wait()
@@ -273,8 +281,8 @@ def _find(house: _House, mesh: SocketMesh, key: SigningKey) -> Finding:
     )
 
 
-def _announce(me: PeerId, addresses: Sequence[Address]) -> None:
-    lines = [f"{each}/p2p/{me}" for each in addresses] or [f"/p2p/{me} (nothing is listened on)"]
+def _announce(places: Sequence[str], name: str) -> None:
+    lines = places or [f"{name} (nothing is listened on)"]
     with contextlib.suppress(OSError):
         sys.stdout.write("".join(f"mailbox {line}\n" for line in lines))
         sys.stdout.flush()

@@ -1,6 +1,6 @@
 """What programs of ours that run and do not end do alike: how they refuse to start, and say that they are well.
 
-refused(run)       what cannot be had at the start, as a sentence and an exit code
+refused(run)       what cannot be had at the start, as a sentence and an exit code; `vcd run --json` makes JSON of it
 watchdog           the service manager hears of us as long as tasks have their turn
 write_whole        a file that others read, whole or not at all
 """
@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -23,26 +24,39 @@ log = logging.getLogger("vcd.daemon")
 EXIT_FAILED, EXIT_USAGE, EXIT_BUSY = 1, 3, 4
 
 
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a program does not start. `code` is for programs, as those of `vcd.cli.troubles` are."""
+
+    code: str
+    text: str
+    hint: str = ""
+    status: int = EXIT_FAILED
 
 
-def refused(run: Callable[[], int]) -> int:
-    """The exit code of `run`, or of what kept it from starting."""
+Tell = Callable[[Refusal], None]
+
+
+def say(refusal: Refusal) -> None:
+    sys.stderr.write(f"vcd: {refusal.text}\n{refusal.hint}".rstrip() + "\n")
+
+
+def refused(run: Callable[[], int], tell: Tell = say) -> int:
+    """The exit code of `run`, or of what kept it from starting, which is told."""
     try:
         return run()
     except config.ConfigError as error:
-        say(f"vcd: {error}\n{error.hint}")
-        return EXIT_USAGE
+        refusal = Refusal(code="config", text=str(error), hint=error.hint, status=EXIT_USAGE)
     except paths.PathError as error:
-        say(f"vcd: {error}\n{error.hint}".rstrip())
-        return EXIT_FAILED
+        refusal = Refusal(code="wrong-path", text=str(error), hint=error.hint)
     except instance.AlreadyRunning as error:
-        say(f"vcd: {error}\n{error.hint}")
-        return EXIT_BUSY
-    except (instance.CannotLock, sockets.SocketTrouble, notify.BadSocket) as error:
-        say(f"vcd: {error}")
-        return EXIT_FAILED
+        refusal = Refusal(code="running", text=str(error), hint=error.hint, status=EXIT_BUSY)
+    except instance.CannotLock as error:
+        refusal = Refusal(code="wrong-path", text=str(error), hint=error.hint)
+    except (sockets.SocketTrouble, notify.BadSocket) as error:
+        refusal = Refusal(code="socket", text=str(error))
+    tell(refusal)
+    return refusal.status
 
 
 async def watchdog(notifier: notify.Notifier) -> None:

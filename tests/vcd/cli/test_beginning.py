@@ -81,7 +81,7 @@ def test_hands_over(argv: list[str], module: str, monkeypatch: pytest.MonkeyPatc
 
     class There(ModuleType):
         @staticmethod
-        def main(arguments: list[str]) -> int:
+        def main(arguments: list[str], **_: object) -> int:
             given.append(arguments)
             masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
             return 4
@@ -103,7 +103,7 @@ def test_a_copy_that_was_put_back_is_said_to_be_one(monkeypatch: pytest.MonkeyPa
 
     class There(ModuleType):
         @staticmethod
-        def main(arguments: list[str]) -> int:
+        def main(arguments: list[str], **_: object) -> int:
             given.append(arguments)
             return 0
 
