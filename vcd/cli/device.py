@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import click
 
@@ -82,23 +83,38 @@ def _offer_shown(offer: dict[str, Any], *, with_qr: bool) -> str:
 
 
 @command(device, "join", example="vcd device join 7-otter-marble --name phone")
-@click.argument("code", required=False)
+@click.argument("code", nargs=-1, metavar="[CODE]")
 @click.option("--name", metavar="NAME", help="What to call this device; else the machine's name.")
 @_no_wait_option
 @_wait_option
-def join(talk: Talk, code: str | None, name: str | None, no_wait: bool, wait: float | None) -> None:
+def join(talk: Talk, code: tuple[str, ...], name: str | None, no_wait: bool, wait: float | None) -> None:
     """Make this device one of an account: CODE is what `vcd device add` shows on a device of it.
 
-    Without CODE it is asked for.
+    Without CODE it is asked for. Ctrl-C leaves the pairing as it is.
     """
-    said = code or asking.answer("Code", "the code")
-    pairing = talk.of_owner(
-        "pair.join", code=said.strip(), device_name=name or this_machine(), wait="Looking for the other device"
-    )
+    said = (" ".join(code) or asking.answer("Code", "the code")).strip()
+    try:
+        pairing = talk.of_owner(
+            "pair.join", code=said, device_name=name or this_machine(), wait="Looking for the other device"
+        )
+    except KeyboardInterrupt:
+        raise click.Abort(GO_ON) from None
     if no_wait:
         talk.give(pairing, "Begun; go on with it: vcd device confirm")
         return
-    Watch(talk, wait=wait).go(pairing)
+    Watch(talk, wait=wait, hint=_not_found(said)).go(pairing)
+
+
+def _not_found(code: str) -> str:
+    """What may be the matter, by the code."""
+    if ":" not in code:
+        return (
+            "Not found yet. A short code works where both devices are in one local network. Else stop this (Ctrl-C) and"
+            " give\nthe long code that `vcd device add` also shows there: vcd device join vcd1:pair:..."
+        )
+    places = plain(unquote(code.rpartition(":")[2])).replace(",", ", ") or "no address"
+    text = f"Not reached yet, at {places}."
+    return f"{text}\nIs the other device on, and its code still good? Does a firewall stand between the two?"
 
 
 @command(device, "confirm", example='vcd device confirm\nvcd device confirm --check "otter 4821"')

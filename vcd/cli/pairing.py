@@ -24,6 +24,8 @@ from vcd.cli.troubles import Trouble, too_late
 
 _OVER = {"finished", "failed", "canceled"}
 _WAIT_MS = 20_000
+_PATIENT_MS = 8_000
+"""Until somebody whose device is not found is told what may be the matter."""
 GO_ON = "The pairing goes on without this. Watch it again: vcd device confirm. Give it up: vcd device cancel"
 
 
@@ -38,18 +40,21 @@ class Watch:
         name: str | None = None,
         yes: bool = False,
         wait: float | None = None,
+        hint: str = "",
     ) -> None:
+        """`hint`: what to look at if the other device is not found soon."""
         self._talk = talk
         self._check = check
         self._name = name
         self._yes = yes
+        self._hint = hint
         self._until = None if wait is None else time.monotonic() + wait
 
     def go(self, pairing: dict[str, Any]) -> None:
         """To the end of it."""
         try:
             self._go(pairing)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # click makes the one the other, where it asks
             raise click.Abort(GO_ON) from None
 
     def _go(self, pairing: dict[str, Any]) -> None:
@@ -70,10 +75,14 @@ class Watch:
             left = None if self._until is None else self._until - time.monotonic()
             if left is not None and left <= 0:
                 raise too_late(f"The pairing is still at the step `{step}`.", GO_ON)
-            wait_ms = _WAIT_MS if left is None else max(1, min(_WAIT_MS, int(left * 1000)))
+            most = _PATIENT_MS if self._hint else _WAIT_MS
+            wait_ms = most if left is None else max(1, min(most, int(left * 1000)))
             pairing = self._talk.of_owner(
                 "pair.get", pair=pairing["pair"], step=step, wait_ms=wait_ms, wait=what.get(step, "Letting it in")
             )
+            if self._hint and pairing["step"] == "waiting":
+                self._talk.note(self._hint)
+            self._hint = ""
         return pairing
 
     def _compared(self, pairing: dict[str, Any]) -> dict[str, Any]:

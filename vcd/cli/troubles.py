@@ -116,6 +116,23 @@ NEXT: Final[Mapping[str, str]] = {
     "E_NOT_THERE": "Install vcd with that part.",
 }
 
+GIVEN: Final[Mapping[tuple[str, str], str]] = {
+    ("E_LINK", "own"): "Give it to them, and ask them for theirs: vcd contact link, on their device.",
+    (
+        "E_LINK",
+        "pair",
+    ): "On the new device: vcd device join CODE. A person has a link: vcd contact link, on their device.",
+    ("E_LINK", "part"): "Copy it again. From a file: vcd contact add - < FILE",
+    (
+        "E_PAIR_CODE",
+        "contact",
+    ): "To know that person: vcd contact add LINK. To bring this device into an account, give the"
+    " code that `vcd device add` shows on a device of it.",
+    ("E_PAIR_CODE", "words"): "Give the long code that `vcd device add` also shows, which has addresses in it:"
+    " vcd device join vcd1:pair:...",
+    ("E_PAIR_CODE", "uri"): "Set network.listen there, start it anew, and take another code: vcd device add",
+}
+"""The same where the error says what was given."""
 _COMMANDS: Final = ("vcd ", "chmod ", "sudo ", "rm ")
 
 
@@ -182,7 +199,8 @@ def too_late(text: str, then: str) -> Trouble:
 
 
 def _of_daemon(error: RpcError, command: str) -> Trouble:
-    then = NEXT.get(error.code, "`vcd doctor` looks for the cause.").replace("COMMAND", plain(command))
+    then = NEXT.get(error.code, "`vcd doctor` looks for the cause.")
+    then = GIVEN.get((error.code, str(error.data.get("given"))), then).replace("COMMAND", plain(command))
     if method := error.data.get("method"):
         then = then.replace("METHOD", plain(str(method)))
     text = f"{error.message} ({error.code})" if error.message else str(error.code)

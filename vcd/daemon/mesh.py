@@ -219,6 +219,10 @@ class Mesh:
         """Who is connected."""
         return tuple(sorted(peer for peer, state in self._mesh.peers().items() if state.link in _THERE))
 
+    def anybody(self) -> bool:
+        """Whether somebody is connected, or is to be."""
+        return any(state.link is not Link.BARRED for state in self._mesh.peers().values())
+
     # ---------------------------------------------------------------- for the hands
 
     async def join(self, topic: TopicId, seed: bytes) -> None:

@@ -17,7 +17,7 @@ Composition: `Pairing(mesh, owner, ...)` after the owner has its facts and befor
 **How the new device finds the other one.** The URI names its peer and its places. With words, both look for each other
 in the local network, under a name that follows from the number of the code (`vcd.daemon.nearby`), for as long as the
 code is good; beside that, whoever is connected already is asked. Points keep records by peer ids, and nobody can ask
-them for a number: from farther away, only the URI works.
+them for a number: from farther away, only the URI works. Where neither can lead anywhere, `join` is refused.
 
 **Others.** Every question costs something, so hellos are bounded (`vcd.pairing.existing`), are computed in a thread,
 and are answered after a fixed time, which hides how long the arithmetic took. An exchange waits for news for `HOLD`
@@ -91,6 +91,14 @@ class HasAccount(Exception):
     """This device belongs to an account already."""
 
 
+class NobodyToAsk(Exception):
+    """The code does not say where the other device is, and there is nowhere to look for it. `given`: `words`, `uri`."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__("there is nowhere to look")
+        self.given = given
+
+
 class BadName(Exception):
     """That cannot be a device's name. The text says why."""
 
@@ -101,6 +109,9 @@ class NotTheSame(Exception):
 
 class Mesh(visiting.Mesh, Protocol):
     def addresses(self) -> Sequence[str]: ...
+    def anybody(self) -> bool:
+        """Whether somebody is connected, or is to be."""
+        ...
 
 
 class Nearby(visiting.Nearby, Protocol):
@@ -160,11 +171,12 @@ class Pairing:
         return offer
 
     async def join(self, text: str, name: str) -> Visit:
-        """Go to the device that shows this code. `WrongCode`, `HasAccount`, `BadName`, `Busy`."""
+        """Go to the device that shows this code. `WrongCode`, `HasAccount`, `BadName`, `NobodyToAsk`, `Busy`."""
         self._check_name(name)
         read = code.read(text)
         if self._owner.look().home is not None:
             raise HasAccount
+        self._check_way(read)
         async with self._shelf.lock:
             await self._make_room()
             old = self._owner.look()
@@ -260,6 +272,16 @@ class Pairing:
             readable(name, MOST_NAME, "this")
         except ValueError:
             raise BadName(f"A name is one line of 1 to {MOST_NAME} letters that can be seen.") from None
+
+    def _check_way(self, read: code.Code) -> None:
+        """That there is some way on which the other device may be found. Who is connected already is asked, too."""
+        if self._mesh.anybody():
+            return
+        if isinstance(read, code.Uri):
+            if not read.addresses:
+                raise NobodyToAsk("uri")
+        elif self._nearby is None or not self._nearby.there:
+            raise NobodyToAsk("words")
 
     def _free_name(self, name: str, *, exactly: bool) -> str:
         """Names of devices are told from each other. What the new one wished for may get a number."""

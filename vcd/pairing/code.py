@@ -32,11 +32,17 @@ MAX_CODE: Final = 4096
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,64}\Z")
 _KNOWN: Final = frozenset(WORDS)
 _FIRST: Final = {word[:4]: word for word in WORDS}
+_SPOKEN = re.compile(r"[0-9]{1,3}[\s\-_.,]+[^\W\d_]{2,12}[\s\-_.,]+[^\W\d_]{2,12}")
 _TOKEN_TEXT = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 
 
 class WrongCode(Exception):
     """This is no pairing code. The text is for people, and repeats nothing of what was typed."""
+
+    def __init__(self, text: str, given: str = "") -> None:
+        super().__init__(text)
+        self.given = given
+        """What it is, if that is known: `contact`, the link of a person."""
 
 
 class Password(Secret):
@@ -123,6 +129,11 @@ def read(text: str) -> Code:
     return _uri(text) if ":" in text else _words(text)
 
 
+def meant(text: str) -> bool:
+    """Whether it is a pairing code, right or wrong, that somebody gives where something else is wanted."""
+    return "".join(text[:64].split()).lower().startswith(SCHEME) or _SPOKEN.fullmatch(text.strip()) is not None
+
+
 def _words(text: str) -> Words:
     """In capitals, with spaces, or with the first four letters of each word: all the same."""
     parts = [each for each in re.split(r"[\s\-\u2013\u2014_.,]+", text.casefold()) if each]
@@ -145,7 +156,7 @@ def _uri(text: str) -> Uri:
     if version[1] != "1":
         raise WrongCode("That code was made by a newer version of vcd: bring this device up to date.")
     if not text.startswith(SCHEME):
-        raise WrongCode("That is a link to a person. A code to pair with begins with vcd1:pair:.")
+        raise WrongCode("That is a link to a person. A code to pair with begins with vcd1:pair:.", "contact")
     fields = text.removeprefix(SCHEME).split(":")
     if len(fields) != 3 or not _PEER.match(fields[0]) or not _TOKEN_TEXT.match(fields[1]):
         raise WrongCode("That pairing code is not whole: copy all of it, or scan it again.")

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -62,7 +63,14 @@ class Terminal:
         return bool(data)
 
     def type(self, text: str) -> None:
-        os.write(self._ours, f"{text}\n".encode())
+        self.press(f"{text}\n")
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does at a terminal that one sits at."""
+        self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         ends = time.monotonic() + 30

@@ -8,7 +8,7 @@ from typing import Any
 from vcd.core import inputs
 from vcd.core.accounts import book
 from vcd.core.accounts.book import Relation
-from vcd.core.accounts.card import from_text, make_card, to_bytes, to_text
+from vcd.core.accounts.card import SCHEME, Card, from_text, make_card, to_bytes, to_text
 from vcd.core.accounts.identity import fingerprint, safety_number
 from vcd.core.errors import Malformed
 from vcd.core.names import AccountId
@@ -16,6 +16,7 @@ from vcd.core.policy import DAY
 from vcd.core.state import State
 from vcd.daemon.desk import Desk
 from vcd.daemon.telling import called
+from vcd.pairing import code
 from vcd.rpc.calls import Call
 from vcd.rpc.errors import Failure
 from vcd.rpc.nouns import contact
@@ -89,12 +90,31 @@ def _known(desk: Desk, account: bytes) -> book.Contact:
     return found
 
 
+def _read(desk: Desk, text: str) -> Card:
+    """The card of a link; what it is that somebody gave in place of one."""
+    if code.meant(text):
+        raise _no_link("pair", "That is a code by which a new device comes into an account, and no link to a person.")
+    try:
+        card = from_text(text)
+    except Malformed:
+        if not text.lstrip().lower().startswith(SCHEME):
+            raise Failure("E_LINK", f"That is no link to a person: one begins with {SCHEME}.") from None
+        raise _no_link("part", "That link is not whole, or letters of it were changed: copy all of it.") from None
+    edition = desk.state.book.edition
+    if edition is not None and card.account == edition.account:
+        raise _no_link("own", "That is your own link: it is for others, to write to you.")
+    if card.expires <= desk.now_ms():
+        raise _no_link("old", "That link is not good any more: it expired.")
+    return card
+
+
+def _no_link(given: str, text: str) -> Failure:
+    return Failure("E_LINK", text, data={"given": given})
+
+
 async def add(desk: Desk, call: Call, given: contact.ContactAdd) -> contact.Contact:
     desk.own()
-    try:
-        card = from_text(given.link)
-    except Malformed as error:
-        raise Failure("E_LINK", f"This is no link of vcd: it is {error}.") from None
+    card = _read(desk, given.link)
     command = inputs.AddContact(card=to_bytes(card), petname=given.name)
     account, now = card.account, desk.now_ms()
     return await desk.change(call, command, lambda state, *_: _contact(desk, state, state.book.known(account), now))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vcd.daemon.pairing import BadName, Busy, HasAccount, NotTheSame, Pairing, Unknown
+from vcd.daemon.pairing import BadName, Busy, HasAccount, NobodyToAsk, NotTheSame, Pairing, Unknown
 from vcd.daemon.shelf import told
 from vcd.pairing.code import WrongCode
 from vcd.pairing.existing import Existing
@@ -17,6 +17,12 @@ from vcd.pairing.values import NotNow, Step
 from vcd.rpc.calls import Call
 from vcd.rpc.errors import Failure
 from vcd.rpc.nouns import device
+
+_NOWHERE: Mapping[str, str] = {
+    "words": "A short code finds the other device in the local network only. This device does not look there"
+    " (network.mdns), or is in none.",
+    "uri": "That code has no address in it, as the other device listens nowhere (network.listen).",
+}
 
 
 def shown(found: Either) -> device.Pairing:
@@ -45,7 +51,9 @@ async def join(pairing: Pairing, call: Call, given: device.PairJoin) -> device.P
     try:
         return shown(await pairing.join(given.code, given.device_name))
     except WrongCode as error:
-        raise Failure("E_PAIR_CODE", str(error)) from None
+        raise Failure("E_PAIR_CODE", str(error), data={"given": error.given} if error.given else None) from None
+    except NobodyToAsk as error:
+        raise Failure("E_PAIR_CODE", _NOWHERE[error.given], data={"given": error.given}) from None
     except HasAccount:
         raise Failure("E_ACCOUNT_EXISTS") from None
     except BadName as error:

@@ -23,6 +23,8 @@ class OwnLink(Result, frozen=True, kw_only=True):
 
 class ContactAdd(Change, frozen=True, kw_only=True):
     link: Link
+    """What they gave. Of E_LINK, `given` says what it is instead, if that is known: our `own` link; a code to `pair`; a
+    `part` of a link, or one with letters changed; an `old` one, that expired."""
     name: MaybeName = ""
     """What to call them here; empty for what they suggest."""
 

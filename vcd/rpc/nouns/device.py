@@ -93,7 +93,9 @@ class PairOffer(Result, frozen=True, kw_only=True):
 
 class PairJoin(Params, frozen=True, kw_only=True):
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    """The words, or the URI of the QR code."""
+    """The words, or the URI of the QR code. Of E_PAIR_CODE, `given` says what it is instead, if that is known: the link
+    of a `contact`; or a code that leads nowhere while nobody else can be asked: `words`, where this device looks into
+    no local network, or a `uri` without addresses."""
     device_name: Name
 
 
