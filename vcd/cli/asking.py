@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import click
 
-from vcd.cli.troubles import USAGE, Trouble
+from vcd.cli.troubles import NEXT, USAGE, Trouble
 
 _MOST: Final = 4096
 """Bytes of a secret."""
+_FEWEST_WORDS: Final = 12
+_MOST_WORDS: Final = 48
+"""Of what the daemon looks at; numbers before them may be typed along."""
 
 
 def fd_option(what: str, words: str) -> Callable[[Any], Any]:
@@ -53,17 +56,25 @@ def from_descriptor(number: int, what: str) -> str:
 def passphrase(fd: int | None, *, what: str = "Passphrase", twice: bool = False) -> str:
     if fd is not None:
         return from_descriptor(fd, f"The {what.lower()}")
-    must_ask(f"the {what.lower()}", "--passphrase-fd N")
+    must_ask(f"the {what.lower()}", "--passphrase-fd 3 3<FILE")
     said: str = click.prompt(what, hide_input=True, confirmation_prompt=twice, err=True)
     return said
 
 
-def words(fd: int | None, *, what: str = "Recovery words") -> list[str]:
+def words(fd: int | None, *, why: str = "") -> list[str]:
+    """`why` is said in the question: --json leaves out what stands around it."""
     if fd is not None:
-        return from_descriptor(fd, f"The {what.lower()}").lower().split()
-    must_ask(f"the {what.lower()}", "--words-fd N")
-    said: str = click.prompt(f"{what} (they are not shown)", hide_input=True, err=True)
-    return said.lower().split()
+        said = from_descriptor(fd, "The recovery words")
+    else:
+        must_ask("the recovery words", "--words-fd 3 3<FILE")
+        question = "Recovery words (they are not shown)"
+        said = click.prompt(f"{why}\n{question}" if why else question, hide_input=True, err=True)
+    found = said.lower().split()
+    if not _FEWEST_WORDS <= len(found) <= _MOST_WORDS:
+        raise Trouble(
+            f"The recovery words are 24, and these are {len(found)}.", NEXT["E_WORDS"], code="E_WORDS", status=USAGE
+        )
+    return found
 
 
 def sure(question: str, *, yes: bool) -> None:
@@ -88,5 +99,5 @@ def can_ask() -> bool:
 def must_ask(what: str, option: str) -> None:
     if not can_ask():
         raise Trouble(
-            f"This takes {what}, and there is no terminal to ask at.", f"Add {option}.", code="usage", status=USAGE
+            f"This takes {what}, and there is no terminal to ask at.", f"Add: {option}", code="usage", status=USAGE
         )

@@ -233,8 +233,10 @@ def _removed(talk: Talk, device_id: bytes, words: list[str] | None) -> dict[str,
     except RpcError as error:
         if error.code not in _TAKES_WORDS or words is not None or not asking.can_ask():
             raise
-        talk.note(_TAKES_WORDS[error.code])
-    return dict(talk.change_of_owner("device.remove", device=device_id, words=asking.words(None), wait=wait))
+        why = _TAKES_WORDS[error.code]
+    if talk.json:
+        why += " Without being asked: --words-fd 3 3<FILE"
+    return dict(talk.change_of_owner("device.remove", device=device_id, words=asking.words(None, why=why), wait=wait))
 
 
 def _completed(talk: Talk, wait: float) -> None:

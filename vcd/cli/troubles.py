@@ -81,8 +81,9 @@ NEXT: Final[Mapping[str, str]] = {
     "E_CLOCK": "Set the time of this device, and try again: `timedatectl` shows it.",
     "E_DEVICE_UNKNOWN": "`vcd device list` lists the devices.",
     "E_DEVICE_OWN": "Run `vcd device remove` on another device.",
-    "E_NOT_DELEGATE": "`vcd device list` says which devices may: run it there. `device remove` also takes --words.",
-    "E_ROOT_NEEDED": "Give the recovery words: add --words, or --words-fd N.",
+    "E_NOT_DELEGATE": "`vcd device list` says which devices may: run it there. `device remove` also takes the"
+    " recovery words: --words, or --words-fd 3 3<FILE",
+    "E_ROOT_NEEDED": "Give the recovery words: add --words, or --words-fd 3 3<FILE",
     "E_OVERRULE": "`vcd call account.get` shows what was asked for.",
     "E_PAIR_UNKNOWN": "Begin one: vcd device add here, vcd device join CODE on the new device.",
     "E_PAIR_BUSY": "Go on with it: vcd device confirm. Or give it up: vcd device cancel",
