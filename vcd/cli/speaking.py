@@ -16,6 +16,10 @@ from vcd.cli.verbs import command
 
 _MOST = 1024 * 1024
 _PLAIN = "text/plain;charset=utf-8"
+_SKEW = 10 * 60_000
+"""Milliseconds by which somebody's clock may be ahead of ours."""
+_LONG_AWAY = 90 * 86_400_000
+"""And for which a message may be under way: said again for a month, and kept by a mailbox for forty days after."""
 _FATES = {"sent": "on its way", "rekeyed": "said again", "needs-attention": "waits for you", "failed": "not delivered"}
 
 
@@ -34,13 +38,20 @@ _FATES = {"sent": "on its way", "rekeyed": "said again", "needs-attention": "wai
     "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Stay until nothing can undo it, at most so long."
 )
 def send(talk: Talk, which: str, text: str | None, file: Any, media: str | None, wait: float | None) -> None:
-    """Say something in a chat. With - as TEXT it is read from standard input.
+    """Say something in a chat. With - as TEXT it is read from standard input. An empty text is not sent.
 
     Ends as soon as it is on disk; it goes out by itself.
     """
     if (text is None) == (file is None):
         raise Trouble("Give either TEXT or --file.", "`vcd chat send --help` shows how.", code="usage", status=USAGE)
     data = _body(text, file)
+    if _empty(data, media, of_file=file is not None):
+        raise Trouble(
+            "That message is empty.",
+            "Say something: vcd chat send CHAT TEXT. With - as TEXT it is read from standard input.",
+            code="E_MESSAGE",
+            status=USAGE,
+        )
     chat = names.entered(talk, which)["chat"]
     kind = _PLAIN if media is None and file is None else media
     done = talk.change("msg.send", chat=chat, data=data, media=kind)
@@ -61,6 +72,13 @@ def _body(text: str | None, file: Any) -> bytes:
             "That is longer than a message may be: 1 MiB.", "Send it in parts.", code="E_MESSAGE", status=USAGE
         )
     return data
+
+
+def _empty(data: bytes, media: str | None, *, of_file: bool) -> bool:
+    """Whether nothing is said. What of another kind is empty means what apps make of it."""
+    if media is not None and not media.startswith("text/"):
+        return False
+    return not (data if of_file else data.strip())
 
 
 def _settled(talk: Talk, chat: bytes, sent: dict[str, Any], wait: float) -> str:
@@ -92,7 +110,11 @@ def _settled(talk: Talk, chat: bytes, sent: dict[str, Any], wait: float) -> str:
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is said, until Ctrl-C.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --follow: end after so many new ones.")
 def tail(talk: Talk, which: str, number: int, follow: bool, limit: int | None) -> None:
-    """The last messages of a chat; with --json one object a line."""
+    """The last messages of a chat, in the order in which they came; with --json one object a line.
+
+    Times say when it was said, by its author's clock. If that cannot be, it is the time when it came here, and the
+    other one stands behind.
+    """
     found = names.entered(talk, which)
     chat, known = found["chat"], names.Names(talk)
     since = talk.ask("events.next", from_=None, max=1)["next"] if follow else 0
@@ -130,6 +152,15 @@ def _shown(message: dict[str, Any], known: names.Names) -> str:
     who = "you" if message["ours"] else known.account(message["sender"])
     fate = _FATES.get(message["fate"], "")
     body = plain(said(message["data"], message["media"]), lines=True).split("\n")
-    head = f"{clock(message['at'])}  {who}: "
+    at, doubt = _when(message)
+    head = f"{clock(at)}  {who}: "
     lines = [head + body[0], *("    " + line for line in body[1:])]
-    return "\n".join(lines) + (f"  ({fate})" if fate else "")
+    return "\n".join(lines) + "".join(f"  ({each})" for each in (fate, doubt) if each)
+
+
+def _when(message: dict[str, Any]) -> tuple[int, str]:
+    """The time to show for a message, and what is to be said of that."""
+    came, said_at = message["at"], message["said_at"]
+    if came - _LONG_AWAY <= said_at <= came + _SKEW:
+        return said_at, ""
+    return came, f"came then; said {clock(said_at)}, by its author's clock"

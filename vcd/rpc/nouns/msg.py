@@ -28,6 +28,7 @@ Fate = Literal["sent", "rekeyed", "delivered", "needs-attention", "failed", ""]
 class Send(Change, frozen=True, kw_only=True):
     chat: ChatId
     data: Data
+    """May be empty: what that means is for apps to say. `vcd chat send` refuses an empty text."""
     media: Media = ""
     """What kind of data it is, as `text/plain;charset=utf-8`."""
 
@@ -59,7 +60,8 @@ class Message(Result, frozen=True, kw_only=True):
     device: DeviceId | None
     """Which of our own devices said it."""
     said_at: Time
-    """By its author's clock."""
+    """By its author's clock, which may be wrong. It is what to show to people, unless it is later than `at`, or much
+    earlier than a message can be under way."""
     after: list[MsgId]
     """What its author had seen last."""
     data: bytes
