@@ -64,6 +64,7 @@ class Device:
         Line(64),
         "",
         "What the device is called when it is made. Empty: the name of the machine.\nLater: vcd device rename.",
+        live=True,
     )
 
 
@@ -300,15 +301,18 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
-    """What opens the keys on this disk after a start. Chosen at vcd init; vcd call vault.rewrap changes it."""
+    """What opens the keys on this disk after a start. This counts when the vault is made, at the first start."""
 
     unlocker: str = key(
         Choice(("keyfile", "passphrase", "credential", "keyring")),
         "keyfile",
         "keyfile: a file that only you can read; starts by itself. passphrase: locked until vcd unlock. credential:\n"
-        "from systemd, which can bind it to this machine's TPM. keyring: of the desktop. Secrets never stand here.",
+        "from systemd, which can bind it to this machine's TPM. keyring: of the desktop. Secrets never stand here.\n"
+        "Edited later, it changes nothing (vcd doctor says so of any but keyfile): vcd call vault.rewrap changes what\n"
+        "opens the vault, as by unlocker=passphrase passphrase=@FILE.",
+        live=True,
     )
-    key_file: str = key(File(), "", "Where the file is. Empty: vault.key, beside the state.")
+    key_file: str = key(File(), "", "Where the file is. Empty: vault.key, beside the state. Later: move the file, too.")
     credential: str = key(Word("the name of a credential"), "vault", "What systemd calls it: LoadCredential=vault:...")
 
 
