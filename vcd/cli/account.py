@@ -92,6 +92,8 @@ def certificate(talk: Talk, file: Path | None, without: bool) -> None:
 
 
 _MOST = 65_536
+_SEQUENCE = b"\x30"
+"""Every certificate in DER begins with it."""
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
@@ -109,9 +111,12 @@ def _read(path: Path) -> bytes:
 def _chain(data: bytes) -> list[bytes]:
     """The certificates of a file; the daemon says what is wrong with them."""
     try:
-        return [b64decode(b"".join(each.split()), validate=True) for each in _PEM.findall(data)] or [data]
+        found = [b64decode(b"".join(each.split()), validate=True) for each in _PEM.findall(data)]
     except Error:
         raise click.UsageError("A certificate in that file has letters missing or changed.") from None
+    if not found and not data.startswith(_SEQUENCE):
+        raise click.UsageError("That file has no certificate in it, neither PEM nor DER.")
+    return found or [data]
 
 
 @command(account, "rotate", example="vcd account rotate --chats")

@@ -17,7 +17,7 @@ from vcd.cli import asking
 from vcd.cli.reaching import START
 from vcd.cli.talk import Talk
 from vcd.cli.text import fields, plain, short
-from vcd.cli.troubles import UNREACHABLE, USAGE, Trouble
+from vcd.cli.troubles import NEXT, UNREACHABLE, USAGE, Trouble
 from vcd.cli.verbs import command
 from vcd.client import Unavailable
 from vcd.paths import find, private_folder
@@ -123,7 +123,8 @@ def recover_account(
             raise Trouble(
                 f"{path} cannot be read.", "Give the file that `vcd backup` wrote.", code="E_FILE", status=USAGE
             )
-    talk.client(admin=True).connect()  # before anybody types two dozen words
+    if talk.of_owner("status.get")["account"] is not None:  # before anybody types two dozen words
+        raise Trouble("This device has an account already.", NEXT["E_ACCOUNT_EXISTS"], code="E_ACCOUNT_EXISTS")
     words = asking.words(words_fd)
     passphrase = None if path is None else asking.passphrase(passphrase_fd, what="Passphrase of the backup")
     done = talk.change_of_owner(

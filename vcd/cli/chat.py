@@ -33,6 +33,7 @@ def chat() -> None:
 @click.option("--greeting", default="", metavar="TEXT", help="What they are told with the invitation.")
 def new(talk: Talk, title: str, mode: str, invited: Sequence[str], greeting: str) -> None:
     """Open a chat. TITLE is what your devices call it; nobody else is told."""
+    title = title.strip()
     found = [names.contact(talk, each) for each in invited]
     done = talk.change("chat.create", title=title, mode=mode)
     actions = [
@@ -46,7 +47,8 @@ def new(talk: Talk, title: str, mode: str, invited: Sequence[str], greeting: str
         if found
         else f"Bring somebody in: vcd chat invite {call!r} CONTACT"
     )
-    talk.give({**done, "actions": actions}, f"{call} ({short(done['chat'])}) is open. {then}")
+    which = f"{call} ({short(done['chat'])})" if title else call
+    talk.give({**done, "actions": actions}, f"{which} is open. {then}")
 
 
 @command(chat, "list", example="vcd chat list")
@@ -131,10 +133,14 @@ def _shown(talk: Talk, found: dict[str, Any]) -> str:
 @click.argument("which", metavar="CHAT")
 @click.argument("title")
 def rename(talk: Talk, which: str, title: str) -> None:
-    """Call a chat otherwise; only your own devices are told."""
+    """Call a chat otherwise; only your own devices are told. With '' for TITLE it has none."""
+    title = title.strip()
     found = names.chat(talk, which)
     done = talk.change("chat.rename", chat=found["chat"], title=title)
-    talk.give({**done, "title": title}, f"{short(found['chat'])} is called {plain(title)}")
+    talk.give(
+        {**done, "title": title},
+        f"{short(found['chat'])} {f'is called {plain(title)}' if title else 'has no title now'}",
+    )
 
 
 @command(chat, "invite", example="vcd chat invite tea Bob --greeting 'tea at five?'")

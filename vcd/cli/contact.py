@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 from vcd.cli import asking, names, qr
 from vcd.cli.talk import Talk
 from vcd.cli.text import certified, clock, fields, plain, short, table
+from vcd.cli.troubles import NEXT, USAGE, Trouble
 from vcd.cli.verbs import command, noun
 
 
@@ -37,8 +40,17 @@ def _link_shown(found: dict[str, Any], *, with_qr: bool) -> str:
 @click.option("--name", metavar="NAME", help="What to call them here; else what they suggest.")
 def add(talk: Talk, link_text: str, name: str | None) -> None:
     """Know somebody by the link that they gave, or by a newer one. With - it is read from standard input."""
-    said = sys.stdin.read(80_000) if link_text == "-" else link_text
-    done = talk.change("contact.add", link=said.strip(), name=name)
+    said = (sys.stdin.read(80_000) if link_text == "-" else link_text).strip().strip("<>\"'")
+    if not said:
+        raise Trouble("There is no link in that.", NEXT["E_LINK"], code="E_LINK", status=USAGE)
+    if "vcd1:" not in said.lower() and os.path.isfile(said):  # noqa: PTH113 - it may be no path at all
+        raise Trouble(
+            "That is a file, and no link.",
+            f"Give what is in it: vcd contact add - < {shlex.quote(said)}",
+            code="E_LINK",
+            status=USAGE,
+        )
+    done = talk.change("contact.add", link=said, name=name)
     then = f"Compare fingerprints when you meet: vcd contact verify {plain(done['name']) or short(done['account'])!r}"
     talk.give(done, lambda: f"{_shown(done)}\n\n{then}")
 
@@ -100,6 +112,8 @@ def verify(talk: Talk, which: str, fingerprint: str | None, yes: bool) -> None:
 
     Shows both, and asks whether the other one sees the same. With --fingerprint nothing is asked.
     """
+    if fingerprint is not None and not fingerprint.strip():  # of a variable that is not set, say
+        raise click.UsageError("That fingerprint is empty: give what the other one reads out.")
     found = names.contact(talk, which)
     if fingerprint is None:
         shown = f"{_shown(found)}\n\nOn their device: vcd account show, or vcd contact show YOU"
@@ -107,7 +121,11 @@ def verify(talk: Talk, which: str, fingerprint: str | None, yes: bool) -> None:
             talk.note(shown)
         # with what to compare in the question: --json leaves out what stands around it
         asking.sure(f"{shown}\nDo they see the same fingerprint, or the same safety number?", yes=yes)
-    done = talk.change("contact.verify", account=found["account"], fingerprint=fingerprint or found["fingerprint"])
+    done = talk.change(
+        "contact.verify",
+        account=found["account"],
+        fingerprint=found["fingerprint"] if fingerprint is None else fingerprint,
+    )
     talk.give(done, f"{plain(done['name'])} is verified")
 
 

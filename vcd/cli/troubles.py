@@ -136,6 +136,9 @@ GIVEN: Final[Mapping[tuple[str, str], str]] = {
 """The same where the error says what was given."""
 _COMMANDS: Final = ("vcd ", "chmod ", "sudo ", "rm ")
 
+_NUMBERS: Final = {"is not a valid float range": "is no number", "is not a valid integer range": "is no whole number"}
+"""As people say what click says of numbers."""
+
 
 class Trouble(Exception):
     """A command cannot be done. `code` is for programs, `text` and `then` for people."""
@@ -223,4 +226,6 @@ def _of_daemon(error: RpcError, command: str) -> Trouble:
 def _of_usage(error: click.UsageError) -> Trouble:
     path = error.ctx.command_path if error.ctx is not None else "vcd"
     text = error.format_message()
+    for said, meant in _NUMBERS.items():
+        text = text.replace(said, meant)
     return Trouble(text, f"`{path} --help` says how it is used.", code="usage", status=USAGE)

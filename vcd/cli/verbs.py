@@ -9,7 +9,7 @@ The function's docstring is the help.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -70,6 +70,43 @@ class Verb(click.Command):
         super().format_epilog(ctx, formatter)
 
 
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "create": "new add",
+    "delete": "remove",
+    "get": "show",
+    "join": "accept",
+    "log": "tail",
+    "ls": "list",
+    "message": "send",
+    "new": "add",
+    "open": "new",
+    "read": "tail",
+    "rm": "remove",
+    "say": "send",
+    "start": "run",
+    "unblock": "block",
+    "write": "send",
+}
+"""What other programs call our commands, which is no matter of letters."""
+_OF_A_NOUN: Final[Mapping[str, str]] = {
+    "add": "contact add",
+    "help": "--help",
+    "invite": "chat invite",
+    "join": "device join",
+    "link": "contact link",
+    "ls": "chat list",
+    "msg": "chat send",
+    "pair": "device add",
+    "recover": "init --recover",
+    "restore": "init --restore",
+    "send": "chat send",
+    "start": "run",
+    "stop": "call daemon.stop",
+    "tail": "chat tail",
+    "version": "--version",
+}
+
+
 class Noun(click.Group):
     """Commands about one thing, in one module. Those that are mistyped are told what is nearest."""
 
@@ -82,8 +119,12 @@ class Noun(click.Group):
         except click.UsageError:
             import difflib
 
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
-            hint = f" Did you mean `{ctx.command_path} {near[0]}`?" if near else ""
+            there = self.list_commands(ctx)
+            near = [each for each in _ELSEWHERE.get(name, "").split() if each in there]
+            near += difflib.get_close_matches(name, there, n=1)
+            meant = _OF_A_NOUN.get(name, "") if isinstance(self, Root) else ""
+            meant = meant or (near[0] if near else "")
+            hint = f" Did you mean `{ctx.command_path} {meant}`?" if meant else ""
             ctx.fail(f"There is no `{ctx.command_path} {name}`.{hint}")
 
 

@@ -62,6 +62,9 @@ class Origin:
                 return self.where if self.line is None else f"{self.where}, line {self.line}"
 
 
+_ABSENT: Final = "there is no such file"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing that is wrong, in words."""
@@ -83,6 +86,8 @@ class ConfigError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems[:MOST_PROBLEMS])
         more = len(problems) - len(self.problems)
+        if all(each.text == _ABSENT for each in problems):
+            self.hint = "Give another file, or none for your own: vcd config show --origin says which are read"
         super().__init__("\n".join([*map(str, self.problems), *([f"and {more} more"] if more else [])]))
 
 
@@ -152,7 +157,7 @@ class _Reading:
             text = _text(path)
         except FileNotFoundError:
             if must_exist:
-                self._wrong("there is no such file", origin)
+                self._wrong(_ABSENT, origin)
             return False
         except (OSError, Wrong) as error:
             self._wrong(error.strerror or "cannot be read" if isinstance(error, OSError) else str(error), origin)

@@ -55,6 +55,7 @@ class TestInit:
         assert (done.code, "vcd account show" in done.err) == (1, True)
 
     def test_recovers(self, daemon: Daemon) -> None:
+        daemon.without_account()
         with secret("  ".join(samples.WORDS) + "\n") as fd:
             done = ran("init", "--recover", "--words-fd", fd, "--device", "new")
         assert done.code == 0, done.err
@@ -64,6 +65,7 @@ class TestInit:
         assert ran("init", "--recover").code == 3
 
     def test_restores(self, daemon: Daemon) -> None:
+        daemon.without_account()
         (daemon.home / "b").touch()
         with secret(" ".join(samples.WORDS)) as words, secret("pass") as fd:
             options = ["--words-fd", words, "--passphrase-fd", fd, "--json"]

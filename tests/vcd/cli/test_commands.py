@@ -192,6 +192,7 @@ def test_secrets_reach_the_daemon_by_descriptors(inside: Daemon, tmp_path: Path)
     assert (made.path, made.passphrase, made.words) == (str(tmp_path / "b"), "p w", samples.WORDS)
     assert made.history is False
     (tmp_path / "b").touch()
+    inside.without_account()
     with secret("p w") as passphrase, secret(words) as fd:
         done = ran(
             *("account", "recover", "--device", "new", "--backup", str(tmp_path / "b")),

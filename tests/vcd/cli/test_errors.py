@@ -170,6 +170,7 @@ class TestRefused:
         )
 
     def test_a_wrong_passphrase_is_given_again_to_the_same_command(self, daemon: Daemon, tmp_path: Path) -> None:
+        daemon.without_account()
         daemon.answers["account.recover"] = refusing("E_PASSPHRASE")
         (file := tmp_path / "my backup").touch()
         with secret("abandon " * 12) as words, secret("donkey") as passphrase:
