@@ -84,11 +84,11 @@ _HOST: Final = (  # before a port, as alone it looks like the name of an event; 
 )
 _LABEL: Final = (  # one in the network at home, before a port; `node:1` counts something, and `line:12` is no host
     r"(?:(?<![\w./#:-])|(?<=//)|(?<=@))(?!(?:localhost|line|lines|port|pid|tcp|udp|quic|errno|code|status)\b)"
-    r"(?=[\w-]{0,62}[^\W\d_])\w[\w-]{0,62}(?=:\d{2,5}(?![\w-]|[.:]\w))"
+    r"(?=[\w-]{0,62}[^\W\d_])\w[\w-]{0,62}(?=:\d{2,5}(?![\w-]|[.:][\w:]))"
 )
 _PLACE: Final = (
     r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w)"
-    r"|(?:(?<![\w.:])|(?<=\w:)(?=\w))[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.\d{1,3}){0,3}(?!\w)"
+    r"|(?:(?<![\w.:])|(?<=\w:)(?=\w|::))[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.\d{1,3}){0,3}(?!\w)"
 )
 """What may be an address; `_address` says whether one is in it."""
 _HIDDEN: Final = re.compile("|".join([_PEER, _LONG, _NAME, _HOST, _LABEL, f"(?P<place>{_PLACE})"]))

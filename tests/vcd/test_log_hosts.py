@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from vcd.logs import Redaction
@@ -32,6 +34,13 @@ def test_a_host_of_one_word_is_hidden(text: str) -> None:
 @pytest.mark.parametrize("host", ["nas-2", "NAS", "küche", "my_box", "abcd"])
 def test_whatever_it_is_called(host: str) -> None:
     assert host not in HIDDEN.text(f"to {host}:4001")
+
+
+@pytest.mark.parametrize("address", ["abcd:1234::1", "fe80:12::", "a1:80:1::", "::ffff:0:0", "::1:80"])
+@pytest.mark.parametrize("before", ["", "peer:", "at ", "["])
+def test_an_address_is_no_host(address: str, before: str) -> None:
+    """One code for all of it, also behind a colon."""
+    assert HIDDEN.text(f"{before}{address}") == f"{before}{HIDDEN.id(ip_address(address).packed)}"
 
 
 @pytest.mark.parametrize(
