@@ -24,7 +24,7 @@ from vcd.core.policy import DAY, HOME, HOUR, MINUTE, SECOND, Mode, Policy
 RULES, MISUSE, WARNINGS, REASONS = "Rules", "Misuse", "Warnings", "Reasons"
 KINDS = (RULES, MISUSE, WARNINGS, REASONS)
 
-SAYS = {"Refused": (RULES, 0), "Misuse": (MISUSE, 0), "_end": (REASONS, 2), "_refuse": (REASONS, 2)}
+SAYS = {"Refused": (RULES, 0), "Misuse": (MISUSE, 0), "end": (REASONS, 2), "_refuse": (REASONS, 2)}
 """Which argument of which call names something."""
 KEYWORDS = {"Warned": (WARNINGS, "code"), "IntentFate": (REASONS, "reason")}
 

@@ -94,6 +94,13 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     _branches(turn, after)
 
 
+def emptied(turn: Turn, before: Strand, after: Strand) -> None:
+    """We were alone in it, and left. No commit says so."""
+    members_changed(turn, before, after)
+    _membership(turn, after)
+    _branches(turn, after)
+
+
 def _accounts(strand: Strand, epoch: EpochId) -> tuple[AccountId, ...]:
     """Who is in an epoch, in order of rank, each once."""
     if not strand.graph.has(epoch):

@@ -75,10 +75,11 @@ class Invited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """We are no member of a conversation any more."""
+    """We are no member of a conversation any more. It is told again when it turns out that the account wanted that."""
 
     conversation: GroupId
     removed: bool
+    """Whether others wanted it, and not the account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

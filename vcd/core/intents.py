@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING
 from mls.codec import decode_exactly
 from mls.errors import MlsError
 from mls.key_package import KeyPackage
-from mls.proposals import Add, Proposal, Remove, SelfRemove
+from mls.proposals import Add, Proposal, Remove
 from mls.registries import LeafIndex
-from mls.validation import self_remove_capable
-from vcd.core import acting, comers, keys, kinds, ranks, steps, summaries, verdicts
+from vcd.core import acting, comers, keys, kinds, leaving, ranks, steps, summaries, verdicts
 from vcd.core.accounts.book import Relation
 from vcd.core.duties import Duty
 from vcd.core.effects import FetchPackage
@@ -38,9 +37,7 @@ from vcd.core.errors import Misuse, Refused
 from vcd.core.events import IntentFate
 from vcd.core.names import AccountId, GroupId, Incarnation, IntentId
 from vcd.core.ordering.graph import Member
-from vcd.core.payloads import Post
 from vcd.core.policy import Policy, Who, may_take_out, of_group
-from vcd.core.strand import with_proposal
 from vcd.core.topics import TopicSecret
 from vcd.core.wanting import Intent, Kind
 
@@ -48,7 +45,7 @@ if TYPE_CHECKING:
     from mls.persistent import PMap
     from vcd.core import inputs
     from vcd.core.payloads import SignedStep
-    from vcd.core.siblings import IntentMade, IntentOver, Told
+    from vcd.core.siblings import IntentMade, IntentOver, LeftAlone, Told
     from vcd.core.strand import Kept, Strand
     from vcd.core.turn import Turn
 
@@ -171,10 +168,10 @@ def _may(policy: Policy, kind: Kind, own: Member, members: Sequence[Member]) -> 
 
 
 def _begin(turn: Turn, made: Intent) -> None:
-    _keep(turn, made)
+    keep(turn, made)
     if made.reply is not None:
         turn.join(made.reply, None, inbox=True)
-    _tell(turn, made)
+    tell(turn, made)
     retry(turn, made.intent)
 
 
@@ -189,7 +186,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         if intent is None:
             continue
         if after.home and intent.device not in ranks.devices(turn):
-            _schedule(turn, intent)
+            schedule(turn, intent)
         if intent.group_id == after.group_id:
             strand = turn.strand(after.group_id) if after.group_id in turn.state.strands else after
             _judge(turn, intent, before, strand)
@@ -198,14 +195,14 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
 def _judge(turn: Turn, intent: Intent, before: Strand, after: Strand) -> None:
     fate = verdicts.verdict(intent, before, after)
     if fate is not None:
-        _end(turn, intent, fate)
+        end(turn, intent, fate)
     elif verdicts.stands(intent, after, after.head, (after.graph,)):
         turn.not_due(Duty.INTENT, intent.intent)
-    else:
-        _schedule(turn, intent)
+    elif intent.kind is not Kind.DEPART or not leaving.went(turn, intent, after):
+        schedule(turn, intent)
 
 
-def _end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None:
+def end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None:
     """It is over: `reason` says why not, and is empty if it stands."""
     from vcd.core import invitations
     from vcd.core.siblings import IntentOver
@@ -217,7 +214,7 @@ def _end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None
     if turn.state.me.device in (intent.origin, intent.device) and not intent.quiet:
         turn.tell(IntentFate(intent=intent.intent, stands=not reason, reason=reason))
     if not told and intent.device == turn.state.me.device:
-        _say(turn, IntentOver(intent=intent.intent, reason=reason))
+        say(turn, IntentOver(intent=intent.intent, reason=reason))
     if intent.kind is Kind.DEPART and not reason:
         invitations.departed(turn, intent.group_id)
     if intent.kind is Kind.INVITE and reason and not told and intent.device == turn.state.me.device:
@@ -248,7 +245,7 @@ def _withdraw(turn: Turn, intent: Intent) -> None:
     _begin(turn, made)
 
 
-def _schedule(turn: Turn, intent: Intent) -> None:
+def schedule(turn: Turn, intent: Intent) -> None:
     """When to look at it next, if nothing happens before."""
     if intent.device == turn.state.me.device:
         wait = ranks.backoff(turn, intent.intent, intent.tries) if intent.tries else 0
@@ -268,34 +265,34 @@ def retry(turn: Turn, subject: bytes) -> None:
         return
     strand = turn.state.strands.find(intent.group_id)
     if strand is None:
-        _end(turn, intent, "no-conversation")
+        end(turn, intent, "no-conversation")
         return
     if summaries.provisional(strand):
-        _later(turn, intent)
+        later(turn, intent)
         return
     if verdicts.stands(intent, strand, strand.head, (strand.graph,)):
         fate = verdicts.verdict(intent, strand, strand)
         if fate is not None:  # it was so before it was wanted
-            _end(turn, intent, fate)
+            end(turn, intent, fate)
         return
     if intent.device != turn.state.me.device:
         gone = intent.device not in ranks.devices(turn)
         if not gone and turn.now < intent.since + turn.state.config.takeover_after:
-            _schedule(turn, intent)
+            schedule(turn, intent)
             return
         intent = replace(intent, device=turn.state.me.device, term=intent.term + 1, since=turn.now)
-        _keep(turn, intent)
+        keep(turn, intent)
         if intent.reply is not None:
             turn.join(intent.reply, None, inbox=True)
-        _tell(turn, intent)
+        tell(turn, intent)
     if any(strand.graph.parent(made) == strand.head for made in intent.made):
-        _later(turn, intent)  # it was done here, and whoever leads has not decided yet
+        later(turn, intent)  # it was done here, and whoever leads has not decided yet
         return
     obstacle = _obstacle(turn, intent, strand)
     if obstacle and strand.head == strand.final and obstacle in _FOR_GOOD:
-        _end(turn, intent, obstacle)
+        end(turn, intent, obstacle)
     elif obstacle:
-        _later(turn, intent)
+        later(turn, intent)
     else:
         _carry_out(turn, intent, strand)
 
@@ -317,13 +314,15 @@ def _obstacle(turn: Turn, intent: Intent, strand: Strand) -> str:
         return "policy-changed"
     if intent.kind is Kind.INVITE and turn.state.book.relation(intent.account) is Relation.BLOCKED:
         return "blocked"
+    if intent.kind is Kind.INVITE and leaving.away(turn.state, strand):
+        return "leaving"
     return ""
 
 
-def _later(turn: Turn, intent: Intent) -> None:
+def later(turn: Turn, intent: Intent) -> None:
     """Once more, after a longer wait."""
     after = replace(intent, tries=min(intent.tries + 1, 64))
-    _keep(turn, after)
+    keep(turn, after)
     turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
 
 
@@ -336,22 +335,22 @@ def _carry_out(turn: Turn, intent: Intent, strand: Strand) -> None:
         case Kind.INVITE:
             _add(turn, intent, strand)
         case Kind.REMOVE:
-            _commit(turn, intent, strand, _removals(strand, intent.targets))
+            commit(turn, intent, strand, removals(strand, intent.targets))
         case Kind.REFRESH:
-            _commit(turn, intent, strand, [])
+            commit(turn, intent, strand, [])
         case Kind.POLICY:
             assert intent.policy is not None  # noqa: S101 - intents of this kind have one
-            _commit(turn, intent, strand, [kinds.policy_change(here.group, intent.policy)])
+            commit(turn, intent, strand, [kinds.policy_change(here.group, intent.policy)])
         case Kind.DEPART:
-            _leave(turn, intent, strand)
+            leaving.leave(turn, intent, strand)
 
 
-def _removals(strand: Strand, who: tuple[Incarnation, ...]) -> list[Proposal]:
+def removals(strand: Strand, who: tuple[Incarnation, ...]) -> list[Proposal]:
     there = strand.graph.members(strand.head)
     return [Remove(LeafIndex(each.leaf)) for each in there if each.incarnation in who]
 
 
-def _commit(
+def commit(
     turn: Turn, intent: Intent, strand: Strand, proposals: list[Proposal]
 ) -> tuple[SignedStep, keys.Made] | None:
     """A commit for it. What is refused here is looked at again later, when the group may stand elsewhere."""
@@ -359,33 +358,13 @@ def _commit(
         said, made = acting.commit(turn, strand, proposals=proposals, force_path=True)
     except (MlsError, Misuse, Refused) as error:
         turn.drop("intent-commit", str(error))
-        _later(turn, intent)
+        later(turn, intent)
         return None
     after = replace(intent, tries=min(intent.tries + 1, 64), made=(*intent.made, said.step.epoch)[-MAX_MADE:])
-    _keep(turn, after)
-    _tell(turn, after)
+    keep(turn, after)
+    tell(turn, after)
     turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
     return said, made
-
-
-def _leave(turn: Turn, intent: Intent, strand: Strand) -> None:
-    """Ask to be taken out; who is alone just goes."""
-    members = strand.graph.members(strand.head)
-    if len(members) <= 1:
-        _end(turn, intent, "")
-        return
-    group = _here(strand).group
-    # Ordinary clients may not know the proposal by which anybody may be let go: then it takes one who may remove.
-    wish = SelfRemove() if self_remove_capable(group.public.tree) else Remove(group.own_leaf)
-    try:
-        sealed = keys.propose(turn, strand, wish)
-    except (MlsError, Misuse) as error:
-        turn.drop("intent-propose", str(error))
-    else:
-        after = with_proposal(turn.strand(strand.group_id), sealed.epoch, sealed.message)
-        turn.put(after)
-        turn.publish(after.kept[sealed.epoch].topic, Post(epoch=sealed.epoch, message=sealed.message))
-    _later(turn, intent)
 
 
 # ---------------------------------------------------------------- invitations that we make
@@ -401,23 +380,23 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
     contact = turn.state.book.find(intent.account)
     card = None if contact is None else contact.card
     if card is None:
-        _end(turn, intent, "no-card")
+        end(turn, intent, "no-card")
         return
     group, own = _here(strand).group, ranks.own(strand)
     there = [each for each in strand.graph.members(strand.head) if each.incarnation in intent.dead]
     behind = [each.incarnation for each in there if own and not comers.may_replace(group, own, each, package)]
     if behind:  # one of their devices acts there after all, and sees to it that the others come in
         after = replace(intent, dead=tuple(each for each in intent.dead if each not in behind))
-        _keep(turn, after)
-        _tell(turn, after)
+        keep(turn, after)
+        tell(turn, after)
         _judge(turn, after, strand, strand)
         return
     dead = tuple(each.incarnation for each in there)
-    done = _commit(turn, intent, strand, [*_removals(strand, dead), Add(package)])
+    done = commit(turn, intent, strand, [*removals(strand, dead), Add(package)])
     if done is None:
         held = turn.state.intents[intent.intent]
         if held.tries >= turn.state.config.max_fetches and strand.head == strand.final:
-            _keep(turn, replace(held, package=b""))  # nothing else stands in its way: another KeyPackage may do
+            keep(turn, replace(held, package=b""))  # nothing else stands in its way: another KeyPackage may do
         return
     assert intent.reply is not None  # noqa: S101 - intents of this kind have one
     said, made = done
@@ -426,11 +405,11 @@ def _add(turn: Turn, intent: Intent, strand: Strand) -> None:
 
 def _fetch(turn: Turn, intent: Intent, *, more: int = 0) -> None:
     if intent.fetches >= turn.state.config.max_fetches + more:
-        _end(turn, intent, "unreachable")
+        end(turn, intent, "unreachable")
         return
     contact = turn.state.book.find(intent.account)
     addresses = () if contact is None or contact.card is None else contact.card.dispensers
-    _keep(turn, replace(intent, package=b"", fetches=intent.fetches + 1))
+    keep(turn, replace(intent, package=b"", fetches=intent.fetches + 1))
     turn.effects.append(FetchPackage(account=intent.account, addresses=addresses))
     wait = ranks.backoff(turn, intent.intent, intent.fetches + 1)
     turn.later(Duty.INTENT, intent.intent, turn.now + wait)
@@ -445,7 +424,7 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
             continue
         if got.package is None:
             if intent.fetches >= turn.state.config.max_fetches:
-                _end(turn, intent, "unreachable")
+                end(turn, intent, "unreachable")
             return
         fingerprint = comers.checked(turn, got.account, got.package)
         if fingerprint is None:
@@ -453,8 +432,8 @@ def fetched(turn: Turn, got: inputs.Fetched) -> None:
             _fetch(turn, intent, more=MAX_LEFT)
             return
         after = replace(intent, package=got.package, fingerprint=fingerprint, tries=0)
-        _keep(turn, after)
-        _tell(turn, after)
+        keep(turn, after)
+        tell(turn, after)
         retry(turn, key)
         return
 
@@ -503,9 +482,9 @@ def _nobody_came(turn: Turn, intent: Intent) -> None:
             ):
                 dead[each.incarnation] = None
     after = replace(intent, dead=tuple(dead), tries=0)
-    _keep(turn, after)
+    keep(turn, after)
     if intent.device == turn.state.me.device:
-        _tell(turn, after)
+        tell(turn, after)
         # Not at once: they may be about to take back more of those that they cannot use.
         turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.fetches))
 
@@ -513,17 +492,17 @@ def _nobody_came(turn: Turn, intent: Intent) -> None:
 # ---------------------------------------------------------------- the account's other devices
 
 
-def _keep(turn: Turn, intent: Intent) -> None:
+def keep(turn: Turn, intent: Intent) -> None:
     turn.change(intents=turn.state.intents.set(intent.intent, intent))
 
 
-def _tell(turn: Turn, intent: Intent) -> None:
+def tell(turn: Turn, intent: Intent) -> None:
     from vcd.core.siblings import IntentMade
 
-    _say(turn, IntentMade(intent=intent))
+    say(turn, IntentMade(intent=intent))
 
 
-def _say(turn: Turn, record: IntentMade | IntentOver) -> None:
+def say(turn: Turn, record: IntentMade | IntentOver | LeftAlone) -> None:
     from vcd.core import devices
 
     if turn.state.home is not None and len(ranks.devices(turn)) > 1:
@@ -542,6 +521,10 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
         # It may be over long since: who acts knows, and we take over only what we can judge. That somebody wants to
         # leave is over when they have left, and that can be judged anywhere.
         return
+    if known is None and new.kind is Kind.DEPART:
+        leaving.heard(turn, new, strand)
+        if verdicts.verdict(new, strand, strand) == "":  # and that was known here
+            return
     if known is None and len(turn.state.intents) >= turn.state.config.max_intents:
         turn.drop("intents-full")
         return
@@ -551,8 +534,9 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
         made = dict.fromkeys((*known.made, *new.made))
         # What one of us has tried in vain is not begun anew by the next one, or the two would go on for ever.
         new = replace(new, made=tuple(made)[-MAX_MADE:], fetches=max(known.fetches, new.fetches))
+        new = replace(new, targets=tuple(dict.fromkeys((*new.targets, *known.targets))))
     new = replace(new, since=turn.now)
-    _keep(turn, new)
+    keep(turn, new)
     if new.reply is not None:
         turn.join(new.reply, None, inbox=True)
     turn.not_due(Duty.INTENT, new.intent)
@@ -563,8 +547,8 @@ def on_over(turn: Turn, told: Told, record: IntentOver) -> None:
     """The device that acted says that it is over."""
     del told
     known = turn.state.intents.find(record.intent)
-    if known is not None:
-        _end(turn, known, record.reason, told=True)
+    if known is not None and (known.kind is not Kind.DEPART or record.reason):  # else it is seen here too (`leaving`)
+        end(turn, known, record.reason, told=True)
 
 
 def removing(turn: Turn, group_id: GroupId, who: Incarnation) -> bool:
@@ -592,7 +576,7 @@ def briefed(turn: Turn, known: PMap[IntentId, Intent]) -> None:
     """On a new device: what is wanted by the account. Who acts goes on acting."""
     for key in sorted(known):
         intent = replace(known[key], since=turn.now)
-        _keep(turn, intent)
+        keep(turn, intent)
         if intent.reply is not None:
             turn.join(intent.reply, None, inbox=True)
-        _schedule(turn, intent)
+        schedule(turn, intent)

@@ -34,7 +34,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from mls.errors import CallerError, StaleError
-from vcd.core import contents, keys, ranks, steps, summaries
+from vcd.core import contents, keys, leaving, ranks, steps, summaries
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Fate, MessageFate
@@ -117,7 +117,7 @@ def _check(turn: Turn, talk: Talk, command: inputs.Say) -> None:
     if talk.acceptance is Acceptance.NO:
         raise Misuse("declined", "this conversation was declined")
     strand = turn.strand(talk.group_id)
-    if strand.membership is Membership.OUT:
+    if leaving.away(turn.state, strand):
         raise Misuse("not-a-member", "we are no member of this conversation any more")
 
 

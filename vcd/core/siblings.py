@@ -242,6 +242,14 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftAlone:
+    """Who votes for the account stood alone in a conversation that is to be left, and has gone. `leaving`"""
+
+    RECORD_TAG: ClassVar[int] = 35
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawTold:
     """How we came into an app's group: an announcement of `mls.virtual`. `raw_care`"""
 
@@ -323,6 +331,7 @@ Sibling = (
     | Inside
     | Lacking
     | Passed
+    | LeftAlone
     | RawTold
     | RawForgotten
     | Labeled
@@ -358,6 +367,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         intents,
         invitations,
         labels,
+        leaving,
         overruling,
         raw_care,
         recalling,
@@ -385,6 +395,7 @@ def handlers() -> Mapping[type[Any], Handler]:
         Inside: bringing.on_inside,
         Lacking: bringing.on_lacking,
         Passed: deputies.on_passed,
+        LeftAlone: leaving.on_left,
         RawTold: raw_care.on_told,
         RawForgotten: raw_care.on_forgotten,
         Labeled: labels.on_labeled,

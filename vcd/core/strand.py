@@ -256,6 +256,27 @@ def without_branch(strand: Strand, root: EpochId) -> Strand:
     return replace(strand, kept=strand.kept.changed(gone, {}), bodies=strand.bodies.changed(bodies, {}))
 
 
+def deserted(strand: Strand) -> Strand:
+    """A group in which only we were, and which we left: it stands where it stood, without members and without keys."""
+    for epoch in sorted(strand.kept):
+        strand = dropped(strand, epoch)
+    head = strand.head
+    graph = Graph(Anchor(epoch=head, number=strand.graph.number(head), members=(), tag=strand.graph.tag(head)))
+    return replace(
+        strand,
+        graph=graph,
+        standing=standing(graph, Ballots(), frozenset({head})),
+        ballots=Ballots(),
+        signed=PMap(),
+        votes=PMap(),
+        bodies=PMap(),
+        proposals=PMap(),
+        trunk=None,
+        laid=PMap(),
+        proofs=PMap(),
+    )
+
+
 def let_go(strand: Strand) -> Strand:
     """As if it had never been in the epochs to which nobody can be led any more, nor followed what was done there.
 

@@ -47,6 +47,8 @@ def stands(intent: Intent, strand: Strand, epoch: EpochId, graphs: tuple[Graph, 
     members = strand.graph.members(epoch)
     if intent.kind is Kind.INVITE:
         return any(each.account == intent.account and each.incarnation not in intent.dead for each in members)
+    if intent.kind is Kind.DEPART:  # others may be among its targets (`leaving`)
+        return all(each.incarnation != intent.author for each in members)
     return all(each.incarnation not in intent.targets for each in members)
 
 
