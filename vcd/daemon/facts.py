@@ -4,6 +4,7 @@
     daemon.called     what our card suggested to call us, of a backup; the node's labels go before it
     daemon.title      the same of chats, which are there no more
     daemon.keep       how long this device keeps the messages of a chat, by chat
+    daemon.left       chats that the account left last by its own wish, by chat, and since when
     daemon.past       chats of before this device recovered its account, or was removed from it, by chat: their mode,
                       and who was in them
     daemon.removed    there from when the device learned that it was removed, until it has an account again
@@ -49,6 +50,10 @@ def title(chat: bytes) -> Row:
 
 def keep(chat: bytes) -> Row:
     return ("daemon.keep", chat)
+
+
+def left(chat: bytes) -> Row:
+    return ("daemon.left", chat)
 
 
 def met(peer: str) -> Row:

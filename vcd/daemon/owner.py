@@ -287,6 +287,7 @@ class Owner:
                     self._wake(item)
                     continue
                 tell_of(state, outcome, told)
+                kept.update(told.keep)
                 known = kept[REMOVED] if REMOVED in kept else self._facts.find(REMOVED)
                 kept.update(removal.changes(state, outcome.state, known))
                 state, events = outcome.state, outcome.events

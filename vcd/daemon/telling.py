@@ -17,7 +17,9 @@ from vcd.core.accounts.book import Contact
 from vcd.core.labels import ACCOUNT
 from vcd.core.node import Outcome
 from vcd.core.state import Acceptance, State
+from vcd.core.stored import Row
 from vcd.core.wanting import Stage
+from vcd.daemon import facts
 from vcd.store.values import NewEntry, NewFate, NewMessage
 
 FATES = {
@@ -37,6 +39,8 @@ class Told:
     at_ms: int = 0
     entries: list[NewEntry] = field(default_factory=list)
     history: list[NewMessage | NewFate] = field(default_factory=list)
+    keep: dict[Row, bytes | None] = field(default_factory=dict)
+    """What the daemon keeps of it (`facts`)."""
 
     def add(self, entries: Sequence[NewEntry]) -> None:
         self.entries += entries
@@ -244,6 +248,7 @@ def _invited(here: _Step, event: events.Invited) -> None:
 
 
 def _gone(here: _Step, event: events.Gone) -> None:
+    here.told.keep[facts.left(event.conversation)] = None if event.removed else facts.packed(here.told.at_ms)
     here.told.say("chat.left", {"chat": event.conversation, "removed": event.removed}, event.conversation)
 
 

@@ -8,16 +8,19 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from tests.vcd.core.people import TEA, card, friends, invite
+from tests.vcd.core.people import TEA, card, friends, invite, open_talk
 from tests.vcd.core.village import Village
 from tests.vcd.daemon.test_backup import CALL
 from vcd.core import events, inputs
-from vcd.core.names import GroupId
+from vcd.core.names import GroupId, IntentId
+from vcd.core.node import Outcome
+from vcd.core.policy import Mode
 from vcd.core.state import State
 from vcd.daemon import facts
 from vcd.daemon.desk import Desk
 from vcd.daemon.facts import Facts
 from vcd.daemon.service import chats, graph, messages
+from vcd.daemon.telling import Told, tell_of
 from vcd.rpc.errors import Failure
 from vcd.rpc.nouns import chat, msg
 from vcd.rpc.values import Params
@@ -102,3 +105,19 @@ async def test_who_is_not_asked_gives_no_answer(method: str) -> None:
     for who, name in (("mallory", TEA), ("ben", PAST)):
         with pytest.raises(Failure, match="E_NOT_ASKED"):
             await HANDLERS[method](desk_of(village, who), CALL, chat.ThisChat(chat=name))
+
+
+@pytest.mark.parametrize("mode", [Mode.DEMLS, Mode.DIMLS])
+def test_a_chat_is_left_or_removed_by_whoever_wanted_that(mode: Mode) -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben", "cleo", mode=mode)
+    village.do("ben", inputs.Depart(intent=IntentId(b"b" * 16), conversation=TEA))
+    village.wait(minutes=5)
+    village.do("anna", inputs.Remove(intent=IntentId(b"a" * 16), conversation=TEA, account=village.own("cleo")))
+    village.wait(minutes=5)
+    for name, how in (("ben", "left"), ("cleo", "removed")):
+        desk, told = desk_of(village, name), Told()
+        gone = village.told(name, events.Gone)[-1]
+        tell_of(desk.state, Outcome(state=desk.state, events=(gone,), effects=()), told)
+        cast("Any", desk.owner).facts = facts.changed(desk.facts, told.keep)
+        assert chats._line(desk, TEA).standing == how

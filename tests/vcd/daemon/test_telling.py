@@ -12,6 +12,7 @@ from vcd.core.founding import blank
 from vcd.core.names import AccountId, ContentId, DeviceId, EpochId, GroupId, IntentId
 from vcd.core.node import Outcome
 from vcd.crypto import SystemProvider
+from vcd.daemon import facts
 from vcd.daemon.telling import FATES, Told, tell_of
 from vcd.rpc.table import EVENTS
 from vcd.store.values import NewFate, NewMessage
@@ -102,3 +103,9 @@ def test_messages_and_what_became_of_them_are_kept_in_the_history() -> None:
     assert (message.entry, message.data) == (0, b"hello")
     [fate] = told(events.MessageFate(conversation=TEA, content=ContentId(b"c" * 32), fate=events.Fate.AGAIN)).history
     assert fate == NewFate(chat=TEA, content=b"c" * 32, fate="rekeyed")
+
+
+def test_that_the_account_left_is_kept_until_it_is_thrown_out() -> None:
+    row = facts.left(TEA)
+    assert told(events.Gone(conversation=TEA, removed=False)).keep == {row: facts.packed(0)}
+    assert told(events.Gone(conversation=TEA, removed=True)).keep == {row: None}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vcd.core import inputs, leaves
+from vcd.core import inputs, leaves, leaving
 from vcd.core.names import AccountId, GroupId, IntentId
 from vcd.core.ordering.graph import Member
 from vcd.core.ordinary import decided
@@ -110,15 +110,21 @@ def _there(desk: Desk, name: bytes) -> None:
         raise Failure("E_CHAT_UNKNOWN")
 
 
-def _standing(state: State, talk: Talk, strand: Strand | None) -> Any:
+def _standing(desk: Desk, talk: Talk, strand: Strand | None) -> Any:
+    state, out = desk.state, talk.sends is not None and talk.sends.over
+    if out or (strand is not None and leaving.away(state, strand)):
+        return "left" if _left(desk, talk) else "removed"
     if strand is None:
         return "joining"
-    if strand.membership is Membership.OUT:
-        left = any(each.kind is Kind.DEPART and each.group_id == talk.group_id for each in state.intents.values())
-        return "left" if left or talk.acceptance.name == "NO" else "removed"
     if strand.membership is Membership.LOST or strand.here is None:
         return "out-of-sync"
     return "member"
+
+
+def _left(desk: Desk, talk: Talk) -> bool:
+    """Whether the account is out of it by its own wish."""
+    wanted = any(each.kind is Kind.DEPART and each.group_id == talk.group_id for each in desk.state.intents.values())
+    return wanted or talk.acceptance is Acceptance.NO or facts.left(talk.group_id) in desk.facts
 
 
 def _asks(state: State, talk: Talk) -> bool:
@@ -155,7 +161,7 @@ def _line(desk: Desk, name: GroupId) -> chat.ChatLine:
         chat=name,
         title=title,
         mode=MODE_NAMES[talk.mode],
-        standing=_standing(state, talk, strand),
+        standing=_standing(desk, talk, strand),
         invited_by=None,
         greeting="",
         members=0 if strand is None else len(strand.graph.members(strand.head)),

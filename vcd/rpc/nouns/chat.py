@@ -466,7 +466,8 @@ FUNCTIONS = (
         result=Begun,
         mutates=True,
         errors=_CHANGES,
-        doc="Leave a chat, on all our devices.",
+        doc="Leave a chat, on all our devices. Where nobody else is, nothing can be said in it from then on; its keys "
+        "go when the device that votes for the account has heard of it.",
         example=(ThisChat(chat=samples.TEA), Begun(action=samples.ACTION)),
     ),
     Function(

@@ -29,7 +29,7 @@ class Changed(EventData, frozen=True, kw_only=True):
 class Left(EventData, frozen=True, kw_only=True):
     chat: ChatId
     removed: bool
-    """Whether somebody else wanted that."""
+    """Whether somebody else wanted that. A device that hears later that the account had asked to leave says so then."""
 
 
 class Forked(EventData, frozen=True, kw_only=True):
