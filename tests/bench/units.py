@@ -18,9 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -37,6 +37,8 @@ from transport.signing import SigningKey
 from transport.sync.memory_store import MemoryStore
 
 SIZE = 400
+DIALING = 20
+"""Peers that connect at the same time."""
 REST = 20.0
 """Seconds that a daemon is watched at rest."""
 TOGETHER = 64
@@ -159,29 +161,36 @@ async def peers(counts: list[int], rest: float, folder: Path) -> list[Row]:
         box.start()
         address, _, name = box.addresses[0].rpartition("/p2p/")
         made = 0
-        async with AsyncExitStack() as stack:
+
+        async def peer(number: int, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            async with open_mesh(
+                identity=SigningKey((number + 1).to_bytes(32)),
+                store=MemoryStore(),
+                now_ms=lambda: Milliseconds(time.time_ns() // 1_000_000),
+                random_bytes=os.urandom,
+            ) as mesh:
+                mesh.keep(PeerId(name), [Address(address)])
+                await mesh.join(member_topic(SigningKey((number + 1).to_bytes(32, "little"))))
+                async for state in mesh.peer_changes():
+                    if state.link is Link.CONNECTED:
+                        break
+                task_status.started()
+                await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
             for count in counts:
-                for number in range(made, count):
-                    mesh = await stack.enter_async_context(
-                        open_mesh(
-                            identity=SigningKey((number + 1).to_bytes(32)),
-                            store=MemoryStore(),
-                            now_ms=lambda: Milliseconds(time.time_ns() // 1_000_000),
-                            random_bytes=os.urandom,
-                        )
-                    )
-                    mesh.keep(PeerId(name), [Address(address)])
-                    await mesh.join(member_topic(SigningKey((number + 1).to_bytes(32, "little"))))
-                    with trio.fail_after(60):
-                        async for state in mesh.peer_changes():
-                            if state.link is Link.CONNECTED:
-                                break
+                for first in range(made, count, DIALING):
+                    with trio.fail_after(120):
+                        async with trio.open_nursery() as dialing:
+                            for number in range(first, min(first + DIALING, count)):
+                                dialing.start_soon(nursery.start, peer, number)
                 made = count
                 await trio.sleep(10)
                 before, began = _cpu(box), time.monotonic()
                 await trio.sleep(rest)
                 used = (_cpu(box) - before) / (time.monotonic() - began)
                 rows.append(Row(op="peers", count=count, rss_mb=rss_mb(box), cpu_percent=100 * used))
+            nursery.cancel_scope.cancel()
     return rows
 
 
