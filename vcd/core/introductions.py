@@ -119,13 +119,17 @@ def begun(group: Group, told: Introduction) -> Strand:
 def lost(strand: Strand, group: Group, told: Introduction) -> bool:
     """Whether nothing can come of a Welcome, as it leads beside what is final here, or before that and out again.
 
-    Who makes one like that has not heard of it yet. What is final for them beyond ours cannot be judged.
+    Who makes one like that has not heard of it yet. What is final for them beyond ours cannot be judged. Where somebody
+    leads it must not lead to before what is known here either: what was decided since is not said again, so who began
+    there would never get any further.
     """
     graph, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
     if graph.anchor.number >= strand.graph.number(strand.final) or graph.is_ancestor(strand.final, _epoch(group)):
         return False
     me = steps.at_leaf(graph.members(_epoch(group)), group.own_leaf)
-    return me is None or all(each.incarnation != me.incarnation for each in strand.graph.members(strand.final))
+    if me is None or all(each.incarnation != me.incarnation for each in strand.graph.members(strand.final)):
+        return True
+    return strand.mode is Mode.LEAD and not strand.graph.has(_epoch(group))
 
 
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
@@ -190,9 +194,12 @@ def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
 def _from(strand: Strand, new: Strand, own: AccountId) -> Strand | None:
     """What is known of a group since the epoch that is final for whoever brings us in; None if that is not known.
 
-    Where somebody leads there is one branch that counts, and a Welcome into it comes when that is decided.
+    If more is final here than for them, it is what is known here: what is final stays so. Else, where somebody leads
+    there is one branch that counts, and a Welcome into it comes when that is decided.
     """
     graph, anchor = strand.graph, new.graph.anchor
+    if _is_behind(strand, new):
+        return strand
     if strand.mode is Mode.LEAD or not graph.has(anchor.epoch) or graph.members(anchor.epoch) != anchor.members:
         return None
     if anchor.epoch == graph.anchor.epoch:
@@ -200,3 +207,16 @@ def _from(strand: Strand, new: Strand, own: AccountId) -> Strand | None:
     since = rebased(replace(strand, standing=replace(strand.standing, final=anchor.epoch)), own)
     stands = since.standing if since.graph.has(since.head) else new.standing
     return replace(since, standing=stands, proofs=strand.proofs, trunk=new.trunk or since.trunk)
+
+
+def _is_behind(strand: Strand, new: Strand) -> bool:
+    """Whether who brings us in did not know of all that is final here, and leads to before that, or past it."""
+    graph, told, final = strand.graph, new.graph, strand.final
+    if final == told.anchor.epoch:
+        return False
+    for epoch in new.kept:
+        if graph.is_ancestor(epoch, final):
+            return graph.members(epoch) == told.members(epoch)
+        if told.is_ancestor(final, epoch):
+            return graph.members(final) == told.members(final)
+    return False

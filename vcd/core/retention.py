@@ -7,7 +7,8 @@ what it was is known by name only. While the network seems to be split, windows 
     when an epoch is left           what only a head needs is deleted (`mls.fork.retention.left`)
     when another one is final       all before it and beside it is settled: it follows no commit any more. The graph
                                     begins at the final epoch now; headers, votes and commits of before are deleted.
-                                    Not as long as commits that lead there are missing and can still be followed
+                                    Not as long as commits that lead there are missing and can still be followed, or
+                                    the Welcome is by which we came in on the way, and we cannot follow
     when its window is over         the value is dropped, final or not. Headers and votes stay until something is final
     when there are too many         the same, early (`Config.max_kept`); what waits for a lead goes last (`lead.holds`)
 
@@ -55,13 +56,24 @@ def _may_begin(turn: Turn, strand: Strand) -> bool:
     """Whether the graph may begin at the last final epoch now, if it does not.
 
     A header and votes may come before the commits that lead there: as long as these can be followed, they are waited
-    for, or we would have to come back from outside. Who was removed follows nothing more.
+    for, or we would have to come back from outside. Who was removed follows nothing more. So it is with a Welcome that
+    leads there: it comes by another topic, in any order with the rest.
     """
-    if strand.final == strand.graph.anchor.epoch:
+    if strand.final == strand.graph.anchor.epoch or _unwelcomed(strand, turn.state.book.own):
         return False
     if voting.own(turn.state, strand) is None:
         return True
     return not any(strand.graph.is_ancestor(each, strand.final) for each in summaries.missing(strand))
+
+
+def _unwelcomed(strand: Strand, own: AccountId | None) -> bool:
+    """Whether a Welcome is missing that leads to before what is final, with us in it still, and would let us follow."""
+    if strand.home or strand.here is not None:
+        return False
+    graph = strand.graph
+    ours = {each.incarnation for each in graph.members(strand.final) if each.account == own}
+    way = [epoch for epoch in graph.path(strand.final) if not strand.entered(epoch)]
+    return any(new.incarnation in ours for epoch in way for new in graph.steps[epoch].adds)
 
 
 def _put(turn: Turn, after: Strand, *, graph: bool = False) -> None:

@@ -33,7 +33,7 @@ from vcd.core.config import Config
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, GroupId
-from vcd.core.payloads import Commit, Decision
+from vcd.core.payloads import Commit, Decision, Votes
 from vcd.core.policy import Mode, of_group
 from vcd.core.reign import undecided
 from vcd.core.strand import dropped
@@ -257,6 +257,74 @@ def test_an_invitation_may_come_before_the_decision_by_which_we_were_removed() -
     assert strand(v, "ben").head != back
     release(v)
     assert together(v, "anna", "ben")
+
+
+def away(mode: Mode) -> tuple[Village, EpochId]:
+    """Cleo was removed and brought in again, and her phone, which was away, has heard all but the Welcome."""
+    v = friends("anna", "ben", "cleo")
+    homes.link(v, "cleo", "phone")
+    open_talk(v, "anna", "ben", "cleo", mode=mode)
+    v.wait(minutes=1)
+    v.lost = lambda _frame, name: name == "phone"
+    v.do("anna", inputs.Remove(intent=intent("out"), conversation=TEA, account=v.own("cleo")))
+    invite(v, "anna", "cleo", name="in again")
+    back = strand(v, "anna").graph.number(strand(v, "anna").head)
+    commit(v, "ben")
+    v.wait(minutes=1)
+    assert strand(v, "anna").graph.number(strand(v, "anna").final) > back
+    inboxes = {name for name, each in v.state("phone").joined.items() if each.inbox}
+    v.lost = lambda frame, name: name == "phone" and frame.topic in inboxes
+    v.deliver()
+    assert strand(v, "phone").here is None
+    return v, strand(v, "anna").final
+
+
+@pytest.mark.parametrize("mode", [Mode.LEAD, Mode.DEMLS])
+def test_an_invitation_may_come_after_what_was_done_since_is_final(mode: Mode) -> None:
+    """Whoever was away hears in any order what became of it, and what is final for them stays so."""
+    v, final = away(mode)
+    assert strand(v, "phone").final == final
+    v.lost = lambda _frame, _name: False
+    v.deliver()
+    assert heads(v) == {final}
+    assert {strand(v, name).final for name in v.devices} == {final}
+    assert strand(v, "phone").graph.anchor.epoch == final
+
+
+def test_who_came_back_past_an_invitation_is_not_led_back_by_it() -> None:
+    """What was decided since would not be said again."""
+    v, _ = away(Mode.LEAD)
+    v.wait(minutes=10)
+    final = strand(v, "phone").final
+    assert heads(v) == {final}
+    act(v, "phone", lambda turn: turn.put(dropped(turn.strand(TEA), turn.strand(TEA).head)))
+    commit(v, "ben")
+    assert strand(v, "phone").here is None
+    v.lost = lambda _frame, _name: False
+    v.deliver()
+    assert strand(v, "phone").final == final
+    assert "invite-lost" in [rule for rule, _ in v.devices["phone"].refused]
+    v.wait(minutes=10)
+    assert len(heads(v)) == 1
+    assert strand(v, "phone").here is not None
+
+
+def test_who_is_brought_in_by_somebody_who_is_behind_goes_on_from_what_is_final_here() -> None:
+    v = friends("anna", "ben", "cleo", "dora")
+    open_talk(v, *v.devices, mode=Mode.LEAD)
+    v.wait(minutes=1)
+    withhold(v, lambda payload: isinstance(payload, Votes), "anna")
+    v.do("anna", inputs.Remove(intent=intent("out"), conversation=TEA, account=v.own("cleo")))
+    v.wait(minutes=1)
+    out = strand(v, "cleo").final
+    assert out == strand(v, "anna").head != strand(v, "anna").final
+    invite(v, "anna", "cleo", name="in again")
+    assert strand(v, "cleo").final == out
+    assert together(v, *v.devices)
+    release(v)
+    v.wait(minutes=2)
+    assert together(v, *v.devices)
+    assert len({strand(v, name).final for name in v.devices}) == 1
 
 
 def test_a_newcomer_stands_where_it_came_in_whoever_led_before() -> None:
