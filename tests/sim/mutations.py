@@ -251,10 +251,6 @@ def _forgets_that_an_app_spoke() -> Iterator[None]:
         yield
 
 
-def _gives_up_on_what_met() -> Any:
-    return patch.multiple(missed, MAX_COLLISIONS=0, MAX_MET=0)
-
-
 def _no_late_messages() -> Any:
     return patch.object(raw_care, "PAST_LIFE", 1)
 
@@ -271,7 +267,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("keeps epochs for ever", "windows", _without_duty(Duty.RETAIN), 1),
     Mutation("keeps as many as come", "bounded", _instead(retention, "_in_order", lambda *_: []), 1),
     Mutation("forgets that it sealed", "no_nonce_twice", _instead(keys, "with_value", lambda strand, *_: strand), 1),
-    Mutation("takes the first", "one_head", _takes_the_first, 26),
+    Mutation("takes the first", "one_head", _takes_the_first, 144),
     Mutation("never hands over", "one_home", _instead(linking, "_look", _nothing), 1),
     Mutation("never votes", "all_final", _without_duty(Duty.VOTE), 1),
     Mutation("wants, and looks no more", "wishes_end", _without_moved(intents), 3),
@@ -300,7 +296,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgets that an app spoke", "no_nonce_twice", _forgets_that_an_app_spoke, 32),
     Mutation("cannot speak before others do", "apps_speak", _instead(raw_care, "look", _nothing), 16),
     Mutation("keeps leaves in apps", "app_thieves_read_nothing", _instead(raw_care, "renewing", lambda *_: False), 60),
-    Mutation("gives up on what met", "all_read", _gives_up_on_what_met, 10),
+    Mutation("gives up on what met", "all_read", _instead(missed, "_met", _nothing), 110),
     Mutation("keeps keys past their time", "old_messages_are_gone", _without_duty(Duty.RETAIN), 424),
 )
 

@@ -193,10 +193,10 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
 
 
 def _judge(turn: Turn, intent: Intent, before: Strand, after: Strand) -> None:
-    fate = verdicts.verdict(intent, before, after)
-    if fate is not None:
-        end(turn, intent, fate)
-    elif verdicts.stands(intent, after, after.head, (after.graph,)):
+    became = verdicts.verdict(intent, before, after)
+    if became is not None:
+        end(turn, intent, became)
+    elif verdicts.stands(intent, after, after.head, (after.graph,)) or leaving.is_done(intent):
         turn.not_due(Duty.INTENT, intent.intent)
     elif intent.kind is not Kind.DEPART or not leaving.went(turn, intent, after):
         schedule(turn, intent)
@@ -211,14 +211,19 @@ def end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None:
     turn.not_due(Duty.INTENT, intent.intent)
     if intent.reply is not None:
         invitations.leave_reply(turn, intent.reply)
-    if turn.state.me.device in (intent.origin, intent.device) and not intent.quiet:
-        turn.tell(IntentFate(intent=intent.intent, stands=not reason, reason=reason))
+    fate(turn, intent, reason)
     if not told and intent.device == turn.state.me.device:
         say(turn, IntentOver(intent=intent.intent, reason=reason))
     if intent.kind is Kind.DEPART and not reason:
         invitations.departed(turn, intent.group_id)
     if intent.kind is Kind.INVITE and reason and not told and intent.device == turn.state.me.device:
         _withdraw(turn, intent)
+
+
+def fate(turn: Turn, intent: Intent, reason: str) -> None:
+    """Tell those who asked for it here what became of it."""
+    if turn.state.me.device in (intent.origin, intent.device) and not intent.quiet:
+        turn.tell(IntentFate(intent=intent.intent, stands=not reason, reason=reason))
 
 
 def _withdraw(turn: Turn, intent: Intent) -> None:
@@ -271,9 +276,9 @@ def retry(turn: Turn, subject: bytes) -> None:
         later(turn, intent)
         return
     if verdicts.stands(intent, strand, strand.head, (strand.graph,)):
-        fate = verdicts.verdict(intent, strand, strand)
-        if fate is not None:  # it was so before it was wanted
-            end(turn, intent, fate)
+        became = verdicts.verdict(intent, strand, strand)
+        if became is not None:  # it was so before it was wanted
+            end(turn, intent, became)
         return
     if intent.device != turn.state.me.device:
         gone = intent.device not in ranks.devices(turn)
@@ -534,7 +539,7 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
         made = dict.fromkeys((*known.made, *new.made))
         # What one of us has tried in vain is not begun anew by the next one, or the two would go on for ever.
         new = replace(new, made=tuple(made)[-MAX_MADE:], fetches=max(known.fetches, new.fetches))
-        new = replace(new, targets=tuple(dict.fromkeys((*new.targets, *known.targets))))
+        new = replace(new, targets=tuple(dict.fromkeys((*new.targets, *known.targets))), quiet=known.quiet)
     new = replace(new, since=turn.now)
     keep(turn, new)
     if new.reply is not None:
@@ -547,7 +552,11 @@ def on_over(turn: Turn, told: Told, record: IntentOver) -> None:
     """The device that acted says that it is over."""
     del told
     known = turn.state.intents.find(record.intent)
-    if known is not None and (known.kind is not Kind.DEPART or record.reason):  # else it is seen here too (`leaving`)
+    if known is None:
+        return
+    if known.kind is Kind.DEPART and not record.reason:
+        leaving.on_done(turn, known)
+    else:
         end(turn, known, record.reason, told=True)
 
 

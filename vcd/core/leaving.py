@@ -17,7 +17,7 @@ An intent to leave that has others among its targets says that this is how it st
 
 A device hears from another one that the account has left, and sees the conversation without it, in any order. So none
 gives up an intent to leave by another one's word, but by what it sees itself (`verdicts`): that is also how it knows
-that nobody else threw it out.
+that nobody else threw it out. By that word the user is told that it stands, and nothing more is done for it.
 
 What the account left alone has no members any more, on the devices that know (`strand.deserted`). Whoever is invited
 there again comes into it as into any conversation that was left.
@@ -54,9 +54,13 @@ def away(state: State, strand: Strand) -> bool:
     """Whether the account is out of it, as people see it: also if it wants to go and nobody is there to let it."""
     if strand.membership is Membership.OUT:
         return True
-    return _alone(state, strand, strand.head) and any(
-        each.kind is Kind.DEPART and each.group_id == strand.group_id for each in state.intents.values()
-    )
+    wishes = [each for each in state.intents.values() if each.kind is Kind.DEPART and each.group_id == strand.group_id]
+    return any(is_done(each) or _alone(state, strand, strand.head) for each in wishes)
+
+
+def is_done(intent: Intent) -> bool:
+    """Whether another device saw the account go, and this one has not yet."""
+    return intent.kind is Kind.DEPART and intent.quiet
 
 
 def _others(state: State, strand: Strand, epoch: EpochId) -> tuple[Member, ...]:
@@ -148,6 +152,19 @@ def _go(turn: Turn, intent: Intent, strand: Strand, *, told: bool = False) -> No
 
 
 # ---------------------------------------------------------------- with the account's other devices
+
+
+def on_done(turn: Turn, intent: Intent) -> None:
+    """The device that acted saw the account go. It is seen here too, or will be if what shows it ever comes."""
+    from vcd.core import intents
+
+    strand = turn.state.strands.find(intent.group_id)
+    if strand is None or verdicts.verdict(intent, strand, strand) is not None:
+        intents.end(turn, intent, "", told=True)
+        return
+    intents.fate(turn, intent, "")
+    intents.keep(turn, replace(intent, quiet=True))
+    turn.not_due(Duty.INTENT, intent.intent)
 
 
 def on_left(turn: Turn, told: Told, record: LeftAlone) -> None:

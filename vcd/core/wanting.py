@@ -65,7 +65,7 @@ class Intent:
     since: int = 0
     """When this device heard of it last, by its own clock."""
     quiet: bool = False
-    """Nobody asked for it, so nobody is told what became of it."""
+    """Nobody is told what became of it: nobody asked for it, or they were (`leaving.is_done`)."""
 
 
 class Stage(enum.Enum):

@@ -32,6 +32,7 @@ from vcd.core import (
     founding,
     inputs,
     leaves,
+    leaving,
     ourselves,
     retention,
     rotation,
@@ -524,8 +525,15 @@ def test_who_cannot_follow_any_more_wants_to_leave_and_a_sibling_that_is_past_th
     village.heal()
     village.wait(hours=3)
     assert len(tea(village, "anna").graph.members(tea(village, "anna").final)) == 2
+    assert [each.stands for each in village.told("phone", events.IntentFate)] == [True]
+    assert leaving.away(village.state("phone"), tea(village, "phone"))
+    assert not village.told("phone", events.Gone)
+    village.wait(days=2)
+    assert not [each for each, _ in village.state("phone").duties if each is Duty.INTENT]
+    village.lost = lambda *_: False
+    village.wait(days=1)
+    assert village.told("phone", events.Gone) == [events.Gone(conversation=CHAT, removed=False)]
     assert not village.state("phone").intents
-    assert village.told("phone", events.IntentFate)[-1].stands
 
 
 def test_a_device_linked_while_the_account_was_lost_learns_who_is_who_when_it_came_back() -> None:
