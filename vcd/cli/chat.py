@@ -15,6 +15,7 @@ from vcd.cli.drawing import graph
 from vcd.cli.speaking import send, tail
 from vcd.cli.talk import Talk
 from vcd.cli.text import clock, count, fields, plain, short, span, table
+from vcd.cli.troubles import USAGE, Trouble
 from vcd.cli.verbs import command, noun
 
 _MODES = ("demls", "ec1", "ec2", "lead", "dimls")
@@ -182,6 +183,8 @@ def remove(talk: Talk, which: str, who: str, yes: bool) -> None:
     """Take somebody out of a chat."""
     found = names.entered(talk, which)
     person = names.member(talk, found["chat"], who)
+    if person["own"]:
+        raise Trouble("That is you.", f"To go yourself: vcd chat leave {_call(found)}", code="usage", status=USAGE)
     called = plain(person["name"]) or short(person["account"])
     asking.sure(f"Take {called!r} ({short(person['account'])}) out of {_call(found)}?", yes=yes)
     done = talk.change("chat.remove", chat=found["chat"], account=person["account"])

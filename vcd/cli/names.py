@@ -51,12 +51,12 @@ def contact(talk: Talk, said: str) -> dict[str, Any]:
 
 
 def member(talk: Talk, chat_id: bytes, said: str) -> dict[str, Any]:
-    """Somebody in a chat. Accounts without a name of ours go by id."""
+    """Somebody in a chat. Accounts without a name of ours go by id; ours goes by what it suggests to be called."""
     members = [row for row in talk.ask("chat.get", chat=chat_id)["members"] if row["account"] is not None]
     known = {
         row["account"]: row["name"] for row in talk.pages("contact.list", "contacts", "account", relation="contact")
     }
-    rows = [{**row, "known_as": known.get(row["account"], "")} for row in members]
+    rows = [{**row, "known_as": row["name"] if row["own"] else known.get(row["account"], "")} for row in members]
     return meant("member", said, rows, "account", "known_as")
 
 

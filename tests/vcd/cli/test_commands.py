@@ -54,7 +54,7 @@ COMMANDS = {
     "chat invite tea Bob --greeting 'tea?'": ["chat.invite"],
     "chat accept tea": ["chat.accept"],
     "chat decline tea": ["chat.decline"],
-    "chat remove tea a1a1 --yes": ["chat.get", "chat.remove"],
+    "chat remove tea Bob --yes": ["chat.get", "chat.remove"],
     "chat leave tea --yes": ["chat.leave"],
     "chat rotate tea": ["chat.rotate"],
     "chat send tea 'tea at five?'": ["msg.send"],
@@ -226,7 +226,7 @@ def test_no_option_takes_a_secret() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["device remove laptop", "contact remove Bob", "chat leave tea", "chat remove tea a1a1", "contact verify Bob"],
+    ["device remove laptop", "contact remove Bob", "chat leave tea", "chat remove tea Bob", "contact verify Bob"],
 )
 def test_without_a_terminal_nothing_is_guessed(inside: Daemon, line: str) -> None:
     done = ran(*shlex.split(line))

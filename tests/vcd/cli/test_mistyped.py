@@ -47,6 +47,13 @@ def test_a_chat_without_a_title(daemon: Daemon) -> None:
     assert ran("chat", "rename", "tea", "cake").out == "7ea07ea0 is called cake\n"
 
 
+@pytest.mark.parametrize("who", ["Alice", "alice", "a1a1"])
+def test_nobody_takes_themselves_out_of_a_chat(daemon: Daemon, who: str) -> None:
+    done = ran("chat", "remove", "tea", who, "--yes", "--json")
+    assert (done.code, done.json["error"]["next"]) == (3, "To go yourself: vcd chat leave tea")
+    assert daemon.asked_for("chat.remove") == []
+
+
 @pytest.mark.parametrize("argv", [("account", "recover"), ("init", "--recover")])
 def test_nobody_types_two_dozen_words_in_vain(daemon: Daemon, argv: tuple[str, ...]) -> None:
     daemon.answers["status.get"] = lambda _: example("status.get", account=samples.ALICE)

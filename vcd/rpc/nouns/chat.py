@@ -396,7 +396,17 @@ FUNCTIONS = (
                         verified=True,
                         since=0,
                         updated_at=samples.AT,
-                    )
+                    ),
+                    Member(
+                        account=samples.BOB,
+                        name="Bob",
+                        own=False,
+                        admin=False,
+                        lead=False,
+                        verified=True,
+                        since=1,
+                        updated_at=samples.AT,
+                    ),
                 ],
                 epoch=samples.EPOCH,
                 final=samples.PARENT,
