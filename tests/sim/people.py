@@ -440,14 +440,17 @@ class Life:
 
     def backup(self) -> None:
         device = self._device()
-        if device is None or self.over or self.state(device.name).home is None:
+        state = None if device is None else self.state(device.name)
+        if device is None or state is None or self.over or state.home is None:
             return  # set back to before it was linked it is no device of the account, which nobody else can see
         disk, since = device.disk.copy(), self.world.now
+        home = state.strands[state.home]
+        lonely = len(home.graph.members(home.head)) == 1  # it knows of nobody, and may be apart from who came since
 
         def restore() -> None:
             person = self.person_of(device.name)
             others = [name for name in person.devices if name != device.name and self.world.devices[name].runs]
-            if self.over or device.lost or not others:  # alone with an old disk there is nobody to learn from
+            if self.over or device.lost or lonely or not others:  # alone with an old disk there is nobody to learn from
                 return
             if device.state is not None:
                 self.world.crash(device, 0)

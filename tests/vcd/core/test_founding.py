@@ -153,6 +153,18 @@ def test_an_only_device_with_an_old_disk_comes_back_alone() -> None:
     assert village.said("laptop")[-1] == b"found"
 
 
+def test_who_was_alone_on_an_old_disk_hears_of_a_device_that_came_since() -> None:
+    village = friends("laptop", "ben")
+    backup = village.state("laptop")
+    phone = link(village, "laptop", "phone")
+    village.wait(minutes=10)
+    restore(village, "laptop", backup)
+    village.wait(hours=1)
+    assert home(village, "laptop").final == home(village, "laptop").head == home(village, phone).head
+    assert devices_of(village, "laptop") == devices_of(village, phone)
+    assert not village.state("laptop").household.listening
+
+
 def test_a_restored_disk_speaks_where_the_account_is_brought_in_by_a_keypackage_of_before() -> None:
     """What the leaf comes from then is an epoch that it must not act in any more."""
     village = friends("laptop", "ben")
