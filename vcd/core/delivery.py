@@ -7,9 +7,9 @@ the `outbox`.
 
 A message whose epoch this device was in and has no keys of any more cannot be read. Its author's device may think that
 all is well, as its branch is final. So whoever gets one says so, by the digest of the sealed bytes, which is all that
-can be told of it; and who comes back into a group from outside says the same of what it could never read. So does who
-finds that another message used up its key: two devices of one account took it, and if they meet when their own keys are
-gone, neither of them sees that.
+can be told of it; and who comes back into a group from outside, or is brought in anew as nobody could use the first
+KeyPackage, says the same of what it could never read. So does who finds that another message used up its key: two
+devices of one account took it, and if they meet when their own keys are gone, neither of them sees that.
 
 In a group with a lead there may be ordinary MLS clients. What they say is shown as it is; it has no id of its own, and
 is named by the key that it was sealed with.
@@ -30,6 +30,7 @@ from vcd.core.names import EpochId, FrameId, GroupId
 from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack_said
 from vcd.core.policy import Mode, Policy, of_group
 from vcd.core.spoken import MARK, Held
+from vcd.core.state import Acceptance
 from vcd.core.strand import NEVER
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
         return
     if talk.missed:
         turn.due(Duty.ORDER, after.group_id, turn.now + turn.state.config.quiet)
+    if talk.acceptance is not Acceptance.NO:
+        _brought_anew(turn, before, after)
     if before.here is not None:
         _ask_again(turn, talk, before, after)
         return
@@ -119,6 +122,27 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     known = known or sorted(talk.passed, key=lambda each: talk.passed[each])
     since = known[-1] if known else EpochId(b"")
     turn.publish(after.here.topic, Missed(at=after.head, since=since))
+
+
+def _brought_anew(turn: Turn, before: Strand, after: Strand) -> None:
+    """Ask for what was said to our account where nobody of it was: by a Welcome that none of our devices could take up.
+
+    Others saw us there, and to them all is well. All devices of ours say the same, in one frame.
+    """
+    graph, own, here = before.graph, turn.state.book.own, after.here  # `after` may have lost what is not past the final
+    came = [each for each in graph.path(after.head) if own in graph.anew(each) and each in before.kept]
+    if before.here is not None:
+        came = [each for each in came if not graph.is_ancestor(each, before.head)]
+    if not came or here is None:
+        return
+    out = (
+        each
+        for each in graph.up(graph.steps[came[-1]].parent)
+        if each in before.kept or all(who.account != own for who in graph.members(each))
+    )
+    since = next(out, EpochId(b""))
+    if since != graph.steps[came[-1]].parent:
+        turn.publish(here.topic, Missed(at=came[-1], since=since))
 
 
 def _ask_again(turn: Turn, talk: Talk, before: Strand, after: Strand) -> None:

@@ -2,8 +2,9 @@
 
 Whoever gets a message when the keys of its epoch are gone names it by the digest of the sealed bytes. Whoever comes
 back from outside may not even have the topics of what was said meanwhile: it names the epoch where it could read last
-(`delivery`). What devices tell each other in the home is asked for like that as well. And two devices of ours that took
-one key see that as soon as one hears of the other, without being asked.
+(`delivery`). So does who was brought in by a KeyPackage that nobody could use any more, and is brought in anew. What
+devices tell each other in the home is asked for like that as well. And two devices of ours that took one key see that
+as soon as one hears of the other, without being asked.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _missed(turn: Turn, name: ContentId) -> None:
 
 
 def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[ContentId]:
-    """What this device said after an epoch on the way to another one, to which somebody came back from outside.
+    """What this device said after an epoch on the way to another one, to which somebody came back or came anew.
 
     What was said where that one stands, or further on, it reads; and it had what was said up to the first one. Where
     nobody knows that one any more, it may lack all that is confirmed. Who was no member meanwhile is not told, and
@@ -121,10 +122,10 @@ def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[Cont
 
 
 def _came_back(strand: Strand, talk: Talk, at: EpochId, since: EpochId) -> bool:
-    """Whether somebody came back from outside between the two, be it that this is final here already."""
+    """Whether somebody came back from outside between the two, or anew, be it that this is final here already."""
     graph, end = strand.graph, talk.passed.find(at)
     if graph.has(at):
-        if any(graph.steps[each].moved for each in graph.path(at)):
+        if any(graph.returns(each) for each in graph.path(at)):
             return True
     elif end is None:
         return False

@@ -370,7 +370,7 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     final = (graph.anchor.epoch, *graph.path(after.final))
     new = [epoch for epoch in final if after.entered(epoch) and epoch not in talk.passed]
     if new:
-        returns = (epoch for epoch in new if epoch in graph.steps and graph.steps[epoch].moved)
+        returns = (epoch for epoch in new if graph.returns(epoch))
         talk = replace(talk, passed=_passed(talk.passed, new), returns=(*talk.returns, *returns)[-MAX_RETURNS:])
         turn.put_talk(talk)
     if not talk.going:

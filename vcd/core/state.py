@@ -145,7 +145,7 @@ class Talk:
     passed: PMap[EpochId, int] = field(default_factory=PMap)
     """Final epochs that this device was in, numbered in order; the oldest are forgotten."""
     returns: tuple[EpochId, ...] = ()
-    """Those of them by which somebody came back from outside; the last few."""
+    """Those of them by which somebody came back, from outside or brought in anew; the last few."""
     quiet_until: int = 0
     """Until when nobody speaks (EC1). Owned by `conversations`, as are the next two."""
     quiet_since: int = 0

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
 from mls.registries import GroupId
 from tests.vcd.core import homes
-from tests.vcd.core.branches import bring, commit, forked, heads, release, remove, sent, talk as converse, tea, withhold
-from tests.vcd.core.company import step
+from tests.vcd.core.branches import (
+    bring,
+    commit,
+    forked,
+    heads,
+    payload_of,
+    release,
+    remove,
+    sent,
+    talk as converse,
+    tea,
+    withhold,
+)
+from tests.vcd.core.company import act, step
 from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.talking import TEA, fates, give, heard, publish, say
+from tests.vcd.core.test_invitations import withdraw_all
 from tests.vcd.core.village import Village
-from vcd.core import inputs, missed, node, outbox
+from vcd.core import delivery, inputs, missed, node, outbox
 from vcd.core.duties import Duty
 from vcd.core.events import Fate
 from vcd.core.names import ContentId, FrameId
-from vcd.core.payloads import Missed, Post
+from vcd.core.payloads import Commit, Missed, Post, Votes
 from vcd.core.strand import NEVER, dropped
 from vcd.core.turn import Turn
 
@@ -299,6 +313,104 @@ def test_who_comes_back_from_outside_is_told_what_was_missed_while_it_was_away()
     village.wait(minutes=30)
     assert heads(village, "anna", "ben", "cleo") == {tea(village, "anna").final}
     assert heard(village, "cleo") == ["hello"]
+
+
+def brought_in_anew(*others: str) -> Village:
+    """Anna has brought ben in by a KeyPackage that he has withdrawn. When he is in anew, cleo has not heard of that."""
+    village = friends("anna", "ben", "cleo")
+    for name in others:
+        homes.link(village, "ben", name)
+    open_talk(village, "anna", "cleo")
+    say(village, "cleo", "before")
+    for name in ("ben", *others):
+        withdraw_all(village, name)
+    invite(village, "anna", "ben")
+    say(village, "anna", "welcome")
+    village.part(["cleo"])
+    village.wait(minutes=15)
+    assert heads(village, "anna") == heads(village, "ben", *others) != heads(village, "cleo")
+    return village
+
+
+def test_who_is_brought_in_anew_is_told_what_was_said_to_it_where_nobody_of_it_was() -> None:
+    """Also by who did not know of that when it spoke; nothing of before, though, and all devices ask as one."""
+    village = brought_in_anew("phone")
+    name = say(village, "cleo", "hello ben")
+    village.heal()
+    village.wait(minutes=5)
+    for device in ("ben", "phone"):
+        assert sorted(heard(village, device)) == ["hello ben", "welcome"]
+    assert len({frame.payload for frame, _ in sent(village, Missed)}) == 1
+    assert fates(village, "cleo", name) == [SENT, CONFIRMED]
+    frames = len(village.log)
+    commit(village, "anna")
+    village.wait(minutes=5)
+    assert list(sent(village, Post, frames)) == []
+
+
+def test_who_is_brought_in_anew_is_told_so_when_that_is_final_long_since() -> None:
+    village = brought_in_anew()
+    withhold(village, lambda payload: isinstance(payload, Missed), "cleo")
+    name = say(village, "cleo", "hello ben")
+    village.heal()
+    village.wait(minutes=5)
+    commit(village, "anna")
+    village.wait(minutes=5)
+    [(_, asked)] = list(sent(village, Missed))
+    assert not tea(village, "cleo").graph.has(asked.at)
+    assert fates(village, "cleo", name) == [SENT, CONFIRMED]
+    assert "hello ben" not in heard(village, "ben")
+    release(village)
+    village.wait(minutes=5)
+    assert sorted(heard(village, "ben")) == ["hello ben", "welcome"]
+
+
+def test_who_is_brought_in_anew_and_is_told_of_nothing_before_asks_for_all_that_was_said_to_it() -> None:
+    """Where the first Welcome's epoch is final already, nobody tells what was before that."""
+    village = brought_in_anew()
+    withhold(village, lambda payload: isinstance(payload, Missed) and payload.since != b"", "cleo")
+    say(village, "cleo", "hello ben")
+    village.heal()
+
+    def begins_there(turn: Turn) -> None:
+        after = turn.strand(TEA)
+        dead = next(step.parent for epoch, step in after.graph.steps.items() if after.graph.anew(epoch))
+        standing = replace(after.standing, head=dead, final=dead)
+        delivery.moved(turn, replace(after, graph=after.graph.rebased(dead)[0], standing=standing), after)
+
+    act(village, "ben", begins_there)
+    village.wait(minutes=5)
+    assert sorted(heard(village, "ben")) == ["hello ben", "welcome"]
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_who_is_brought_in_anew_asks_for_that_when_the_user_has_accepted(accept: bool) -> None:
+    village = friends("anna", "ben", accept_contacts=False)
+    village.do("anna", inputs.Open(conversation=TEA))
+    withdraw_all(village, "ben")
+    invite(village, "anna", "ben")
+    say(village, "anna", "welcome")
+    village.wait(minutes=5)
+    village.do("ben", inputs.Answer(conversation=TEA, accept=accept))
+    village.wait(minutes=5)
+    assert heard(village, "ben") == ["welcome"] * accept
+    assert len(list(sent(village, Missed))) == accept
+
+
+def test_who_was_there_on_another_branch_and_is_brought_in_anew_on_this_one_asks_too() -> None:
+    village = friends("anna", "ben", "cleo")
+    open_talk(village, "anna", "ben", "cleo")
+    withdraw_all(village, "ben")
+    village.lost = lambda frame, name: isinstance(
+        payload_of(village, frame), Commit | Votes if name == "ben" else Votes
+    )
+    remove(village, "anna", "ben")
+    invite(village, "anna", "ben")
+    say(village, "cleo", "hello again")
+    assert tea(village, "ben").here is not None  # he has not heard that he was out
+    village.wait(minutes=5)
+    assert heads(village, "ben") == heads(village, "anna")
+    assert heard(village, "ben") == ["hello again"]
 
 
 def test_messages_that_were_withheld_are_confirmed_by_nobody_but_the_graph() -> None:

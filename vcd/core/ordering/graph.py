@@ -139,6 +139,19 @@ class Graph:
                 return False
         return False
 
+    def anew(self, epoch: EpochId) -> frozenset[AccountId]:
+        """Whom a step takes out and brings in at once: by what they were in before it, perhaps nobody was there."""
+        step = self.steps.find(epoch)
+        if step is None or not step.adds or not step.removes:
+            return frozenset()
+        gone = {each.account for each in self.members(step.parent) if each.incarnation in step.removes}
+        return frozenset(each.account for each in step.adds if each.account in gone)
+
+    def returns(self, epoch: EpochId) -> bool:
+        """Whether somebody is back by a step who was a member before it, and could not read."""
+        step = self.steps.find(epoch)
+        return step is not None and bool(step.moved or self.anew(epoch))
+
     def with_step(self, step: Step) -> Graph:
         if not self.has(step.parent):
             raise Misuse("no-parent", "the epoch that this ends is not known")
