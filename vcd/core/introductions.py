@@ -6,6 +6,11 @@ that was done since. The newcomer goes through them, and holds the members that 
 Welcome leads to: they have to be the same accounts at the same leaves. For the rest it believes whoever invites it, as
 it has to do for the group itself. Votes that come with a lineage are checked like any others.
 
+That the inviter is whoever it seems to be, a newcomer sees by the header, and by the one key of the inviter's that it
+knows from elsewhere than the lineage: that of its leaf in the new epoch. Where the same commit gives that leaf another
+key, as when the account has just shut out a device, others check the header by the key before. So it comes twice then:
+signed with the new key, and at the end of the lineage as others have it and the newcomer may have to show it.
+
 A lineage travels beside the Welcome, sealed for the topic of the new epoch. So only members can read it, and what lies
 in somebody's inbox, where all its contacts read, says neither who invites nor into what.
 
@@ -54,7 +59,11 @@ def send(
     """A Welcome for the holder of a card, with what goes with it. `before` is the strand as the commit found it."""
     if commit.welcome is None:
         return
-    told = Introduction(signed=said, lineage=summaries.lineage(before), greeting=greeting)
+    lineage = summaries.lineage(before, MAX_STEPS - 1)
+    if any(who == said.step.author for who, _ in said.step.keys):
+        lineage = replace(lineage, steps=(*lineage.steps, said))
+        said = steps.signed(commit.group.suite, commit.group.signature_key, said.step)
+    told = Introduction(signed=said, lineage=lineage, greeting=greeting)
     keys = topics.keys_of(turn.topic_suite, topic_of(commit.group))
     sealed = topics.seal(turn.topic_suite, keys, encode(told))
     lead.welcome(turn, before, said.step.epoch, card.inbox, Invite(welcome=commit.welcome, sealed=sealed, reply=reply))
@@ -70,7 +79,7 @@ def opened(turn: Turn, group: Group, payload: Invite) -> Introduction:
     step, found = told.signed.step, told.lineage
     if len(found.steps) > MAX_STEPS or len(found.ballots) > MAX_BALLOTS or len(told.greeting) > MAX_GREETING:
         raise Malformed("too much at once")
-    if step.epoch != group.epoch_id:
+    if step.epoch != group.epoch_id or any(each.step.epoch == step.epoch and each.step != step for each in found.steps):
         raise Refused("invite-epoch")
     return told
 
@@ -79,7 +88,7 @@ MAX_GREETING = 1024
 
 
 def inviter(group: Group, told: Introduction) -> AccountId:
-    """Whose the commit was that let us in; its author's leaf has signed the header."""
+    """Whose the commit was that let us in; its author's leaf has signed the header, with the key that we see there."""
     graph, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
     members = graph.members(_epoch(group))
     author = next((each for each in members if each.incarnation == told.signed.step.author), None)

@@ -160,9 +160,9 @@ class Introduction:
     """What somebody who comes in has to know beside the Welcome."""
 
     signed: SignedStep
-    """The header of the commit that the Welcome belongs to."""
+    """The header of the commit that the Welcome belongs to, signed with the key that its author's leaf has after it."""
     lineage: Lineage
-    """Up to the epoch that this commit ended."""
+    """Up to the epoch that this commit ended; with the header as others have it, if that is signed with another key."""
     greeting: str = ""
 
 

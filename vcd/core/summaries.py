@@ -89,8 +89,8 @@ def votes(strand: Strand, most: int = MAX_BALLOTS, part: int = 0) -> tuple[Signe
     return tuple([*found[start:], *found[:start]][:most])
 
 
-def lineage(strand: Strand) -> Lineage:
-    """From the last final epoch to where a group stands, for a newcomer or for who comes back.
+def lineage(strand: Strand, most: int = MAX_STEPS) -> Lineage:
+    """From the last final epoch to where a group stands, for a newcomer or for who comes back; so many steps at most.
 
     Where that is too far, it begins later, as if what came before were final. A newcomer to whom that happens may have
     to come in anew if it was not.
@@ -98,12 +98,12 @@ def lineage(strand: Strand) -> Lineage:
     graph = strand.graph
     path = graph.path(strand.head)
     topic = b"" if strand.trunk is None else strand.trunk.raw
-    if len(path) <= MAX_STEPS:
-        return Lineage(anchor=graph.anchor, steps=headers(strand), ballots=votes(strand), topic=topic)
-    start = path[-MAX_STEPS - 1]
+    if len(path) <= most:
+        return Lineage(anchor=graph.anchor, steps=headers(strand, most), ballots=votes(strand), topic=topic)
+    start = path[-most - 1]
     return Lineage(
         anchor=Anchor(epoch=start, number=graph.number(start), members=graph.members(start), tag=graph.tag(start)),
-        steps=tuple(_header(strand, epoch) for epoch in path[-MAX_STEPS:]),
+        steps=tuple(_header(strand, epoch) for epoch in path[-most:]),
         topic=topic,
     )
 

@@ -483,8 +483,8 @@ def test_a_lineage_that_does_not_fit_the_tree_is_refused(monkeypatch: pytest.Mon
     open_talk(village, "anna", "cleo")
     plain = summaries.lineage
 
-    def lying(found: Strand) -> Lineage:
-        told = plain(found)
+    def lying(found: Strand, most: int) -> Lineage:
+        told = plain(found, most)
         one, other = told.anchor.members
         swapped = (replace(one, account=other.account), replace(other, account=one.account))
         return replace(told, anchor=replace(told.anchor, members=swapped))
