@@ -142,21 +142,40 @@ def lost(strand: Strand, group: Group, told: Introduction) -> bool:
 
 
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
-    """The same strand with one more epoch that we came in by, of another branch; None if it hangs on nothing here."""
+    """The same strand with one more epoch that we came in by, of another branch; None if it hangs on nothing here.
+
+    Of what led there only headers are taken that could come by themselves: signed by members that we know, with the
+    keys that they have here. Votes are counted by these keys, so who brings us in may give nobody else another one, but
+    in the epoch itself, where the tree has to agree.
+    """
     epoch = _epoch(group)
+    new, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
+    way = {*new.path(epoch)}
     after = _told_topic(strand, group, told)
     for said in (*told.lineage.steps, told.signed):
-        if after.graph.has(said.step.parent) and not after.graph.has(said.step.epoch):
-            steps.check_shape(after.graph, said.step)
-            after = with_step(after, said)
+        step = said.step
+        if step.epoch not in way or after.graph.has(step.epoch) or not after.graph.has(step.parent):
+            continue
+        steps.check_shape(after.graph, step)
+        if not _is_of_member(after, group, said):
+            return None
+        after = with_step(after, said)
     if not after.graph.has(epoch):
         return None
     steps.check_roster(after.graph.members(epoch), group)
-    way = [each for each in after.graph.path(epoch)[:-1] if not after.entered(each)]
+    unknown = [each for each in after.graph.path(epoch)[:-1] if not after.entered(each)]
     start = max([0, *after.past.values()]) + 1
-    past = after.past.update({each: number for number, each in enumerate(way, start=start)})
+    past = after.past.update({each: number for number, each in enumerate(unknown, start=start)})
     kept = after.kept.set(epoch, Kept(group=group, topic=topic_of(group)))
     return replace(after, kept=kept, past=past)
+
+
+def _is_of_member(strand: Strand, group: Group, said: SignedStep) -> bool:
+    step = said.step
+    author = next((each for each in strand.graph.members(step.parent) if each.incarnation == step.author), None)
+    if author is None or (step.epoch != _epoch(group) and any(who != step.author for who, _ in step.keys)):
+        return False
+    return steps.is_signed(group.suite, author.key, said)
 
 
 def _told_topic(strand: Strand, group: Group, told: Introduction) -> Strand:
@@ -175,17 +194,18 @@ def _told_topic(strand: Strand, group: Group, told: Introduction) -> Strand:
     )
 
 
-def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
+def anew(strand: Strand, group: Group, told: Introduction, *, believed: bool) -> Strand | None:
     """The same strand where we lost the group, or were lost: like a newcomer's, and what was kept reads on.
 
     Where what was told begins with an epoch that we know, the other branches since stay known: one of them may be final
-    for the others, and what was followed once is not learned anew.
+    for the others, and what was followed once is not learned anew. What hangs on nothing here may be another group of
+    that id: it is taken only of whom is `believed`.
     """
     new = begun(group, told)
     own = steps.whose(group.own_leaf_node)
     known = _from(strand, new, own)
     found = None if known is None else entered(known, group, told)
-    if found is not None:
+    if found is not None or not believed:
         return found
     before = parted(strand, new.graph, own)
     number = max([0, *before.values()])
@@ -198,6 +218,11 @@ def anew(strand: Strand, group: Group, told: Introduction) -> Strand:
         kept=resting.kept.update(dict(new.kept.items())),
         past=before.update(past),
     )
+
+
+def believes(strand: Strand, by: AccountId) -> bool:
+    """Whether we let somebody lead us to where we know nothing of: a member, as far as we know for good."""
+    return any(each.account == by for each in strand.graph.members(strand.final))
 
 
 def _from(strand: Strand, new: Strand, own: AccountId) -> Strand | None:

@@ -328,10 +328,11 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
     here = strand.here
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
-        if after is None:  # it hangs on nothing that we know, and we can do without it: nobody leads us away like that
-            raise sessions.TakenError(group.group_id) if declined else _ElsewhereError(epoch)
     else:
-        after = introductions.anew(strand, group, found.told)
+        believed = introductions.believes(strand, found.by) or desync.astray(turn, strand)
+        after = introductions.anew(strand, group, found.told, believed=believed)
+    if after is None:  # it hangs on nothing that we know: nobody leads us away like that
+        raise sessions.TakenError(group.group_id) if declined else _ElsewhereError(epoch)
     turn.change(emulation=found.emulation)
     turn.put(after, graph=True)
     contacts.tree(turn, group)
