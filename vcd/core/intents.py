@@ -252,6 +252,9 @@ def _withdraw(turn: Turn, intent: Intent) -> None:
 
 def schedule(turn: Turn, intent: Intent) -> None:
     """When to look at it next, if nothing happens before."""
+    if leaving.is_done(intent):
+        turn.not_due(Duty.INTENT, intent.intent)
+        return
     if intent.device == turn.state.me.device:
         wait = ranks.backoff(turn, intent.intent, intent.tries) if intent.tries else 0
         turn.due(Duty.INTENT, intent.intent, turn.now + wait)
@@ -279,6 +282,8 @@ def retry(turn: Turn, subject: bytes) -> None:
         became = verdicts.verdict(intent, strand, strand)
         if became is not None:  # it was so before it was wanted
             end(turn, intent, became)
+        return
+    if leaving.is_done(intent):
         return
     if intent.device != turn.state.me.device:
         gone = intent.device not in ranks.devices(turn)
@@ -552,7 +557,7 @@ def on_over(turn: Turn, told: Told, record: IntentOver) -> None:
     """The device that acted says that it is over."""
     del told
     known = turn.state.intents.find(record.intent)
-    if known is None:
+    if known is None or (leaving.is_done(known) and record.reason):
         return
     if known.kind is Kind.DEPART and not record.reason:
         leaving.on_done(turn, known)

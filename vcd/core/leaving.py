@@ -17,7 +17,8 @@ An intent to leave that has others among its targets says that this is how it st
 
 A device hears from another one that the account has left, and sees the conversation without it, in any order. So none
 gives up an intent to leave by another one's word, but by what it sees itself (`verdicts`): that is also how it knows
-that nobody else threw it out. By that word the user is told that it stands, and nothing more is done for it.
+that nobody else threw it out. By that word the user is told that it stands, and nothing more is done for it: no other
+device takes over, and no other word ends it.
 
 What the account left alone has no members any more, on the devices that know (`strand.deserted`). Whoever is invited
 there again comes into it as into any conversation that was left.
@@ -185,7 +186,8 @@ def on_left(turn: Turn, told: Told, record: LeftAlone) -> None:
         return
     if _given_up(intent) and intent.device == turn.state.me.device:
         return
-    after = replace(intent, targets=(intent.author, *[each.incarnation for each in others]))
+    # Whoever saw the account go did not know of them.
+    after = replace(intent, targets=(intent.author, *[each.incarnation for each in others]), quiet=False)
     if not _brought_in(turn, intent):
         intents.keep(turn, after)
         intents.schedule(turn, after)

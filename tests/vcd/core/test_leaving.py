@@ -6,16 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.vcd.core.homes import link
+from tests.vcd.core.branches import sent
+from tests.vcd.core.company import step
+from tests.vcd.core.homes import link, remove
 from tests.vcd.core.people import SMALL, TEA, accounts, befriend, fates, final_accounts, intent, invite, strand
 from tests.vcd.core.talking import heard, say
 from tests.vcd.core.village import Village
-from vcd.core import events, inputs
+from vcd.core import events, inputs, intents, leaving
+from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.events import Gone
 from vcd.core.founding import restored
 from vcd.core.names import GroupId
+from vcd.core.payloads import Post
 from vcd.core.policy import Mode, Policy, Who
+from vcd.core.siblings import IntentOver, LeftAlone
 from vcd.core.stored import load, rows
 from vcd.core.strand import Membership
 
@@ -379,3 +384,70 @@ def test_who_left_and_was_invited_again_can_be_removed() -> None:
     village.wait(minutes=10)
     assert is_out(village, *OURS[:2])
     assert gone(village, "phone")[-1] is True
+
+
+def left_unseen() -> Village:
+    """The tablet has had the account leave, among others, and the phone has heard so, but does not see it."""
+    village = home(*OURS)
+    among(village)
+    there = set(village.state("phone").topics[TEA])
+    village.lost = lambda frame, name: name == "phone" and frame.topic in there
+    leave(village, "tablet")
+    village.wait(minutes=10)
+    assert is_out(village, "laptop", "tablet")
+    assert nothing_to_do(village, "phone")
+    return village
+
+
+def nothing_to_do(village: Village, name: str) -> bool:
+    """That a device knows of a wish to leave, and that another one carried it out."""
+    state = village.state(name)
+    return leaving.is_done(state.intents[BYE]) and (Duty.INTENT, BYE) not in state.duties
+
+
+def then_seen(village: Village) -> list[bool]:
+    """What the phone says at last."""
+    village.lost = lambda _frame, _name: False
+    village.deliver()
+    village.wait(minutes=10)
+    assert is_out(village, "phone")
+    return gone(village, "phone")
+
+
+def test_nobody_begins_anew_what_another_device_has_done_when_that_device_is_gone() -> None:
+    village = left_unseen()
+    frames, there = len(village.log), village.state("phone").topics[TEA]
+    remove(village, "laptop", "tablet")
+    village.wait(hours=3)
+    assert nothing_to_do(village, "phone")
+    assert not [frame for frame, _ in sent(village, Post, frames) if frame.by == "phone" and frame.topic in there]
+    assert then_seen(village) == [False]
+
+
+def test_a_new_device_does_not_begin_anew_what_another_one_has_done() -> None:
+    village = left_unseen()
+    known = village.state("phone").intents
+    step(village, "phone", lambda turn: intents.briefed(turn, known))
+    assert nothing_to_do(village, "phone")
+    step(village, "phone", lambda turn: intents.retry(turn, BYE))
+    village.wait(hours=3)
+    assert nothing_to_do(village, "phone")
+    assert village.state("phone").intents[BYE].term == known[BYE].term
+
+
+def test_why_the_account_is_out_is_not_forgotten_by_a_later_word_that_it_was_in_vain() -> None:
+    village = left_unseen()
+    over = IntentOver(intent=BYE, reason="no-conversation")
+    step(village, "phone", lambda turn: intents.on_over(turn, None, over))  # type: ignore[arg-type]
+    assert nothing_to_do(village, "phone")
+    assert then_seen(village) == [False]
+
+
+def test_whom_a_device_that_has_gone_did_not_know_of_is_taken_out_though_it_was_called_done() -> None:
+    village = left_unseen()
+    left = LeftAlone(intent=village.state("phone").intents[BYE])
+    step(village, "phone", lambda turn: leaving.on_left(turn, None, left))  # type: ignore[arg-type]
+    wish = village.state("phone").intents[BYE]
+    assert len(wish.targets) == 3
+    assert not nothing_to_do(village, "phone")
+    assert (Duty.INTENT, BYE) in village.state("phone").duties
