@@ -19,6 +19,7 @@ from vcd.core import devices, outbox, ranks
 from vcd.core.duties import Duty
 from vcd.core.names import ContentId, EpochId, FrameId, GroupId
 from vcd.core.spoken import Why
+from vcd.core.strand import counts
 from vcd.core.values import replace
 
 if TYPE_CHECKING:
@@ -122,10 +123,17 @@ def _since(turn: Turn, strand: Strand, at: EpochId, since: EpochId) -> list[Cont
 
 
 def _came_back(strand: Strand, talk: Talk, at: EpochId, since: EpochId) -> bool:
-    """Whether somebody came back from outside between the two, or anew, be it that this is final here already."""
+    """Whether somebody came back from outside between the two, or anew, be it that this is final here already.
+
+    Whoever asks stands where we are, or where somebody voted that we believe. That an epoch is known says nothing: any
+    member can sign a header.
+    """
     graph, end = strand.graph, talk.passed.find(at)
     if graph.has(at):
-        if any(graph.returns(each) for each in graph.path(at)):
+        path = graph.path(at)
+        if path and at not in counts(strand):
+            return False
+        if any(graph.returns(each) for each in path):
             return True
     elif end is None:
         return False

@@ -14,6 +14,7 @@ from tests.vcd.core.branches import (
     commit,
     forked,
     heads,
+    member,
     payload_of,
     release,
     remove,
@@ -27,11 +28,12 @@ from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.talking import TEA, fates, give, heard, publish, say
 from tests.vcd.core.test_invitations import withdraw_all
 from tests.vcd.core.village import Village
-from vcd.core import delivery, inputs, missed, node, outbox
+from vcd.core import delivery, inputs, missed, node, outbox, steps
 from vcd.core.duties import Duty
 from vcd.core.events import Fate
-from vcd.core.names import ContentId, FrameId
-from vcd.core.payloads import Commit, Missed, Post, Votes
+from vcd.core.names import ContentId, EpochId, FrameId
+from vcd.core.ordering.graph import Step
+from vcd.core.payloads import Commit, Digest, Missed, Post, Votes
 from vcd.core.strand import NEVER, dropped
 from vcd.core.turn import Turn
 
@@ -397,6 +399,59 @@ def test_who_is_brought_in_anew_asks_for_that_when_the_user_has_accepted(accept:
     assert len(list(sent(village, Missed))) == accept
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_that_somebody_came_back_by_a_header_which_nobody_followed_makes_nobody_say_all_again(anew: bool) -> None:
+    village = converse("anna", "ben", "cleo")
+    for number in range(3):
+        say(village, "cleo", f"hello {number}")
+    commit(village, "anna")
+    village.wait(minutes=2)
+    own, other, child = member(village, "ben", "ben"), member(village, "ben", "anna"), EpochId(b"x" * 32)
+    there, group = tea(village, "ben"), tea(village, "ben").kept[tea(village, "ben").head].group
+    comer = replace(
+        other,
+        incarnation=steps.incarnation(child, 9),
+        since=there.graph.number(there.head) + 1,
+        leaf=9,
+        by=own.incarnation,
+    )
+    lie = Step(epoch=child, parent=there.head, author=own.incarnation)
+    if anew:
+        lie = replace(lie, adds=(comer,), removes=(other.incarnation,))
+    else:
+        lie = replace(lie, moved=((own.incarnation, 9),))
+    said = steps.signed(group.suite, group.signature_key, lie)
+    frames = len(village.log)
+    publish(village, "ben", Digest(final=there.final, head=child, steps=(said,)))
+    assert tea(village, "cleo").graph.returns(child)
+    for number in range(2):
+        publish(village, "ben", Missed(at=child, since=EpochId(b"" if not number else there.final)))
+        village.wait(minutes=1)
+    assert list(sent(village, Post, frames)) == []
+
+
+def test_who_asks_after_all_that_was_said_gets_it_once_on_a_head() -> None:
+    """Somebody did come back, so nobody knows better."""
+    village = converse("anna", "ben", "cleo")
+    say(village, "cleo", "hello")
+    commit(village, "anna")
+    village.wait(minutes=1)
+    lost: list[EpochId] = []
+    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in lost, "ben")
+    lost.append(commit(village, "cleo", heard=False))
+    village.deliver()
+    village.wait(hours=1)
+    assert len(village.state("cleo").talks[TEA].returns) == 1
+    for _ in range(2):
+        frames = len(village.log)
+        for _ in range(3):
+            publish(village, "ben", Missed(at=tea(village, "cleo").head, since=EpochId(b"")))
+            village.wait(minutes=1)
+        assert len([frame for frame, _ in sent(village, Post, frames) if frame.by == "cleo"]) == 1
+        commit(village, "anna")
+        village.wait(minutes=1)
+
+
 def test_who_was_there_on_another_branch_and_is_brought_in_anew_on_this_one_asks_too() -> None:
     village = friends("anna", "ben", "cleo")
     open_talk(village, "anna", "ben", "cleo")
@@ -425,15 +480,15 @@ def test_messages_that_were_withheld_are_confirmed_by_nobody_but_the_graph() -> 
 
 
 def test_one_word_has_only_so_much_said_again_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[list[ContentId]] = []
+    times: list[list[ContentId]] = []
     plain_relay, plain_again = outbox.relay, outbox._again
 
     def relay(turn: Turn, subject: bytes) -> None:
-        steps.append([])
+        times.append([])
         plain_relay(turn, subject)
 
     def again(turn: Turn, name: ContentId) -> None:
-        steps[-1].append(name)
+        times[-1].append(name)
         plain_again(turn, name)
 
     monkeypatch.setattr(outbox, "AT_ONCE", 4)
@@ -446,5 +501,5 @@ def test_one_word_has_only_so_much_said_again_at_a_time(monkeypatch: pytest.Monk
     digests = tuple(sha256(post.message).digest() for _, post in sent(village, Post, frames))
     publish(village, "ben", Missed(at=tea(village, "ben").head, digests=digests))
     village.wait(minutes=1)
-    assert [len(each) for each in steps] == [4, 4, 2]
+    assert [len(each) for each in times] == [4, 4, 2]
     assert len(list(sent(village, Post, frames))) == 20
