@@ -130,7 +130,7 @@ def _brought_anew(turn: Turn, before: Strand, after: Strand) -> None:
     Others saw us there, and to them all is well. All devices of ours say the same, in one frame.
     """
     graph, own, here = before.graph, turn.state.book.own, after.here  # `after` may have lost what is not past the final
-    came = [each for each in graph.path(after.head) if own in graph.anew(each) and each in before.kept]
+    came = [each for each in graph.path(after.head) if each in before.kept and own in graph.anew(each)]
     if before.here is not None:
         came = [each for each in came if not graph.is_ancestor(each, before.head)]
     if not came or here is None:

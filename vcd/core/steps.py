@@ -114,7 +114,7 @@ def seen_by_removed(graph: Graph, before: Group, plan: Plan, committer: LeafInde
 
 
 def _keys_of(step: Step, member: Incarnation) -> tuple[tuple[Incarnation, bytes], ...]:
-    return tuple(each for each in step.keys if each[0] == member)
+    return tuple(each for each in step.keys if each[0] == member)[:1]
 
 
 def _of_plan(
@@ -231,9 +231,9 @@ def check_shape(graph: Graph, step: Step) -> None:
     comers = {each.incarnation for each in step.adds}
     if step.author not in members and step.author not in comers:
         raise Refused("step-author", "made by no member")
-    named = (*step.removes, *(who for who, _ in step.moved), *(who for who, _ in step.keys))
-    if any(each not in members for each in named):
-        raise Refused("step-members")
+    for named in (step.removes, [who for who, _ in step.moved], [who for who, _ in step.keys]):
+        if len({*named}) != len(named) or any(each not in members for each in named):
+            raise Refused("step-members")
     if len(comers) != len(step.adds) or any(
         each.since != number or each.by != step.author or each.incarnation != incarnation(step.epoch, each.leaf)
         for each in step.adds

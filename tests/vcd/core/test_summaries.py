@@ -7,8 +7,23 @@ from dataclasses import replace
 import pytest
 
 from mls.proposals import SelfRemove
+from mls.secrets import SignaturePrivateKey
+from mls.suite import Suite
 from mls.virtual import client
-from tests.vcd.core.branches import TEA, bring, commit, finals, heads, payload_of, release, sent, talk, tea, withhold
+from tests.vcd.core.branches import (
+    TEA,
+    bring,
+    commit,
+    finals,
+    heads,
+    payload_of,
+    release,
+    remove,
+    sent,
+    talk,
+    tea,
+    withhold,
+)
 from tests.vcd.core.company import act, add, package, step
 from tests.vcd.core.village import Village
 from vcd.core import conversations, flow, kinds, retention, steps, summaries
@@ -18,7 +33,7 @@ from vcd.core.inputs import Online, Refresh, Say
 from vcd.core.names import AccountId, EpochId, FrameId, Incarnation, IntentId
 from vcd.core.ordering.graph import Graph, Step
 from vcd.core.ordering.votes import Ballot
-from vcd.core.payloads import MAX_STEPS, Commit, Digest, Lineage, Payload, Post, Votes, Want, pack, unpack
+from vcd.core.payloads import MAX_STEPS, Commit, Digest, Lineage, Payload, Post, SignedStep, Votes, Want, pack, unpack
 from vcd.core.record import decode, encode
 from vcd.core.sights import sight_of
 from vcd.core.state import Acceptance
@@ -188,7 +203,8 @@ def test_a_header_says_nothing_that_no_commit_can_do() -> None:
     strand = tea(village, "anna")
     group = strand.kept[strand.head].group
     senior = replace(strand.graph.members(strand.head)[0], since=0, incarnation=Incarnation(bytes(32)), leaf=9)
-    real = strand.graph.members(strand.head)[0]
+    real, other, *_ = strand.graph.members(strand.head)
+    plain = Step(epoch=EpochId(b"x" * 32), parent=strand.head, author=real.incarnation)
     for fake, rule in (
         (Step(epoch=EpochId(b"x" * 32), parent=strand.head, author=real.incarnation, adds=(senior,)), "step-adds"),
         (Step(epoch=EpochId(b"x" * 32), parent=strand.head, author=Incarnation(b"y" * 32)), "step-author"),
@@ -201,12 +217,34 @@ def test_a_header_says_nothing_that_no_commit_can_do() -> None:
             ),
             "step-members",
         ),
+        (replace(plain, removes=(other.incarnation,) * 2), "step-members"),
+        (replace(plain, moved=((real.incarnation, 7), (real.incarnation, 8))), "step-members"),
+        (replace(plain, keys=((real.incarnation, bytes(32)), (real.incarnation, bytes(33)))), "step-members"),
     ):
         said = steps.signed(group.suite, group.signature_key, fake)
         before = len(village.devices["ben"].refused)
         hear(village, "ben", Digest(final=strand.final, head=fake.epoch, steps=(said,)))
         assert [found for found, _ in village.devices["ben"].refused[before:]] == [rule]
         assert not tea(village, "ben").graph.has(fake.epoch)
+
+
+@pytest.mark.parametrize("who", ["ben", "cleo"])
+def test_a_commit_whose_header_names_its_author_twice_is_followed_by_nobody(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ben, whom it removes, cannot compute which key it gives its author."""
+    village = talk("anna", "ben", "cleo")
+    plain = steps.signed
+
+    def twice(suite: Suite, key: SignaturePrivateKey, step: Step) -> SignedStep:
+        return plain(suite, key, replace(step, keys=((step.author, bytes(32)), (step.author, b"\xff" * 32))))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "signed", twice)
+        child = remove(village, "anna", "ben", heard=False)
+    village.deliver()
+    assert [rule for rule, _ in village.devices[who].refused] == ["step-header"]
+    assert not tea(village, who).graph.has(child)
 
 
 def test_a_head_that_somebody_merely_names_moves_nobody() -> None:

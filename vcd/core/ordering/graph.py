@@ -144,7 +144,8 @@ class Graph:
         step = self.steps.find(epoch)
         if step is None or not step.adds or not step.removes:
             return frozenset()
-        gone = {each.account for each in self.members(step.parent) if each.incarnation in step.removes}
+        removed = frozenset(step.removes)
+        gone = {each.account for each in self.members(step.parent) if each.incarnation in removed}
         return frozenset(each.account for each in step.adds if each.account in gone)
 
     def returns(self, epoch: EpochId) -> bool:
