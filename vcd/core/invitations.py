@@ -329,7 +329,8 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
     else:
-        believed = introductions.believes(strand, found.by) or desync.astray(turn, strand)
+        # Out for good, it is like a first invitation: whoever may bring us into that may bring us into this.
+        believed = strand.over or introductions.believes(strand, found.by) or desync.astray(turn, strand)
         after = introductions.anew(strand, group, found.told, believed=believed)
     if after is None:  # it hangs on nothing that we know: nobody leads us away like that
         raise sessions.TakenError(group.group_id) if declined else _ElsewhereError(epoch)

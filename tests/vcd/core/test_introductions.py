@@ -11,7 +11,7 @@ from mls.registries import LeafIndex
 from tests.vcd.core.branches import member
 from tests.vcd.core.company import act, package
 from tests.vcd.core.homes import link, remove, tea
-from tests.vcd.core.people import TEA, friends, invite, members, open_talk, strand, together
+from tests.vcd.core.people import TEA, befriend, friends, intent, invite, members, open_talk, strand, together
 from tests.vcd.core.talking import refresh
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, inputs, introductions, lead, steps, summaries
@@ -184,4 +184,20 @@ def test_who_lost_track_is_led_away_by_nobody_who_was_no_member(mode: Mode) -> N
     assert "invite-elsewhere" in {rule for rule, _ in village.devices["ben"].refused}
     refresh(village, "anna")  # and he is shown the way back
     village.wait(hours=1)
+    assert together(village, "anna", "ben", "cleo")
+
+
+@pytest.mark.parametrize("mode", [Mode.DEMLS, Mode.LEAD])
+def test_who_is_out_for_good_is_invited_by_somebody_who_came_since(mode: Mode) -> None:
+    village = friends("ben", "anna", "cleo")
+    befriend(village, "cleo", "ben")
+    open_talk(village, "anna", "ben", mode=mode, policy=replace(usual(mode), add=Who.EVERYBODY))
+    village.wait(minutes=3)
+    village.do("anna", inputs.Remove(intent=intent("out"), conversation=TEA, account=village.own("ben")))
+    village.wait(minutes=5)
+    assert strand(village, "ben").over
+    invite(village, "anna", "cleo")
+    village.wait(minutes=5)
+    invite(village, "cleo", "ben")
+    village.wait(minutes=5)
     assert together(village, "anna", "ben", "cleo")
