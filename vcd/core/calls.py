@@ -119,7 +119,7 @@ def _send(turn: Turn, group_id: GroupId, sends: Sends, who: AccountId, called: C
     if contact is None or contact.card is None or edition is None or signing is None:
         raise Refused("call-card")
     package = decode_exactly(data, KeyPackage.decode)
-    suite = turn.provider.suite(package.cipher_suite)
+    suite = suite_of(turn.provider, package.cipher_suite)
     leaf = package.leaf_node
     check_key_package(package, suite)
     turn.env.authentication.validate(leaf.credential, leaf.signature_key, turn.now)

@@ -22,12 +22,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.group import ApplicationMessage
-from vcd.core import contents, devices, missed, outbox, sequence, steps, summaries
+from vcd.core import contents, devices, missed, outbox, sequence, steps
 from vcd.core.accounts.credential import read
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed
-from vcd.core.names import EpochId, FrameId, GroupId
-from vcd.core.payloads import MAX_MISSED, Content, Lineage, Missed, Post, Said, unpack_said
+from vcd.core.names import EpochId, GroupId
+from vcd.core.payloads import MAX_MISSED, Content, Missed, Post, Said, unpack_said
 from vcd.core.policy import Mode, Policy, of_group
 from vcd.core.spoken import MARK, Held
 from vcd.core.state import Acceptance
@@ -63,12 +63,10 @@ def heard(turn: Turn, strand: Strand, epoch: EpochId, opened: Opened, message: b
         content = _plain(epoch, event)
         name = contents.content_id(strand.group_id, sender, content)  # the same on all devices; its time is not
         content = replace(content, said_at=turn.now)
-    elif said is None:
+    elif content is None:  # headers among them: whoever sent them, they come in the open, where each is checked
         turn.drop("said-form")
     if opened.ours:
         missed.collided(turn, group, event.sealing.generation, name)
-    if isinstance(said, Lineage):
-        summaries.on_lineage(turn, strand.group_id, said, FrameId(b""))
     if content is None or name is None:
         return
     broken = contents.fits(turn, content)

@@ -62,7 +62,7 @@ from vcd.core.names import DeviceId, EpochId, Incarnation
 from vcd.core.ordering.votes import decided
 from vcd.core.policy import Mode
 from vcd.core.record import decode
-from vcd.core.strand import Membership
+from vcd.core.strand import Membership, counting
 from vcd.core.topics import TopicSecret
 from vcd.core.turn import Turn, home_judge
 
@@ -406,7 +406,7 @@ def _look(turn: Turn, link: Link) -> None:
 
 def certain(strand: Strand, epoch: EpochId) -> bool:
     """Whether the home can stand nowhere but on this epoch: see above."""
-    graph = strand.graph
+    graph = counting(strand)
     if graph.is_ancestor(epoch, strand.final):
         return True
     if not graph.has(epoch) or not graph.is_ancestor(strand.final, epoch) or not graph.is_ancestor(epoch, strand.head):

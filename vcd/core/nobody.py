@@ -85,7 +85,7 @@ def _who_came(turn: Turn, strand: Strand, payload: Nobody) -> Member | None:
     """The member of the head that came in by that KeyPackage in that epoch."""
     try:
         package = decode_exactly(payload.package, KeyPackage.decode)
-        reference = package.reference(turn.provider.suite(package.cipher_suite))
+        reference = package.reference(suite_of(turn.provider, package.cipher_suite))
     except (MlsError, NodeError) as error:
         raise Refused("nobody-package") from error
     if reference != payload.said.reference or not strand.graph.has(strand.head):

@@ -8,7 +8,7 @@ signature, by the key of the author's leaf: nobody can put removals or votes int
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mls.components.dictionary import dictionary_of
@@ -224,6 +224,10 @@ def _version(group: Group) -> int:
     return version_under(group.own_leaf_node.credential)
 
 
+_LEAVES = 1 << 32
+"""RFC 9420, Section 12.1.3: a leaf's number is a uint32."""
+
+
 def check_shape(graph: Graph, step: Step) -> None:
     """Whether a header says what a commit could do: who cannot follow the commit sees no more of it than this."""
     members = {each.incarnation: each for each in graph.members(step.parent)}
@@ -231,6 +235,8 @@ def check_shape(graph: Graph, step: Step) -> None:
     comers = {each.incarnation for each in step.adds}
     if step.author not in members and step.author not in comers:
         raise Refused("step-author", "made by no member")
+    if any(leaf >= _LEAVES for leaf in (*(each.leaf for each in step.adds), *(leaf for _, leaf in step.moved))):
+        raise Refused("step-members", "a leaf that no tree has")
     for named in (step.removes, [who for who, _ in step.moved], [who for who, _ in step.keys]):
         if len({*named}) != len(named) or any(each not in members for each in named):
             raise Refused("step-members")
@@ -239,6 +245,14 @@ def check_shape(graph: Graph, step: Step) -> None:
         for each in step.adds
     ):
         raise Refused("step-adds")
+    if comers and not comers.isdisjoint(_known(graph)):
+        raise Refused("step-adds", "somebody comes in who is or was there")
+
+
+def _known(graph: Graph) -> Iterator[Incarnation]:
+    yield from (each.incarnation for each in graph.anchor.members)
+    for step in graph.steps.values():
+        yield from (each.incarnation for each in step.adds)
 
 
 def check_roster(members: Sequence[Member], group: Group) -> None:

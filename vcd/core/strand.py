@@ -154,6 +154,11 @@ def counts(strand: Strand) -> frozenset[EpochId]:
     return counted(strand.graph, strand.ballots, followed)
 
 
+def counting(strand: Strand) -> Graph:
+    """The graph as votes are counted on it: with the orders of steps that count alone."""
+    return strand.graph.dismissing(counts(strand)) if strand.graph.dismissed else strand.graph
+
+
 def dead(strand: Strand) -> frozenset[EpochId]:
     """The steps whose keys are gone here, and perhaps everywhere (`choice.gone`)."""
     return gone(strand.graph, strand.ballots, strand.laid, strand.kept)

@@ -168,12 +168,6 @@ def take(turn: Turn, group_id: GroupId, told: Lineage, extra: Sequence[SignedSte
     waiting.wake(turn, (Need.GROUP, group_id))
 
 
-def on_lineage(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) -> None:
-    """A lineage that a member sent, inside a message of the epoch by which we came in."""
-    waiting.done(turn, frame)
-    take(turn, group_id, payload)
-
-
 def on_headers(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) -> None:
     """A lineage in the open: nobody knows who sent it. What is signed in it counts, and no more."""
     waiting.done(turn, frame)

@@ -41,6 +41,7 @@ from vcd.core.payloads import SignedBallot, Votes
 from vcd.core.policy import Mode
 from vcd.core.record import encode
 from vcd.core.sights import sight_of
+from vcd.core.strand import counting
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _pending(turn: Turn, strand: Strand) -> list[tuple[_Voice, votes.Ballot]]:
         if strand.mode is Mode.LEAD:
             ballots = lead.pending(turn, strand, voice.who, voice.way)
         else:
-            ballots = votes.cast(strand.graph, strand.ballots, voice.who, strand.head, voice.way)
+            ballots = votes.cast(counting(strand), strand.ballots, voice.who, strand.head, voice.way)
         found += [(voice, each) for each in ballots if voice.key.raw]
     return found
 

@@ -280,7 +280,8 @@ def _attested(graph: Graph, ballots: Ballots, child: EpochId) -> bool:
 def standing(
     graph: Graph, ballots: Ballots, counts: frozenset[EpochId], dead: frozenset[EpochId] = frozenset()
 ) -> Standing:
-    """All of it."""
+    """All of it. Only steps that count dismiss anybody."""
+    graph = graph.dismissing(counts)
     last = final(graph, ballots)
     hit = struck(graph, last, counts)
     found = way(graph, ballots, last, hit, counts, dead)

@@ -199,6 +199,17 @@ class Graph:
                 todo.append(child)
         return graph
 
+    def dismissing(self, counts: frozenset[EpochId]) -> Graph:
+        """With the orders of steps that count alone. A header says of itself that it is one, and anybody may write it."""
+        if not self.dismissed:
+            return self
+        dismissed: PMap[EpochId, frozenset[Incarnation]] = PMap()
+        for step in self.steps.values():
+            if step.root and step.epoch in counts:
+                for at in self.up(step.epoch):
+                    dismissed = dismissed.set(at, (dismissed.find(at) or frozenset()) | {*step.removes})
+        return replace(self, dismissed=dismissed)
+
     def rebased(self, final: EpochId) -> tuple[Graph, tuple[EpochId, ...]]:
         """From a final epoch on, and what does not descend from it."""
         anchor = Anchor(epoch=final, number=self.number(final), members=self.members(final), tag=self.tag(final))
