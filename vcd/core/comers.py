@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 def package(turn: Turn, intent: Intent) -> KeyPackage | None:
     """The KeyPackage to add them by; None if there is none, or it is not good any more."""
-    if not intent.package:
+    found = _read(turn, intent.package)
+    if found is None:
         return None
-    found = decode_exactly(intent.package, KeyPackage.decode)
     lifetime = found.leaf_node.lifetime
     if lifetime is not None and lifetime.not_after < turn.now // 1000:
         return None
@@ -33,10 +33,32 @@ def package(turn: Turn, intent: Intent) -> KeyPackage | None:
     return None if head is None or turn.state.book.superseded(head) else found
 
 
+def _read(turn: Turn, data: bytes) -> KeyPackage | None:
+    """A KeyPackage that this device can read, of a cipher suite that it has."""
+    if not data:
+        return None
+    try:
+        found = decode_exactly(data, KeyPackage.decode)
+        turn.provider.suite(found.cipher_suite)
+        head_of(found.leaf_node.credential)
+    except (MlsError, NodeError, KeyError):
+        return None
+    return found
+
+
+def is_by(turn: Turn, intent: Intent, reference: bytes) -> bool:
+    """Whether that is the KeyPackage by which somebody is to come in."""
+    found = _read(turn, intent.package)
+    return found is not None and found.reference(turn.provider.suite(found.cipher_suite)) == reference
+
+
 def checked(turn: Turn, account: AccountId, data: bytes) -> bytes | None:
     """Whether these bytes are a KeyPackage of that account; the fingerprint of its credential."""
+    package = _read(turn, data)
+    if package is None:
+        return None
+    node = package.leaf_node
     try:
-        node = decode_exactly(data, KeyPackage.decode).leaf_node
         turn.env.authentication.validate(node.credential, node.signature_key, turn.now)
         head = head_of(node.credential)
     except (MlsError, NodeError):

@@ -24,22 +24,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mls.codec import decode_exactly
 from mls.errors import MlsError
-from mls.key_package import KeyPackage
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import LeafIndex
 from vcd.core import acting, comers, keys, kinds, leaving, ranks, steps, summaries, verdicts
 from vcd.core.accounts.book import Relation
 from vcd.core.duties import Duty
 from vcd.core.effects import FetchPackage
-from vcd.core.errors import Misuse, Refused
+from vcd.core.errors import Malformed, Misuse, Refused
 from vcd.core.events import IntentFate
 from vcd.core.names import AccountId, GroupId, Incarnation, IntentId
 from vcd.core.ordering.graph import Member
 from vcd.core.policy import Policy, Who, may_take_out, of_group
 from vcd.core.topics import TopicSecret
-from vcd.core.wanting import Intent, Kind
+from vcd.core.wanting import MAX_GREETING, MAX_MADE, MAX_TRIES, MAX_WHO, Intent, Kind, check, has_all, taken_over
 
 if TYPE_CHECKING:
     from mls.persistent import PMap
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
     from vcd.core.strand import Kept, Strand
     from vcd.core.turn import Turn
 
-MAX_MADE = 32
-"""Commits that are remembered for an intent; a branch is long forgotten by the time that there are more."""
 MAX_LEFT = 64
 """KeyPackages that are no good, beyond `max_fetches`: nobody takes back those of a device that was shut out."""
 
@@ -70,6 +66,8 @@ def invite(turn: Turn, command: inputs.Invite) -> None:
         raise Misuse("blocked", "This contact is blocked.")
     if any(each.account == command.account for each in strand.graph.members(strand.head)):
         raise Misuse("member-already", "This contact is in the conversation already.")
+    if len(command.greeting) > MAX_GREETING:
+        raise Misuse("too-long", "The greeting is too long.")
     made = _decided(turn, strand, Kind.INVITE, command.intent)
     reply = TopicSecret(turn.random(32))
     _begin(turn, replace(made, account=command.account, greeting=command.greeting, reply=reply))
@@ -290,7 +288,7 @@ def retry(turn: Turn, subject: bytes) -> None:
         if not gone and turn.now < intent.since + turn.state.config.takeover_after:
             schedule(turn, intent)
             return
-        intent = replace(intent, device=turn.state.me.device, term=intent.term + 1, since=turn.now)
+        intent = taken_over(intent, turn.state.me.device, turn.now)
         keep(turn, intent)
         if intent.reply is not None:
             turn.join(intent.reply, None, inbox=True)
@@ -313,6 +311,8 @@ _FOR_GOOD = ("forbidden", "removed-meanwhile", "policy-changed", "blocked")
 def _obstacle(turn: Turn, intent: Intent, strand: Strand) -> str:
     """Why it cannot be done on this head; empty if it can."""
     here, own = strand.here, ranks.own(strand)
+    if not has_all(intent):
+        return "forbidden"
     if here is None or here.group.ended is not None or own is None or own.incarnation != intent.author:
         return "out-of-sync"
     targets = [each for each in strand.graph.members(strand.head) if each.incarnation in intent.targets]
@@ -331,7 +331,7 @@ def _obstacle(turn: Turn, intent: Intent, strand: Strand) -> str:
 
 def later(turn: Turn, intent: Intent) -> None:
     """Once more, after a longer wait."""
-    after = replace(intent, tries=min(intent.tries + 1, 64))
+    after = replace(intent, tries=min(intent.tries + 1, MAX_TRIES))
     keep(turn, after)
     turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
 
@@ -370,7 +370,8 @@ def commit(
         turn.drop("intent-commit", str(error))
         later(turn, intent)
         return None
-    after = replace(intent, tries=min(intent.tries + 1, 64), made=(*intent.made, said.step.epoch)[-MAX_MADE:])
+    made_in = (*intent.made, said.step.epoch)[-MAX_MADE:]
+    after = replace(intent, tries=min(intent.tries + 1, MAX_TRIES), made=made_in)
     keep(turn, after)
     tell(turn, after)
     turn.later(Duty.INTENT, intent.intent, turn.now + ranks.backoff(turn, intent.intent, after.tries))
@@ -456,10 +457,7 @@ def unusable(turn: Turn, account: AccountId, reference: bytes) -> list[Intent]:
     found = []
     for key in sorted(turn.state.intents):
         intent = turn.state.intents[key]
-        if intent.kind is not Kind.INVITE or intent.account != account or not intent.package:
-            continue
-        package = decode_exactly(intent.package, KeyPackage.decode)
-        if package.reference(turn.provider.suite(package.cipher_suite)) != reference:
+        if intent.kind is not Kind.INVITE or intent.account != account or not comers.is_by(turn, intent, reference):
             continue
         _nobody_came(turn, replace(intent, package=b""))
         found.append(intent)
@@ -491,7 +489,7 @@ def _nobody_came(turn: Turn, intent: Intent) -> None:
                 steps.incarnation(made, each.leaf) == each.incarnation for made in intent.made
             ):
                 dead[each.incarnation] = None
-    after = replace(intent, dead=tuple(dead), tries=0)
+    after = replace(intent, dead=tuple(dead)[-MAX_WHO:], tries=0)
     keep(turn, after)
     if intent.device == turn.state.me.device:
         tell(turn, after)
@@ -544,7 +542,8 @@ def on_intent(turn: Turn, told: Told, record: IntentMade) -> None:
         made = dict.fromkeys((*known.made, *new.made))
         # What one of us has tried in vain is not begun anew by the next one, or the two would go on for ever.
         new = replace(new, made=tuple(made)[-MAX_MADE:], fetches=max(known.fetches, new.fetches))
-        new = replace(new, targets=tuple(dict.fromkeys((*new.targets, *known.targets))), quiet=known.quiet)
+        targets = dict.fromkeys((*known.targets, *new.targets))
+        new = replace(new, targets=tuple(targets)[:MAX_WHO], quiet=known.quiet)
     new = replace(new, since=turn.now)
     keep(turn, new)
     if new.reply is not None:
@@ -590,6 +589,11 @@ def briefed(turn: Turn, known: PMap[IntentId, Intent]) -> None:
     """On a new device: what is wanted by the account. Who acts goes on acting."""
     for key in sorted(known):
         intent = replace(known[key], since=turn.now)
+        try:
+            check(intent)
+        except Malformed as error:
+            turn.drop("sibling", str(error))
+            continue
         keep(turn, intent)
         if intent.reply is not None:
             turn.join(intent.reply, None, inbox=True)

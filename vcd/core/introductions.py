@@ -37,6 +37,7 @@ from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
 from vcd.core.strand import Kept, Strand, at_rest, parted, with_step
 from vcd.core.topics import TopicSecret, topic_of
+from vcd.core.wanting import MAX_GREETING
 
 if TYPE_CHECKING:
     from mls.commit import Committed
@@ -82,9 +83,6 @@ def opened(turn: Turn, group: Group, payload: Invite) -> Introduction:
     if step.epoch != group.epoch_id or any(each.step.epoch == step.epoch and each.step != step for each in found.steps):
         raise Refused("invite-epoch")
     return told
-
-
-MAX_GREETING = 1024
 
 
 def inviter(group: Group, told: Introduction) -> AccountId:

@@ -41,7 +41,7 @@ from vcd.core.policy import may_take_out, of_group
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
 from vcd.core.strand import Membership, Strand, deserted, with_proposal
-from vcd.core.wanting import Intent, Kind
+from vcd.core.wanting import MAX_WHO, Intent, Kind, taken_over
 
 if TYPE_CHECKING:
     from vcd.core.names import EpochId
@@ -173,7 +173,8 @@ def on_left(turn: Turn, told: Told, record: LeftAlone) -> None:
     from vcd.core import intents
 
     del told
-    intent = turn.state.intents.find(record.intent.intent) or record.intent
+    known = turn.state.intents.find(record.intent.intent)
+    intent = known or replace(record.intent, since=turn.now)
     strand = turn.state.strands.find(intent.group_id)
     if strand is None:
         raise StaleError("what brings us in is still on its way")
@@ -186,13 +187,17 @@ def on_left(turn: Turn, told: Told, record: LeftAlone) -> None:
         return
     if _given_up(intent) and intent.device == turn.state.me.device:
         return
+    if known is None and len(turn.state.intents) >= turn.state.config.max_intents:
+        turn.drop("intents-full")
+        return
     # Whoever saw the account go did not know of them.
-    after = replace(intent, targets=(intent.author, *[each.incarnation for each in others]), quiet=False)
+    targets = (intent.author, *[each.incarnation for each in others])[:MAX_WHO]
+    after = replace(intent, targets=targets, quiet=False)
     if not _brought_in(turn, intent):
         intents.keep(turn, after)
         intents.schedule(turn, after)
         return
-    after = replace(after, device=turn.state.me.device, term=intent.term + 1, since=turn.now)
+    after = taken_over(after, turn.state.me.device, turn.now)
     intents.keep(turn, after)
     intents.tell(turn, after)
     turn.due(Duty.INTENT, intent.intent, turn.now)

@@ -67,7 +67,7 @@ def turn_of(turn: Turn, before: int, *, home: bool = False) -> int:
 
 def backoff(turn: Turn, subject: bytes, tries: int) -> int:
     """How long to wait before something is tried again."""
-    config = turn.state.config
+    config, tries = turn.state.config, min(tries, (1 << 32) - 1)
     wait = min(config.retry << min(max(tries - 1, 0), 30), config.retry_most)
     return wait + spread(turn, subject + tries.to_bytes(4, "big"), wait // 2)
 

@@ -22,7 +22,7 @@ from vcd.core.names import AccountId, DeviceId, EpochId, GroupId, IntentId
 from vcd.core.payloads import Lineage, SignedStep
 from vcd.core.record import decode_as, encode_as
 from vcd.core.topics import TopicSecret
-from vcd.core.wanting import Intent
+from vcd.core.wanting import Intent, check
 
 if TYPE_CHECKING:
     from vcd.core.turn import Turn
@@ -415,4 +415,6 @@ def unpack(data: bytes) -> Sibling:
     found: Sibling = decode_as(Sibling, data[1:])
     if isinstance(found, ContactAdded | ContactRemoved | Labeled | CertificateSet) and found.at > MAX_TIME:
         raise Malformed("a time that nothing can be later than")
+    if isinstance(found, IntentMade | LeftAlone):
+        check(found.intent)
     return found
