@@ -47,7 +47,7 @@ from vcd.core.policy import MINUTE, Policy, Who
 from vcd.core.strand import Membership, at_rest, dropped
 from vcd.core.turn import Turn
 
-INTENT = IntentId(b"remove somebody")
+INTENT = IntentId(b"remove somebody!")
 ALL = ("anna", "ben", "laptop", "phone")
 
 

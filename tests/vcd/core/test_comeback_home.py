@@ -28,7 +28,7 @@ from vcd.core.payloads import Commit, Door, Want
 from vcd.core.strand import Membership, at_rest
 from vcd.core.turn import Turn
 
-INTENT = IntentId(b"remove somebody")
+INTENT = IntentId(b"remove somebody!")
 
 
 def couple() -> Village:

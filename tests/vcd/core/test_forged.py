@@ -72,7 +72,8 @@ def test_nobody_is_out_of_the_home_because_a_device_calls_its_removals_an_order(
 
 def test_nobody_votes_as_a_member_whom_they_say_they_brought_in_once_more() -> None:
     """Dave came when the epochs by which anna and ben came in were over: other commits could be said to begin them."""
-    village, epochs = talk("anna", "mallory"), set()
+    village = talk("anna", "mallory")
+    epochs: set[EpochId] = set()
 
     def note() -> None:
         for name in ("anna", "mallory"):

@@ -200,7 +200,7 @@ class Graph:
         return graph
 
     def dismissing(self, counts: frozenset[EpochId]) -> Graph:
-        """With the orders of steps that count alone. A header says of itself that it is one, and anybody may write it."""
+        """With the orders of steps that count alone: a header says of itself that it is one, and anybody may."""
         if not self.dismissed:
             return self
         dismissed: PMap[EpochId, frozenset[Incarnation]] = PMap()
