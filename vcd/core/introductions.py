@@ -35,7 +35,7 @@ from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, Sign
 from vcd.core.policy import Mode, of_group
 from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
-from vcd.core.strand import Kept, Strand, at_rest, parted, with_step
+from vcd.core.strand import Kept, Strand, at_rest, counts, parted, with_step
 from vcd.core.topics import TopicSecret, topic_of
 from vcd.core.wanting import MAX_GREETING
 
@@ -139,6 +139,23 @@ def lost(strand: Strand, group: Group, told: Introduction) -> bool:
     return strand.mode is Mode.LEAD and not strand.graph.has(_epoch(group))
 
 
+def ahead(strand: Strand, group: Group, told: Introduction) -> EpochId | None:
+    """The commit that this device has to follow before it comes in by a Welcome; None if there is none, or it did.
+
+    Who keeps an epoch on the way there can see itself what was done on it, and whether the policy allows that. Else
+    whoever took us out by a commit that all refuse could bring us in by the same one, or by the next.
+    """
+    new, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
+    way = [*new.up(_epoch(group))]
+    if strand.graph.has(way[-1]):
+        way += [*strand.graph.up(way[-1])][1:]
+    near = next((at for at, epoch in enumerate(way) if strand.entered(epoch)), 0)
+    kept = strand.kept.find(way[near])
+    if near == 0 or kept is None or kept.settled or kept.group.ended is not None:
+        return None
+    return None if way[near - 1] in counts(strand) else way[near - 1]
+
+
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     """The same strand with one more epoch that we came in by, of another branch; None if it hangs on nothing here.
 
@@ -165,7 +182,7 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     start = max([0, *after.past.values()]) + 1
     past = after.past.update({each: number for number, each in enumerate(unknown, start=start)})
     kept = after.kept.set(epoch, Kept(group=group, topic=topic_of(group)))
-    return replace(after, kept=kept, past=past)
+    return replace(after, kept=kept, past=past.discard(epoch))  # who followed the commit that took us out was not in it
 
 
 def _is_of_member(strand: Strand, group: Group, said: SignedStep) -> bool:

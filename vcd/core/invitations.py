@@ -11,7 +11,8 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
                         waits until these are over. Of a contact it is more than a call that nobody has answered
     of a group that we are out of for good: as of any other, and it goes on there
     of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand.
-                        If it hangs on nothing that is known here it waits until it does, or until we are out
+                        If it hangs on nothing that is known here it waits until it does, or until we are out; if a
+                        commit on the way can be looked at here, until that was followed
     not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
     to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
 
@@ -317,7 +318,7 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
     group = found.group
     epoch = EpochId(group.epoch_id)
     strand = turn.strand(group.group_id)
-    if strand.entered(epoch):
+    if strand.was_in(epoch):
         return  # it came again
     talk = turn.state.talks.find(group.group_id)
     declined = talk is not None and talk.acceptance is Acceptance.NO  # and to be left, then nothing of it stays
@@ -325,6 +326,9 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
         if declined:
             raise sessions.TakenError(group.group_id)
         raise Refused("invite-lost")  # who was removed for good would forget that, and stand there alone
+    before = introductions.ahead(strand, group, found.told)
+    if before is not None:
+        raise _ElsewhereError(before)
     here = strand.here
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)

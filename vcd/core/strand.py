@@ -119,6 +119,10 @@ class Strand:
         """Whether this device is or was in that epoch."""
         return epoch in self.kept or epoch in self.past
 
+    def was_in(self, epoch: EpochId) -> bool:
+        """The same, without those that we only know of: by what led to ours, or as they took us out."""
+        return epoch in self.kept or (epoch in self.past and (epoch in self.laid or not self.graph.has(epoch)))
+
     def went_past(self, epoch: EpochId) -> bool:
         """The same, or the head, which is here, stands on it: who came by another way needs nothing to enter it."""
         return self.entered(epoch) or (self.here is not None and self.graph.is_ancestor(epoch, self.head))

@@ -140,6 +140,7 @@ def _parting(turn: Turn, strand: Strand, who: Incarnation, step: Step) -> _Voice
     It is in the electorate of such a step, and of two or three members the others may be too few to decide it.
     """
     graph, found, way = strand.graph, None, [step.epoch]
+    name = turn.state.me.device if strand.home else turn.state.book.own
     for epoch in graph.up(step.parent):
         there = next((each for each in graph.members(epoch) if each.incarnation == who), None)
         if there is None:
@@ -149,7 +150,24 @@ def _parting(turn: Turn, strand: Strand, who: Incarnation, step: Step) -> _Voice
         if epoch == strand.final:
             break
         way.append(epoch)
-    return None if found is None else _Voice(who=who, at=found[0], key=found[1], way=tuple(reversed(way)))
+    if found is None or not all(_vouched(strand, each, name) for each in way):
+        return None
+    return _Voice(who=who, at=found[0], key=found[1], way=tuple(reversed(way)))
+
+
+def _vouched(strand: Strand, epoch: EpochId, name: bytes | None) -> bool:
+    """Whether this device saw what a step does; else, whether somebody else did who was there before it.
+
+    Who came back in by a Welcome may know of the step that took it out by that alone. Others count its vote as of one
+    who followed the commit, so it is not to be had for whatever a member does who brings it in. Where only that member
+    and we are, nobody else can be asked, and nobody else be led astray.
+    """
+    step = strand.graph.steps[epoch]
+    if epoch in strand.bodies or epoch in strand.laid or (epoch in strand.kept and not strand.graph.anew(epoch)):
+        return True
+    voters = (strand.ballots.voters.find(epoch) or frozenset()) - strand.ballots.liars
+    others = [each for each in strand.graph.anchor.members if each.account != name and each.incarnation != step.author]
+    return not others or any(each.incarnation in voters for each in others)
 
 
 def _key(turn: Turn, strand: Strand, epoch: EpochId, there: Member) -> SignaturePrivateKey | None:

@@ -51,32 +51,38 @@ class Standing:
 
 
 def counted(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> frozenset[EpochId]:
-    """The steps that count: those followed, those before them, and those that somebody else than the author voted for.
+    """The steps that count: those followed, those before them, and those that others than their authors vouch for.
 
-    Who cannot follow a commit believes another member that could, because honest members vote for nothing else. It has
-    to be one who is in the group for sure: a header that nobody could follow names members, and keys of theirs, as its
-    author likes.
+    Who cannot follow a commit believes another member that could, because honest members vote for nothing else, and
+    commit on nothing else: so who votes for a step vouches for all that it stands on, and so does its author. But each
+    of these steps needs somebody else than its own author, or a member could have somebody it brings in commit on what
+    it made, and vouch for that. It has to be one who is in the group for sure: a header that nobody could follow names
+    members, and keys of theirs, as its author likes.
     """
     found: set[EpochId] = set()
-    followed = tuple(followed)
     sure = {each.incarnation for each in graph.anchor.members}
     for epoch in followed:
         step = graph.steps.find(epoch)
         if step is not None and step.adds:
             sure.update(each.incarnation for each in step.adds)
-
-    def add(epoch: EpochId) -> None:
         for each in graph.up(epoch):
             if each in found or each not in graph.steps:
-                return
+                break
             found.add(each)
-
-    for epoch in followed:
-        add(epoch)
-    for child, voters in ballots.voters.items():
-        step = graph.steps.find(child)
-        if step is not None and any(each in sure and each not in ballots.liars for each in voters - {step.author}):
-            add(child)
+    rest = [step for epoch, step in graph.steps.items() if epoch not in found]
+    if not rest:
+        return frozenset(found)
+    sure -= ballots.liars
+    rest.sort(key=lambda step: graph.number(step.epoch))
+    vouch: dict[EpochId, frozenset[Incarnation]] = {}
+    nobody = frozenset[Incarnation]()
+    for step in reversed(rest):
+        here = vouch.get(step.epoch, nobody) | ((ballots.voters.find(step.epoch) or nobody) & sure)
+        vouch[step.epoch] = here
+        vouch[step.parent] = vouch.get(step.parent, nobody) | here | ({step.author} & sure)
+    for step in rest:  # parents first
+        if (step.parent in found or step.parent not in graph.steps) and vouch[step.epoch] - {step.author}:
+            found.add(step.epoch)
     return frozenset(found)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.model.branches import FIRST_NEW, Commit
 from tests.model.compare import graph_of, name, who
-from vcd.core.names import EpochId
+from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering.choice import Standing, counted, standing
-from vcd.core.ordering.graph import Step
+from vcd.core.ordering.graph import Graph, Step
 from vcd.core.ordering.votes import MAX_ROUND, Ballot, Ballots, cast, final, polka
 
 ONE = (Commit(-1, 1, tag=1),)
@@ -104,6 +106,16 @@ def test_a_liar_alone_makes_nobody_count_what_nobody_could_follow() -> None:
     ballots = Ballots().with_ballot(vote(3, 0, 0))
     assert name(0) in counted(graph, ballots, ())
     assert not counted(graph, ballots.with_ballot(vote(3, 0, 1)), ())
+
+
+def test_a_member_vouches_for_nobody_who_stands_on_what_it_made_itself() -> None:
+    """Member 3 brings somebody in by a commit that all refuse, who commits there; it votes for that."""
+    onto = graph_of((Commit(-1, 3, tag=1), Commit(0, 2, tag=2)), 4)
+    ballots = Ballots().with_ballot(Ballot(voter=who(3), parent=name(0), round=0, child=name(1)))
+    strange = replace(onto.steps[name(1)], author=Incarnation(b"brought in"))
+    graph = Graph(onto.anchor).with_step(onto.steps[name(0)]).with_step(strange)
+    assert not counted(graph, ballots, ())
+    assert counted(onto, ballots, ()) == {name(0), name(1)}  # member 2 followed what it committed on
 
 
 REMOVED = (Commit(-1, 3, tag=1), Commit(-1, 0, removes=3, tag=2))
