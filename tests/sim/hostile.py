@@ -213,6 +213,7 @@ class Hand:
                 Ballot(voter=me.incarnation, parent=parent, round=number, child=child),
                 strand.head,
                 strand.group_id,
+                strand.graph.steps[child],
             )
             for child in strand.graph.children(parent)
             for number in range(self.rng.randint(1, 3))

@@ -142,7 +142,7 @@ def anchored_anew(state: State, strand: Strand, way: Way) -> Strand:
     for each in told.steps:
         if graph.has(each.step.epoch) or not graph.has(each.step.parent):
             continue
-        steps.check_shape(graph, each.step)
+        steps.check_shape(graph, each.step, home=strand.home)
         graph = graph.with_step(each.step)
         signed[each.step.epoch] = each
     if not graph.has(way.epoch):

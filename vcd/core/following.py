@@ -39,7 +39,7 @@ from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Decision, Digest, Nomination, Payload, Post, SignedStep, Votes, Want
 from vcd.core.policy import Mode, check
 from vcd.core.reign import capable
-from vcd.core.strand import Kept, Membership, Strand, with_child, with_proposal, with_step
+from vcd.core.strand import Kept, Membership, Strand, corrected, doubtful, with_child, with_proposal, with_step
 from vcd.core.turn import Turn
 from vcd.core.waiting import Need
 
@@ -317,7 +317,7 @@ def _unfollowed(turn: Turn, strand: Strand, said: SignedStep, frame: FrameId) ->
     again what others' commits rest on. Whether the group stands there, votes say. What is only on its way is waited for
     first: if it were final before, it could not be followed any more.
     """
-    if strand.graph.has(said.step.epoch):
+    if strand.graph.steps.find(said.step.epoch) == said.step or strand.entered(said.step.epoch):
         return
     held, wait = turn.state.waiting.items.find(frame), turn.state.config.desync_after
     if held is not None and (turn.now < held.since + wait or not turn.state.clock.online):
@@ -330,15 +330,21 @@ def on_header(turn: Turn, strand: Strand, said: SignedStep) -> None:
     """A header without its commit: into the graph if its author's signature can be checked.
 
     The graph knows the key that the author's leaf has there. A header that gives somebody else a new one is taken only
-    with its commit, or its author could sign in the others' names.
+    with its commit, or its author could sign in the others' names. Two may be signed under one name, as only who
+    follows a commit can tell what it begins: until somebody vouches for one of them, the one that came last is there.
     """
-    step = said.step
-    if strand.graph.has(step.epoch) or not strand.graph.has(step.parent):
+    step, known = said.step, strand.graph.steps.find(said.step.epoch)
+    if known == step or (known is None and strand.graph.has(step.epoch)) or not strand.graph.has(step.parent):
         return
+    if known is not None and not doubtful(strand, step.epoch):
+        return
+    base = strand.graph if known is None else strand.graph.without(step.epoch)
+    if not base.has(step.parent):
+        return  # it would stand on itself
     if len(strand.graph.steps) >= turn.state.config.max_unfinal:
         return
     try:
-        steps.check_shape(strand.graph, step)
+        steps.check_shape(base, step, home=strand.home)
     except Refused as error:
         turn.drop(error.rule)
         return
@@ -351,7 +357,7 @@ def on_header(turn: Turn, strand: Strand, said: SignedStep) -> None:
     except Refused as error:
         turn.drop(error.rule)
         return
-    turn.put(with_step(strand, said), graph=True)
+    turn.put(with_step(strand, said) if known is None else corrected(strand, said), graph=True)
     waiting.wake(turn, (Need.EPOCH, step.epoch))  # votes for it, perhaps
     turn.due(Duty.DIGEST, strand.group_id, turn.now + turn.state.config.digest_every)  # or others have them
 

@@ -35,7 +35,7 @@ from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, Sign
 from vcd.core.policy import Mode, of_group
 from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
-from vcd.core.strand import Kept, Strand, at_rest, counts, parted, with_step
+from vcd.core.strand import Kept, Strand, at_rest, corrected, counts, doubtful, parted, with_step
 from vcd.core.topics import TopicSecret, topic_of
 from vcd.core.wanting import MAX_GREETING
 
@@ -169,12 +169,20 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     after = _told_topic(strand, group, told)
     for said in (*told.lineage.steps, told.signed):
         step = said.step
-        if step.epoch not in way or after.graph.has(step.epoch) or not after.graph.has(step.parent):
+        known = after.graph.has(step.epoch)
+        if (
+            step.epoch not in way
+            or (known and not doubtful(after, step.epoch))
+            or step == after.graph.steps.find(step.epoch)
+        ):
             continue
-        steps.check_shape(after.graph, step)
+        base = after.graph.without(step.epoch) if known else after.graph
+        if not base.has(step.parent):
+            continue
+        steps.check_shape(base, step)
         if not _is_of_member(after, group, said):
             return None
-        after = with_step(after, said)
+        after = corrected(after, said) if known else with_step(after, said)
     if not after.graph.has(epoch):
         return None
     steps.check_roster(after.graph.members(epoch), group)

@@ -228,8 +228,12 @@ _LEAVES = 1 << 32
 """RFC 9420, Section 12.1.3: a leaf's number is a uint32."""
 
 
-def check_shape(graph: Graph, step: Step) -> None:
-    """Whether a header says what a commit could do: who cannot follow the commit sees no more of it than this."""
+def check_shape(graph: Graph, step: Step, *, home: bool = False) -> None:
+    """Whether a header says what a commit could do: who cannot follow the commit sees no more of it than this.
+
+    Only the home has a list that orders removals, and newcomers who are there as they come in. Nobody takes another
+    place in the tree but who made the commit, from outside.
+    """
     members = {each.incarnation: each for each in graph.members(step.parent)}
     number = graph.number(step.parent) + 1
     comers = {each.incarnation for each in step.adds}
@@ -240,8 +244,13 @@ def check_shape(graph: Graph, step: Step) -> None:
     for named in (step.removes, [who for who, _ in step.moved], [who for who, _ in step.keys]):
         if len({*named}) != len(named) or any(each not in members for each in named):
             raise Refused("step-members")
+    if any(who != step.author for who, _ in step.moved) or (step.root and not home):
+        raise Refused("step-members", "no commit does that")
     if len(comers) != len(step.adds) or any(
-        each.since != number or each.by != step.author or each.incarnation != incarnation(step.epoch, each.leaf)
+        each.acted != home
+        or each.since != number
+        or each.by != step.author
+        or each.incarnation != incarnation(step.epoch, each.leaf)
         for each in step.adds
     ):
         raise Refused("step-adds")
@@ -297,11 +306,31 @@ def is_signed(suite: Suite, public: bytes, said: SignedStep) -> bool:
     return suite.verify_with_label(public, _STEP, encode(said.step), said.signature)
 
 
-def cast(suite: Suite, key: SignaturePrivateKey, ballot: Ballot, at: EpochId, group_id: bytes) -> SignedBallot:
-    signature = suite.sign_with_label(key, _BALLOT, group_id + at + encode(ballot))
+def cast(
+    suite: Suite, key: SignaturePrivateKey, ballot: Ballot, at: EpochId, group_id: bytes, header: Step
+) -> SignedBallot:
+    """A vote for a step, signed with its header: others may know another one under the name of the epoch."""
+    signature = suite.sign_with_label(key, _BALLOT, _voted(ballot, at, group_id) + _name(header))
     return SignedBallot(ballot=ballot, at=at, signature=signature)
 
 
-def check_ballot(suite: Suite, public: bytes, said: SignedBallot, group_id: bytes) -> None:
-    if not suite.verify_with_label(public, _BALLOT, group_id + said.at + encode(said.ballot), said.signature):
+def check_ballot(
+    suite: Suite, public: bytes, said: SignedBallot, group_id: bytes, header: Step, *, followed: bool
+) -> None:
+    """Whether a member voted for a step with this header. If it was `followed`, no other one can be meant.
+
+    Earlier builds signed the name of the epoch alone, and some of their votes are still passed on.
+    """
+    voted = _voted(said.ballot, said.at, group_id)
+    if suite.verify_with_label(public, _BALLOT, voted + _name(header), said.signature):
+        return
+    if not (followed and suite.verify_with_label(public, _BALLOT, voted, said.signature)):
         raise Refused("ballot-signature")
+
+
+def _voted(ballot: Ballot, at: EpochId, group_id: bytes) -> bytes:
+    return group_id + at + encode(ballot)
+
+
+def _name(header: Step) -> bytes:
+    return hashlib.sha256(encode(header)).digest()

@@ -197,6 +197,37 @@ def with_step(strand: Strand, said: SignedStep) -> Strand:
     return replace(strand, graph=strand.graph.with_step(said.step), signed=strand.signed.set(said.step.epoch, said))
 
 
+def doubtful(strand: Strand, epoch: EpochId) -> bool:
+    """Whether the header that is known of an epoch may be made up, and another one is taken in its place.
+
+    Nobody followed it here, or what stands on it, nor did a member vote for it who is there for sure.
+    """
+    graph, ballots = strand.graph, strand.ballots
+    step = graph.steps.find(epoch)
+    if step is None or any(graph.is_ancestor(epoch, each) for each in graph.steps if strand.entered(each)):
+        return False
+    voters = (ballots.voters.find(epoch) or frozenset()) - ballots.liars - {step.author}
+    return all(each.incarnation not in voters for each in graph.anchor.members)
+
+
+def corrected(strand: Strand, said: SignedStep) -> Strand:
+    """With this header in the place of another one of its name, and without the votes for that."""
+    graph = strand.graph.corrected(said.step)
+    gone = {said.step.epoch, *(each for each in strand.graph.steps if not graph.has(each))}
+    votes = {name: each for name, each in strand.votes.items() if each.ballot.child not in gone}
+    ballots = Ballots()
+    for name in sorted(votes):
+        ballots = ballots.with_ballot(votes[name].ballot)
+    signed = strand.signed.changed([each for each in sorted(gone) if each in strand.signed], {})
+    return replace(
+        strand,
+        graph=graph,
+        signed=signed.set(said.step.epoch, said),
+        votes=strand.votes.changed([name for name in strand.votes if name not in votes], {}),
+        ballots=ballots,
+    )
+
+
 def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, child: Kept | None, awake: int) -> Strand:
     """With a commit that was made or followed: the parent is left, the child begins.
 
@@ -212,8 +243,8 @@ def with_child(strand: Strand, said: SignedStep, body: bytes, before: Group, chi
         kept = kept.set(said.step.epoch, child)
     known = strand.graph.steps.find(said.step.epoch)
     after = strand if known is not None else with_step(strand, said)
-    if known is not None and known != said.step and child is not None:  # its header was a lie that somebody else signed
-        after = replace(after, graph=strand.graph.corrected(said.step), signed=strand.signed.set(said.step.epoch, said))
+    if known is not None and known != said.step and (child is not None or doubtful(strand, said.step.epoch)):
+        after = corrected(strand, said)  # its header was a lie that somebody else signed
     if child is None:
         after = replace(after, past=_noted(after.past, said.step.epoch))
     return replace(after, kept=kept, bodies=after.bodies.set(said.step.epoch, body))

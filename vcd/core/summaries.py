@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.state import Group
-from vcd.core import acting, desync, following, partitions, ranks, steps, voting, waiting
+from vcd.core import acting, desync, following, listing, partitions, ranks, steps, voting, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.names import EpochId, FrameId, GroupId
@@ -140,7 +140,7 @@ def rebuilt(group: Group, told: Lineage, extra: Sequence[SignedStep] = ()) -> tu
             continue
         if not graph.has(each.step.parent):
             raise Refused("lineage-gap")
-        steps.check_shape(graph, each.step)
+        steps.check_shape(graph, each.step, home=listing.is_home(group))
         graph = graph.with_step(each.step)
         said.append(each)
     epoch = EpochId(group.epoch_id)
@@ -182,7 +182,7 @@ def learn(turn: Turn, group_id: GroupId, said: Sequence[SignedStep], ballots: Se
         return
     for each in said[:MAX_STEPS]:
         strand = turn.strand(group_id)
-        if strand.graph.has(each.step.epoch) or strand.entered(each.step.epoch):
+        if strand.graph.steps.find(each.step.epoch) == each.step or strand.entered(each.step.epoch):
             continue
         following.on_header(turn, strand, each)
     voting.take(turn, group_id, ballots[:MAX_BALLOTS])
@@ -311,7 +311,9 @@ def _lacks(strand: Strand, digest: Digest) -> bool:
     graph = strand.graph
     if not graph.has(digest.final):
         return strand.entered(digest.final) and bool(graph.steps)
-    theirs = {each.step.epoch for each in digest.steps}
+    theirs = {each.step.epoch: each.step for each in digest.steps}
+    if any(theirs.get(epoch) not in (None, step) and strand.entered(epoch) for epoch, step in graph.steps.items()):
+        return True  # somebody made up what they know of it
     if len(digest.steps) < MAX_STEPS and any(
         epoch not in theirs and graph.is_ancestor(digest.final, epoch) and epoch != digest.final
         for epoch in graph.steps

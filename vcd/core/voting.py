@@ -18,7 +18,9 @@ again votes as both, each for its own steps.
 
 A vote is signed with the key that the voter's leaf has in the epoch where it stands, which the graph knows. Whoever
 does not know that epoch, or the one that is voted for, waits for it. A vote for an epoch whose commit was not followed
-here counts like any other: so does a branch that we cannot follow, if members stand on it.
+here counts like any other: so does a branch that we cannot follow, if members stand on it. What is signed has the
+header of the step in it. Who cannot follow a commit believes its header by votes, and somebody may have made up another
+one under that name; no vote counts for that.
 
 Who votes for two children in one round has two devices that do not know of each other, as an old disk makes it, or
 lies. Both votes count as what they are (`vcd.core.ordering.votes`), and people are told.
@@ -285,7 +287,8 @@ def cast(turn: Turn, subject: bytes) -> None:
     if not pending or not hears(turn, strand):  # `heard` asks again
         return
     suite = turn.provider.suite(strand.cipher_suite)
-    said = tuple(steps.cast(suite, voice.key, each, voice.at, strand.group_id) for voice, each in pending)
+    headers, name = strand.graph.steps, strand.group_id
+    said = tuple(steps.cast(suite, voice.key, each, voice.at, name, headers[each.child]) for voice, each in pending)
     for each in said:
         strand = _with(strand, each)
     turn.put(strand, graph=True)
@@ -379,4 +382,5 @@ def _check(strand: Strand, said: SignedBallot, suite: Suite) -> None:
     voter = next((each for each in graph.members(said.at) if each.incarnation == ballot.voter), None)
     if voter is None:
         raise Refused("ballot-voter")
-    steps.check_ballot(suite, voter.key, said, strand.group_id)
+    header = graph.steps[ballot.child]
+    steps.check_ballot(suite, voter.key, said, strand.group_id, header, followed=strand.entered(ballot.child))

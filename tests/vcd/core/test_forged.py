@@ -38,7 +38,7 @@ def orders(village: Village, name: str, found: Strand) -> None:
     said = steps.signed(suite, key, step)
     ballots = tuple(
         steps.cast(
-            suite, key, Ballot(voter=me, parent=found.final, round=at, child=MADE_UP), found.final, found.group_id
+            suite, key, Ballot(voter=me, parent=found.final, round=at, child=MADE_UP), found.final, found.group_id, step
         )
         for at in (0, 1)
     )
@@ -109,7 +109,7 @@ def test_nobody_votes_as_a_member_whom_they_say_they_brought_in_once_more() -> N
         voters.append((each.incarnation, epoch))
     assert len(voters) > 2
     ballots = tuple(
-        steps.cast(suite, key, Ballot(voter=who, parent=at, round=number, child=MADE_UP), where, TEA)
+        steps.cast(suite, key, Ballot(voter=who, parent=at, round=number, child=MADE_UP), where, TEA, end)
         for who, where in voters
         for number in (0, 1)
     )

@@ -121,7 +121,7 @@ def forged(village: Village) -> tuple[SignedStep, tuple[SignedBallot, ...]]:
         tag=b"\xff" * 32,
     )
     ballots = [Ballot(voter=each, parent=found.final, round=at, child=MADE_UP) for at in (0, 1) for each in others]
-    return steps.signed(suite, key, step), tuple(steps.cast(suite, key, each, MADE_UP, TEA) for each in ballots)
+    return steps.signed(suite, key, step), tuple(steps.cast(suite, key, each, MADE_UP, TEA, step) for each in ballots)
 
 
 @pytest.mark.parametrize("mode", [Mode.DEMLS, Mode.LEAD])

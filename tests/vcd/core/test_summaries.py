@@ -192,7 +192,7 @@ def test_members_whom_a_header_makes_up_do_not_make_it_count() -> None:
     step = Step(epoch=epoch, parent=strand.head, author=mine.incarnation, adds=(ghost,), tag=b"\xff" * 32)
     vote = Ballot(voter=ghost.incarnation, parent=strand.head, round=0, child=epoch)
     said = steps.signed(suite, group.signature_key, step)
-    voted = steps.cast(suite, private, vote, epoch, TEA)
+    voted = steps.cast(suite, private, vote, epoch, TEA, step)
     hear(village, "ben", Digest(final=strand.final, head=epoch, steps=(said,), ballots=(voted,)))
     assert tea(village, "ben").ballots.has(vote)
     assert tea(village, "ben").head == strand.head

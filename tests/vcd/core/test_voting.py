@@ -36,7 +36,8 @@ def ballot(village: Village, name: str, step_to: EpochId, **other: object) -> Si
     assert parent is not None
     plain = Ballot(voter=me(village, name), parent=parent, round=0, child=step_to)
     group = strand.kept[strand.head].group
-    return steps.cast(group.suite, group.signature_key, replace(plain, **other), strand.head, TEA)  # type: ignore[arg-type]
+    cast = replace(plain, **other)  # type: ignore[arg-type]
+    return steps.cast(group.suite, group.signature_key, cast, strand.head, TEA, strand.graph.steps[step_to])
 
 
 def hear(village: Village, name: str, *ballots: SignedBallot) -> list[tuple[str, str]]:
@@ -137,7 +138,7 @@ def test_who_is_removed_by_a_step_has_a_vote_on_it() -> None:
     child = remove(village, "anna", "cleo")
     group = tea(village, "cleo").kept[at].group
     plain = Ballot(voter=gone, parent=at, round=0, child=child)
-    said = steps.cast(group.suite, group.signature_key, plain, at, TEA)
+    said = steps.cast(group.suite, group.signature_key, plain, at, TEA, tea(village, "anna").graph.steps[child])
     assert hear(village, "anna", said) == []
     assert tea(village, "anna").ballots.has(plain)
 
@@ -248,8 +249,9 @@ def test_a_vote_is_of_one_group_only() -> None:
     village = talk("anna", "ben", "cleo")
     child = commit(village, "anna")
     said = ballot(village, "ben", child)
-    group = tea(village, "ben").kept[tea(village, "ben").head].group
-    other = steps.cast(group.suite, group.signature_key, said.ballot, said.at, b"coffee")
+    ben = tea(village, "ben")
+    group = ben.kept[ben.head].group
+    other = steps.cast(group.suite, group.signature_key, said.ballot, said.at, b"coffee", ben.graph.steps[child])
     assert ("ballot-signature", "") in hear(village, "cleo", other)
 
 
@@ -284,8 +286,8 @@ def test_a_key_that_is_not_the_leafs_any_more_signs_no_votes() -> None:
     village = talk("anna", "ben", "cleo")
     child = commit(village, "anna")
     said = ballot(village, "ben", child)
-    suite = village.devices["cleo"].provider.suite(1)
-    other = steps.cast(suite, SignaturePrivateKey(bytes(range(32))), said.ballot, said.at, TEA)
+    suite, header = village.devices["cleo"].provider.suite(1), tea(village, "ben").graph.steps[child]
+    other = steps.cast(suite, SignaturePrivateKey(bytes(range(32))), said.ballot, said.at, TEA, header)
     assert ("ballot-signature", "") in hear(village, "cleo", other)
 
 
@@ -320,10 +322,11 @@ def test_a_header_is_enough_to_check_votes_with_a_key_that_a_leaf_got_by_it() ->
     act(village, "ben", lambda turn: following.on_header(turn, turn.strand(TEA), tea(village, "anna").signed[child]))
     plain = Ballot(voter=me(village, "anna"), parent=start, round=0, child=child)
     group = tea(village, "cleo").kept[child].group
-    forged = steps.cast(group.suite, group.signature_key, plain, child, TEA)
+    header = tea(village, "anna").graph.steps[child]
+    forged = steps.cast(group.suite, group.signature_key, plain, child, TEA, header)
     assert hear(village, "ben", forged) == [("ballot-signature", "")]  # cleo's
     group = tea(village, "anna").kept[child].group
-    assert hear(village, "ben", steps.cast(group.suite, group.signature_key, plain, child, TEA)) == []
+    assert hear(village, "ben", steps.cast(group.suite, group.signature_key, plain, child, TEA, header)) == []
     assert tea(village, "ben").ballots.has(plain)
 
 

@@ -185,9 +185,18 @@ class Graph:
             below=self.below.set(step.parent, siblings),
         )
 
+    def without(self, epoch: EpochId) -> Graph:
+        """Without a step and all that stands on it."""
+        return self._made_of({each: step for each, step in self.steps.items() if each != epoch})
+
     def corrected(self, step: Step) -> Graph:
-        """With this step, which was followed, in the place of one that somebody made up under its name."""
-        steps = {**dict(self.steps.items()), step.epoch: step}
+        """With this step in the place of one that somebody made up under its name.
+
+        What stands on it stays, if those who are named there are members then.
+        """
+        return self._made_of({**dict(self.steps.items()), step.epoch: step})
+
+    def _made_of(self, steps: dict[EpochId, Step]) -> Graph:
         below: dict[EpochId, list[EpochId]] = {}
         for epoch in sorted(steps):
             below.setdefault(steps[epoch].parent, []).append(epoch)
@@ -195,9 +204,16 @@ class Graph:
         todo = [self.anchor.epoch]
         for at in todo:
             for child in below.get(at, ()):
-                graph = graph.with_step(steps[child])
-                todo.append(child)
+                if graph._fits(steps[child]):
+                    graph = graph.with_step(steps[child])
+                    todo.append(child)
         return graph
+
+    def _fits(self, step: Step) -> bool:
+        members, number = {each.incarnation for each in self.members(step.parent)}, self.number(step.parent) + 1
+        named = (*step.removes, *(who for who, _ in step.moved), *(who for who, _ in step.keys))
+        made = step.author in members or any(each.incarnation == step.author for each in step.adds)
+        return made and members.issuperset(named) and all(each.since == number for each in step.adds)
 
     def dismissing(self, counts: frozenset[EpochId]) -> Graph:
         """With the orders of steps that count alone: a header says of itself that it is one, and anybody may."""

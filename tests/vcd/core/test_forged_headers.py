@@ -1,0 +1,213 @@
+"""Two headers under the name of one epoch: votes are for the one that its voter knows, and the other gives way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.vcd.core.branches import TEA, commit, finals, member, payload_of, release, sent, talk, tea, withhold
+from tests.vcd.core.company import act
+from tests.vcd.core.village import Village
+from vcd.core import acting, events, following, steps, voting
+from vcd.core.names import EpochId
+from vcd.core.ordering.graph import Step
+from vcd.core.ordering.votes import Ballot
+from vcd.core.payloads import Commit, Digest, SignedBallot, SignedStep, Votes
+from vcd.core.strand import Membership, doubtful
+
+PEOPLE = ("anna", "ben", "cleo", "mallory")
+
+
+def twin(village: Village, epoch: EpochId, at: EpochId, out: str) -> SignedStep:
+    """Mallory's header under the name of an epoch that she did not make: it removes somebody."""
+    found = tea(village, "mallory")
+    me, here = voting.own(village.state("mallory"), found), found.kept[at]
+    assert me is not None
+    step = Step(
+        epoch=epoch, parent=at, author=me, removes=(member(village, "mallory", out).incarnation,), tag=b"t" * 32
+    )
+    suite = village.devices["mallory"].provider.suite(found.cipher_suite)
+    return steps.signed(suite, here.group.signature_key, step)
+
+
+def show(village: Village, said: SignedStep) -> None:
+    step = said.step
+    digest = Digest(final=step.parent, head=step.epoch, steps=(said,), at=1)
+    act(village, "mallory", lambda turn: acting.publish_wide(turn, turn.strand(TEA), step.parent, digest))
+
+
+def test_votes_for_a_commit_do_not_count_for_another_header_of_its_name() -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    withhold(village, lambda payload: isinstance(payload, Commit), "cleo")
+    epoch = commit(village, "anna")
+    show(village, twin(village, epoch, at, "cleo"))
+    village.wait(minutes=1)
+    found = tea(village, "cleo")
+    assert found.final == at
+    assert found.membership is not Membership.OUT
+    release(village)
+    village.wait(minutes=30)
+    assert finals(village, *PEOPLE) == {epoch}
+    assert all(tea(village, name).membership is Membership.IN for name in PEOPLE)
+    assert not village.told("cleo", events.Gone)
+
+
+def test_who_cannot_follow_a_commit_takes_the_header_that_others_vote_for() -> None:
+    """Though the other one comes again and again."""
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    village.lost = lambda frame, name: name == "cleo" and isinstance(payload_of(village, frame), Commit)
+    epoch = commit(village, "anna")
+    made_up = twin(village, epoch, at, "cleo")
+    for _ in range(3):
+        show(village, made_up)
+        village.wait(seconds=10)
+        if tea(village, "cleo").graph.has(epoch):
+            break
+    found = tea(village, "cleo")
+    for _ in range(20):
+        village.wait(minutes=1)
+        show(village, made_up)
+        found = tea(village, "cleo")
+        assert found.membership is not Membership.OUT
+        if found.final == epoch:
+            break
+    assert found.final == epoch
+    assert found.graph.anchor.epoch == epoch or found.graph.steps[epoch] == tea(village, "anna").graph.steps[epoch]
+    assert not village.told("cleo", events.Gone)
+
+
+def test_a_made_up_header_gives_way_with_what_stands_on_it_and_the_votes_for_it() -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    village.lost = lambda frame, name: (
+        name == "cleo" and isinstance(payload_of(village, frame), Commit | Digest | Votes)
+    )
+    epoch = commit(village, "anna")
+    first = twin(village, epoch, at, "ben")
+    found = tea(village, "mallory")
+    me, here = voting.own(village.state("mallory"), found), found.kept[at].group
+    suite = village.devices["mallory"].provider.suite(found.cipher_suite)
+    assert me is not None
+    ben = member(village, "mallory", "ben").incarnation
+    other = Step(epoch=EpochId(b"o" * 32), parent=epoch, author=me, removes=(ben,), tag=b"t" * 32)
+    stays = replace(other, epoch=EpochId(b"s" * 32), removes=())
+    plain = Ballot(voter=me, parent=at, round=0, child=epoch)
+    vote = steps.cast(suite, here.signature_key, plain, at, TEA, first.step)
+
+    def hear(said: SignedStep) -> None:
+        act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), said))
+
+    hear(first)
+    hear(steps.signed(suite, here.signature_key, stays))
+    act(village, "cleo", lambda turn: voting.take(turn, TEA, (vote,)))
+    before = tea(village, "cleo")
+    assert before.graph.steps[epoch] == first.step
+    assert before.ballots.has(plain)
+    assert doubtful(before, epoch)
+    hear(tea(village, "anna").signed[epoch])
+    after = tea(village, "cleo")
+    assert after.graph.steps[epoch].author == member(village, "anna", "anna").incarnation
+    assert after.graph.has(stays.epoch)
+    assert not after.ballots.has(plain)
+    assert not after.votes
+    hear(steps.signed(suite, here.signature_key, other))  # that one takes ben out where he is a member now
+    hear(first)
+    assert not tea(village, "cleo").graph.has(other.epoch)
+    assert tea(village, "cleo").graph.has(stays.epoch)
+
+
+def test_a_header_that_would_stand_on_itself_takes_no_ones_place() -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    village.lost = lambda frame, name: (
+        name == "cleo" and isinstance(payload_of(village, frame), Commit | Digest | Votes)
+    )
+    epoch = commit(village, "anna")
+    found = tea(village, "mallory")
+    me, key = voting.own(village.state("mallory"), found), found.kept[at].group.signature_key
+    suite = village.devices["mallory"].provider.suite(found.cipher_suite)
+    assert me is not None
+    child = Step(epoch=EpochId(b"c" * 32), parent=epoch, author=me, tag=b"t" * 32)
+    circle = Step(epoch=epoch, parent=child.epoch, author=me, tag=b"t" * 32)
+    for said in (tea(village, "anna").signed[epoch], *[steps.signed(suite, key, each) for each in (child, circle)]):
+        act(village, "cleo", lambda turn, said=said: following.on_header(turn, turn.strand(TEA), said))  # type: ignore[misc]
+    assert tea(village, "cleo").graph.steps[epoch].parent == at
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_vote_of_an_earlier_build_counts_for_what_was_followed(followed: bool) -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    village.lost = lambda frame, _: isinstance(payload_of(village, frame), Votes | Digest)
+    epoch = commit(village, "anna")
+    found = tea(village, "ben")
+    me, here = voting.own(village.state("ben"), found), found.here
+    assert me is not None
+    assert here is not None
+    ballot = Ballot(voter=me, parent=found.graph.steps[epoch].parent, round=0, child=epoch)
+    suite, key = village.devices["ben"].provider.suite(found.cipher_suite), here.group.signature_key
+    header = found.graph.steps[epoch]
+    plain = SignedBallot(
+        ballot=ballot,
+        at=epoch,
+        signature=suite.sign_with_label(key, steps._BALLOT, steps._voted(ballot, epoch, TEA)),
+    )
+    if followed:
+        steps.check_ballot(suite, here.group.own_leaf_node.signature_key, plain, TEA, header, followed=True)
+    else:
+        with pytest.raises(Exception, match="ballot-signature"):
+            steps.check_ballot(suite, here.group.own_leaf_node.signature_key, plain, TEA, header, followed=False)
+
+
+def test_all_votes_that_are_sent_name_the_header() -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    frames = len(village.log)
+    epoch = commit(village, "anna")
+    village.wait(minutes=5)
+    header = next(
+        payload.signed.step for _, payload in sent(village, Commit, frames) if payload.signed.step.epoch == epoch
+    )
+    suite = village.devices["anna"].provider.suite(tea(village, "anna").cipher_suite)
+    keys = {each.incarnation: each.key for each in tea(village, "anna").graph.members(epoch)}
+    said = [
+        each for _, payload in sent(village, Votes, frames) for each in payload.ballots if each.ballot.child == epoch
+    ]
+    assert len(said) >= 8
+    for each in said:
+        steps.check_ballot(suite, keys[each.ballot.voter], each, TEA, header, followed=False)
+
+
+@pytest.mark.parametrize("lie", ["root", "moved", "acted", "nothing"])
+def test_a_header_that_says_what_no_commit_of_a_conversation_does_is_refused(lie: str) -> None:
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    found = tea(village, "mallory")
+    me, here, at = voting.own(village.state("mallory"), found), found.here, found.final
+    assert me is not None
+    assert here is not None
+    ben = member(village, "mallory", "ben")
+    epoch = EpochId(b"l" * 32)
+    comer = replace(
+        ben, incarnation=steps.incarnation(epoch, 9), leaf=9, since=here.group.epoch + 1, by=me, acted=lie == "acted"
+    )
+    plain = Step(epoch=epoch, parent=at, author=me, adds=(comer,), tag=b"t" * 32)
+    lies = {
+        "root": replace(plain, removes=(ben.incarnation,), root=True),
+        "moved": replace(plain, moved=((ben.incarnation, 12),)),
+        "acted": plain,
+        "nothing": plain,
+    }
+    suite = village.devices["mallory"].provider.suite(found.cipher_suite)
+    show(village, steps.signed(suite, here.group.signature_key, lies[lie]))
+    village.wait(minutes=1)
+    for name in ("anna", "ben", "cleo"):
+        assert tea(village, name).graph.has(epoch) == (lie == "nothing")
+        assert lie == "nothing" or {rule for rule, _ in village.devices[name].refused} & {"step-members", "step-adds"}
