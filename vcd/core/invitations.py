@@ -160,6 +160,8 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
     strand = turn.state.strands.find(group_id)
     relation = turn.state.book.relation(found.by)
     answered = turn.state.invitations.find(group_id)
+    if answered is not None and answered.group_id != group_id:
+        raise Refused("invite-id")  # another Welcome waits under that name, which everybody sees who has our card
     outside = strand is not None and strand.membership is Membership.OUT
     if strand is not None and not strand.over and not (outside and relation is Relation.BLOCKED):
         _another_branch(turn, found)

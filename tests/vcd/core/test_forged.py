@@ -11,10 +11,11 @@ from tests.vcd.core.branches import bring, member, talk, tea
 from tests.vcd.core.company import act, package, show_up
 from tests.vcd.core.homes import remove, trio
 from tests.vcd.core.people import TEA, card, friends, invite, open_talk, strand
+from tests.vcd.core.test_invitations import withdraw_all
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, inputs, introductions, nobody, steps, voting
 from vcd.core.accounts.identity import sign, suite_of
-from vcd.core.names import AccountId, EpochId, Incarnation, IntentId
+from vcd.core.names import AccountId, EpochId, GroupId, Incarnation, IntentId
 from vcd.core.ordering.graph import Graph, Member, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Digest, Introduction, Nobody, Retry, SignedStep
@@ -208,3 +209,21 @@ def test_a_contact_gives_out_a_key_package_of_no_suite() -> None:
     village.do("anna", inputs.Open(conversation=TEA, mode=Mode.DIMLS))
     village.do("anna", inputs.Invite(intent=IntentId(b"i" * 16), conversation=TEA, account=village.own("ben")))
     assert "call-package" in {rule for rule, _ in village.devices["anna"].refused}
+
+
+def test_a_contact_calls_a_group_like_a_welcome_that_waits_to_be_answered() -> None:
+    """All contacts read the inbox, and so see what the Welcomes in it are called."""
+    village = friends("anna", "ben", "mallory")
+    village.do("anna", inputs.Open(conversation=TEA))
+    withdraw_all(village, "ben")
+    invite(village, "anna", "ben")
+    [waits] = village.state("ben").invitations
+    village.do("mallory", inputs.Open(conversation=GroupId(waits)))
+    invite(village, "mallory", "ben", GroupId(waits), "mallory is there first")
+    assert "invite-id" in {rule for rule, _ in village.devices["ben"].refused}
+    village.wait(minutes=30)
+    assert {village.own(name) for name in ("anna", "ben")} == {
+        each.account for each in strand(village, "anna").graph.members(strand(village, "anna").head)
+    }
+    assert strand(village, "ben").head == strand(village, "anna").head
+    assert GroupId(waits) not in village.state("ben").talks
