@@ -57,7 +57,8 @@ class Config:
     max_commits_each: int = 16
     """Commits of one member on one epoch that are followed; further ones count only once somebody voted for them."""
     max_unfinal: int = 4096
-    """Steps since the last final epoch. At the limit only what is voted for is taken."""
+    """Steps since the last final epoch. At the limit headers give way to commits, those of who has the most first, and
+    who has made few commits has room for as many again (`crowd`)."""
     max_kept: int = 128
     """Epochs of one group whose keys are kept, within the window too. The first to give way are settled ones, the
     longest left first; then those off the head's path, of whoever made the most of them; then the longest left."""

@@ -29,7 +29,20 @@ from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, Target
 from mls.registries import ContentType
 from mls.state import Ended
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
-from vcd.core import contacts, delivery, devices, keys, lead, listing, sequence, steps, summaries, upkeep, waiting
+from vcd.core import (
+    contacts,
+    crowd,
+    delivery,
+    devices,
+    keys,
+    lead,
+    listing,
+    sequence,
+    steps,
+    summaries,
+    upkeep,
+    waiting,
+)
 from vcd.core.accounts.head import Equivocation
 from vcd.core.acting import topic_after
 from vcd.core.duties import Duty
@@ -192,15 +205,16 @@ def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) ->
 
 
 def _excess(turn: Turn, strand: Strand, step: Step) -> bool:
-    """Whether its author had its share of commits on this epoch; what others voted for is followed all the same."""
-    if strand.ballots.has_child(step.epoch):
-        return False
+    """Whether its author had its share of commits, on this epoch or at all; what others voted for has more room."""
+    most = turn.state.config.max_unfinal
+    if crowd.voted(strand, step):
+        return crowd.full(strand, step, most)
     same = [
         child
         for child in strand.graph.children(step.parent)
         if strand.entered(child) and strand.graph.steps[child].author == step.author
     ]
-    return len(same) >= turn.state.config.max_commits_each or len(strand.graph.steps) >= turn.state.config.max_unfinal
+    return len(same) >= turn.state.config.max_commits_each or crowd.full(strand, step, most)
 
 
 def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
@@ -338,10 +352,10 @@ def on_header(turn: Turn, strand: Strand, said: SignedStep) -> None:
         return
     if known is not None and not doubtful(strand, step.epoch):
         return
-    base = strand.graph if known is None else strand.graph.without(step.epoch)
+    base = strand.graph if known is None else strand.graph.without(frozenset(strand.graph.standing_on(step.epoch)))
     if not base.has(step.parent):
         return  # it would stand on itself
-    if len(strand.graph.steps) >= turn.state.config.max_unfinal:
+    if crowd.too_far(strand, step.parent, turn.state.config.max_unfinal):
         return
     try:
         steps.check_shape(base, step, home=strand.home)

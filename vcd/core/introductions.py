@@ -176,7 +176,7 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
             or step == after.graph.steps.find(step.epoch)
         ):
             continue
-        base = after.graph.without(step.epoch) if known else after.graph
+        base = after.graph.without(frozenset(after.graph.standing_on(step.epoch))) if known else after.graph
         if not base.has(step.parent):
             continue
         steps.check_shape(base, step)

@@ -42,7 +42,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import dictionary_of
-from vcd.core import acting, deputies, kinds, waiting
+from vcd.core import acting, crowd, deputies, kinds, waiting
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
@@ -287,7 +287,7 @@ def _take_header(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> No
         raise Refused("decision-step")
     if said.author not in (leader(strand, reign, said.parent), elected(strand, reign, said.parent)):
         return
-    if len(strand.graph.steps) < turn.state.config.max_unfinal:
+    if not crowd.too_far(strand, step.parent, turn.state.config.max_unfinal):
         turn.put(with_step(strand, SignedStep(step=step, signature=b"")), graph=True)
 
 

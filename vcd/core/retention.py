@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from mls.fork.retention import left
 from mls.persistent import PMap
-from vcd.core import following, partitions, summaries, voting, waiting
+from vcd.core import crowd, following, partitions, summaries, voting, waiting
 from vcd.core.duties import Duty
 from vcd.core.names import AccountId, EpochId, GroupId
 from vcd.core.ordering.graph import Graph
@@ -174,6 +174,12 @@ def touched(turn: Turn, group_id: GroupId) -> None:
         _put(turn, rebased(strand, turn.state.book.own))
         strand = now = turn.strand(group_id)
         waiting.review(turn, group_id, lambda payload: following.hopeless(now, payload))
+    name = turn.state.me.device if strand.home else turn.state.book.own
+    thin = crowd.thinned(strand, None if name is None else AccountId(name), turn.state.config.max_unfinal)
+    if thin is not strand:
+        turn.drop("headers-most")
+        turn.put(thin, graph=True)
+        return  # it is touched again
     after = _left(ended(strand, turn.state.book.own), turn.awake)
     most = turn.state.config.max_kept
     if len(after.kept) > most:

@@ -213,18 +213,31 @@ def doubtful(strand: Strand, epoch: EpochId) -> bool:
 def corrected(strand: Strand, said: SignedStep) -> Strand:
     """With this header in the place of another one of its name, and without the votes for that."""
     graph = strand.graph.corrected(said.step)
-    gone = {said.step.epoch, *(each for each in strand.graph.steps if not graph.has(each))}
-    votes = {name: each for name, each in strand.votes.items() if each.ballot.child not in gone}
-    ballots = Ballots()
-    for name in sorted(votes):
-        ballots = ballots.with_ballot(votes[name].ballot)
-    signed = strand.signed.changed([each for each in sorted(gone) if each in strand.signed], {})
+    gone = [step for epoch, step in strand.graph.steps.items() if not graph.has(epoch) or epoch == said.step.epoch]
+    after = _unheard(strand, gone)
+    return replace(after, graph=graph, signed=after.signed.set(said.step.epoch, said))
+
+
+def without_headers(strand: Strand, epochs: frozenset[EpochId]) -> Strand:
+    """Without some headers that nothing stands on which this device followed, and the votes for them (`crowd`)."""
+    after = _unheard(strand, [strand.graph.steps[each] for each in sorted(epochs)])
+    return replace(after, graph=strand.graph.without(epochs))
+
+
+def _unheard(strand: Strand, steps: Sequence[Step]) -> Strand:
+    """As if some headers had not come yet, nor votes for them; the graph has them still."""
+    ballots, epochs = strand.ballots.without(steps), {each.epoch for each in steps}
+    votes = (
+        []
+        if ballots is strand.ballots
+        else [name for name, each in strand.votes.items() if each.ballot.child in epochs]
+    )
     return replace(
         strand,
-        graph=graph,
-        signed=signed.set(said.step.epoch, said),
-        votes=strand.votes.changed([name for name in strand.votes if name not in votes], {}),
         ballots=ballots,
+        signed=strand.signed.changed([each for each in sorted(epochs) if each in strand.signed], {}),
+        votes=strand.votes.changed(votes, {}),
+        bodies=strand.bodies.changed([each for each in sorted(epochs) if each in strand.bodies], {}),
     )
 
 

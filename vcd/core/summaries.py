@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.state import Group
-from vcd.core import acting, desync, following, listing, partitions, ranks, steps, voting, waiting
+from vcd.core import acting, crowd, desync, following, listing, partitions, ranks, steps, voting, waiting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.names import EpochId, FrameId, GroupId
@@ -45,7 +45,7 @@ from vcd.core.payloads import (
 )
 from vcd.core.policy import DAY, Mode
 from vcd.core.sights import MAX_ANSWERED, MAX_OWED, Comparing, Owed, put_sight, sight_of
-from vcd.core.strand import Membership, Strand
+from vcd.core.strand import Membership, Strand, counts
 from vcd.core.topics import TopicSecret
 from vcd.core.waiting import Need
 
@@ -64,14 +64,15 @@ OWED_AT_ONCE = 16
 
 
 def headers(strand: Strand, most: int = MAX_STEPS) -> tuple[SignedStep, ...]:
-    """Those since the last final epoch, parents first, beginning with those that lead to the head."""
+    """Those since the last final epoch, parents first: what leads to the head, what else counts, and then the rest."""
     graph = strand.graph
     found = dict.fromkeys(graph.path(strand.head)) if graph.has(strand.head) else {}
-    todo = [graph.anchor.epoch]
-    while todo and len(found) < most:
-        below = graph.children(todo.pop(0))
-        found.update(dict.fromkeys(below))
-        todo += below
+    rest = list(graph.children(graph.anchor.epoch))
+    for epoch in rest:
+        rest += graph.children(epoch)
+    sure = counts(strand) if len(rest) > most else frozenset(rest)
+    found.update(dict.fromkeys([epoch for epoch in rest if epoch in sure]))
+    found.update(dict.fromkeys(rest))
     return tuple(_header(strand, epoch) for epoch in list(found)[:most])
 
 
@@ -346,7 +347,9 @@ def missing(strand: Strand) -> tuple[EpochId, ...]:
 def want(turn: Turn, strand: Strand) -> None:
     """Ask for commits that are known by their headers only."""
     config, comparing = turn.state.config, _comparing(turn, strand.group_id)
-    wanted = missing(strand)[: MAX_WANTS // 2]
+    wanted = missing(strand)
+    if len(wanted) > MAX_WANTS // 2:
+        wanted = tuple(crowd.urgent(strand, wanted)[: MAX_WANTS // 2])
     if not wanted or turn.now - comparing.wanted < config.ask_again:
         return
     _put(turn, strand.group_id, replace(comparing, wanted=turn.now))

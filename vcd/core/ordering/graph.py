@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from mls.persistent import PMap
 from vcd.core.errors import Misuse
@@ -32,6 +33,12 @@ class Member:
     def rank(self) -> tuple[bool, int, int, bytes]:
         """Lower is senior."""
         return (not self.admin, self.since, self.leaf, self.incarnation)
+
+    def after(self, leaf: int, admin: bool, key: bytes, acted: bool) -> Member:
+        """As a step leaves it: mostly the same one, so that many steps do not need many of each."""
+        if (leaf, admin, key, acted) == (self.leaf, self.admin, self.key, self.acted):
+            return self
+        return replace(self, leaf=leaf, admin=admin, key=key, acted=acted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +167,11 @@ class Graph:
             return self
         gone, moved, keys = set(step.removes), dict(step.moved), dict(step.keys)
         stay = [
-            replace(
-                each,
-                leaf=moved.get(each.incarnation, each.leaf),
-                admin=each.admin if step.admins is None else each.account in step.admins,
-                key=keys.get(each.incarnation, each.key),
-                acted=each.acted or each.incarnation == step.author,
+            each.after(
+                moved.get(each.incarnation, each.leaf),
+                each.admin if step.admins is None else each.account in step.admins,
+                keys.get(each.incarnation, each.key),
+                each.acted or each.incarnation == step.author,
             )
             for each in self.members(step.parent)
             if each.incarnation not in gone
@@ -173,8 +179,11 @@ class Graph:
         roster = tuple(sorted([*stay, *step.adds], key=lambda each: each.rank))
         dismissed = self.dismissed
         if step.root:
-            for at in (step.epoch, *self.up(step.parent)):
-                dismissed = dismissed.set(at, (dismissed.find(at) or frozenset()) | gone)
+            for at in chain((step.epoch,), self.up(step.parent)):
+                known = dismissed.find(at)
+                if known is not None and gone <= known:  # and so at all that this stands on
+                    break
+                dismissed = dismissed.set(at, frozenset(gone) if known is None else known | gone)
         siblings = tuple(sorted([*self.children(step.parent), step.epoch]))
         return replace(
             self,
@@ -185,31 +194,29 @@ class Graph:
             below=self.below.set(step.parent, siblings),
         )
 
-    def without(self, epoch: EpochId) -> Graph:
-        """Without a step and all that stands on it."""
-        return self._made_of({each: step for each, step in self.steps.items() if each != epoch})
+    def standing_on(self, epoch: EpochId) -> tuple[EpochId, ...]:
+        """An epoch and all that stands on it, parents first."""
+        found = [epoch]
+        for each in found:
+            found += self.children(each)
+        return tuple(found)
 
     def corrected(self, step: Step) -> Graph:
         """With this step in the place of one that somebody made up under its name.
 
         What stands on it stays, if those who are named there are members then.
         """
-        return self._made_of({**dict(self.steps.items()), step.epoch: step})
-
-    def _made_of(self, steps: dict[EpochId, Step]) -> Graph:
-        below: dict[EpochId, list[EpochId]] = {}
-        for epoch in sorted(steps):
-            below.setdefault(steps[epoch].parent, []).append(epoch)
-        graph = Graph(self.anchor)
-        todo = [self.anchor.epoch]
-        for at in todo:
-            for child in below.get(at, ()):
-                if graph._fits(steps[child]):
-                    graph = graph.with_step(steps[child])
-                    todo.append(child)
+        line = self.standing_on(step.epoch)
+        if step.parent in line:
+            return self  # it would stand on itself
+        graph = self.without(frozenset(line)).with_step(step)
+        for old in (self.steps[each] for each in line[1:]):
+            if graph.has(old.parent) and graph.fits(old):
+                graph = graph.with_step(old)
         return graph
 
-    def _fits(self, step: Step) -> bool:
+    def fits(self, step: Step) -> bool:
+        """Whether those whom a step names are members before it."""
         members, number = {each.incarnation for each in self.members(step.parent)}, self.number(step.parent) + 1
         named = (*step.removes, *(who for who, _ in step.moved), *(who for who, _ in step.keys))
         made = step.author in members or any(each.incarnation == step.author for each in step.adds)
@@ -219,12 +226,30 @@ class Graph:
         """With the orders of steps that count alone: a header says of itself that it is one, and anybody may."""
         if not self.dismissed:
             return self
-        dismissed: PMap[EpochId, frozenset[Incarnation]] = PMap()
-        for step in self.steps.values():
-            if step.root and step.epoch in counts:
-                for at in self.up(step.epoch):
-                    dismissed = dismissed.set(at, (dismissed.find(at) or frozenset()) | {*step.removes})
-        return replace(self, dismissed=dismissed)
+        dismissed: dict[EpochId, frozenset[Incarnation]] = {}
+        orders = [step for step in self.steps.values() if step.root and step.epoch in counts]
+        for step in orders:
+            gone = frozenset(step.removes)
+            for at in self.up(step.epoch):
+                known = dismissed.get(at)
+                if known is not None and gone <= known:
+                    break
+                dismissed[at] = gone if known is None else known | gone
+        return replace(self, dismissed=PMap(dismissed))
+
+    def without(self, gone: frozenset[EpochId]) -> Graph:
+        """Without some steps, of which all goes that stands on them."""
+        parents = {self.steps[each].parent for each in gone} - gone
+        below = {at: tuple(each for each in self.children(at) if each not in gone) for at in parents}
+        ends = [at for at in (*sorted(gone), *sorted(parents)) if at in self.below and not below.get(at)]
+        graph = replace(
+            self,
+            steps=self.steps.changed(sorted(gone), {}),
+            rosters=self.rosters.changed(sorted(gone), {}),
+            numbers=self.numbers.changed(sorted(gone), {}),
+            below=self.below.changed(ends, {at: several for at, several in below.items() if several}),
+        )
+        return graph.dismissing(frozenset(graph.steps)) if any(self.steps[each].root for each in gone) else graph
 
     def rebased(self, final: EpochId) -> tuple[Graph, tuple[EpochId, ...]]:
         """From a final epoch on, and what does not descend from it."""

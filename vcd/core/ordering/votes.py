@@ -37,7 +37,7 @@ from dataclasses import dataclass, field, replace
 
 from mls.persistent import PMap
 from vcd.core.names import EpochId, Incarnation
-from vcd.core.ordering.graph import Graph, Member
+from vcd.core.ordering.graph import Graph, Member, Step
 
 MAX_ROUND = 128
 """A member that never stops splitting votes keeps a step from being final anyway."""
@@ -92,6 +92,21 @@ class Ballots:
             cast=self.cast.set(ballot.parent, tuple(several)),
             voters=self.voters.set(ballot.child, who | {ballot.voter}),
         )
+
+    def without(self, steps: Iterable[Step]) -> Ballots:
+        """Without those for some steps, as if they had not been heard yet. Who lied has lied."""
+        gone: dict[EpochId, set[EpochId]] = {}
+        for each in steps:
+            if each.epoch in self.voters:
+                gone.setdefault(each.parent, set()).add(each.epoch)
+        cast: dict[EpochId, tuple[Ballot, ...]] = {}
+        over: list[EpochId] = []
+        for parent, children in gone.items():
+            cast[parent] = tuple(each for each in self.at(parent) if each.child not in children)
+            over += children
+        ends = [parent for parent, several in cast.items() if not several]
+        rest = {parent: several for parent, several in cast.items() if several}
+        return replace(self, cast=self.cast.changed(ends, rest), voters=self.voters.changed(over, {})) if gone else self
 
     def since(self, graph: Graph) -> Ballots:
         """Those for steps that a graph still has, or may come to have."""
