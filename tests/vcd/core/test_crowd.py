@@ -53,7 +53,8 @@ def chain(village: Village, name: str, found: Strand, many: int = 2 * MOST) -> t
     """Headers of no commit, each on the one before."""
     me, at, said = own(village, name, found), found.head, []
     for number in range(many):
-        said.append(signed(village, name, found, Step(epoch=name_of(number, name), parent=at, author=me, root=True)))
+        step = Step(epoch=name_of(number, name), parent=at, author=me, root=found.home)
+        said.append(signed(village, name, found, step))
         at = said[-1].step.epoch
     return tuple(said)
 
