@@ -12,7 +12,8 @@ It is an ordinary MLS group, with three rules of its own.
   can read it, and is of the epoch that it ends. All other epochs leave the virtual client's keys alone.
 * Application messages that begin with a byte below 128 are announcements. Those that concern keys and KeyPackages are
   carried out here; conversations are followed by the caller (`mls.virtual.client`), who knows what they may be.
-  Whatever begins with a higher byte is the application's own.
+  Whatever begins with a higher byte is the application's own. A device that was removed can still speak in epochs
+  before that, whose keys are kept for late messages: whoever keeps some gives a `Carry`, which says what counts of it.
 * Who joins from outside takes over the virtual client. Nobody may, unless `admits` says so
   (`mls.virtual.recovery` has who should).
 
@@ -39,6 +40,7 @@ from mls.state import Group
 from mls.validation import Plan
 from mls.virtual.actions import CommitData, KeyPackageUpload, NewDerivationEpoch
 from mls.virtual.announcements import (
+    UNKNOWN,
     Announcement,
     Keys,
     LostEpoch,
@@ -61,6 +63,9 @@ APPLICATIONS = 0x80
 
 Admits = Callable[[Group, CommitMessage], bool]
 """Whether a device may have joined the emulation group (in the state before) by this commit from outside."""
+
+Carry = Callable[[Emulation, Announcement, LeafIndex], Emulation]
+"""What a device knows after another one, of that leaf, announced something: `carried_out`, or less than that."""
 
 
 def start(settings: Settings, group: Group) -> Emulation:
@@ -225,34 +230,50 @@ class Heard:
 
 
 def receive_on(
-    emulation: Emulation, head: Head, env: Environment, message: bytes, *, admits: Admits | None = None
+    emulation: Emulation,
+    head: Head,
+    env: Environment,
+    message: bytes,
+    *,
+    admits: Admits | None = None,
+    carry: Carry | None = None,
 ) -> Heard:
     """Whatever arrived late for an earlier epoch or another branch: keep `Heard.head` in the place of `head`.
 
     The device stays where it is (`Emulation.head`), and keeps what it learned.
     """
-    heard = receive(emulation.on(head), env, message, admits=admits)
+    heard = receive(emulation.on(head), env, message, admits=admits, carry=carry)
     return replace(heard, emulation=heard.emulation.on(emulation.head), _head=heard.emulation.head)
 
 
-def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: Admits | None = None) -> Heard:
-    """Whatever arrived for the emulation group's present epoch, on this branch.
+def receive(
+    emulation: Emulation,
+    env: Environment,
+    message: bytes,
+    *,
+    admits: Admits | None = None,
+    carry: Carry | None = None,
+) -> Heard:
+    """Whatever arrived for the emulation group's present epoch, on this branch. All of it is carried out, if nothing
+    else is said (`carry`).
 
     A device that was set back to an old storage hears also what it said itself since then: the others go by it.
     """
     group = emulation.group
+
+    def after_it(before: Emulation, told: Announcement, sender: LeafIndex) -> Emulation:
+        return carried_out(before, env, told, sender) if carry is None else carry(before, told, sender)
+
     event = front.receive(group, env, message, own_words=True)
     after = emulation.with_group(event.group)
     if isinstance(event, ApplicationMessage):
         if event.data and event.data[0] >= APPLICATIONS:
             return Heard(emulation=after, event=event)
         told = decode_announcement(event.data, emulation.settings.profile.form)
-        return Heard(emulation=_carried_out(after, env, told, event.sender), event=event, announcement=told)
+        return Heard(emulation=after_it(after, told, event.sender), event=event, announcement=told)
     if isinstance(event, TargetedMessage):
         told = decode_announcement(event.data, emulation.settings.profile.form, targeted=True)
-        if isinstance(told, Reserved):
-            after = take_in_reserved(after, told)
-        return Heard(emulation=after, event=event, announcement=told)
+        return Heard(emulation=after_it(after, told, event.sender), event=event, announcement=told)
     if not isinstance(event, CommitMessage):
         return Heard(emulation=after, event=event)
     if event.plan.reinit is not None:
@@ -264,7 +285,7 @@ def receive(emulation: Emulation, env: Environment, message: bytes, *, admits: A
     refused: list[tuple[KeyPackageUpload, MlsError]] = []
     for upload in actions.uploads:
         try:
-            before = take_in(before, env, upload, sender=event.committer)
+            before = after_it(before, _uploaded(upload), event.committer)
         except (PeerError, StaleError) as error:
             refused.append((upload, error))
     derives = actions.new_derivation_epoch or _changes_devices(event.plan)
@@ -292,7 +313,12 @@ def _actions(emulation: Emulation, group: Group, event: CommitMessage) -> Commit
     return CommitData()
 
 
-def _carried_out(emulation: Emulation, env: Environment, told: Announcement, sender: LeafIndex) -> Emulation:
+def _uploaded(upload: KeyPackageUpload) -> Uploaded:
+    """What a commit says of KeyPackages: nothing of keys, or of when they expire."""
+    return Uploaded(upload=upload, not_after=(UNKNOWN,) * len(upload.key_packages))
+
+
+def carried_out(emulation: Emulation, env: Environment, told: Announcement, sender: LeafIndex) -> Emulation:
     """What an announcement changes in what this device knows."""
     if isinstance(told, Uploaded):
         return take_in(emulation, env, told.upload, sender=sender, keys=told.keys, not_after=told.not_after)
@@ -304,6 +330,8 @@ def _carried_out(emulation: Emulation, env: Environment, told: Announcement, sen
         return emulation.told(told.operations)
     if isinstance(told, LostEpoch):
         return _with_lost_epoch(emulation, env, told)
+    if isinstance(told, Reserved):
+        return take_in_reserved(emulation, told)
     return emulation
 
 

@@ -49,6 +49,7 @@ from vcd.core import (
     rotation,
     siblings,
     stock,
+    tellers,
     voting,
     vouching,
 )
@@ -242,7 +243,7 @@ def note_heard(turn: Turn, device: DeviceId, newest: bytes) -> None:
         keep(turn, heard=household.heard.set(device, newest))
 
 
-def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
+def _act(turn: Turn, told: siblings.Told, data: bytes, since: int, *, late: bool = False) -> None:
     """Do what a device said; later, if it rests on what is still on its way, or if the device is not here any more.
 
     One that was removed could still say things in epochs before that, and lead us into whatever it likes. If the
@@ -258,6 +259,8 @@ def _act(turn: Turn, told: siblings.Told, data: bytes, since: int) -> None:
             siblings.handlers()[type(record)](turn, told, record)
         else:
             announcement = decode_announcement(data, turn.emulation.settings.profile.form)
+            if late:
+                tellers.late(turn, told, announcement)
             handler = ANNOUNCED.get(type(announcement))
             if handler is not None:
                 handler(turn, told, announcement)
@@ -286,7 +289,8 @@ def try_held(turn: Turn) -> None:
     keep(turn, held=())
     for each in held:
         if each.at + life > turn.now:
-            _act(turn, siblings.Told(device=each.device, epoch=each.epoch, newest=each.newest), each.data, each.at)
+            told = siblings.Told(device=each.device, epoch=each.epoch, newest=each.newest)
+            _act(turn, told, each.data, each.at, late=True)
 
 
 def _on_brought(turn: Turn, told: siblings.Told, announcement: Created | JoinedExternally | Welcomed) -> None:
@@ -332,7 +336,7 @@ ANNOUNCED: Mapping[type[Any], Callable[[Turn, siblings.Told, Any], None]] = {
     LostEpoch: _on_lost,
     Progress: _on_progress,
 }
-"""What concerns keys alone was carried out when the message was opened."""
+"""What concerns keys alone was carried out when the message was opened (`tellers`)."""
 
 
 def followed(turn: Turn, step: Step, opened: Opened) -> None:

@@ -72,6 +72,9 @@ class Roster:
     def at(self, leaf: int) -> DeviceId | None:
         return next((device for each, device in self.devices if each == leaf), None)
 
+    def leaf(self, device: DeviceId) -> int | None:
+        return next((leaf for leaf, each in self.devices if each == device), None)
+
     @property
     def names(self) -> frozenset[DeviceId]:
         return frozenset(device for _, device in self.devices)
@@ -161,6 +164,8 @@ class Household:
     """What came when its key was gone, by digests, until the device that told it is asked."""
     vouched: frozenset[GroupId] = frozenset()
     """Conversations that a device that stays is in and this one was not brought into, told of during a removal."""
+    tellers: PMap[bytes, tuple[DeviceId, ...]] = record.since(4, factory=PMap)
+    """Which devices told of a signature key that no leaf has yet, by its public half. Owned by `tellers`."""
     links: PMap[DeviceId, Link] = field(default_factory=PMap)
     rosters: PMap[bytes, Roster] = field(default_factory=PMap)
     """By derivation epoch."""

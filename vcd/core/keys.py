@@ -25,6 +25,7 @@ from mls.virtual.announcements import Announcement
 from mls.virtual.conversation import Author
 from mls.virtual.emulation import Emulation, Head
 from mls.virtual.generation_id import GenerationId
+from vcd.core import tellers
 from vcd.core.errors import Misuse
 from vcd.core.names import EpochId
 from vcd.core.policy import of_group, takes_up
@@ -56,7 +57,14 @@ def open_on(
     kept = strand.kept[epoch]
     emulation = turn.emulation
     if strand.home:
-        heard = devices.receive_on(emulation, Head(kept.group, kept.newest), turn.home_env, message, admits=_comes_back)
+        heard = devices.receive_on(
+            emulation,
+            Head(kept.group, kept.newest),
+            turn.home_env,
+            message,
+            admits=_comes_back,
+            carry=tellers.carry(turn, kept.group),
+        )
         head = heard.head
         return Opened(
             emulation=heard.emulation,
@@ -80,6 +88,8 @@ def _comes_back(before: Group, event: CommitMessage) -> bool:
 def use(turn: Turn, strand: Strand, epoch: EpochId, opened: Opened) -> Strand:
     """Adopt what opening used up, of a message that is no commit."""
     after = with_value(strand, epoch, opened.event.group)
+    if strand.home:
+        tellers.heard(turn, strand.kept[epoch].group, opened)
     turn.change(emulation=opened.emulation)
     turn.put(after)
     return after

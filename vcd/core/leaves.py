@@ -44,7 +44,7 @@ from mls.persistent import PMap
 from mls.virtual.announcements import MAX_ENTRIES, LostEpoch, Operations, Wanted
 from mls.virtual.derivation_info import derivation_info_of
 from mls.virtual.stored import listening
-from vcd.core import acting, devices, ourselves, ranks, raw_care
+from vcd.core import acting, devices, ourselves, ranks, raw_care, tellers
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
@@ -365,6 +365,7 @@ def prune(turn: Turn) -> None:
         if name in place or name in held or (roster is not None and _may_win(strand, roster)):
             continue
         drop.append(name)
+    drop += {key.epoch_id for key in emulation.operations} - set(emulation.epochs)  # told of what nobody told more of
     groups = [
         kept.group
         for each in turn.state.strands.values()
@@ -375,6 +376,7 @@ def prune(turn: Turn) -> None:
     groups += raw_care.held(turn)
     after = emulation.pruned(groups, since=since, drop=drop, keys=_named(turn), ahead=_ahead_of_apps(turn))
     turn.use(after)
+    tellers.trim(turn)
     gone = [name for name in household.rosters if name not in after.epochs]
     devices.keep(turn, rosters=household.rosters.changed(gone, {}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mls.credential import Credential
+from mls.errors import LimitError
 from mls.leaf_node import Lifetime
 from mls.secrets import SignaturePrivateKey
 from mls.virtual.announcements import Keys, SignatureKey
@@ -27,7 +28,10 @@ def new_leaf(turn: Turn, *, announced: bool = True, suite: int | None = None) ->
     edition, signing = state.book.edition, state.household.signing
     if edition is None or signing is None:
         raise Misuse("no-account", "this device has no account yet")
-    emulation, public = turn.emulation.drawn_key(turn.env, state.config.cipher_suite if suite is None else suite)
+    try:
+        emulation, public = turn.emulation.drawn_key(turn.env, state.config.cipher_suite if suite is None else suite)
+    except LimitError:
+        raise Misuse("too-many", "there are too many signature keys here") from None
     turn.change(emulation=emulation)
     private = emulation.keys[public].private
     if announced:

@@ -62,7 +62,7 @@ from mls.virtual.errors import (
     WithdrawnPackageError,
 )
 from mls.welcome import decode_group_info, read_message
-from vcd.core import contacts, devices, kinds, leaves, ourselves, policy, raw_care, stock
+from vcd.core import contacts, devices, kinds, leaves, ourselves, policy, raw_care, stock, tellers
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import VirtualCredential, read
 from vcd.core.errors import Malformed, Misuse, Refused
@@ -262,7 +262,8 @@ def offer(turn: Turn, command: inputs.RawOffer) -> None:
     count, suite = command.count, _suite(turn, command.suite)
     if not 1 <= count <= MAX_OFFERED:
         raise Misuse("too-many", f"at most {MAX_OFFERED} KeyPackages are made at once")
-    if len(turn.emulation.stock) + count > turn.emulation.settings.max_packages // 2:  # the rest is for chats
+    ours, whole = tellers.made(turn, turn.state.me.device) + count, len(turn.emulation.stock) + count
+    if whole > turn.emulation.settings.max_packages // 2 or ours > tellers.share(turn) // 2:  # the rest is for chats
         raise Misuse("too-many", "too many KeyPackages wait to be used")
     offers = [ourselves.offer(turn, announced=False, suite=suite) for _ in range(count)]
     scheme = turn.provider.suite(suite).scheme

@@ -35,9 +35,10 @@ from mls.virtual import stock as batches
 from mls.virtual.announcements import MAX_ENTRIES, Uploaded, Withdrawn, decode_announcement
 from mls.virtual.emulation import Emulation
 from mls.virtual.stock import Offer
-from vcd.core import kinds, ourselves, ranks, siblings
+from vcd.core import kinds, ourselves, ranks, siblings, tellers
 from vcd.core.duties import Duty
 from vcd.core.effects import OfferPackages, TakeBackPackages
+from vcd.core.errors import Misuse
 from vcd.core.names import EpochId, GroupId
 from vcd.core.policy import DAY, HOUR
 from vcd.core.wanting import Share, Use
@@ -101,7 +102,15 @@ def _make(turn: Turn, wanted: int, strangers: int, *, last: bool) -> None:
     edition = turn.state.book.edition
     head = b"" if edition is None else edition.head.digest
     kinds_of = [*[(False, False)] * wanted, *[(True, False)] * strangers, *[(False, True)] * last]
-    leaves = [ourselves.new_leaf(turn, announced=False) for _ in kinds_of]
+    before = turn.emulation
+    try:
+        if tellers.made(turn, turn.state.me.device) + len(kinds_of) > tellers.share(turn):
+            raise Misuse("too-many", "the others keep no more KeyPackages of this device")
+        leaves = [ourselves.new_leaf(turn, announced=False) for _ in kinds_of]
+    except Misuse as error:  # another day
+        turn.change(emulation=before)
+        turn.drop("stock-full", error.code)
+        return
     scheme = turn.provider.suite(turn.state.config.cipher_suite).scheme
     ourselves.tell_keys(turn, [scheme.public_key(private) for _, private in leaves])
     capabilities, extensions = kinds.leaf()
