@@ -56,6 +56,7 @@ from vcd.core.errors import Malformed, Misuse, NodeError, Refused
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering.choice import counted, standing
 from vcd.core.payloads import Door, HeadPlea, Plea, Want, Way
+from vcd.core.policy import Mode
 from vcd.core.record import decode, encode
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
@@ -187,6 +188,10 @@ def recover(turn: Turn, subject: bytes) -> None:
         first = _elsewhere(turn, strand)
         if first is not None and first not in summaries.missing(strand):
             ask_user(turn, group_id)
+        elif first is not None and strand.mode is Mode.LEAD and not known.asks:  # where nobody shows branches
+            summaries.want(turn, strand)
+            behind(turn, strand)
+            turn.later(Duty.DESYNC, group_id, turn.now + config.ask_again)
         return
     if voting.own(turn.state, strand) is None:
         return
@@ -250,6 +255,8 @@ def _elsewhere(turn: Turn, strand: Strand) -> EpochId | None:
     me, known = voting.own(turn.state, strand), recovery(turn, strand.group_id)
     if strand.here is None or me is None or known.consent or known.entered is not None:
         return None
+    if strand.mode is Mode.LEAD:
+        return None if turn.state.talks.find(strand.group_id) is None else lead.alone(turn, strand)
     graph, gone = strand.graph, dead(strand)
     missed = [epoch for epoch in graph.steps if epoch in gone or not strand.went_past(epoch)]
     theirs = [

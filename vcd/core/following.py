@@ -28,6 +28,7 @@ from mls.errors import (
 from mls.group import ApplicationMessage, CommitMessage, ProposalMessage, TargetedMessage, peek
 from mls.registries import ContentType
 from mls.state import Ended
+from mls.virtual.emulation import Emulation
 from mls.virtual.errors import MissingKeyError, OtherBranchError, UnknownEpochError, UnknownPackageError
 from vcd.core import (
     contacts,
@@ -262,8 +263,11 @@ def _follow(turn: Turn, strand: Strand, payload: Commit) -> None:
         devices.followed(turn, said.step, opened)
 
 
-def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
-    """A commit without a header, of an ordinary client in a group with a lead: the header is made from it."""
+def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> bool:
+    """A commit without a header, of an ordinary client in a group with a lead: the header is made from it.
+
+    False if it has to wait for the lead: who is removed by it cannot compute what the epoch is called that begins.
+    """
     if strand.home or strand.mode is not Mode.LEAD:
         raise Refused("post-kind", "a commit has to come with its header")
     opened = keys.open_on(turn, strand, payload.epoch, payload.message)
@@ -274,7 +278,7 @@ def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
     if author is None or author in capable(strand, payload.epoch):
         raise Refused("post-kind", "a vcd signs a header")
     if event.group.ended is Ended.REMOVED:
-        raise Refused("post-removed", "who is removed learns it from the decision")
+        return _removed_by_plain(turn, strand, payload, opened.emulation, event)
     step = steps.step_of(
         strand.graph,
         event.before,
@@ -284,7 +288,7 @@ def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
         confirmation_tag=event.group.public.confirmation_tag,
     )
     if strand.entered(step.epoch):
-        return
+        return True
     if _excess(turn, strand, step):
         raise Refused("commits-each")
     check(event.before, strand.graph.members(step.parent), step, event.plan)
@@ -296,6 +300,29 @@ def _follow_plain(turn: Turn, strand: Strand, payload: Post) -> None:
     contacts.brought(turn, event.plan, event.group, event.committer)
     upkeep.followed(turn, strand.group_id, step, ours=False)
     waiting.wake(turn, (Need.EPOCH, step.epoch))
+    return True
+
+
+def _removed_by_plain(turn: Turn, strand: Strand, payload: Post, emulation: Emulation, event: CommitMessage) -> bool:
+    """An ordinary client's commit that removes us, if it is what the lead has told of."""
+    members = strand.graph.members(payload.epoch)
+    own = steps.at_leaf(members, event.before.own_leaf)
+    for step in lead.headers(turn, strand, payload.epoch):
+        if strand.entered(step.epoch):
+            return True
+        seen = steps.seen_by_removed(strand.graph, event.before, event.plan, event.committer, step)
+        if seen != step or strand.graph.steps.find(step.epoch) not in (None, step):
+            continue
+        if own is None or own.incarnation not in seen.removes:
+            raise Refused("step-header", "a commit's header is not what it does")
+        check(event.before, members, seen, event.plan)
+        said = SignedStep(step=step, signature=b"")
+        turn.change(emulation=emulation)
+        turn.put(with_child(strand, said, payload.message, event.before, None, turn.awake), graph=True)
+        upkeep.followed(turn, strand.group_id, step, ours=False)
+        waiting.wake(turn, (Need.EPOCH, step.epoch))
+        return True
+    return False
 
 
 def check_author(strand: Strand, said: SignedStep, event: CommitMessage | None = None) -> None:
@@ -397,8 +424,10 @@ def on_post(turn: Turn, group_id: GroupId, payload: Post, frame: FrameId, *, in_
             if lead.holds(turn, strand, payload.epoch):
                 waiting.hold(turn, frame, group_id, (Need.LEAD, payload.epoch), payload)
                 return
-            _follow_plain(turn, strand, payload)
-            waiting.done(turn, frame)
+            if _follow_plain(turn, strand, payload):
+                waiting.done(turn, frame)
+            else:
+                waiting.hold(turn, frame, group_id, (Need.LEAD, payload.epoch), payload)
             return
         if in_turn and sequence.early(turn, strand, payload, frame):
             return

@@ -14,7 +14,14 @@ by the commit somebody came back from outside, it is said in the topic of the ep
     dead     commits beside a decided one
 
 The lead takes the first valid commit that it sees. It is trusted with the order and with nothing else: it cannot make a
-commit that breaks a rule count. If it says two things of one epoch, everybody is warned and takes the lower name.
+commit that breaks a rule count, nor a header that nobody could follow. Who has the keys of an epoch stands on what was
+decided there when it has followed that, or when somebody beside the lead says so: the author who signed the header, or
+a member that voted for it, or went on from it. Where nobody is who could, as among two, or votes, as without
+succession, the user is asked after a while, as elsewhere (`desync`). Who has not the keys takes the lead's word. If it
+says two things of one epoch, everybody is warned and takes the lower name.
+
+An ordinary client signs no header. The lead puts it beside its decision, for who cannot make it: without the keys, or
+removed by that commit. Who is removed opens the commit, and holds it against that header.
 
 **When the lead is gone.** A commit that the lead chose may name another lead, in the policy. If nothing is decided on
 waiting commits for `Policy.succeed_after`, members vote (`Nomination`): the most senior one first offers itself, by a
@@ -48,7 +55,7 @@ from vcd.core.duties import Duty
 from vcd.core.errors import Refused
 from vcd.core.events import Warned
 from vcd.core.names import DeviceId, EpochId, FrameId, GroupId, Incarnation
-from vcd.core.ordering.graph import Member
+from vcd.core.ordering.graph import Member, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Decision, Invite, Nomination, SignedStep
 from vcd.core.policy import Mode, Who, of_dictionary, of_group
@@ -64,11 +71,14 @@ from vcd.core.reign import (
     full,
     is_stuck,
     leader,
+    may_be_plain,
     own_member,
     shown,
     standing,
     undecided,
+    unproven,
 )
+from vcd.core.steps import check_shape
 from vcd.core.strand import Strand, stood as plainly, with_step
 from vcd.core.topics import TopicSecret
 from vcd.core.waiting import Need
@@ -124,6 +134,8 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     if facts:
         talk = replace(talk, lead=replace(talk.lead, facts=talk.lead.facts.update(facts)))
         turn.put_talk(talk)
+    if unproven(strand, talk.lead) is not None:
+        turn.due(Duty.DESYNC, group_id, turn.now + turn.state.config.desync_after)
     if not undecided(strand):
         if talk.lead.waits is not None:
             turn.put_talk(replace(talk, lead=replace(talk.lead, waits=None)))
@@ -269,38 +281,79 @@ def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId
         return
     if len(known) >= 2:  # two are proof of a lie, more say nothing new
         raise Refused("decision-each")
+    if payload.step is not None and (payload.step.parent, payload.step.epoch) != (parent, payload.child):
+        raise Refused("decision-step")
     _check(turn, strand, parent, payload.author, _DECISION, payload)
     waiting.done(turn, frame)
     if known:
         _warn(turn, strand, payload)
-    _take_header(turn, strand, reign, payload)
     _remember(turn, strand, payload)
+    _take_headers(turn, group_id, parent)
     waiting.wake(turn, (Need.LEAD, parent))
 
 
-def _take_header(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> None:
-    """The header of a commit whose author cannot sign one; by the lead's word, for who cannot follow the commit."""
-    step = said.step
-    if step is None or strand.graph.has(step.epoch):
-        return
-    if (step.parent, step.epoch) != (said.parent, said.child):
-        raise Refused("decision-step")
-    if said.author not in (leader(strand, reign, said.parent), elected(strand, reign, said.parent)):
-        return
-    if not crowd.too_far(strand, step.parent, turn.state.config.max_unfinal):
+def headers(turn: Turn, strand: Strand, parent: EpochId) -> tuple[Step, ...]:
+    """Those beside decisions of who leads, of commits whose authors cannot sign any."""
+    reign = turn.talk(strand.group_id).lead
+    said = [each for each in reign.decisions.find(parent) or () if each.step is not None]
+    if not said:
+        return ()
+    leads = (leader(strand, reign, parent), elected(strand, reign, parent))
+    return tuple(each.step for each in said if each.step is not None and each.author in leads)
+
+
+def _take_headers(turn: Turn, group_id: GroupId, parent: EpochId) -> None:
+    """Into the graph, for who cannot follow the commit. What of them counts is another thing (`reign`)."""
+    for step in headers(turn, turn.strand(group_id), parent):
+        strand = turn.strand(group_id)
+        if strand.graph.has(step.epoch) or crowd.too_far(strand, step.parent, turn.state.config.max_unfinal):
+            continue
+        try:
+            _check_header(turn, strand, step)
+        except Refused as error:  # the decision may be good all the same, for who has the commit
+            turn.drop(error.rule)
+            continue
         turn.put(with_step(strand, SignedStep(step=step, signature=b"")), graph=True)
+        waiting.wake(turn, (Need.EPOCH, step.epoch))  # votes for it, perhaps
+
+
+def _check_header(turn: Turn, strand: Strand, step: Step) -> None:
+    """Whether it may be of an ordinary client's commit. A vcd signs its own, and so does whoever comes from outside.
+
+    One that gives somebody else a key is taken only with its commit, as for a signed one (`following.on_header`).
+    """
+    check_shape(strand.graph, step)
+    reign = turn.talk(strand.group_id).lead
+    if all(each.incarnation != step.author for each in strand.graph.members(step.parent)) or not may_be_plain(
+        strand, reign, step.parent, step.author
+    ):
+        raise Refused("decision-author", "a vcd signs a header")
+    if step.moved or step.root or step.under or step.author in step.removes:
+        raise Refused("decision-header", "what no ordinary client can do")
+    if any(who != step.author for who, _ in step.keys):
+        raise Refused("decision-header", "it gives somebody else a key")
+
+
+def alone(turn: Turn, strand: Strand) -> EpochId | None:
+    """What the lead says was decided, and nobody else is there to confirm: only the user can believe that."""
+    return unproven(strand, turn.talk(strand.group_id).lead)
 
 
 def _look_back(turn: Turn, strand: Strand, reign: Reign, said: Decision) -> None:
     """A decision on an epoch before the last final one: too late to count, and not too late to tell of a lie."""
     other = [each for each in reign.past if (each.parent, each.author) == (said.parent, said.author)]
     kept = strand.kept.find(said.parent)
-    if not other or kept is None or any(each.child == said.child for each in other):
+    if len(other) != 1 or kept is None or other[0].child == said.child:
         turn.drop("decision-late")
         return
+
+    def signs(key: bytes, each: Decision) -> bool:
+        content = strand.group_id + encode(replace(each, signature=b""))
+        return kept.group.suite.verify_with_label(key, _DECISION, content, each.signature)
+
+    # The graph does not know any more whose leaf is whose. It is the one that signed what was said in time.
     keys = [node.signature_key for _, node in kept.group.members]
-    content = strand.group_id + encode(replace(said, signature=b""))
-    if not any(kept.group.suite.verify_with_label(key, _DECISION, content, said.signature) for key in keys):
+    if not any(signs(key, said) and signs(key, other[0]) for key in keys):
         raise Refused("decision-signature")
     talk = turn.talk(strand.group_id)
     turn.put_talk(replace(talk, lead=replace(reign, past=(*reign.past, said)[-MAX_PAST:])))
@@ -317,7 +370,7 @@ def _check(
     turn: Turn, strand: Strand, epoch: EpochId, who: Incarnation, label: bytes, said: Decision | Nomination
 ) -> None:
     """Whether that member of the epoch signed it, with the key that its leaf has there: the graph knows."""
-    suite = turn.provider.suite(turn.state.config.cipher_suite)
+    suite = turn.provider.suite(strand.cipher_suite)
     content = strand.group_id + encode(replace(said, signature=b""))
     member = next((each for each in strand.graph.members(epoch) if each.incarnation == who), None)
     if member is None or not suite.verify_with_label(member.key, label, content, said.signature):
@@ -450,6 +503,7 @@ def on_nomination(turn: Turn, group_id: GroupId, payload: Nomination, frame: Fra
     if not same:
         _check(turn, strand, epoch, payload.voter, _NOMINATION, payload)
         _count(turn, strand, payload)
+        _take_headers(turn, group_id, epoch)  # of who leads by that vote, and has decided already
     waiting.done(turn, frame)
 
 

@@ -4,7 +4,8 @@ Somebody carries for them: a vcd in the same group, which is given what such a c
 `Carry`) and hands it what it is to hear. They know nothing of headers, branches or decisions. So for them
 
 * a commit of theirs is published as it is, and everybody who follows it makes its header from it. The lead puts that
-  header into its decision, for those who cannot follow. Only members that are no vcds may do without signing theirs;
+  header into its decision, for those who cannot follow. Only members that are no vcds may do without signing theirs.
+  Who could follow does not take it from there, and whoever is removed opens the commit (`lead`);
 * they hear only commits that were decided on, in order (`decided`), their own among them: that is when they adopt it,
   or forget it if another one comes in its place (RFC 9750 §5.2.1);
 * messages are for one epoch, and epochs have numbers for them. A number names one epoch of the chain of decisions.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mls.components.dictionary import dictionary_of
 from mls.components.lists import components_of
@@ -106,17 +106,31 @@ def shown(members: tuple[Member, ...], policy: Policy, tree: RatchetTree, parame
 
 def fact(strand: Strand, reign: Reign, epoch: EpochId) -> Fact:
     """Of any epoch in the graph. Of one that was never kept here, what follows from the one before."""
-    known = reign.facts.find(epoch)
-    if known is not None:
-        return known
-    if epoch in strand.kept:
-        return fact_of(strand, epoch)
-    members = strand.graph.members(epoch)
-    parent = strand.graph.parent(epoch)
-    before = Fact(lead=Incarnation(b""), succession=True) if parent is None else fact(strand, reign, parent)
-    able = [each.incarnation for each in members if each.incarnation not in before.plain]
-    lead = before.lead if before.lead in able or not able else able[0]
-    return Fact(lead=lead, succession=before.succession, plain=before.plain)
+    unknown: list[EpochId] = []
+    found: Fact | None = None
+    for at in strand.graph.up(epoch):  # there may be thousands that nobody followed
+        found = _known(strand, reign, at)
+        if found is not None:
+            break
+        unknown.append(at)
+    found = found or Fact(lead=Incarnation(b""), succession=True)
+    for at in reversed(unknown):
+        able = [each.incarnation for each in strand.graph.members(at) if each.incarnation not in found.plain]
+        found = replace(found, lead=found.lead if found.lead in able or not able else able[0])
+    return found
+
+
+def _known(strand: Strand, reign: Reign, epoch: EpochId) -> Fact | None:
+    return reign.facts.find(epoch) or (fact_of(strand, epoch) if epoch in strand.kept else None)
+
+
+def may_be_plain(strand: Strand, reign: Reign, epoch: EpochId, who: Incarnation) -> bool:
+    """Whether a member is no vcd, or may be none: of who came by a commit that was not followed here nobody knows."""
+    for at in strand.graph.up(epoch):
+        known = _known(strand, reign, at)
+        if known is not None:
+            return who in known.plain or all(each.incarnation != who for each in strand.graph.members(at))
+    return True
 
 
 def begun(strand: Strand, reign: Reign) -> dict[EpochId, Fact]:
@@ -168,13 +182,69 @@ def _choice(strand: Strand, reign: Reign, parent: EpochId) -> EpochId | None:
     lead, successor = leader(strand, reign, parent), elected(strand, reign, parent)
     found = []
     for each in several:
-        if strand.graph.parent(each.child) != parent:
+        if strand.graph.parent(each.child) != parent or not _believed(strand, each, voted=each.author == successor):
             continue
         if each.author == successor and _takes_over(strand, reign, each.child, successor):
             found.append((0, each.child))
         elif each.author == lead:
             found.append((1, each.child))
     return min(found)[1] if found else None
+
+
+def _believed(strand: Strand, said: Decision, *, voted: bool) -> bool:
+    """Whether a commit that was decided on counts here, or its header is no more than the word of who decided.
+
+    Whoever could open the commit waits for that, or for another member that could: its author, who signed the header,
+    or who voted for it, or went on from it. Else a lead might do by a header what it may not do by a commit. Who cannot
+    follow from there takes the word of who leads; but not against what it followed itself, unless that was `voted` for.
+    """
+    graph, child, parent = strand.graph, said.child, said.parent
+    if _followed(strand, child):
+        return True
+    kept = strand.kept.find(parent)
+    if kept is None or kept.settled or kept.group.ended is not None:
+        if voted or not any(_followed(strand, each) for each in graph.children(parent)):
+            return True
+    own = own_member(strand, parent)
+    if own is not None and own.incarnation == said.author:
+        return True
+    author = graph.steps[child].author
+    others = {each.incarnation for each in graph.members(parent)} - {said.author}
+    if author in others and _is_signed(strand, child):
+        return True
+    others -= {author, *strand.ballots.liars}
+    went_on = {graph.steps[each].author for each in graph.children(child) if _is_signed(strand, each)}
+    return not others.isdisjoint((strand.ballots.voters.find(child) or frozenset()) | went_on)
+
+
+def _followed(strand: Strand, epoch: EpochId) -> bool:
+    """Whether this device was there, or in what stands on it."""
+    return strand.entered(epoch) or any(strand.graph.is_ancestor(epoch, each) for each in strand.kept)
+
+
+def _is_signed(strand: Strand, epoch: EpochId) -> bool:
+    said = strand.signed.find(epoch)
+    return said is not None and said.signature != b""
+
+
+def unproven(strand: Strand, reign: Reign) -> EpochId | None:
+    """What was decided on the head, if that is one member's word and nobody else is there who could confirm it."""
+    head = strand.head
+    own = own_member(strand, head)
+    if own is None or not strand.graph.has(head):
+        return None
+    chief, successor = leader(strand, reign, head), elected(strand, reign, head)
+    succession = fact(strand, reign, head).succession
+    could = {each.incarnation for each in able(strand, reign, head)}
+    for each in sorted(reign.decisions.find(head) or (), key=lambda each: each.child):
+        step = strand.graph.steps.find(each.child)
+        if step is None or step.parent != head or _followed(strand, each.child):
+            continue
+        if each.author not in (chief, successor):
+            continue
+        if not succession or could <= {own.incarnation, each.author, step.author}:
+            return each.child  # else it would be where the group stands
+    return None
 
 
 def _entry(strand: Strand, reign: Reign, at: EpochId) -> EpochId | None:

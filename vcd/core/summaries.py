@@ -442,8 +442,10 @@ def _name(owed: Owed) -> bytes:
 def _give(turn: Turn, strand: Strand, owed: Owed, life: int) -> None:
     if owed.epoch is not None:
         body, said = strand.bodies.find(owed.epoch), strand.signed.find(owed.epoch)
-        if body is not None and said is not None:
+        if body is not None and said is not None and said.signature:
             turn.publish(owed.topic, Commit(signed=said, message=body), life=life)
+        elif body is not None and said is not None:  # an ordinary client's: who follows it makes the header (`lead`)
+            turn.publish(owed.topic, Post(epoch=said.step.parent, message=body), life=life)
     elif owed.proposals is not None:
         for message in strand.proposals.find(owed.proposals) or ():
             turn.publish(owed.topic, Post(epoch=owed.proposals, message=message), life=life)

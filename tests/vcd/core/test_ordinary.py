@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mls import group as mls
-from tests.vcd.core.company import Plain, add, bring, gather, step
+from tests.vcd.core.company import Plain, act, add, bring, gather, step
 from tests.vcd.core.led import (
     TEA,
     commit,
+    give,
     heads,
     payloads,
     strand,
@@ -18,8 +19,9 @@ from tests.vcd.core.village import Village
 from vcd.core import flow, inputs, keys, ordinary, reign
 from vcd.core.errors import Misuse
 from vcd.core.names import EpochId, FrameId
-from vcd.core.payloads import Post
+from vcd.core.payloads import Post, Want
 from vcd.core.policy import Mode
+from vcd.core.strand import dropped
 
 
 def with_dora(v: Village) -> Plain:
@@ -61,18 +63,46 @@ def test_what_an_ordinary_client_says_is_heard() -> None:
     assert payload.epoch == strand(v, "ben").head
 
 
-def test_the_decision_on_an_ordinary_clients_commit_brings_its_header() -> None:
+def test_who_can_follow_an_ordinary_clients_commit_waits_for_it_whatever_the_lead_says() -> None:
     v = village()
     dora = with_dora(v)
     sent = mls.commit(dora.here, dora.env, force_path=True)
+    before = strand(v, "cleo").head
     v.lost = lambda frame, name: name == "cleo" and frame.by == "ben"
     v.do("ben", inputs.Carry(conversation=TEA, message=sent.message))
     epoch = EpochId(sent.group.epoch_id)
-    assert strand(v, "cleo").head == epoch  # by the lead's word: the commit itself did not come
-    assert epoch not in strand(v, "cleo").kept
+    assert strand(v, "anna").head == strand(v, "ben").head == epoch
+    assert strand(v, "cleo").graph.has(epoch)  # its header came beside the decision
+    assert strand(v, "cleo").head == before
     v.lost = lambda frame, name: False
     v.deliver()
+    assert strand(v, "cleo").head == epoch
     assert epoch in strand(v, "cleo").kept
+
+
+def test_the_decision_on_an_ordinary_clients_commit_brings_its_header_to_who_cannot_follow() -> None:
+    v = village()
+    dora = with_dora(v)
+    act(v, "cleo", lambda turn: turn.put(dropped(turn.strand(TEA), turn.strand(TEA).head)))
+    sent = mls.commit(dora.here, dora.env, force_path=True)
+    v.do("ben", inputs.Carry(conversation=TEA, message=sent.message))
+    epoch = EpochId(sent.group.epoch_id)
+    assert strand(v, "cleo").head == epoch  # by the lead's word
+    v.wait(minutes=10)
+    assert len(heads(v)) == 1
+    assert strand(v, "cleo").here is not None
+
+
+def test_who_missed_an_ordinary_clients_commit_is_given_it_by_others() -> None:
+    v = village()
+    dora = with_dora(v)
+    at = strand(v, "ben").head
+    sent = mls.commit(dora.here, dora.env, force_path=True)
+    v.do("ben", inputs.Carry(conversation=TEA, message=sent.message))
+    count = payloads(v, Post).count(Post(epoch=at, message=sent.message))
+    give(v, "ben", Want(epochs=(EpochId(sent.group.epoch_id),), at=v.now))
+    v.wait(seconds=10)
+    assert payloads(v, Post).count(Post(epoch=at, message=sent.message)) > count
 
 
 def test_a_vcd_signs_a_header() -> None:
