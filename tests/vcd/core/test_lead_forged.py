@@ -28,10 +28,11 @@ from tests.vcd.core.village import Village
 from vcd.core import acting, events, inputs, kinds, lead, steps
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering.graph import Anchor, Member, Step
-from vcd.core.payloads import Decision, Lineage, Nomination, Post
+from vcd.core.ordering.votes import Ballot
+from vcd.core.payloads import Decision, Lineage, Nomination, Post, Votes
 from vcd.core.policy import Mode, Policy, Who, of_group, usual
 from vcd.core.record import encode
-from vcd.core.strand import Membership
+from vcd.core.strand import Membership, dropped
 from vcd.core.turn import Turn
 
 MADE_UP = EpochId(b"made up".ljust(32, b"!"))
@@ -59,7 +60,7 @@ def led_by_mallory(policy: Policy | None = None) -> Village:
     return v
 
 
-def tell(v: Village, name: str, said: Decision | Lineage | Nomination) -> None:
+def tell(v: Village, name: str, said: Decision | Lineage | Nomination | Votes) -> None:
     def publish(turn: Turn) -> None:
         mine = turn.strand(TEA)
         acting.publish_wide(turn, mine, mine.head, said)
@@ -268,3 +269,70 @@ def test_who_says_ever_more_too_late_is_told_of_once() -> None:
         give(v, "ben", forged(v, "anna", parent=parent, child=EpochId(bytes([number]) * 32)))
     assert len(v.told("ben", events.Warned)) == 1
     assert len([each for each in said(v, "ben").past if each.parent == parent]) == 2
+
+
+# ---------------------------------------------------------------- going round
+
+
+def own_header(v: Village, made: Step) -> None:
+    """Mallory signs it, tells of it in the open, and decides on it."""
+    mine = strand(v, "mallory")
+    group = mine.kept[mine.head].group
+    said = steps.signed(group.suite, group.signature_key, made)
+    tell(v, "mallory", Lineage(anchor=Anchor(epoch=mine.head, number=group.epoch, members=()), steps=(said,)))
+    tell(v, "mallory", forged(v, "mallory", child=MADE_UP))
+
+
+def test_neither_the_lead_nor_whom_it_says_it_brought_in_stands_by_its_word() -> None:
+    v = led_by_mallory()
+    mine, mallory = strand(v, "mallory"), member(v, "mallory")
+    group, parent = mine.kept[mine.head].group, mine.head
+    comer = Member(
+        incarnation=steps.incarnation(MADE_UP, 9),
+        account=v.own("mallory"),
+        since=mine.graph.number(parent) + 1,
+        leaf=9,
+        admin=False,
+        key=group.own_leaf_node.signature_key,
+        by=mallory,
+    )
+    own_header(v, replace(alone(v, mallory), adds=(comer,)))
+    said = []
+    for who, at in ((mallory, parent), (comer.incarnation, MADE_UP)):
+        vote = Ballot(voter=who, parent=parent, round=0, child=MADE_UP)
+        said.append(steps.cast(group.suite, group.signature_key, vote, at, TEA))
+    tell(v, "mallory", Votes(ballots=tuple(said)))
+    on = Step(epoch=EpochId(b"on".ljust(32, b"!")), parent=MADE_UP, author=comer.incarnation)
+    signed = steps.signed(group.suite, group.signature_key, on)
+    tell(v, "mallory", Lineage(anchor=Anchor(epoch=parent, number=group.epoch, members=()), steps=(signed,)))
+    for name in OTHERS:
+        assert strand(v, name).graph.has(on.epoch)
+    nobody_is_out(v)
+
+
+def test_a_lead_says_a_second_thing_of_an_epoch_whose_keys_are_gone() -> None:
+    """The lower name would win."""
+    v = led_by_mallory()
+    withhold(v, lambda payload: isinstance(payload, Votes), *v.devices)
+    mine = strand(v, "mallory")
+    parent, group, low = mine.head, mine.kept[mine.head].group, EpochId(bytes(32))
+    made = replace(alone(v, member(v, "mallory")), epoch=low)
+    decided = commit(v, "ben")
+    act(v, "cleo", lambda turn: turn.put(dropped(turn.strand(TEA), parent)))
+    assert strand(v, "cleo").graph.has(parent)
+    signed = steps.signed(group.suite, group.signature_key, made)
+    give(v, "cleo", Lineage(anchor=Anchor(epoch=parent, number=group.epoch, members=()), steps=(signed,)))
+    assert strand(v, "cleo").graph.has(low)
+    second = forged(v, "mallory", parent=parent, child=low)
+    give(v, "cleo", second)
+    assert second in said(v, "cleo").decisions[parent]
+    assert strand(v, "cleo").head == decided
+
+
+def test_where_nobody_can_stand_by_a_leads_word_the_user_is_asked() -> None:
+    v = led_by_mallory(FOREVER)
+    own_header(v, alone(v, member(v, "mallory")))
+    v.wait(hours=1)
+    for name in OTHERS:
+        assert [each.asks for each in v.told(name, events.OutOfSync)] == [True]
+    nobody_is_out(v)
