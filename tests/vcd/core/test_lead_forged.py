@@ -296,11 +296,12 @@ def test_neither_the_lead_nor_whom_it_says_it_brought_in_stands_by_its_word() ->
         key=group.own_leaf_node.signature_key,
         by=mallory,
     )
-    own_header(v, replace(alone(v, mallory), adds=(comer,)))
+    header = replace(alone(v, mallory), adds=(comer,))
+    own_header(v, header)
     said = []
     for who, at in ((mallory, parent), (comer.incarnation, MADE_UP)):
         vote = Ballot(voter=who, parent=parent, round=0, child=MADE_UP)
-        said.append(steps.cast(group.suite, group.signature_key, vote, at, TEA))
+        said.append(steps.cast(group.suite, group.signature_key, vote, at, TEA, header))
     tell(v, "mallory", Votes(ballots=tuple(said)))
     on = Step(epoch=EpochId(b"on".ljust(32, b"!")), parent=MADE_UP, author=comer.incarnation)
     signed = steps.signed(group.suite, group.signature_key, on)
