@@ -414,6 +414,7 @@ def test_that_somebody_came_back_by_a_header_which_nobody_followed_makes_nobody_
         since=there.graph.number(there.head) + 1,
         leaf=9,
         by=own.incarnation,
+        acted=False,
     )
     lie = Step(epoch=child, parent=there.head, author=own.incarnation)
     if anew:

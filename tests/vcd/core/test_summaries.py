@@ -187,7 +187,13 @@ def test_members_whom_a_header_makes_up_do_not_make_it_count() -> None:
     private, public = suite.scheme.generate(village.devices["anna"].provider.random)
     epoch = EpochId(b"x" * 32)
     ghost = replace(
-        mine, incarnation=steps.incarnation(epoch, 9), since=group.epoch + 1, leaf=9, key=public, by=mine.incarnation
+        mine,
+        incarnation=steps.incarnation(epoch, 9),
+        since=group.epoch + 1,
+        leaf=9,
+        key=public,
+        by=mine.incarnation,
+        acted=False,
     )
     step = Step(epoch=epoch, parent=strand.head, author=mine.incarnation, adds=(ghost,), tag=b"\xff" * 32)
     vote = Ballot(voter=ghost.incarnation, parent=strand.head, round=0, child=epoch)
