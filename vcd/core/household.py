@@ -164,7 +164,7 @@ class Household:
     """What came when its key was gone, by digests, until the device that told it is asked."""
     vouched: frozenset[GroupId] = frozenset()
     """Conversations that a device that stays is in and this one was not brought into, told of during a removal."""
-    tellers: PMap[bytes, tuple[DeviceId, ...]] = record.since(4, factory=PMap)
+    tellers: PMap[bytes, tuple[DeviceId, ...]] = record.since(5, factory=PMap)
     """Which devices told of a signature key that no leaf has yet, by its public half. Owned by `tellers`."""
     links: PMap[DeviceId, Link] = field(default_factory=PMap)
     rosters: PMap[bytes, Roster] = field(default_factory=PMap)

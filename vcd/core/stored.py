@@ -55,7 +55,7 @@ from vcd.core.strand import NEVER, Strand
 
 __all__ = ["VERSION", "Newer", "Row", "Rows", "Unreadable", "changes", "load", "renewed", "rows", "seal_under"]
 
-VERSION = 4
+VERSION = 5
 """Of what is stored. What each version brought are the fields that say so."""
 
 

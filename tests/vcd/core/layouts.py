@@ -1,6 +1,6 @@
 """How everything that is stored lies in bytes, as text: what `tests/vcd/core/test_older.py` compares with what it was.
 
-    python -m tests.vcd.core.layouts > tests/vcd/core/data/layout-4.txt
+    python -m tests.vcd.core.layouts > tests/vcd/core/data/layout-5.txt
 
 writes the layout of the version that the program stores in (`vcd.core.stored.VERSION`). A class that is stored is a
 paragraph, a field of it a line, with its type as it is written: what a `NewType` stands for, not its name. A star is
