@@ -8,7 +8,7 @@ signature, by the key of the author's leaf: nobody can put removals or votes int
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mls.components.dictionary import dictionary_of
@@ -254,14 +254,9 @@ def check_shape(graph: Graph, step: Step, *, home: bool = False) -> None:
         for each in step.adds
     ):
         raise Refused("step-adds")
-    if comers and not comers.isdisjoint(_known(graph)):
+    # Who came in since the graph begins has an incarnation of another epoch's name, so it can only be one of before.
+    if comers and not comers.isdisjoint([each.incarnation for each in graph.anchor.members]):
         raise Refused("step-adds", "somebody comes in who is or was there")
-
-
-def _known(graph: Graph) -> Iterator[Incarnation]:
-    yield from (each.incarnation for each in graph.anchor.members)
-    for step in graph.steps.values():
-        yield from (each.incarnation for each in step.adds)
 
 
 def check_roster(members: Sequence[Member], group: Group) -> None:
