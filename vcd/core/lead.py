@@ -49,7 +49,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mls.components.dictionary import dictionary_of
-from vcd.core import acting, crowd, deputies, kinds, waiting
+from vcd.core import acting, crowd, deputies, kinds, summaries, waiting
 from vcd.core.accounts.card import InboxSecret
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
@@ -124,8 +124,8 @@ def stood(turn: Turn, strand: Strand) -> Strand:
 def touched(turn: Turn, group_id: GroupId) -> None:
     """A graph changed: there may be something to decide on, or to wait for."""
     strand = turn.strand(group_id)
-    if strand.home or strand.mode is not Mode.LEAD:
-        return
+    if strand.home or strand.mode is not Mode.LEAD or summaries.provisional(strand):
+        return  # a newcomer makes up what all are called: who leads would be noted by a name that is nobody's
     talk = turn.talk(group_id)
     facts = {
         each: fact_of(strand, each) for each in strand.kept if strand.graph.has(each) and each not in talk.lead.facts

@@ -1,0 +1,46 @@
+"""Newcomers to a group with a lead that are told a while later who was there before.
+
+Another device of the account has brought them in, and the words in which it says so come one after the other.
+"""
+
+from __future__ import annotations
+
+from mls.virtual import client
+from tests.vcd.core.company import act, add, package
+from tests.vcd.core.led import TEA, commit, leads, member, strand, village
+from tests.vcd.core.people import together
+from tests.vcd.core.village import Village
+from vcd.core import conversations, kinds, summaries
+from vcd.core.payloads import Lineage
+from vcd.core.policy import Mode
+from vcd.core.turn import Turn
+
+
+def untold(v: Village, name: str) -> Lineage:
+    """Anna brings somebody in, who does not know yet who was there before; gives what tells that."""
+    v.account(name)
+    welcome = add(v, "anna", TEA, package(v, name))
+
+    def enter(turn: Turn) -> None:
+        joined = client.join(turn.emulation, turn.env, kinds.parameters_of(Mode.LEAD), welcome)
+        turn.change(emulation=joined.emulation)
+        conversations.enter(turn, joined.group)
+
+    told = summaries.lineage(strand(v, "anna"))
+    act(v, name, enter)
+    assert summaries.provisional(strand(v, name))
+    return told
+
+
+def tell(v: Village, name: str, told: Lineage) -> None:
+    act(v, name, lambda turn: summaries.take(turn, TEA, told))
+
+
+def test_a_newcomer_that_is_told_later_who_was_there_follows_whoever_leads() -> None:
+    """Until then all who are there have names of its own making, the lead too."""
+    v = village("anna", "ben")
+    told = untold(v, "cleo")
+    tell(v, "cleo", told)
+    assert leads(v, "cleo") == member(v, "anna")
+    commit(v, "ben")
+    assert together(v, "anna", "ben", "cleo")
