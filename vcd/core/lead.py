@@ -266,6 +266,9 @@ def on_decision(turn: Turn, group_id: GroupId, payload: Decision, frame: FrameId
     strand = turn.strand(group_id)
     if strand.mode is not Mode.LEAD:
         raise Refused("decision-mode")
+    if summaries.provisional(strand):  # whose key it would be signed with is not known yet
+        waiting.hold(turn, frame, group_id, (Need.GROUP, group_id), payload)
+        return
     parent, reign = payload.parent, turn.talk(group_id).lead
     if not strand.graph.has(parent):
         if strand.entered(parent):
@@ -485,6 +488,9 @@ def on_nomination(turn: Turn, group_id: GroupId, payload: Nomination, frame: Fra
     strand, epoch = turn.strand(group_id), payload.epoch
     if strand.mode is not Mode.LEAD:
         raise Refused("nomination-mode")
+    if summaries.provisional(strand):
+        waiting.hold(turn, frame, group_id, (Need.GROUP, group_id), payload)
+        return
     if not strand.graph.has(epoch):
         if strand.entered(epoch):
             turn.drop("nomination-late")

@@ -12,7 +12,7 @@ from tests.vcd.core.people import together
 from tests.vcd.core.village import Village
 from vcd.core import conversations, kinds, summaries
 from vcd.core.payloads import Lineage
-from vcd.core.policy import Mode
+from vcd.core.policy import HOUR, Mode, Policy
 from vcd.core.turn import Turn
 
 
@@ -44,3 +44,25 @@ def test_a_newcomer_that_is_told_later_who_was_there_follows_whoever_leads() -> 
     assert leads(v, "cleo") == member(v, "anna")
     commit(v, "ben")
     assert together(v, "anna", "ben", "cleo")
+
+
+def test_what_is_decided_before_a_newcomer_knows_who_was_there_waits() -> None:
+    v = village("anna", "ben")
+    told = untold(v, "cleo")
+    commit(v, "ben")
+    commit(v, "ben")
+    assert strand(v, "cleo").head != strand(v, "ben").head
+    tell(v, "cleo", told)
+    assert together(v, "anna", "ben", "cleo")
+    assert not v.state("cleo").waiting.items
+
+
+def test_whom_members_vote_for_before_a_newcomer_knows_who_they_are_leads_for_it_too() -> None:
+    v = village("anna", "ben", "dora", "eve", policy=Policy(mode=Mode.LEAD, succeed_after=HOUR))
+    told = untold(v, "cleo")
+    v.down("anna")
+    commit(v, "ben")
+    v.wait(hours=2)
+    assert leads(v, "ben") == member(v, "ben")
+    tell(v, "cleo", told)
+    assert together(v, "ben", "dora", "eve", "cleo")
