@@ -159,12 +159,10 @@ def take(turn: Turn, group_id: GroupId, told: Lineage, extra: Sequence[SignedSte
         return
     graph, said = rebuilt(strand.kept[strand.graph.anchor.epoch].group, told, extra)
     secret = TopicSecret(told.topic) if len(told.topic) == 32 else strand.trunk
-    turn.put(
-        replace(
-            strand, graph=graph, signed=strand.signed.update({each.step.epoch: each for each in said}), trunk=secret
-        ),
-        graph=True,
-    )
+    # Where somebody leads, what is final follows from what was: where we came in only seemed to be.
+    now = replace(strand.standing, final=graph.anchor.epoch) if strand.mode is Mode.LEAD else strand.standing
+    signed = strand.signed.update({each.step.epoch: each for each in said})
+    turn.put(replace(strand, graph=graph, standing=now, signed=signed, trunk=secret), graph=True)
     voting.take(turn, group_id, told.ballots)
     waiting.wake(turn, (Need.GROUP, group_id))
 

@@ -66,3 +66,22 @@ def test_whom_members_vote_for_before_a_newcomer_knows_who_they_are_leads_for_it
     assert leads(v, "ben") == member(v, "ben")
     tell(v, "cleo", told)
     assert together(v, "ben", "dora", "eve", "cleo")
+
+
+def test_a_newcomer_that_is_told_later_what_is_final_takes_no_more_for_final() -> None:
+    v = village("anna", "ben", "dora")
+    told = untold(v, "cleo")
+    assert told.anchor.epoch == strand(v, "anna").final != strand(v, "anna").head
+    tell(v, "cleo", told)
+    assert strand(v, "cleo").final == told.anchor.epoch
+    v.wait(minutes=2)
+    assert strand(v, "cleo").final == strand(v, "anna").final == strand(v, "anna").head
+
+
+def test_votes_that_come_before_a_newcomer_knows_who_was_there_count_later() -> None:
+    v = village("anna", "ben", "dora")
+    told = untold(v, "cleo")
+    v.wait(minutes=2)
+    tell(v, "cleo", told)
+    assert strand(v, "cleo").final == strand(v, "anna").final == strand(v, "anna").head
+    assert not v.state("cleo").waiting.items
