@@ -29,7 +29,7 @@ from vcd.core.names import DeviceId, EpochId, GroupId, IntentId
 from vcd.core.ordering.graph import Anchor, Graph
 from vcd.core.payloads import SignedBallot, SignedStep
 from vcd.core.policy import Mode
-from vcd.core.record import decode, encode
+from vcd.core.record import decode_as, encode, since
 from vcd.core.sends import for_another as sends_for_another
 from vcd.core.spoken import Names, Times
 from vcd.core.state import Talk
@@ -96,6 +96,8 @@ class Briefing:
     """Groups of apps that are handed over too, with the epochs that we came in by."""
     raw_gone: PMap[bytes, int] = field(default_factory=PMap)
     labels: PMap[bytes, Label] = field(default_factory=PMap)
+    tellers: PMap[bytes, tuple[DeviceId, ...]] = since(5, factory=PMap)
+    """Who told of the signature keys that are handed over: else nobody would ever have to answer for these."""
 
 
 def for_another(talk: Talk) -> Talk:
@@ -205,4 +207,8 @@ def open_sealed(turn: Turn, key: bytes, bundle: Bundle) -> Briefing:
         plain = turn.topic_suite.aead_open(key, bundle.nonce, _LABEL, bundle.briefing)
     except CryptoError:
         raise Malformed("not sealed in the epoch that we came in by") from None
-    return decode(Briefing, plain)
+    try:
+        found: Briefing = decode_as(Briefing, plain)
+    except Malformed:  # it may be of an earlier build
+        found = decode_as(Briefing, plain, 4)
+    return found

@@ -47,6 +47,7 @@ from vcd.core import (
     rotation,
     siblings,
     stock,
+    tellers,
 )
 from vcd.core.accounts import editions
 from vcd.core.accounts.credential import DeviceCredential, check_device, device_credential, read
@@ -337,6 +338,7 @@ def _briefing(turn: Turn) -> Briefing:
         raws=tuple((known.group_id, known.entry) for known, _, _ in raw_care.handed(turn)),
         raw_gone=state.raw_gone,
         labels=household.labels,
+        tellers=tellers.handed(turn.emulation, household.tellers),
     )
 
 
@@ -503,6 +505,7 @@ def _take_up(turn: Turn, new: Onboarded, told: Briefing) -> None:
         rosters=told.rosters,
         done=told.done,
         labels=told.labels,
+        tellers=tellers.handed(emulation, told.tellers),
     )
     turn.change(book=told.book, home=home.group_id, household=household, talks=told.talks)
     turn.change(

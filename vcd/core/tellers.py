@@ -16,7 +16,8 @@ it did with that while it was there. A key that no leaf has does no harm, as lon
 
 So it is noted who told a key (`Household.tellers`) until a leaf has it. Each who tells it is noted, so nobody takes a
 key of somebody else's into its own share. Of a device that is not here any more for good, those beyond what a removed
-one may tell are dropped (`trim`). What nobody told, as this device drew it or was handed it, is not touched.
+one may tell are dropped (`trim`). Whoever hands the keys over to a new device says who told them. What nobody told, as
+this device drew it, or who handed it over did, is not touched.
 
 Who made a KeyPackage is known by the operation that it comes from. Reserved ones are no custom of ours.
 """
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from mls.errors import LimitError, OwnMessageError, ReplayError
 from mls.group import ApplicationMessage
+from mls.persistent import PMap
 from mls.registries import LeafIndex
 from mls.virtual.announcements import Keys, Renewed, Reserved, Uploaded
 from mls.virtual.devices import carried_out
@@ -35,7 +37,6 @@ from vcd.core import waiting
 from vcd.core.names import DeviceId
 
 if TYPE_CHECKING:
-    from mls.persistent import PMap
     from mls.state import Group
     from mls.virtual.announcements import Announcement, SignatureKey
     from mls.virtual.devices import Carry
@@ -195,6 +196,11 @@ def trim(turn: Turn) -> None:
     if gone or changed:
         devices.keep(turn, tellers=noted.changed(gone, changed))
     turn.change(emulation=turn.emulation.without_keys([public for public, who in left.items() if not who]))
+
+
+def handed(emulation: Emulation, table: PMap[bytes, tuple[DeviceId, ...]]) -> PMap[bytes, tuple[DeviceId, ...]]:
+    """What a new device is told of who told: of the keys that it is handed and no leaf has yet."""
+    return PMap({public: who for public, who in table.items() if _waits(emulation.keys, public)})
 
 
 def _several(turn: Turn) -> frozenset[DeviceId]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -11,7 +13,7 @@ from mls.virtual.announcements import Keys, LostEpoch, Operations, SignatureKey,
 from mls.virtual.emulation import Emulation
 from mls.virtual.stock import make_batch
 from tests.vcd.core.company import act, step
-from tests.vcd.core.homes import TEA, device, devices_of, refresh_home, remove, tea, trio
+from tests.vcd.core.homes import TEA, device, devices_of, link, refresh_home, remove, tea, trio
 from tests.vcd.core.people import befriend
 from tests.vcd.core.village import Village
 from vcd.core import acting, devices, inputs, ourselves, stock, tellers
@@ -250,6 +252,33 @@ def test_a_device_takes_nobody_elses_keys_into_its_share() -> None:
     for name in STAY:
         assert len(ring(village, name)) < tellers.GONE + 200
     assert told <= ring(village, "phone")
+
+
+def test_a_device_that_is_linked_later_is_no_fuller_than_others() -> None:
+    """What a thief told before somebody new came, and what it tells after that, is one share there too."""
+    village = Village()
+    trio(village)
+    village.wait(minutes=2)
+    small(village, *STAY, "tablet", keys=800)
+    for _ in range(60):
+        act(village, "tablet", lambda turn: devices.announce(turn, drawn(turn, 5)))
+    link(village, "laptop", "watch")
+    small(village, "watch", keys=800)
+    for size in [20] * 20 + [1] * 40:
+        act(village, "tablet", partial(_tell_drawn, size))
+    assert len(ring(village, "watch")) <= len(ring(village, "laptop")) + 100
+    remove(village, "laptop", "tablet")
+    village.wait(hours=2)
+    assert all(village.state(name).rotation is None for name in (*STAY, "watch"))
+    assert len({tea(village, name).epoch_id for name in (*STAY, "watch")}) == 1
+    for name in (*STAY, "watch"):
+        told = Counter(each for _, who in village.state(name).household.tellers.items() for each in who)
+        assert told[device(village, "tablet")] <= tellers.GONE
+        assert len(ring(village, name)) < tellers.GONE + 350
+
+
+def _tell_drawn(size: int, turn: Turn) -> None:
+    devices.announce(turn, drawn(turn, size))
 
 
 def test_a_device_makes_no_more_than_its_share_of_packages() -> None:
