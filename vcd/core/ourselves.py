@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mls.credential import Credential
 from mls.errors import LimitError
 from mls.leaf_node import Lifetime
 from mls.secrets import SignaturePrivateKey
-from mls.virtual.announcements import Keys, SignatureKey
+from mls.virtual.announcements import Keys, SignatureKey, Uploaded
 from mls.virtual.stock import Offer
 from vcd.core import devices, kinds
 from vcd.core.accounts.credential import virtual_credential
@@ -41,14 +43,22 @@ def new_leaf(turn: Turn, *, announced: bool = True, suite: int | None = None) ->
 
 def tell_keys(turn: Turn, public: list[bytes]) -> None:
     """Tell our other devices of signature keys."""
+    devices.announce(turn, Keys(_of_ring(turn, public)))
+
+
+def with_keys(turn: Turn, uploaded: Uploaded, public: list[bytes]) -> Uploaded:
+    """An upload that says which key each KeyPackage has, though they were told before.
+
+    Who does not know that can never drop the keys of those that are gone, nor any other.
+    """
+    return replace(uploaded, keys=_of_ring(turn, public))
+
+
+def _of_ring(turn: Turn, public: list[bytes]) -> tuple[SignatureKey, ...]:
     ring = turn.emulation.keys
-    told = Keys(
-        keys=tuple(
-            SignatureKey(cipher_suite=ring[each].cipher_suite, public=each, private=ring[each].private)
-            for each in public
-        )
+    return tuple(
+        [SignatureKey(cipher_suite=ring[each].cipher_suite, public=each, private=ring[each].private) for each in public]
     )
-    devices.announce(turn, told)
 
 
 def offer(turn: Turn, *, announced: bool = True, suite: int | None = None) -> Offer:

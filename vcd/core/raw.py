@@ -267,13 +267,12 @@ def offer(turn: Turn, command: inputs.RawOffer) -> None:
         raise Misuse("too-many", "too many KeyPackages wait to be used")
     offers = [ourselves.offer(turn, announced=False, suite=suite) for _ in range(count)]
     scheme = turn.provider.suite(suite).scheme
-    ourselves.tell_keys(
-        turn, [scheme.public_key(each.signature_private) for each in offers if each.signature_private is not None]
-    )
+    public = [scheme.public_key(each.signature_private) for each in offers if each.signature_private is not None]
+    ourselves.tell_keys(turn, public)
     with refusing():
         batch = batches.make_batch(turn.emulation, turn.env, offers)
     turn.change(emulation=batch.emulation)
-    devices.announce(turn, batch.announcement)
+    devices.announce(turn, ourselves.with_keys(turn, batch.announcement, public))
     packages = tuple(encode_message(WireFormat.KEY_PACKAGE, each.encode()) for each in batch.released(announced=True))
     turn.tell(RawOffered(packages=packages, expires=min(batch.announcement.not_after) * 1000))
 

@@ -112,7 +112,8 @@ def _make(turn: Turn, wanted: int, strangers: int, *, last: bool) -> None:
         turn.drop("stock-full", error.code)
         return
     scheme = turn.provider.suite(turn.state.config.cipher_suite).scheme
-    ourselves.tell_keys(turn, [scheme.public_key(private) for _, private in leaves])
+    public_keys = [scheme.public_key(private) for _, private in leaves]
+    ourselves.tell_keys(turn, public_keys)
     capabilities, extensions = kinds.leaf()
     offers = [
         Offer(
@@ -134,7 +135,7 @@ def _make(turn: Turn, wanted: int, strangers: int, *, last: bool) -> None:
         turn.drop("stock-full", type(error).__name__)
         return
     turn.change(emulation=batch.emulation)
-    devices.announce(turn, batch.announcement)
+    devices.announce(turn, ourselves.with_keys(turn, batch.announcement, public_keys))
     packages = batch.released(announced=True)
     mine = turn.state.stock.mine
     infos = batch.announcement.upload.key_packages

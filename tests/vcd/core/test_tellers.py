@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from mls.commit import NewLeaf
+from mls.registries import KeyPackageRef
 from mls.virtual.announcements import Keys, LostEpoch, Operations, SignatureKey, Withdrawn
 from mls.virtual.emulation import Emulation
 from mls.virtual.stock import make_batch
@@ -304,6 +305,43 @@ def test_a_device_makes_no_more_than_its_share_of_packages() -> None:
         turn = Turn(village.state(name), village.now, village.devices[name].provider)
         assert tellers.made(turn, device(village, "tablet")) <= 400 // tellers.PACKAGES
         assert tellers.made(turn, device(village, "phone")) == mine
+
+
+def test_keys_of_packages_that_are_gone_leave_room_for_others() -> None:
+    """A device makes KeyPackages all its life: those that are gone take nothing of its share of keys."""
+    village = Village()
+    trio(village)
+    village.wait(minutes=2)
+    small(village, *STAY, "tablet", keys=600, packages=400)
+    first = len(ring(village, "phone"))
+    for number, size in enumerate([20] * 14 + [1] * 22):
+        before = set(knows(village, "tablet").stock)
+        act(village, "tablet", partial(_make, size))
+        new = tuple(sorted(set(knows(village, "tablet").stock) - before))
+        assert len(new) == size
+        act(village, "tablet", partial(_withdraw, new))
+        refresh_home(village, "laptop", number)
+        village.wait(minutes=5)
+    assert all(len(ring(village, name)) <= first for name in (*STAY, "tablet"))
+
+    def renew(turn: Turn) -> None:
+        credential, private = ourselves.new_leaf(turn)
+        acting.commit(
+            turn, turn.strand(TEA), force_path=True, leaf=NewLeaf(credential=credential, signature_private=private)
+        )
+
+    known = tea(village, "phone").epoch_id
+    act(village, "tablet", renew)
+    assert len({tea(village, name).epoch_id for name in (*STAY, "tablet")}) == 1
+    assert tea(village, "phone").epoch_id != known
+
+
+def _withdraw(names: tuple[KeyPackageRef, ...], turn: Turn) -> None:
+    devices.announce(turn, Withdrawn(names))
+
+
+def _make(size: int, turn: Turn) -> None:
+    stock._make(turn, size, 0, last=False)
 
 
 def test_operations_of_epochs_that_nobody_tells_of_go_in_the_end() -> None:
