@@ -143,7 +143,9 @@ def ahead(strand: Strand, group: Group, told: Introduction) -> EpochId | None:
     """The commit that this device has to follow before it comes in by a Welcome; None if there is none, or it did.
 
     Who keeps an epoch on the way there can see itself what was done on it, and whether the policy allows that. Else
-    whoever took us out by a commit that all refuse could bring us in by the same one, or by the next.
+    whoever took us out by a commit that all refuse could bring us in by the same one, or by the next. Where nobody was
+    but us and who made that commit, nobody else can say that it is good, and who was away for long does not get it any
+    more; nor can anybody else be led astray.
     """
     new, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
     way = [*new.up(_epoch(group))]
@@ -153,7 +155,12 @@ def ahead(strand: Strand, group: Group, told: Introduction) -> EpochId | None:
     kept = strand.kept.find(way[near])
     if near == 0 or kept is None or kept.settled or kept.group.ended is not None:
         return None
-    return None if way[near - 1] in counts(strand) else way[near - 1]
+    first = way[near - 1]
+    author = (new.steps.find(first) or strand.graph.steps[first]).author
+    own, graph = steps.whose(group.own_leaf_node), strand.graph if strand.graph.has(way[near]) else new
+    if all(each.account == own or each.incarnation == author for each in graph.members(way[near])):
+        return None
+    return None if first in counts(strand) else first
 
 
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:

@@ -204,18 +204,26 @@ def doubtful(strand: Strand, epoch: EpochId) -> bool:
     """
     graph, ballots = strand.graph, strand.ballots
     step = graph.steps.find(epoch)
-    if step is None or any(graph.is_ancestor(epoch, each) for each in graph.steps if strand.entered(each)):
+    if step is None or any(strand.entered(each) for each in graph.standing_on(epoch)):
         return False
     voters = (ballots.voters.find(epoch) or frozenset()) - ballots.liars - {step.author}
     return all(each.incarnation not in voters for each in graph.anchor.members)
 
 
 def corrected(strand: Strand, said: SignedStep) -> Strand:
-    """With this header in the place of another one of its name, and without the votes for that."""
-    graph = strand.graph.corrected(said.step)
-    gone = [step for epoch, step in strand.graph.steps.items() if not graph.has(epoch) or epoch == said.step.epoch]
+    """With this header in the place of another one of its name, and without the votes for that.
+
+    Where it stood on what is gone with that, it stands on what is left below, until that is looked at anew (`stood`).
+    """
+    known, graph = strand.graph, strand.graph.corrected(said.step)
+    gone = [step for epoch, step in known.steps.items() if not graph.has(epoch) or epoch == said.step.epoch]
     after = _unheard(strand, gone)
-    return replace(after, graph=graph, signed=after.signed.set(said.step.epoch, said))
+    final, head = (
+        at if graph.has(at) or not known.has(at) else next(each for each in known.up(at) if graph.has(each))
+        for at in (strand.final, strand.head)
+    )
+    stands = replace(strand.standing, final=final, head=head)
+    return replace(after, graph=graph, standing=stands, signed=after.signed.set(said.step.epoch, said))
 
 
 def without_headers(strand: Strand, epochs: frozenset[EpochId]) -> Strand:

@@ -176,13 +176,23 @@ def on_headers(turn: Turn, group_id: GroupId, payload: Lineage, frame: FrameId) 
 
 
 def learn(turn: Turn, group_id: GroupId, said: Sequence[SignedStep], ballots: Sequence[SignedBallot]) -> None:
-    """Headers and votes of whoever: each is checked by its own signature."""
+    """Headers and votes of whoever: each is checked by its own signature.
+
+    One that takes another one's place has all looked at that stands on it. Who signs two in turn, again and again, at
+    the beginning of a long row, gets that for as many as a graph has room for; what is left over comes again.
+    """
     if turn.strand(group_id).over:
         return
+    room = turn.state.config.max_unfinal
     for each in said[:MAX_STEPS]:
         strand = turn.strand(group_id)
-        if strand.graph.steps.find(each.step.epoch) == each.step or strand.entered(each.step.epoch):
+        known = strand.graph.steps.find(each.step.epoch)
+        if known == each.step or strand.entered(each.step.epoch):
             continue
+        if known is not None:
+            if room <= 0:
+                continue
+            room -= len(strand.graph.standing_on(each.step.epoch))
         following.on_header(turn, strand, each)
     voting.take(turn, group_id, ballots[:MAX_BALLOTS])
 

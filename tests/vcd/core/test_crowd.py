@@ -13,14 +13,14 @@ from tests.vcd.core.branches import TEA, commit, member, remove, talk, tea, with
 from tests.vcd.core.company import act
 from tests.vcd.core.homes import fates, home, remove as remove_device, trio
 from tests.vcd.core.village import Village
-from vcd.core import acting, crowd, steps, summaries, voting
+from vcd.core import acting, crowd, following, steps, summaries, voting
 from vcd.core.config import Config
 from vcd.core.names import AccountId, EpochId, Incarnation
 from vcd.core.ordering.graph import Graph, Member, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Commit, Digest, SignedBallot, SignedStep
 from vcd.core.policy import Mode
-from vcd.core.strand import Strand, with_step
+from vcd.core.strand import Strand, corrected, with_step
 
 MOST = 40
 HONEST = ("anna", "ben", "cleo", "dora")
@@ -187,6 +187,28 @@ def test_two_who_vote_for_what_they_make_up_fill_nobodys_memory() -> None:
         show(village, "eve", (), votes(village, "eve", said[at : at + MOST]))
     for name in HONEST:
         assert len(tea(village, name).graph.steps) <= MOST
+
+
+def test_two_headers_in_turn_at_the_beginning_of_a_long_row_are_no_endless_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time all that stands on them is looked at anew."""
+    village = full()
+    found, moved = tea(village, "mallory"), list[int]()
+    row = chain(village, "mallory", found, MOST)
+    show(village, "mallory", row)
+
+    def counted(strand: Strand, said: SignedStep) -> Strand:
+        moved.append(len(strand.graph.standing_on(said.step.epoch)))
+        return corrected(strand, said)
+
+    monkeypatch.setattr(following, "corrected", counted)
+    other = signed(village, "mallory", found, replace(row[0].step, tag=b"x" * 32))
+    act(village, "anna", lambda turn: summaries.learn(turn, TEA, [other, row[0]] * 100, ()))
+    assert moved == [MOST]
+    assert tea(village, "anna").graph.steps[other.step.epoch] == other.step
+    act(village, "anna", lambda turn: summaries.learn(turn, TEA, row, ()))
+    assert tea(village, "anna").graph.steps[other.step.epoch] == row[0].step
 
 
 def test_headers_of_no_commit_in_a_conversation_with_a_lead() -> None:

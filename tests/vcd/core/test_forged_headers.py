@@ -122,6 +122,40 @@ def test_a_made_up_header_gives_way_with_what_stands_on_it_and_the_votes_for_it(
     assert tea(village, "cleo").graph.has(stays.epoch)
 
 
+def test_where_a_device_stands_may_go_with_a_header() -> None:
+    """Until it is seen where it stands now, what comes in the same step finds it on what is left."""
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    village.lost = lambda frame, name: name == "cleo" and isinstance(payload_of(village, frame), Commit | Votes)
+    below = commit(village, "anna")
+    above = commit(village, "ben")
+    found = tea(village, "mallory")
+    me, here = voting.own(village.state("mallory"), found), found.here
+    assert me is not None
+    assert here is not None
+    suite, key = village.devices["mallory"].provider.suite(found.cipher_suite), here.group.signature_key
+    more = steps.signed(suite, key, Step(epoch=EpochId(b"m" * 32), parent=at, author=me, tag=b"t" * 32))
+    vote = Ballot(voter=me, parent=below, round=0, child=above)
+    ballots = (steps.cast(suite, key, vote, above, TEA, found.graph.steps[above]),)
+    true = (found.signed[below], found.signed[above])
+
+    def tell(said: tuple[SignedStep, ...], ballots: tuple[SignedBallot, ...] = ()) -> None:
+        digest = Digest(final=at, head=at, steps=said, ballots=ballots, at=village.now)
+        act(village, "mallory", lambda turn: acting.publish_wide(turn, found, at, digest))
+
+    tell((*true, more), ballots)
+    assert tea(village, "cleo").head == above
+    tell((twin(village, below, at, "ben"),))  # ben made what stands on it
+    after = tea(village, "cleo")
+    assert not after.graph.has(above)
+    assert after.graph.has(after.head)
+    release(village)
+    village.wait(minutes=30)
+    assert len(finals(village, *PEOPLE)) == 1
+    assert all(tea(village, name).membership is Membership.IN for name in PEOPLE)
+
+
 def test_a_header_that_would_stand_on_itself_takes_no_ones_place() -> None:
     village = talk(*PEOPLE)
     village.wait(minutes=5)

@@ -10,9 +10,9 @@ import pytest
 
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import LeafIndex
-from tests.vcd.core.branches import TEA, member, payload_of, tea
+from tests.vcd.core.branches import TEA, member, payload_of, remove, tea
 from tests.vcd.core.company import act, package
-from tests.vcd.core.people import friends, open_talk
+from tests.vcd.core.people import friends, invite, open_talk
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, introductions, kinds
 from vcd.core.names import EpochId
@@ -102,3 +102,23 @@ def test_who_comes_in_by_a_commit_unseen_does_not_vote_for_it_as_who_they_were(m
         found = tea(village, name)
         assert (found.head, found.membership) == (before.head, Membership.IN)
         assert old not in (found.ballots.voters.find(made) or ())
+
+
+@pytest.mark.parametrize("others", [("ben",), ("ben", "cleo")])
+@pytest.mark.parametrize("days", [2, 40])
+def test_who_was_away_while_they_were_removed_and_invited_again_comes_in(others: tuple[str, ...], days: int) -> None:
+    """After the longer while no log has the commit any more; of two, nobody else can vouch for it."""
+    village = friends("anna", *others)
+    open_talk(village, "anna", *others, policy=replace(usual(Mode.DEMLS), remove=Who.EVERYBODY))
+    village.wait(minutes=30)
+    village.down("anna")
+    remove(village, "ben", "anna")
+    village.wait(days=days)
+    invite(village, "ben", "anna")
+    village.wait(minutes=10)
+    village.restart("anna")
+    village.wait(days=1)
+    anna, ben = tea(village, "anna"), tea(village, "ben")
+    assert anna.membership is Membership.IN
+    assert (anna.head, anna.final) == (ben.head, ben.final)
+    assert anna.here is not None
