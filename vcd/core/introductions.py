@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from vcd.core.turn import Turn
 
 
+MAX_MOVED = 4096
+"""Headers that are looked at anew for one Welcome, as they stand on others than those that it came with."""
+
+
 # ---------------------------------------------------------------- for others
 
 
@@ -171,10 +175,10 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
     in the epoch itself, where the tree has to agree.
     """
     epoch = _epoch(group)
-    new, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
-    way = {*new.path(epoch)}
+    new, several = summaries.rebuilt(group, told.lineage, (told.signed,))
+    way, room = {*new.path(epoch)}, MAX_MOVED
     after = _told_topic(strand, group, told)
-    for said in (*told.lineage.steps, told.signed):
+    for said in several:  # of two under one name the one that leads there
         step = said.step
         known = after.graph.has(step.epoch)
         if (
@@ -183,7 +187,11 @@ def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:
             or step == after.graph.steps.find(step.epoch)
         ):
             continue
-        base = after.graph.without(frozenset(after.graph.standing_on(step.epoch))) if known else after.graph
+        line = after.graph.standing_on(step.epoch) if known else ()
+        base = after.graph.without(frozenset(line)) if known else after.graph
+        room -= len(line)
+        if room < 0:
+            return None
         if not base.has(step.parent):
             continue
         steps.check_shape(base, step)

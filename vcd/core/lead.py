@@ -126,6 +126,7 @@ def touched(turn: Turn, group_id: GroupId) -> None:
     strand = turn.strand(group_id)
     if strand.home or strand.mode is not Mode.LEAD or summaries.provisional(strand):
         return  # a newcomer makes up what all are called: who leads would be noted by a name that is nobody's
+    _forget(turn, strand)
     talk = turn.talk(group_id)
     facts = {
         each: fact_of(strand, each) for each in strand.kept if strand.graph.has(each) and each not in talk.lead.facts
@@ -542,18 +543,26 @@ def moved(turn: Turn, before: Strand, after: Strand) -> None:
     if before.head != after.head:
         waiting.wake(turn, (Need.LEAD, before.head))
     _send_welcomes(turn, before, after)
-    talk = turn.talk(after.group_id)
-    reign, graph = talk.lead, after.graph
+    _forget(turn, after)
+
+
+def _forget(turn: Turn, strand: Strand) -> None:
+    """What was said of epochs that are not in the graph: those before the last final one, and headers that gave way.
+
+    Only who was in an epoch ever looks back at what was decided there.
+    """
+    talk = turn.talk(strand.group_id)
+    reign, graph = talk.lead, strand.graph
     over = sorted(parent for parent in reign.decisions if not graph.has(parent))
     done = sorted(epoch for epoch in reign.nominations if not graph.has(epoch))
     gone = sorted(epoch for epoch in reign.facts if not graph.has(epoch))
     if over or done or gone:
-        past = [*reign.past, *[each for parent in over for each in reign.decisions[parent]]][-MAX_PAST:]
+        told = [each for parent in over if strand.entered(parent) for each in reign.decisions[parent]]
         reign = replace(
             reign,
             decisions=reign.decisions.changed(over, {}),
             nominations=reign.nominations.changed(done, {}),
             facts=reign.facts.changed(gone, {}),
-            past=tuple(past),
+            past=(*reign.past, *told)[-MAX_PAST:],
         )
         turn.put_talk(replace(talk, lead=reign))

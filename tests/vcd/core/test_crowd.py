@@ -13,16 +13,18 @@ from tests.vcd.core.branches import TEA, commit, member, remove, talk, tea, with
 from tests.vcd.core.company import act
 from tests.vcd.core.homes import fates, home, remove as remove_device, trio
 from tests.vcd.core.village import Village
-from vcd.core import acting, crowd, following, steps, summaries, voting
+from vcd.core import acting, crowd, following, lead, steps, summaries, voting
 from vcd.core.config import Config
-from vcd.core.names import AccountId, EpochId, Incarnation
+from vcd.core.names import AccountId, EpochId, FrameId, Incarnation
 from vcd.core.ordering.graph import Graph, Member, Step
 from vcd.core.ordering.votes import Ballot
-from vcd.core.payloads import Commit, Digest, SignedBallot, SignedStep
+from vcd.core.payloads import Commit, Decision, Digest, SignedBallot, SignedStep
 from vcd.core.policy import Mode
+from vcd.core.record import encode
 from vcd.core.strand import Strand, corrected, with_step
 
 MOST = 40
+FRAME = FrameId(b"f" * 32)
 HONEST = ("anna", "ben", "cleo", "dora")
 
 
@@ -42,11 +44,12 @@ def own(village: Village, name: str, found: Strand) -> Incarnation:
     return me
 
 
-def beside(village: Village, name: str, found: Strand, many: int = 2 * MOST) -> tuple[SignedStep, ...]:
-    """Headers of no commit, all on one epoch."""
-    me = own(village, name, found)
+def beside(village: Village, name: str, found: Strand, many: int = 2 * MOST, by: str = "") -> tuple[SignedStep, ...]:
+    """Headers of no commit, all on one epoch; `by` somebody, if others than those of that name are wanted."""
+    who = by or name
+    me = own(village, who, found)
     several = (Step(epoch=name_of(at, name), parent=found.head, author=me, tag=b"\xff" * 32) for at in range(many))
-    return tuple(signed(village, name, found, each) for each in several)
+    return tuple(signed(village, who, found, each) for each in several)
 
 
 def chain(village: Village, name: str, found: Strand, many: int = 2 * MOST) -> tuple[SignedStep, ...]:
@@ -220,6 +223,34 @@ def test_headers_of_no_commit_in_a_conversation_with_a_lead() -> None:
     out = remove(village, "anna", "mallory")
     village.wait(minutes=5)
     assert {tea(village, name).final for name in ("anna", "ben", "cleo")} == {out}
+
+
+def test_what_is_decided_on_headers_of_no_commit_goes_with_them() -> None:
+    """Any member may say that it leads there; whether it does is seen when that counts."""
+    village = full("anna", "ben", "cleo", "mallory", mode=Mode.LEAD)
+    found = tea(village, "mallory")
+    me, here = own(village, "mallory", found), found.here
+    assert here is not None
+    for part in range(5):
+        said = beside(village, f"mallory{part}", found, MOST, by="mallory")
+        act(village, "ben", lambda turn, said=said: summaries.learn(turn, TEA, said, ()))  # type: ignore[misc]
+        there = [each.step.epoch for each in said if tea(village, "ben").graph.has(each.step.epoch)]
+        for parent in there:
+            plain = Decision(
+                parent=parent,
+                child=name_of(0, "child"),
+                author=me,
+                device=lead.named(TEA, village.state("mallory").me.device),
+                step=None,
+                signature=b"",
+            )
+            content = TEA + encode(plain)
+            signature = here.group.suite.sign_with_label(here.group.signature_key, b"vcd decision", content)
+            word = replace(plain, signature=signature)
+            act(village, "ben", lambda turn, word=word: lead.on_decision(turn, TEA, word, FRAME))  # type: ignore[misc]
+        graph, decisions = tea(village, "ben").graph, village.state("ben").talks[TEA].lead.decisions
+        assert not there or any(each in decisions for each in there)
+        assert all(graph.has(each) for each in decisions)
 
 
 # ---------------------------------------------------------------- what does not count
