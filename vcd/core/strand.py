@@ -211,13 +211,14 @@ def doubtful(strand: Strand, epoch: EpochId) -> bool:
 
 
 def corrected(strand: Strand, said: SignedStep) -> Strand:
-    """With this header in the place of another one of its name, and without the votes for that.
+    """With this header in the place of another one of its name.
 
+    The votes for that go, and those for what stands on it: they were checked by keys that the other one may have said.
     Where it stood on what is gone with that, it stands on what is left below, until that is looked at anew (`stood`).
     """
     known, graph = strand.graph, strand.graph.corrected(said.step)
     gone = [step for epoch, step in known.steps.items() if not graph.has(epoch) or epoch == said.step.epoch]
-    after = _unheard(strand, gone)
+    after = _unheard(strand, gone, [known.steps[each] for each in known.standing_on(said.step.epoch)])
     final, head = (
         at if graph.has(at) or not known.has(at) else next(each for each in known.up(at) if graph.has(each))
         for at in (strand.final, strand.head)
@@ -232,13 +233,18 @@ def without_headers(strand: Strand, epochs: frozenset[EpochId]) -> Strand:
     return replace(after, graph=strand.graph.without(epochs))
 
 
-def _unheard(strand: Strand, steps: Sequence[Step]) -> Strand:
-    """As if some headers had not come yet, nor votes for them; the graph has them still."""
-    ballots, epochs = strand.ballots.without(steps), {each.epoch for each in steps}
+def _unheard(strand: Strand, steps: Sequence[Step], voted: Sequence[Step] | None = None) -> Strand:
+    """As if some headers had not come yet, nor votes for them (for those `voted` for); the graph has them still."""
+    voted = steps if voted is None else voted
+    ballots, epochs, children = (
+        strand.ballots.without(voted),
+        {each.epoch for each in steps},
+        {each.epoch for each in voted},
+    )
     votes = (
         []
         if ballots is strand.ballots
-        else [name for name, each in strand.votes.items() if each.ballot.child in epochs]
+        else [name for name, each in strand.votes.items() if each.ballot.child in children]
     )
     return replace(
         strand,

@@ -347,12 +347,18 @@ def take(turn: Turn, group_id: GroupId, said: Sequence[SignedBallot]) -> EpochId
 
 
 def _compared(turn: Turn, strand: Strand, new: votes.Ballot) -> None:
-    """People are told of a member that votes for two children in one round: once, as long as its votes are here."""
-    ballots = strand.ballots
+    """People are told of a member that votes for two children in one round: once, as long as its votes are here.
+
+    Not of one who came by a header that nobody followed: that says who it is, and with which key it votes.
+    """
+    ballots, graph = strand.ballots, strand.graph
     if not any(_doubles(new, each) for each in ballots.at(new.parent)):
         return
     mine = [each for several in ballots.cast.values() for each in several if each.voter == new.voter]
     if any(_doubles(one, other) for one in mine for other in mine):
+        return
+    sure = (graph.anchor.members, *(each.adds for each in graph.steps.values() if strand.entered(each.epoch)))
+    if all(each.incarnation != new.voter for several in sure for each in several):
         return
     members = (*strand.graph.members(new.parent), *strand.graph.members(new.child))
     who = next((each.account for each in members if each.incarnation == new.voter), None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.vcd.core.branches import TEA, commit, finals, member, payload_of, release, sent, talk, tea, withhold
+from tests.vcd.core.branches import TEA, bring, commit, finals, member, payload_of, release, sent, talk, tea, withhold
 from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, following, steps, voting
@@ -156,6 +156,50 @@ def test_where_a_device_stands_may_go_with_a_header() -> None:
     assert all(tea(village, name).membership is Membership.IN for name in PEOPLE)
 
 
+def test_nobody_is_called_a_liar_for_what_a_made_up_header_has_them_do() -> None:
+    """It brings in ben once more, with mallory's key; and another comer for each liar that is to be remembered."""
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    found = tea(village, "mallory")
+    me, here, at = voting.own(village.state("mallory"), found), found.here, found.final
+    assert me is not None
+    assert here is not None
+    suite, key = village.devices["mallory"].provider.suite(found.cipher_suite), here.group.signature_key
+    ben, mine = member(village, "mallory", "ben"), here.group.own_leaf_node.signature_key
+    epoch = EpochId(b"e" * 32)
+    comer = replace(
+        ben,
+        incarnation=steps.incarnation(epoch, 9),
+        leaf=9,
+        since=here.group.epoch + 1,
+        by=me,
+        acted=False,
+        key=mine,
+    )
+    first = Step(epoch=epoch, parent=at, author=me, adds=(comer,), tag=b"t" * 32)
+    above = [Step(epoch=EpochId(each * 32), parent=epoch, author=me, tag=b"t" * 32) for each in (b"x", b"y")]
+    votes = tuple(
+        steps.cast(
+            suite,
+            key,
+            Ballot(voter=comer.incarnation, parent=epoch, round=0, child=each.epoch),
+            each.epoch,
+            TEA,
+            each,
+        )
+        for each in above
+    )
+    said = tuple(steps.signed(suite, key, each) for each in (first, *above))
+    digest = Digest(final=at, head=at, steps=said, ballots=votes, at=village.now)
+    act(village, "mallory", lambda turn: acting.publish_wide(turn, found, at, digest))
+    assert comer.incarnation in tea(village, "anna").ballots.liars
+    show(village, steps.signed(suite, key, replace(first, adds=())))
+    village.wait(minutes=1)
+    for name in ("anna", "ben", "cleo"):
+        assert not tea(village, name).ballots.liars
+        assert not [each for each in village.told(name, events.Warned) if each.code == "double-vote"]
+
+
 def test_a_header_that_would_stand_on_itself_takes_no_ones_place() -> None:
     village = talk(*PEOPLE)
     village.wait(minutes=5)
@@ -245,3 +289,44 @@ def test_a_header_that_says_what_no_commit_of_a_conversation_does_is_refused(lie
     for name in ("anna", "ben", "cleo"):
         assert tea(village, name).graph.has(epoch) == (lie == "nothing")
         assert lie == "nothing" or {rule for rule, _ in village.devices[name].refused} & {"step-members", "step-adds"}
+
+
+def test_what_was_checked_by_keys_of_a_made_up_header_goes_with_it() -> None:
+    """Whom the true commit brings in has the same name in both, and mallory's key in hers."""
+    village = talk(*PEOPLE)
+    village.wait(minutes=5)
+    at = tea(village, "mallory").final
+    village.lost = lambda frame, name: (
+        name == "cleo" and isinstance(payload_of(village, frame), Commit | Digest | Votes)
+    )
+    bring(village, "anna", "dora")
+    found = tea(village, "mallory")
+    me, here = voting.own(village.state("mallory"), found), found.here
+    assert me is not None
+    assert here is not None
+    suite, key = village.devices["mallory"].provider.suite(found.cipher_suite), here.group.signature_key
+    true = next(each for each in found.signed.values() if each.step.adds)
+    (dora,) = true.step.adds
+    epoch = true.step.epoch
+    comer = replace(dora, by=me, key=here.group.own_leaf_node.signature_key)
+    out = (member(village, "mallory", "cleo").incarnation,)
+    made_up = Step(epoch=epoch, parent=at, author=me, adds=(comer,), tag=b"t" * 32)
+    hers = Step(epoch=EpochId(b"h" * 32), parent=epoch, author=dora.incarnation, removes=out, tag=b"t" * 32)
+    mine = Step(epoch=EpochId(b"m" * 32), parent=epoch, author=me, removes=out, tag=b"t" * 32)
+    vote = Ballot(voter=dora.incarnation, parent=epoch, round=0, child=mine.epoch)
+    for said in (*[steps.signed(suite, key, each) for each in (made_up, hers, mine)],):
+        act(village, "cleo", lambda turn, said=said: following.on_header(turn, turn.strand(TEA), said))  # type: ignore[misc]
+    act(village, "cleo", lambda turn: voting.take(turn, TEA, (steps.cast(suite, key, vote, epoch, TEA, mine),)))
+    assert tea(village, "cleo").ballots.has(vote)
+    assert tea(village, "cleo").graph.has(hers.epoch)
+    act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), true))
+    after = tea(village, "cleo")
+    assert after.graph.steps[epoch] == true.step
+    assert after.graph.has(mine.epoch)
+    assert not after.graph.has(hers.epoch)
+    assert not after.ballots.has(vote)
+    assert not after.votes
+    release(village)
+    village.wait(minutes=30)
+    assert tea(village, "cleo").membership is Membership.IN
+    assert tea(village, "cleo").head == tea(village, "anna").head

@@ -204,16 +204,21 @@ class Graph:
     def corrected(self, step: Step) -> Graph:
         """With this step in the place of one that somebody made up under its name.
 
-        What stands on it stays, if those who are named there are members then.
+        What stands on it stays, if those who are named there are members then, and who made it has the key by which
+        that was checked.
         """
         line = self.standing_on(step.epoch)
         if step.parent in line:
             return self  # it would stand on itself
         graph = self.without(frozenset(line)).with_step(step)
         for old in (self.steps[each] for each in line[1:]):
-            if graph.has(old.parent) and graph.fits(old):
+            if graph.has(old.parent) and graph.fits(old) and graph.key(old) == self.key(old):
                 graph = graph.with_step(old)
         return graph
+
+    def key(self, step: Step) -> bytes | None:
+        """What the author of a step signs with before it; None who comes in by it."""
+        return next((each.key for each in self.members(step.parent) if each.incarnation == step.author), None)
 
     def fits(self, step: Step) -> bool:
         """Whether those whom a step names are members before it."""

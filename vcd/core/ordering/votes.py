@@ -32,7 +32,7 @@ hear of those who are removed after it, and so waits for none of them. Nobody vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mls.persistent import PMap
@@ -93,12 +93,20 @@ class Ballots:
             voters=self.voters.set(ballot.child, who | {ballot.voter}),
         )
 
-    def without(self, steps: Iterable[Step]) -> Ballots:
-        """Without those for some steps, as if they had not been heard yet. Who lied has lied."""
+    def without(self, steps: Sequence[Step]) -> Ballots:
+        """Without those for some steps, as if they had not been heard yet.
+
+        Who lied has lied; but whom only these steps brought in had the key that somebody made up for it, and others of
+        that name may come by what takes their place.
+        """
         gone: dict[EpochId, set[EpochId]] = {}
+        comers: set[Incarnation] = set()
         for each in steps:
+            comers.update(new.incarnation for new in each.adds)
             if each.epoch in self.voters:
                 gone.setdefault(each.parent, set()).add(each.epoch)
+        if not self.liars.isdisjoint(comers):
+            return replace(self, liars=self.liars - comers).without(steps)
         cast: dict[EpochId, tuple[Ballot, ...]] = {}
         over: list[EpochId] = []
         for parent, children in gone.items():
