@@ -355,7 +355,7 @@ def _compared(turn: Turn, strand: Strand, new: votes.Ballot) -> None:
     if not any(_doubles(new, each) for each in ballots.at(new.parent)):
         return
     mine = [each for several in ballots.cast.values() for each in several if each.voter == new.voter]
-    if any(_doubles(one, other) for one in mine for other in mine):
+    if len({(each.parent, each.round) for each in mine}) < len(mine):
         return
     sure = (graph.anchor.members, *(each.adds for each in graph.steps.values() if strand.entered(each.epoch)))
     if all(each.incarnation != new.voter for several in sure for each in several):
