@@ -32,7 +32,7 @@ from vcd.core.ordering.choice import standing
 from vcd.core.ordering.graph import Graph
 from vcd.core.ordering.votes import Ballots
 from vcd.core.payloads import MAX_BALLOTS, MAX_STEPS, Introduction, Invite, SignedStep
-from vcd.core.policy import Mode, of_group
+from vcd.core.policy import Mode, of_group, permits
 from vcd.core.record import decode, encode
 from vcd.core.retention import rebased
 from vcd.core.strand import Kept, Strand, at_rest, corrected, counts, doubtful, parted, with_step
@@ -143,28 +143,21 @@ def lost(strand: Strand, group: Group, told: Introduction) -> bool:
     return strand.mode is Mode.LEAD and not strand.graph.has(_epoch(group))
 
 
-def ahead(strand: Strand, group: Group, told: Introduction) -> EpochId | None:
-    """The commit that this device has to follow before it comes in by a Welcome; None if there is none, or it did.
+def ahead(strand: Strand, after: Strand, group: Group) -> EpochId | None:
+    """The commit that this device has to follow before it comes in by a Welcome, as it would stand `after` that.
 
-    Who keeps an epoch on the way there can see itself what was done on it, and whether the policy allows that. Else
-    whoever took us out by a commit that all refuse could bring us in by the same one, or by the next. Where nobody was
-    but us and who made that commit, nobody else can say that it is good, and who was away for long does not get it any
-    more; nor can anybody else be led astray.
+    None if there is none, or it did. Who keeps an epoch on the way there can see what was done on it, or it could be
+    taken out by a commit that all refuse, and be brought in by the same one, or by the next. Whether the policy allows
+    that shows in the headers, which were checked by then, and in the context that the Welcome leads to: most often the
+    commit itself is not needed, which who was away for long does not get any more.
     """
-    new, _ = summaries.rebuilt(group, told.lineage, (told.signed,))
-    way = [*new.up(_epoch(group))]
-    if strand.graph.has(way[-1]):
-        way += [*strand.graph.up(way[-1])][1:]
+    way = [*after.graph.up(_epoch(group))]
     near = next((at for at, epoch in enumerate(way) if strand.entered(epoch)), 0)
     kept = strand.kept.find(way[near])
     if near == 0 or kept is None or kept.settled or kept.group.ended is not None:
         return None
     first = way[near - 1]
-    author = (new.steps.find(first) or strand.graph.steps[first]).author
-    own, graph = steps.whose(group.own_leaf_node), strand.graph if strand.graph.has(way[near]) else new
-    if all(each.account == own or each.incarnation == author for each in graph.members(way[near])):
-        return None
-    return None if first in counts(strand) else first
+    return None if first in counts(strand) or permits(kept.group, group, after.graph, way[:near]) else first
 
 
 def entered(strand: Strand, group: Group, told: Introduction) -> Strand | None:

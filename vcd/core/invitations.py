@@ -11,8 +11,8 @@ Every device of the account hears the inbox and has the stock of KeyPackages, so
                         waits until these are over. Of a contact it is more than a call that nobody has answered
     of a group that we are out of for good: as of any other, and it goes on there
     of a group that we are in already: the Welcome leads to another branch. That becomes one more epoch of the strand.
-                        If it hangs on nothing that is known here it waits until it does, or until we are out; if a
-                        commit on the way can be looked at here, until that was followed
+                        If it hangs on nothing that is known here it waits until it does, or until we are out; if
+                        what led there may be forbidden, as far as is known here, until it was followed
     not readable yet    the KeyPackage, or a key, is still on its way from another device: it waits for that
     to a KeyPackage that is withdrawn, or stays unknown: the sender is told, and asks for another one
 
@@ -328,9 +328,6 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
         if declined:
             raise sessions.TakenError(group.group_id)
         raise Refused("invite-lost")  # who was removed for good would forget that, and stand there alone
-    before = introductions.ahead(strand, group, found.told)
-    if before is not None:
-        raise _ElsewhereError(before)
     here = strand.here
     if here is not None and here.group.ended is None and ranks.own(strand) is not None:
         after = introductions.entered(strand, group, found.told)
@@ -340,6 +337,9 @@ def _another_branch(turn: Turn, found: _Opened) -> None:
         after = introductions.anew(strand, group, found.told, believed=believed)
     if after is None:  # it hangs on nothing that we know: nobody leads us away like that
         raise sessions.TakenError(group.group_id) if declined else _ElsewhereError(epoch)
+    before = introductions.ahead(strand, after, group)
+    if before is not None:
+        raise _ElsewhereError(before)
     turn.change(emulation=found.emulation)
     turn.put(after, graph=True)
     contacts.tree(turn, group)

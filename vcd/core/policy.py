@@ -33,8 +33,8 @@ from vcd.core import listing
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.credential import read
 from vcd.core.errors import Malformed, Refused
-from vcd.core.names import AccountId, Incarnation
-from vcd.core.ordering.graph import Member, Step
+from vcd.core.names import AccountId, EpochId, Incarnation
+from vcd.core.ordering.graph import Graph, Member, Step
 from vcd.core.record import decode, encode
 
 COMPONENT = ComponentId(0x8D20)
@@ -212,6 +212,28 @@ def _fixed(extensions: Extensions, *free: ComponentId) -> tuple[object, ...]:
     """What of a group's context no commit may change."""
     kept = [each for each in extensions if each.type != ExtensionType.APP_DATA_DICTIONARY]
     return (*kept, *[each for each in dictionary_of(extensions).entries if each[0] not in free])
+
+
+def permits(before: Group, after: Group, graph: Graph, way: Sequence[EpochId]) -> bool:
+    """Whether all that was done on the way from one epoch to another may have been allowed by the policy of the first.
+
+    By what headers and the two contexts show, for who cannot follow the commits. What only the commits show may be
+    allowed too: that somebody asked to be taken out, and that a rule was changed before it was made use of.
+    """
+    policy, changed = of_group(before), of_group(before) != of_group(after)
+    if _fixed(before.public.context.extensions, COMPONENT) != _fixed(after.public.context.extensions, COMPONENT):
+        return False
+    for step in (graph.steps[epoch] for epoch in way):
+        members = {each.incarnation: each for each in graph.members(step.parent)}
+        author = members.get(step.author)
+        if author is None or (step.moved and not _allowed(policy.come_back, author)):
+            return False
+        if (step.adds and not _allowed(policy.add, author)) or (changed and not _allowed(policy.change, author)):
+            return False
+        others = [members[who] for who in step.removes if who != step.author]
+        if not all(may_take_out(policy, author, each) for each in others):
+            return False
+    return of_group(after).mode is policy.mode
 
 
 def check(before: Group, members: Sequence[Member], step: Step, plan: Plan) -> None:

@@ -40,7 +40,7 @@ from vcd.core.events import Warned
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
 from vcd.core.ordering import votes
 from vcd.core.payloads import SignedBallot, Votes
-from vcd.core.policy import Mode
+from vcd.core.policy import Mode, permits
 from vcd.core.record import encode
 from vcd.core.sights import sight_of
 from vcd.core.strand import counting
@@ -158,18 +158,31 @@ def _parting(turn: Turn, strand: Strand, who: Incarnation, step: Step) -> _Voice
 
 
 def _vouched(strand: Strand, epoch: EpochId, name: bytes | None) -> bool:
-    """Whether this device saw what a step does; else, whether somebody else did who was there before it.
+    """Whether this device saw what a step does; else, whether it may be allowed, or somebody else vouches for it.
 
     Who came back in by a Welcome may know of the step that took it out by that alone. Others count its vote as of one
     who followed the commit, so it is not to be had for whatever a member does who brings it in. Where only that member
     and we are, nobody else can be asked, and nobody else be led astray.
     """
-    step = strand.graph.steps[epoch]
-    if epoch in strand.bodies or epoch in strand.laid or (epoch in strand.kept and not strand.graph.anew(epoch)):
+    graph, step = strand.graph, strand.graph.steps[epoch]
+    was_in = epoch in strand.laid or epoch in strand.kept
+    if epoch in strand.bodies or (was_in and not graph.anew(epoch)) or _permitted(strand, epoch):
         return True
     voters = (strand.ballots.voters.find(epoch) or frozenset()) - strand.ballots.liars
-    others = [each for each in strand.graph.anchor.members if each.account != name and each.incarnation != step.author]
+    others = [each for each in graph.anchor.members if each.account != name and each.incarnation != step.author]
     return not others or any(each.incarnation in voters for each in others)
+
+
+def _permitted(strand: Strand, epoch: EpochId) -> bool:
+    """Whether the policy may allow it: that of the nearest epoch before which is here, to the nearest one after it."""
+    line = [*strand.graph.up(strand.head)]
+    at = line.index(epoch)
+    after = next((each for each in reversed(line[: at + 1]) if each in strand.kept), None)
+    before = next((each for each in line[at + 1 :] if each in strand.kept), None)
+    if after is None or before is None:
+        return False
+    way = line[line.index(after) : line.index(before)]
+    return permits(strand.kept[before].group, strand.kept[after].group, strand.graph, way)
 
 
 def _key(turn: Turn, strand: Strand, epoch: EpochId, there: Member) -> SignaturePrivateKey | None:

@@ -107,7 +107,7 @@ def test_who_comes_in_by_a_commit_unseen_does_not_vote_for_it_as_who_they_were(m
 @pytest.mark.parametrize("others", [("ben",), ("ben", "cleo")])
 @pytest.mark.parametrize("days", [2, 40])
 def test_who_was_away_while_they_were_removed_and_invited_again_comes_in(others: tuple[str, ...], days: int) -> None:
-    """After the longer while no log has the commit any more; of two, nobody else can vouch for it."""
+    """After the longer while no log has the commit any more. That it may be allowed shows in its header."""
     village = friends("anna", *others)
     open_talk(village, "anna", *others, policy=replace(usual(Mode.DEMLS), remove=Who.EVERYBODY))
     village.wait(minutes=30)
@@ -122,3 +122,38 @@ def test_who_was_away_while_they_were_removed_and_invited_again_comes_in(others:
     assert anna.membership is Membership.IN
     assert (anna.head, anna.final) == (ben.head, ben.final)
     assert anna.here is not None
+
+
+@pytest.mark.parametrize("founder", ["anna", "ben"])
+def test_who_was_away_comes_in_and_votes_while_a_third_one_is_lost(founder: str) -> None:
+    """No log has the commit that took anna out, and nobody is there who could vouch for it."""
+    village = friends("anna", "ben", "cleo")
+    others = [name for name in ("anna", "ben", "cleo") if name != founder]
+    open_talk(village, founder, *others, policy=replace(usual(Mode.DEMLS), remove=Who.EVERYBODY))
+    village.wait(minutes=30)
+    village.down("anna")
+    village.down("cleo")
+    remove(village, "ben", "anna")
+    village.wait(days=40)
+    invite(village, "ben", "anna")
+    village.wait(minutes=10)
+    village.restart("anna")
+    village.wait(days=1)
+    remove(village, "ben", "cleo")
+    village.wait(days=1)
+    anna, ben = tea(village, "anna"), tea(village, "ben")
+    assert anna.membership is Membership.IN
+    assert anna.head == anna.final == ben.head == ben.final
+    assert anna.here is not None
+
+
+def test_a_policy_that_was_changed_without_the_right_to_keeps_who_was_there_from_coming_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All may remove and add, and a member makes itself the admin as it does."""
+    village = strict("anna", "ben", "mallory", policy=replace(STRICT, remove=Who.EVERYBODY, add=Who.EVERYBODY))
+    before = tea(village, "ben")
+    village.lost = lambda frame, name: name == "ben" and isinstance(payload_of(village, frame), Commit)
+    made = forbidden(village, "mallory", ("ben",), ("ben",), monkeypatch)
+    village.wait(minutes=10)
+    assert (tea(village, "ben").head, made in tea(village, "ben").kept) == (before.head, False)
