@@ -14,7 +14,7 @@ from tests.vcd.core.company import act
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, following, steps, voting
 from vcd.core.names import EpochId, Incarnation
-from vcd.core.ordering.graph import Step
+from vcd.core.ordering.graph import Member, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Commit, Digest, SignedBallot, SignedStep, Votes
 from vcd.core.strand import Membership, doubtful
@@ -34,6 +34,18 @@ class Pen(NamedTuple):
 
     def vote(self, ballot: Ballot, at: EpochId, header: Step) -> SignedBallot:
         return steps.cast(self.suite, self.group.signature_key, ballot, at, TEA, header)
+
+    def comer(self, like: Member, epoch: EpochId) -> Member:
+        """Somebody once more, at another leaf and with this member's key, by a header under that name."""
+        return replace(
+            like,
+            incarnation=steps.incarnation(epoch, 9),
+            leaf=9,
+            since=self.group.epoch + 1,
+            by=self.who,
+            acted=False,
+            key=self.group.own_leaf_node.signature_key,
+        )
 
 
 def pen(village: Village, name: str = "mallory", at: EpochId | None = None) -> Pen:
@@ -173,15 +185,7 @@ def test_nobody_is_called_a_liar_for_what_a_made_up_header_has_them_do() -> None
     """It brings in ben once more, with mallory's key; and another comer for each liar that is to be remembered."""
     village, at = begun()
     mine, ben, epoch = pen(village), member(village, "mallory", "ben"), EpochId(b"e" * 32)
-    comer = replace(
-        ben,
-        incarnation=steps.incarnation(epoch, 9),
-        leaf=9,
-        since=mine.group.epoch + 1,
-        by=mine.who,
-        acted=False,
-        key=mine.group.own_leaf_node.signature_key,
-    )
+    comer = mine.comer(ben, epoch)
     first = Step(epoch=epoch, parent=at, author=mine.who, adds=(comer,), tag=b"t" * 32)
     above = [Step(epoch=EpochId(each * 32), parent=epoch, author=mine.who, tag=b"t" * 32) for each in (b"x", b"y")]
     votes = tuple(
@@ -253,14 +257,7 @@ def test_all_votes_that_are_sent_name_the_header() -> None:
 def test_a_header_that_says_what_no_commit_of_a_conversation_does_is_refused(lie: str) -> None:
     village, at = begun()
     mine, ben, epoch = pen(village), member(village, "mallory", "ben"), EpochId(b"l" * 32)
-    comer = replace(
-        ben,
-        incarnation=steps.incarnation(epoch, 9),
-        leaf=9,
-        since=mine.group.epoch + 1,
-        by=mine.who,
-        acted=lie == "acted",
-    )
+    comer = replace(mine.comer(ben, epoch), acted=lie == "acted")
     plain = Step(epoch=epoch, parent=at, author=mine.who, adds=(comer,), tag=b"t" * 32)
     lies = {
         "root": replace(plain, removes=(ben.incarnation,), root=True),
