@@ -1,10 +1,11 @@
 """How our other devices come into a conversation that one of us is in.
 
-Whoever opens one, or comes into one from outside, tells the others all that it takes to come along (`along`). A Welcome
-each takes up by itself (`invitations`). Devices that do not hear each other may differ in that: one takes it up, and
-another one has withdrawn that KeyPackage meanwhile, or was never told of it, and answers that nobody can. So whoever
-invited us brings the account in anew; but not if somebody of ours has acted there by then, whom it may not and need not
-take out (`intents`). Then we see to it ourselves:
+Whoever opens one, or comes into one from outside, tells the others all that it takes to come along (`along`), but for a
+key that they were told before; who has dropped that asks for it. A Welcome each takes up by itself (`invitations`).
+Devices that do not hear each other may differ in that: one takes it up, and another one has withdrawn that KeyPackage
+meanwhile, or was never told of it, and answers that nobody can. So whoever invited us brings the account in anew; but
+not if somebody of ours has acted there by then, whom it may not and need not take out (`intents`). Then we see to it
+ourselves:
 
     Replied     one of us has answered that nobody could take up a Welcome
     Inside      a while later the others say which conversations they are in, unless all were named already
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 from mls.errors import StaleError
 from mls.virtual import client
 from mls.virtual.announcements import MAX_ENTRIES, Created, JoinedExternally, Welcomed
+from mls.virtual.errors import MissingKeyError
 from mls.welcome import decode_group_info
 from vcd.core import calls, comeback, desync, devices, kinds, leaves, ranks, sessions, summaries, voting
 from vcd.core.duties import Duty
@@ -52,15 +54,23 @@ MAX_ID = 255
 # ---------------------------------------------------------------- with a sibling
 
 
-def along(turn: Turn, told: Created | JoinedExternally | Welcomed) -> None:
-    """Another device opened a conversation, came in from outside, or took up a Welcome that did not come to us."""
-    match told:
-        case Created():
-            _opened(turn, told)
-        case JoinedExternally():
-            _from_outside(turn, told)
-        case Welcomed():
-            _welcomed(turn, told)
+def along(turn: Turn, by: Told, told: Created | JoinedExternally | Welcomed) -> None:
+    """Another device opened a conversation, came in from outside, or took up a Welcome that did not come to us.
+
+    It may go on with a key of ours that this device had, and has forgotten: where a device was linked while the account
+    could not follow, it knows no leaf with that key. So it asks for it, and comes along when it has it again.
+    """
+    try:
+        match told:
+            case Created():
+                _opened(turn, told)
+            case JoinedExternally():
+                _from_outside(turn, told)
+            case Welcomed():
+                _welcomed(turn, told)
+    except MissingKeyError as error:
+        comeback.ask_siblings(turn, error.public_key, by.device)
+        raise
 
 
 def _opened(turn: Turn, told: Created) -> None:

@@ -48,7 +48,7 @@ from vcd.core.accounts.admission import version_under
 from vcd.core.accounts.credential import virtual_credential
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
-from vcd.core.names import EpochId
+from vcd.core.names import DeviceId, EpochId
 from vcd.core.ordering.choice import counted, standing
 from vcd.core.ordering.graph import Graph, Member
 from vcd.core.ordering.votes import Ballots
@@ -119,6 +119,16 @@ def ask_key(turn: Turn, strand: Strand, has: SignaturePrivateKey | None) -> bool
     tries = desync.recovery(turn, strand.group_id).tries
     devices.tell(turn, KeyWanted(device=others[tries % len(others)], public=key))
     return True
+
+
+def ask_siblings(turn: Turn, public: bytes, first: DeviceId) -> None:
+    """Ask for the signature key of a leaf of ours: first who acted with it, then the others, one after another."""
+    asked = {record.device: turn.state.household.said[at].at for at, record in list_keys.asked_for(turn, public)}
+    others = [each for each in ranks.devices(turn) if each != turn.state.me.device]
+    if not others or (asked and max(asked.values()) + turn.state.config.desync_after > turn.now):
+        return
+    device = min(others, key=lambda each: (asked.get(each, 0), each != first))
+    devices.tell(turn, KeyWanted(device=device, public=public))
 
 
 def on_key_wanted(turn: Turn, told: Told, record: KeyWanted) -> None:

@@ -297,8 +297,7 @@ def _on_brought(turn: Turn, told: siblings.Told, announcement: Created | JoinedE
     """A conversation that a sibling brought us into."""
     from vcd.core import bringing
 
-    del told
-    bringing.along(turn, announcement)
+    bringing.along(turn, told, announcement)
 
 
 def _on_external_join(turn: Turn, told: siblings.Told, announcement: ExternalJoin) -> None:

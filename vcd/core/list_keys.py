@@ -159,16 +159,19 @@ def ask(turn: Turn) -> None:
         wait = wait or config.retry_most
         if not several or not devices.may_speak(turn):
             continue
-        asked = {
-            record.device: number
-            for number, record in _records(turn, siblings.KeyWanted)
-            if isinstance(record, siblings.KeyWanted) and record.public == public
-        }
+        asked = {record.device: number for number, record in asked_for(turn, public)}
         devices.tell(turn, siblings.KeyWanted(device=min(several, key=lambda each: asked.get(each, 0)), public=public))
         if sum(each not in asked for each in several) > 1:
             wait = config.desync_after
     if wait:
         turn.due(Duty.HOME, devices.KEYS, turn.now + wait)
+
+
+def asked_for(turn: Turn, public: bytes) -> Iterator[tuple[int, siblings.KeyWanted]]:
+    """What this device has told when it asked others for a key, and may have to tell again."""
+    for number, record in _told(turn, siblings.KeyWanted):
+        if isinstance(record, siblings.KeyWanted) and record.public == public:
+            yield number, record
 
 
 def answer(turn: Turn, told: Told, public: bytes) -> None:
@@ -194,7 +197,7 @@ def answer(turn: Turn, told: Told, public: bytes) -> None:
 def _answer(turn: Turn, record: siblings.NewAccountKey | siblings.NewDelegateKey) -> None:
     """Tell it, unless it may be on its way. What was told before for that is not said again."""
     said, since = turn.state.household.said, turn.now - turn.state.config.digest_every
-    before = [number for number, each in _records(turn, type(record)) if _one(each) == _one(record)]
+    before = [number for number, each in _told(turn, type(record)) if _one(each) == _one(record)]
     if any(said[each].epoch == turn.home.head and said[each].at > since for each in before):
         return
     devices.keep(turn, said=said.changed(before, {}))
@@ -208,7 +211,7 @@ def _one(record: siblings.Sibling) -> tuple[bytes, bytes]:
     return b"", record.public if isinstance(record, siblings.NewAccountKey) else b""
 
 
-def _records(turn: Turn, kind: type[siblings.Sibling]) -> Iterator[tuple[int, siblings.Sibling]]:
+def _told(turn: Turn, kind: type[siblings.Sibling]) -> Iterator[tuple[int, siblings.Sibling]]:
     """What of that kind this device has told and may have to tell again."""
     mark = bytes([siblings.MARK, kind.RECORD_TAG])
     for number, each in sorted(turn.state.household.said.items()):

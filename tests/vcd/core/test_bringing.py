@@ -249,7 +249,7 @@ def test_to_where_we_were_before_we_were_removed_for_good_nobody_leads_us_back()
     with pytest.raises(Refused, match="invite-lost"):
         step(village, "laptop", lambda turn: comeback.on_came_back(turn, from_phone(village), record))
     came = JoinedExternally(group_info=comeback.way_to(old, old.here).group_info, tree=None, commit=b"")
-    step(village, "laptop", lambda turn: bringing.along(turn, came))
+    step(village, "laptop", lambda turn: bringing.along(turn, from_phone(village), came))
     assert strand(village, "laptop") == now
 
 

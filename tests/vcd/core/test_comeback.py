@@ -447,12 +447,6 @@ def test_a_device_with_an_older_key_gets_the_newer_one_where_nobody_can_check_th
     backup = village.state("laptop")
     act(village, "laptop", lambda turn: acting.commit(turn, turn.home, force_path=True, derive=True))
     village.wait(minutes=1)
-
-    def renew(turn: Turn) -> None:
-        credential, private = ourselves.new_leaf(turn)
-        leaf = NewLeaf(credential=credential, signature_private=private)
-        acting.commit(turn, turn.strand(CHAT), force_path=True, leaf=leaf)
-
     act(village, "laptop", renew)
     village.wait(minutes=5)
     assert heads(village, *ALL) == finals(village, *ALL)
@@ -490,6 +484,18 @@ def test_a_sibling_that_is_about_to_is_waited_for() -> None:
     assert due == village.now + village.config.desync_after
 
 
+def renew(turn: Turn) -> None:
+    """A new key for our leaf, which is no KeyPackage's."""
+    credential, private = ourselves.new_leaf(turn)
+    leaf = NewLeaf(credential=credential, signature_private=private)
+    acting.commit(turn, turn.strand(CHAT), force_path=True, leaf=leaf)
+
+
+def home_goes_on(village: Village) -> None:
+    act(village, "laptop", lambda turn: acting.commit(turn, turn.home, force_path=True, derive=True))
+    village.wait(minutes=5)
+
+
 def linked_while_lost() -> Village:
     """The laptop cannot follow the conversation, and lets in a phone, which so is told nothing of it."""
     village = Village()
@@ -498,6 +504,8 @@ def linked_while_lost() -> Village:
     for name in ("ben", "laptop"):
         bring(village, "anna", name)
     village.wait(minutes=1)
+    act(village, "laptop", renew)
+    home_goes_on(village)
     lose(village, "laptop")
     before = village.lost
     village.lost = lambda frame, name: before(frame, name) or isinstance(payload_of(village, frame), Door)
@@ -545,6 +553,22 @@ def test_a_device_linked_while_the_account_was_lost_learns_who_is_who_when_it_ca
     child = commit(village, "phone")
     village.wait(minutes=5)
     assert heads(village, *ALL) == finals(village, *ALL) == {child}
+
+
+def test_a_device_linked_while_the_account_was_lost_asks_for_the_key_that_it_has_dropped() -> None:
+    village = linked_while_lost()
+    before = village.lost
+    village.lost = lambda frame, name: before(frame, name) or isinstance(payload_of(village, frame), Door)
+    key = member(village, "laptop", "laptop").key
+    home_goes_on(village)
+    assert key not in turn_keys(village)
+    village.lost = before
+    village.wait(hours=1)
+    laptop, phone = tea(village, "laptop"), tea(village, "phone")
+    assert member(village, "laptop", "laptop").key == key
+    assert phone.here is not None
+    assert phone.head == laptop.head
+    assert key in turn_keys(village)
 
 
 def test_a_commit_that_comes_before_what_it_rests_on_is_followed_when_that_comes() -> None:
