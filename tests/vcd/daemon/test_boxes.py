@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.vcd.daemon.mailboxes import Box
-from tests.vcd.daemon.process import SETTINGS, Daemon, home, of_kind, until
+from tests.vcd.daemon.process import PATIENCE, SETTINGS, Daemon, home, of_kind, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("boxes")]
 
@@ -139,12 +139,14 @@ def test_who_is_away_is_invited_by_a_package_from_a_mailbox(town: Town) -> None:
 
 def test_a_mailbox_that_lost_its_disk_is_left_new_packages(town: Town) -> None:
     until(lambda: town.box.number("vcd_mailbox_packages") > 0 and _last_resorts(town.box) > 0)
+    began = time.monotonic()
     town.box.end()
     for path in (town.box.home / "state").glob("mailbox.db*"):
         path.unlink()
     town.box.numbers.unlink()
     town.box.start()
-    until(lambda: town.box.number("vcd_mailbox_packages") > 0 and _last_resorts(town.box) > 0)
+    away = time.monotonic() - began  # they wait as long again before they look whether it is back
+    until(lambda: town.box.number("vcd_mailbox_packages") > 0 and _last_resorts(town.box) > 0, PATIENCE + 2 * away)
     assert any("has lost what was left there" in each.log for each in (town.alice, town.bob))
 
 
