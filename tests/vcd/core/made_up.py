@@ -40,7 +40,10 @@ def _as_it_is(value: Any) -> Any:
 
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
+    try:
+        hints = typing.get_type_hints(kind)
+    except NameError:  # what it names is imported for type checkers alone, so nothing that is sent is of it
+        hints = dict.fromkeys([field.name for field in dataclasses.fields(kind)], Any)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 

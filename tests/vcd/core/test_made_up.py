@@ -20,13 +20,25 @@ from tests.vcd.core.homes import link
 from tests.vcd.core.made_up import Maker
 from tests.vcd.core.talking import say
 from tests.vcd.core.village import Village
-from vcd.core import devices, effects, flow, inputs, keys, node, siblings, steps, stored, voting, waiting
+from vcd.core import devices, effects, flow, inputs, keys, lead, node, sending, siblings, steps, stored, voting, waiting
 from vcd.core.accounts.overrule import Overrule
 from vcd.core.errors import NodeError
 from vcd.core.names import EpochId, FrameId, GroupId, IntentId
 from vcd.core.ordering.graph import Member, Step
-from vcd.core.payloads import Payload, Post, Said, SignedBallot, SignedStep, pack, pack_said, unpack
-from vcd.core.policy import Policy
+from vcd.core.payloads import (
+    Decision,
+    Nomination,
+    Payload,
+    Post,
+    Said,
+    SignedBallot,
+    SignedStep,
+    pack,
+    pack_said,
+    unpack,
+)
+from vcd.core.policy import Mode, Policy
+from vcd.core.record import encode
 from vcd.core.turn import Turn
 from vcd.core.wanting import Intent
 
@@ -40,8 +52,13 @@ AFTERWARDS = 4
 RECORDS: tuple[Any, ...] = get_args(siblings.Sibling)
 ANNOUNCEMENTS: tuple[Any, ...] = get_args(Announcement)
 PAYLOADS: tuple[Any, ...] = get_args(Payload)
-IN_A_GROUP = tuple(kind for kind in PAYLOADS if kind in {*flow.PAYLOADS})
-IN_OUR_INBOX = tuple(kind for kind in PAYLOADS if kind in {*flow.INBOX})
+LED, SENT = GroupId(b"led"), GroupId(b"of send groups")
+PLACES = [
+    *((where, kind) for where in ("home", "chat", "led") for kind in PAYLOADS if kind in {*flow.PAYLOADS}),
+    *(("sent", kind) for kind in PAYLOADS if kind in {*sending._PAYLOADS}),
+    *(("inbox", kind) for kind in PAYLOADS if kind in {*flow.INBOX}),
+]
+"""Which payloads come where."""
 
 
 @cache
@@ -49,7 +66,10 @@ def village() -> Village:
     """Anna's laptop and two more devices, one of which is stolen, and two others, in a conversation and on the way."""
     made = people.friends("laptop", "bob", "carol")
     people.open_talk(made, "laptop", "bob", "carol")
-    say(made, "bob", "before the others came")
+    people.open_talk(made, "bob", "laptop", group=LED, mode=Mode.LEAD)
+    people.open_talk(made, "bob", "laptop", group=SENT, mode=Mode.DIMLS)
+    for group in (people.TEA, LED, SENT):
+        say(made, "bob", "before the others came", group)
     link(made, "laptop", "phone")
     link(made, "laptop", "stolen")
     people.open_talk(made, "bob", "carol", group=GroupId(b"cake"))
@@ -58,19 +78,27 @@ def village() -> Village:
     people.invite(made, "bob", "laptop", group=GroupId(b"cake"))
     made.do("phone", inputs.Label(what=people.TEA, text="tea"))
     made.do("phone", inputs.Depart(intent=IntentId(b"a wish to be gone"[:16]), conversation=people.TEA))
-    say(made, "laptop", "on its way")
+    for group in (people.TEA, LED, SENT):
+        say(made, "laptop", "on its way", group)
     return made
 
 
 class Liar:
     """A device that signs what it makes up, as the member that it is of a group."""
 
-    def __init__(self, name: str, random: Random, *, home: bool) -> None:
+    def __init__(self, name: str, random: Random, group_id: GroupId | None) -> None:
         state, self.name = village().state(name), name
-        self.strand = state.strands[state.home if home and state.home is not None else people.TEA]
+        assert group_id is not None
+        self.strand = state.strands[group_id]
         self.provider, self.random = village().devices[name].provider, random
         self.maker = Maker(random, [*(village().state(each) for each in village().devices), *_heard(), *_wanted()])
-        self.maker.finish = {SignedStep: self._signed, SignedBallot: self._cast, Intent: self._wish}
+        self.maker.finish = {
+            SignedStep: self._signed,
+            SignedBallot: self._cast,
+            Decision: self._decided,
+            Nomination: self._nominated,
+            Intent: self._wish,
+        }
         self._suite = self.provider.suite(self.strand.cipher_suite)
         here, me = self.strand.here, voting.own(state, self.strand)
         assert here is not None
@@ -81,12 +109,29 @@ class Liar:
         """Mostly as a commit of this member's on an epoch that there is."""
         step, random = said.step, self.random
         if random.random() < 0.8:
-            graph = self.strand.graph
-            parent = random.choice([graph.anchor.epoch, self.strand.head, *sorted(graph.steps)])
+            parent = self._epoch()
             epoch = step.epoch if random.random() < 0.3 else EpochId(random.randbytes(32))
             step = replace(step, author=self._me, parent=parent, epoch=epoch, under=0, root=False)
             step = replace(step, adds=tuple(self._comer(each, step) for each in step.adds))
         return steps.signed(self._suite, self._key, step) if random.random() < 0.9 else said
+
+    def _epoch(self) -> EpochId:
+        """One that there is."""
+        graph = self.strand.graph
+        return self.random.choice([graph.anchor.epoch, self.strand.head, *sorted(graph.steps)])
+
+    def _decided(self, said: Decision) -> Decision:
+        """Mostly as the member that leads."""
+        if self.random.random() < 0.8:
+            said = replace(said, author=self._me, parent=self._epoch())
+        content = self.strand.group_id + encode(replace(said, signature=b""))
+        return replace(said, signature=self._suite.sign_with_label(self._key, lead._DECISION, content))
+
+    def _nominated(self, said: Nomination) -> Nomination:
+        if self.random.random() < 0.8:
+            said = replace(said, voter=self._me, epoch=self._epoch())
+        content = self.strand.group_id + encode(replace(said, signature=b""))
+        return replace(said, signature=self._suite.sign_with_label(self._key, lead._NOMINATION, content))
 
     def _comer(self, member: Member, step: Step) -> Member:
         """Mostly as somebody who comes in by that commit."""
@@ -194,14 +239,14 @@ def show(victim: Victim, group_id: GroupId, payload: Payload) -> None:
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
 def test_records_of_a_stolen_device(kind: type[Any]) -> None:
-    victim, liar = Victim(), Liar("stolen", Random(kind.__name__), home=True)
+    victim, liar = Victim(), Liar("stolen", Random(kind.__name__), village().state("stolen").home)
     for _ in range(EACH):
         tell(liar, victim, siblings.pack(liar.maker.make(kind)))
 
 
 @pytest.mark.parametrize("kind", ANNOUNCEMENTS, ids=lambda kind: kind.__name__)
 def test_announcements_of_a_stolen_device(kind: type[Any]) -> None:
-    victim, liar = Victim(), Liar("stolen", Random(kind.__name__), home=True)
+    victim, liar = Victim(), Liar("stolen", Random(kind.__name__), village().state("stolen").home)
     emulation = village().state("stolen").emulation
     assert emulation is not None
     form = emulation.settings.profile.form
@@ -213,24 +258,18 @@ def test_announcements_of_a_stolen_device(kind: type[Any]) -> None:
         tell(liar, victim, data)
 
 
-@pytest.mark.parametrize("kind", IN_A_GROUP, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("home", [True, False], ids=["home", "chat"])
-def test_payloads_of_a_member(kind: type[Any], home: bool) -> None:
-    victim, liar = Victim(), Liar("stolen" if home else "bob", Random(f"{kind.__name__} {home}"), home=home)
+@pytest.mark.parametrize(("where", "kind"), PLACES, ids=lambda each: getattr(each, "__name__", each))
+def test_payloads(where: str, kind: type[Any]) -> None:
+    """Of members, in all kinds of groups, and of who has our card."""
+    at = {"led": LED, "home": village().state("laptop").home}.get(where) or people.TEA
+    victim, liar = Victim(), Liar("stolen" if where == "home" else "bob", Random(f"{where} {kind.__name__}"), at)
     for _ in range(EACH):
-        show(victim, liar.strand.group_id, liar.maker.make(kind))
-
-
-@pytest.mark.parametrize("kind", IN_OUR_INBOX, ids=lambda kind: kind.__name__)
-def test_payloads_of_who_has_our_card(kind: type[Any]) -> None:
-    victim, liar = Victim(), Liar("bob", Random(kind.__name__), home=False)
-    for _ in range(EACH):
-        show(victim, waiting.INBOX, liar.maker.make(kind))
+        show(victim, {"sent": SENT, "inbox": waiting.INBOX}.get(where) or at, liar.maker.make(kind))
 
 
 @pytest.mark.parametrize("kind", get_args(Said), ids=lambda kind: kind.__name__)
 def test_what_a_member_says(kind: type[Any]) -> None:
-    victim, liar = Victim(), Liar("bob", Random(kind.__name__), home=False)
+    victim, liar = Victim(), Liar("bob", Random(kind.__name__), people.TEA)
     for _ in range(EACH):
         turn = Turn(village().state("bob"), village().now, liar.provider)
         sealed = keys.seal(turn, turn.strand(people.TEA), pack_said(liar.maker.make(kind)))
