@@ -169,7 +169,7 @@ def ask(turn: Turn) -> None:
 
 def asked_for(turn: Turn, public: bytes) -> Iterator[tuple[int, siblings.KeyWanted]]:
     """What this device has told when it asked others for a key, and may have to tell again."""
-    for number, record in _told(turn, siblings.KeyWanted):
+    for number, record in _told(turn, siblings.KeyWanted, public):
         if isinstance(record, siblings.KeyWanted) and record.public == public:
             yield number, record
 
@@ -211,9 +211,12 @@ def _one(record: siblings.Sibling) -> tuple[bytes, bytes]:
     return b"", record.public if isinstance(record, siblings.NewAccountKey) else b""
 
 
-def _told(turn: Turn, kind: type[siblings.Sibling]) -> Iterator[tuple[int, siblings.Sibling]]:
-    """What of that kind this device has told and may have to tell again."""
+def _told(turn: Turn, kind: type[siblings.Sibling], part: bytes = b"") -> Iterator[tuple[int, siblings.Sibling]]:
+    """What of that kind, with those bytes in it, this device has told and may have to tell again.
+
+    Only that is decoded: whoever lacks many keys looks here for each of them whenever anything is heard.
+    """
     mark = bytes([siblings.MARK, kind.RECORD_TAG])
     for number, each in sorted(turn.state.household.said.items()):
-        if each.data[:2] == mark:
+        if each.data[:2] == mark and part in each.data:
             yield number, siblings.unpack(each.data)

@@ -9,7 +9,7 @@ import pytest
 from mls.virtual.announcements import JoinedExternally
 from tests.vcd.core.branches import sent
 from tests.vcd.core.company import act, step
-from tests.vcd.core.homes import devices_of, home, link
+from tests.vcd.core.homes import device, devices_of, home, link, trio
 from tests.vcd.core.people import (
     TEA,
     accounts,
@@ -24,10 +24,10 @@ from tests.vcd.core.people import (
 )
 from tests.vcd.core.talking import heard, refresh, say
 from tests.vcd.core.village import Village
-from vcd.core import bringing, comeback, devices, events, inputs, labels, siblings, stock, summaries, voting
+from vcd.core import bringing, comeback, devices, events, inputs, labels, list_keys, siblings, stock, summaries, voting
 from vcd.core.duties import Duty
 from vcd.core.errors import Refused
-from vcd.core.names import EpochId, GroupId
+from vcd.core.names import DeviceId, EpochId, GroupId
 from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, SignedStep
 from vcd.core.policy import MINUTE, Mode, Policy, Who
@@ -386,3 +386,22 @@ def test_a_thief_who_says_that_we_came_back_far_ahead_keeps_nobody_out_for_good(
     say(village, "laptop", "here again")
     village.wait(minutes=1)
     assert heard(village, "bob") == ["here again"]
+
+
+def test_for_a_key_each_device_is_asked_in_turn_and_not_at_each_word_that_is_heard() -> None:
+    village = Village()
+    laptop, phone, tablet = (device(village, name) for name in trio(village))
+    key = b"k" * 32
+
+    def ask(turn: Turn) -> list[DeviceId]:
+        for _ in range(3):
+            comeback.ask_siblings(turn, key, tablet)
+        return [record.device for _, record in list_keys.asked_for(turn, key)]
+
+    assert step(village, "phone", ask) == [tablet]
+    assert step(village, "phone", lambda turn: list(list_keys.asked_for(turn, b"another key" * 3))) == []
+    village.now += village.config.desync_after
+    assert step(village, "phone", ask) == [tablet, laptop]
+    village.now += village.config.desync_after
+    assert step(village, "phone", ask) == [laptop, tablet]
+    assert phone not in {laptop, tablet}
