@@ -26,9 +26,10 @@ is above it: the account asks under the list of the term that it begins (`HeadPl
 leaf shows anybody may come in from outside, so whoever shows one is told nothing that it might not have.
 
 What it cannot prove it does not do by itself. Among two members, nobody can vote for what the other one did, whether
-this device stands elsewhere or nowhere. A way may begin where this device never was, as all that was final when it fell
-asleep is forgotten by the others. Both need the user's consent (`inputs.ComeBack`), and so does trying on without end.
-Who was removed does not come back this way: somebody has to invite them.
+this device stands elsewhere or nowhere; among more, nobody may be there who could (`apart`). A way may begin where this
+device never was, as all that was final when it fell asleep is forgotten by the others. All of these need the user's
+consent (`inputs.ComeBack`), and so does trying on without end. Who was removed does not come back this way: somebody
+has to invite them.
 
 Nor can it prove that nobody else followed a removal, or a list, which strikes what all others go on from: then it
 stands where nobody is who could show the way. So that needs consent too. It lets go of that branch if nobody but its
@@ -47,20 +48,19 @@ from mls.leaf_node import LeafNode
 from mls.registries import LeafIndex
 from mls.virtual.announcements import JoinedExternally
 from mls.welcome import decode_group_info
-from vcd.core import acting, comeback, events, lead, ranks, reissue, summaries, voting, waiting
+from vcd.core import acting, apart, comeback, events, lead, ranks, reissue, summaries, voting, waiting
 from vcd.core.accounts.admission import head_of, version_under
 from vcd.core.accounts.head import Head, check, check_next
 from vcd.core.accounts.identity import AccountKey, sign, suite_of, verify
 from vcd.core.duties import Duty
 from vcd.core.errors import Malformed, Misuse, NodeError, Refused
 from vcd.core.names import EpochId, FrameId, GroupId, Incarnation
-from vcd.core.ordering.choice import counted, standing
 from vcd.core.payloads import Door, HeadPlea, Plea, Want, Way
 from vcd.core.policy import Mode
 from vcd.core.record import decode, encode
 from vcd.core.sights import Recovery, put_sight, sight_of
 from vcd.core.state import Acceptance
-from vcd.core.strand import Membership, Strand, dead, let_go, without_branch
+from vcd.core.strand import Membership, Strand, let_go, without_branch
 from vcd.core.waiting import Need
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def recover(turn: Turn, subject: bytes) -> None:
         _probation(turn, strand, known)
         return
     if strand.here is not None and not known.consent:
-        first = _elsewhere(turn, strand)
-        if first is not None and first not in summaries.missing(strand):
+        first, missing = _elsewhere(turn, strand), summaries.missing(strand)
+        if any(each is not None and each not in missing for each in (first, _apart(turn, strand))):
             ask_user(turn, group_id)
         elif first is not None and strand.mode is Mode.LEAD and not known.asks:  # where nobody shows branches
             summaries.want(turn, strand)
@@ -241,35 +241,32 @@ def behind(turn: Turn, strand: Strand) -> None:
 
 def shown(turn: Turn, strand: Strand) -> None:
     """Somebody shows branches: one that cannot be had any more is left some time to be voted for."""
-    first = _elsewhere(turn, strand)
-    if first is not None and first not in summaries.missing(strand):
-        turn.due(Duty.DESYNC, strand.group_id, turn.now + turn.state.config.desync_after)
+    config, missing = turn.state.config, summaries.missing(strand)
+    for first, wait in ((_elsewhere(turn, strand), config.desync_after), (_apart(turn, strand), config.retry_most)):
+        if first is not None and first not in missing:
+            turn.due(Duty.DESYNC, strand.group_id, turn.now + wait)
 
 
 def _elsewhere(turn: Turn, strand: Strand) -> EpochId | None:
-    """Where one other member says that the group stands elsewhere, and nobody is there who could vote for that.
-
-    So it is among two. That it is true cannot be shown, so only the user can take the other's word. Gives the first
-    epoch on the way there that we are not in.
-    """
-    me, known = voting.own(turn.state, strand), recovery(turn, strand.group_id)
-    if strand.here is None or me is None or known.consent or known.entered is not None:
+    """Where the group may stand instead, on the word of the one other member that is there."""
+    me = _follows(turn, strand)
+    if me is None:
         return None
     if strand.mode is Mode.LEAD:
         return None if turn.state.talks.find(strand.group_id) is None else lead.alone(turn, strand)
-    graph, gone = strand.graph, dead(strand)
-    missed = [epoch for epoch in graph.steps if epoch in gone or not strand.went_past(epoch)]
-    theirs = [
-        epoch
-        for epoch in missed
-        if (author := graph.steps[epoch].author) != me
-        and {each.incarnation for each in graph.members(epoch)} == {author, me}
-    ]
-    if not theirs:
-        return None
-    followed = [epoch for epoch in graph.steps if epoch not in missed]
-    there = standing(graph, strand.ballots, counted(graph, strand.ballots, [*followed, *theirs]))
-    return next((epoch for epoch in graph.path(there.head) if epoch in missed), None)
+    return apart.of_two(strand, me)
+
+
+def _apart(turn: Turn, strand: Strand) -> EpochId | None:
+    """The same where others could vote, and did not."""
+    me = _follows(turn, strand)
+    return None if me is None or strand.mode is Mode.LEAD else apart.of_more(strand, me)
+
+
+def _follows(turn: Turn, strand: Strand) -> Incarnation | None:
+    """Who we are where this device stands, as long as it does, and not by consent."""
+    known = recovery(turn, strand.group_id)
+    return None if strand.here is None or known.consent or known.entered is not None else voting.own(turn.state, strand)
 
 
 def ask_user(turn: Turn, group_id: GroupId) -> None:
@@ -472,8 +469,7 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
     if known.consent and _is_struck(strand, way.epoch):
         strand = _yielded(turn, strand, way.epoch)
     if way.epoch != strand.head and (not known.consent or _is_struck(strand, way.epoch)):
-        alone = len(strand.graph.members(way.epoch)) <= 2 and strand.graph.is_ancestor(strand.head, way.epoch)
-        if alone and known.tries >= ALONE_TRIES:  # it goes on from there, and nobody else can ever vote for that
+        if known.tries >= ALONE_TRIES and _for_consent(strand, way.epoch):
             ask_user(turn, group_id)
         raise Refused("door-stale", "it does not lead to where the group stands")
     there = strand.kept.find(way.epoch)
@@ -487,13 +483,25 @@ def _standing(turn: Turn, strand: Strand) -> Strand:
     return comeback.stood(strand) if turn.state.talks.find(strand.group_id) is None else lead.stood(turn, strand)
 
 
+def _for_consent(strand: Strand, there: EpochId) -> bool:
+    """Whether trying on will not lead there, and consent would."""
+    if _is_struck(strand, there):
+        return not _is_struck(_without_gone(strand), there)
+    alone = len(strand.graph.members(there)) <= 2
+    return alone and strand.graph.is_ancestor(strand.head, there)
+
+
+def _without_gone(strand: Strand) -> Strand:
+    return strand if strand.home else let_go(strand)
+
+
 def _yielded(turn: Turn, strand: Strand, there: EpochId) -> Strand:
     """Without what strikes an epoch for nobody but us, as far as this device can tell, if that is all that does.
 
     Nobody voted for it but who made it, and its keys are gone: nobody can be shown to follow it any more. Whom it
     removed is removed anew, on the branch where the others are.
     """
-    after = strand if strand.home else let_go(strand)
+    after = _without_gone(strand)
     if _is_struck(after, there):
         return strand
     reissue.owe(turn, strand, there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -19,15 +20,18 @@ from tests.vcd.core.branches import (
     remove,
     talk,
     tea,
+    withhold,
 )
 from tests.vcd.core.company import show_up, step
 from tests.vcd.core.homes import link
 from tests.vcd.core.village import Village
-from vcd.core import comeback, inputs, retention, strand as strands, summaries
+from vcd.core import apart, comeback, inputs, retention, strand as strands, summaries, voting
 from vcd.core.errors import Refused
 from vcd.core.names import EpochId, FrameId
-from vcd.core.ordering.votes import Ballot
-from vcd.core.payloads import Way
+from vcd.core.ordering.choice import counted
+from vcd.core.ordering.graph import Graph, Step
+from vcd.core.ordering.votes import Ballot, Ballots
+from vcd.core.payloads import Commit, Way
 from vcd.core.policy import MINUTE, Policy
 from vcd.core.strand import Membership
 from vcd.core.turn import Turn
@@ -186,6 +190,133 @@ def test_where_a_third_member_may_still_vote_for_what_was_done_since_nobody_is_a
     assert (True, False) not in told(village, "cleo")
 
 
+def parted(*alone: str, window: int = MINUTE) -> Village:
+    """Each of them has committed where it hears nobody, for longer than the window, and they hear each other again."""
+    village = talk(*ALL, policy=Policy(window=window))
+    for each in ALL:
+        if each not in alone:
+            village.down(each)
+    village.part(*([each] for each in alone))
+    for each in alone:
+        commit(village, each)
+    village.wait(hours=1)
+    assert all(set(tea(village, each).kept) == heads(village, each) for each in alone)
+    village.heal()
+    return village
+
+
+def consent(village: Village, *alone: str) -> list[str]:
+    """Who was asked, and says yes."""
+    asked = [each for each in alone if told(village, each)[-1:] == [(True, False)]]
+    for each in asked:
+        village.do(each, inputs.ComeBack(group=TEA))
+    return asked
+
+
+def test_two_who_stand_apart_are_asked_also_if_the_third_is_away() -> None:
+    village = parted("anna", "cleo")
+    village.wait(minutes=50)
+    assert len(heads(village, "anna", "cleo")) == 2
+    assert consent(village, "anna", "cleo") == []  # the third may just come
+    village.wait(minutes=30)
+    assert len(consent(village, "anna", "cleo")) == 1
+    village.wait(hours=1)
+    assert len(heads(village, "anna", "cleo")) == 1
+    assert all(tea(village, each).here is not None for each in ("anna", "cleo"))
+    village.restart("ben")
+    village.wait(hours=1)
+    assert heads(village, *ALL) == finals(village, *ALL)
+    assert len(heads(village, *ALL)) == 1
+
+
+def test_three_of_whom_each_stands_apart_come_together_with_the_consent_of_one() -> None:
+    village = parted(*ALL)
+    assert len(heads(village, *ALL)) == 3
+    village.wait(minutes=80)
+    asked = [each for each in ALL if told(village, each)[-1:] == [(True, False)]]
+    assert len(asked) == 2
+    village.do(asked[0], inputs.ComeBack(group=TEA))
+    village.wait(hours=2)
+    assert heads(village, *ALL) == finals(village, *ALL)
+    assert len(heads(village, *ALL)) == 1
+
+
+def test_of_headers_without_end_some_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    village = parted("anna", "cleo")
+    found, weighed = tea(village, "anna"), list[int]()
+    me, other = (voting.own(village.state(each), tea(village, each)) for each in ("anna", "cleo"))
+    assert me is not None
+    assert other is not None
+    graph, parent = found.graph, found.graph.anchor.epoch
+    for number in range(3 * apart.MOST):
+        graph = graph.with_step(Step(epoch=EpochId(number.to_bytes(32, "big")), parent=parent, author=other))
+
+    def counting(graph: Graph, ballots: Ballots, followed: Iterable[EpochId]) -> frozenset[EpochId]:
+        several = list(followed)
+        weighed.append(len(several))
+        return counted(graph, ballots, several)
+
+    monkeypatch.setattr(apart, "counted", counting)
+    apart.of_more(replace(found, graph=graph), me)
+    assert weighed == [1 + apart.MOST]
+
+
+def test_who_was_followed_by_a_third_is_not_asked_for_what_another_one_did() -> None:
+    village = talk(*ALL, "dora", "emil", policy=Policy(window=MINUTE))
+    village.down("dora")
+    village.down("emil")
+    village.part(["anna", "ben"], ["cleo"])
+    ours, theirs = commit(village, "anna"), commit(village, "cleo")
+    village.wait(hours=1)
+    village.down("ben")
+    village.heal()
+    village.wait(hours=6)
+    assert theirs in tea(village, "anna").graph.steps
+    assert told(village, "anna") == []
+    assert tea(village, "anna").head != ours
+    assert heads(village, "anna") == heads(village, "cleo")
+    assert all(tea(village, each).graph.is_ancestor(ours, tea(village, each).head) for each in ("anna", "cleo"))
+
+
+def test_nobody_is_asked_to_go_where_they_were_removed() -> None:
+    village = talk(*ALL, policy=Policy(window=MINUTE))
+    village.down("ben")
+    village.part(["anna"], ["cleo"])
+    removal, ours = remove(village, "anna", "cleo"), commit(village, "cleo")
+    village.wait(hours=1)
+    village.heal()
+    village.wait(hours=6)
+    assert removal in tea(village, "cleo").graph.steps
+    assert heads(village, "cleo") == {ours}
+    assert told(village, "cleo") == []
+
+
+def test_nobody_is_asked_to_go_where_one_was_removed_who_stands_with_them() -> None:
+    village = talk(*ALL, "dora", policy=Policy(window=MINUTE))
+    village.down("dora")
+    village.part(["anna"], ["ben", "cleo"])
+    removal, ours = remove(village, "anna", "ben"), commit(village, "ben")
+    village.wait(hours=1)
+    village.heal()
+    village.wait(hours=12)
+    assert removal in tea(village, "cleo").graph.steps
+    assert tea(village, "cleo").graph.is_ancestor(ours, tea(village, "cleo").head)
+    assert told(village, "cleo") == []
+
+
+def test_nobody_is_asked_as_long_as_the_commit_could_be_followed_and_a_third_may_come() -> None:
+    village = talk(*ALL)
+    village.down("ben")
+    village.part(["anna"], ["cleo"])
+    made = [commit(village, each, heard=False) for each in ("anna", "cleo")]
+    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in made, "anna", "cleo")
+    village.heal()
+    village.wait(hours=6)
+    assert all(set(made) <= set(tea(village, each).graph.steps) for each in ("anna", "cleo"))
+    assert len(heads(village, "anna", "cleo")) == 2
+    assert told(village, "anna") == told(village, "cleo") == []
+
+
 def removed_apart() -> tuple[Village, EpochId, EpochId]:
     """Anna removes cleo apart from the others, who hear of it when nobody can follow it any more, and have gone on."""
     village = talk(*ALL, policy=Policy(window=MINUTE))
@@ -206,7 +337,7 @@ def removed_apart() -> tuple[Village, EpochId, EpochId]:
 
 def test_who_alone_followed_a_removal_comes_back_with_consent_to_what_it_strikes() -> None:
     village, removal, theirs = removed_apart()
-    village.wait(hours=12)
+    village.wait(minutes=30)
     assert heads(village, "anna") != {theirs}
     assert told(village, "anna") == [(False, False), (True, False)]
     village.do("anna", inputs.ComeBack(group=TEA))
