@@ -124,44 +124,62 @@ def hopeless(strand: Strand, payload: Payload) -> bool:
     epochs = (payload.epoch,) if isinstance(payload, Post) else (payload.signed.step.parent, payload.signed.step.epoch)
     if any(strand.entered(epoch) or strand.graph.has(epoch) for epoch in epochs):
         return False
-    try:
-        number = peek(payload.message).epoch
-    except MlsError:
-        return False  # it is refused for that when it is opened
+    number = _number(payload.message)
     return number is not None and number <= strand.graph.anchor.number
 
 
-def _beyond(turn: Turn, strand: Strand, epoch: EpochId) -> bool:
-    """Whether this device will never be in an epoch: the keys before it are gone, and no step there brings us in.
+def _number(message: bytes) -> int | None:
+    """Of the epoch, as the message has it; one that has none is refused for that when it is opened."""
+    try:
+        return peek(message).epoch
+    except MlsError:
+        return None
 
-    Who is lost may have to come back past it, and finds out then what it missed.
+
+def _beyond(turn: Turn, strand: Strand, epoch: EpochId) -> bool:
+    """Whether this device will never be in an epoch: no keys lead there any more, and no step there brings us in.
+
+    Where it came past, on the way to the head, it follows nothing: neither what leads there nor what was done beside
+    it. Who is lost may have to come back past it, and finds out then what it missed.
     """
     graph = strand.graph
     lost = strand.here is None and strand.membership is not Membership.OUT
     if lost or strand.entered(epoch) or not graph.has(epoch):
         return False
     own = turn.state.me.device if strand.home else turn.state.book.own
+    way = frozenset(graph.up(strand.head)) if strand.here is not None else frozenset()
     for each in graph.up(epoch):
         if strand.entered(each):
             kept = strand.kept.find(each)
             return kept is None or kept.settled or kept.group.ended is not None
         step = graph.steps.find(each)
         if step is not None:
-            came = [*[new.incarnation for new in step.adds], *[who for who, _ in step.moved]]
+            # By a Welcome, or with another device of ours: on the way to the head only a Welcome may still come.
+            came = [*[new.incarnation for new in step.adds], *[who for who, _ in step.moved if each not in way]]
             if any(there.account == own and there.incarnation in came for there in graph.members(each)):
-                return False  # by a Welcome, or with another device of ours
+                return False
+        if each in way:
+            return True
     return True
 
 
 def unreachable(turn: Turn, strand: Strand, payload: Payload) -> bool:
-    """Whether something waits for an epoch that this device will never be in."""
+    """Whether something waits for an epoch that this device will never be in.
+
+    A header that gives the epoch another number than the message has is made up: its commit leads elsewhere, and may
+    still come.
+    """
     match payload:
         case Post():
-            return _beyond(turn, strand, payload.epoch)
+            epoch = payload.epoch
         case Commit():
-            return _beyond(turn, strand, payload.signed.step.parent)
+            epoch = payload.signed.step.parent
         case _:
             return False
+    if not _beyond(turn, strand, epoch):
+        return False
+    number = _number(payload.message)
+    return number is None or number == strand.graph.number(epoch)
 
 
 def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:

@@ -25,11 +25,13 @@ from tests.vcd.core.branches import (
     withhold,
 )
 from tests.vcd.core.company import act, step
+from tests.vcd.core.talking import say
 from tests.vcd.core.village import Village
-from vcd.core import comeback, desync, inputs, node, retention, strand as strands, summaries, voting
+from vcd.core import comeback, desync, following, inputs, node, retention, steps, strand as strands, summaries, voting
 from vcd.core.duties import Duty
 from vcd.core.errors import Misuse
 from vcd.core.names import EpochId, FrameId
+from vcd.core.ordering.graph import Step
 from vcd.core.payloads import Commit, Digest, Door, Plea, Post, Want, Way
 from vcd.core.policy import DAY, MINUTE, Policy, Who
 from vcd.core.sights import Recovery
@@ -463,6 +465,84 @@ def test_who_has_no_key_of_a_group_any_more_comes_back_by_what_the_graph_says() 
     village.wait(hours=2)
     assert tea(village, "cleo").here is not None
     assert len(heads(village, *ALL)) == 1
+
+
+def beside() -> tuple[Village, EpochId]:
+    """Cleo came back past an epoch on which two branches begin. Emil is alone on the other one, and has spoken there.
+
+    Ben's wins, as it removes somebody; who is away, so that nothing becomes final.
+    """
+    village = talk("anna", "emil", "ben", "cleo", "dora", policy=Policy(remove=Who.EVERYBODY))
+    village.down("dora")
+    parent = lose(village, "cleo")
+    way = {parent}
+    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in way, "cleo")
+    village.part(["anna", "emil"], ["ben", "cleo"])
+    side = commit(village, "anna")
+    say(village, "emil", "on the side")
+    way.add(remove(village, "ben", "dora", heard=False))
+    village.part(["anna", "ben", "cleo"], ["emil"])
+    village.deliver()
+    village.wait(minutes=15)
+    strand = tea(village, "cleo")
+    assert heads(village, "anna", "ben", "cleo") == {strand.head}
+    assert all(strand.went_past(each) and not strand.entered(each) for each in way)
+    assert strand.graph.steps[side].parent == parent
+    assert not village.said("cleo")
+    return village, side
+
+
+def test_nothing_waits_for_a_branch_that_begins_where_this_device_came_past() -> None:
+    village, _ = beside()
+    assert not village.state("cleo").waiting.items
+    village.heal()
+    village.wait(minutes=5)
+    assert village.said("cleo") == [b"on the side"]
+    assert not village.state("cleo").waiting.items
+
+
+def test_what_was_said_on_such_a_branch_is_asked_for_if_it_wins() -> None:
+    village, side = beside()
+    remove(village, "emil", "ben")
+    village.heal()
+    village.wait(hours=1)
+    strand = tea(village, "cleo")
+    assert heads(village, "anna", "emil", "cleo") == {strand.head}
+    assert strand.graph.is_ancestor(side, strand.head)
+    assert strand.here is not None
+    assert village.said("cleo") == [b"on the side"]
+    assert not village.state("cleo").waiting.items
+
+
+def test_a_header_that_has_a_commit_stand_on_such_a_branch_has_no_message_given_up() -> None:
+    """The message comes before the commit, which says where that stands."""
+    village, side = beside()
+    withhold(village, lambda each: isinstance(each, Commit), "cleo")
+    epoch, strand = commit(village, "anna"), tea(village, "ben")
+    me, here = voting.own(village.state("ben"), strand), strand.here
+    assert me is not None
+    assert here is not None
+    step_ = Step(epoch=epoch, parent=side, author=me, tag=b"t" * 32)
+    said = steps.signed(here.group.suite, here.group.signature_key, step_)
+    act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), said))
+    assert tea(village, "cleo").graph.steps[epoch].parent == side
+    say(village, "anna", "on the head")
+    assert not village.said("cleo")
+    release(village)
+    village.wait(minutes=1)
+    assert b"on the head" in village.said("cleo")
+
+
+@pytest.mark.parametrize("welcome", [True, False])
+def test_a_branch_that_begins_where_we_came_in_is_waited_for_if_a_welcome_leads_there(welcome: bool) -> None:
+    """Where another device of ours came back, and this one came past it, it does not follow any more."""
+    village, side = beside()
+    strand, me = tea(village, "cleo"), member(village, "cleo", "cleo")
+    there = strand.graph.steps[strand.graph.steps[side].parent]
+    came = replace(there, adds=(me,)) if welcome else replace(there, moved=((me.incarnation, 9),))
+    graph = replace(strand.graph, steps=strand.graph.steps.set(came.epoch, came))
+    turn = Turn(village.state("cleo"), village.now, village.devices["cleo"].provider)
+    assert following.unreachable(turn, replace(strand, graph=graph), Post(epoch=side, message=b"")) is not welcome
 
 
 # ---------------------------------------------------------------- duties
