@@ -12,7 +12,9 @@ one, it is not for the other: one is asked to come back there (`desync`), and th
 Of more, the others may be asleep, and settle it in the morning by following the one or the other; or they are gone, or
 each stands on a branch of its own. So who asks leaves them time, and lets nobody be asked as long as the commits could
 still be followed if they came. Where one of them did follow what was done here, the one who is alone has to yield, and
-can tell, as somebody vouches for that.
+can tell, as somebody vouches for that: not whom only what was done here brought in, nor who is known to lie, as the
+others do not believe these. If one comes later and follows it, nobody is asked any more. And each may be shown the way
+by any of the others: who says yes does not come in where it would not stand (`wins`).
 
 A member who makes up headers can have people asked, by this, if all others are silent, and only for a place where it
 would itself win the choice. Who says yes is alone with the liar until another one speaks.
@@ -45,8 +47,18 @@ def of_more(strand: Strand, me: Incarnation) -> EpochId | None:
     first = next((epoch for epoch in there if epoch in missed), None)
     if first is None or all(each.incarnation != me for each in graph.members(there[-1])):
         return None
-    ours = [epoch for epoch in graph.path(strand.head) if epoch not in there]
-    return None if _vouching(strand, ours) - {me, graph.steps[first].author} else first
+    ours, step = [epoch for epoch in graph.path(strand.head) if epoch not in there], graph.steps[first]
+    sure = {each.incarnation for each in (*graph.anchor.members, *graph.members(step.parent))}
+    return None if (_vouching(strand, ours) & sure) - {me, step.author} else first
+
+
+def wins(strand: Strand, epoch: EpochId) -> bool:
+    """Whether this device would stand there if it came in: where what it stands on goes before, nobody is met there."""
+    graph, ballots = strand.graph, strand.ballots
+    followed = [each for each in graph.steps if strand.entered(each)]
+    counts = counted(graph, ballots, [*followed, epoch])
+    head = standing(graph, ballots, counts, dead(strand) - frozenset(graph.up(epoch))).head
+    return graph.is_ancestor(epoch, head)
 
 
 def _missed(strand: Strand) -> frozenset[EpochId]:
@@ -71,8 +83,8 @@ def _believing(strand: Strand, missed: frozenset[EpochId], theirs: list[EpochId]
 
 
 def _vouching(strand: Strand, way: Iterable[EpochId]) -> frozenset[Incarnation]:
-    """Who made these steps, or voted for them."""
+    """Who made these steps, or voted for them, and is not known to lie."""
     found: set[Incarnation] = set()
     for epoch in way:
         found |= {strand.graph.steps[epoch].author, *(strand.ballots.voters.find(epoch) or ())}
-    return frozenset(found)
+    return frozenset(found) - strand.ballots.liars

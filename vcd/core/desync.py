@@ -169,6 +169,9 @@ def come_back(turn: Turn, command: inputs.ComeBack) -> None:
         raise Misuse("in-sync", "this device follows that group")
     if voting.own(turn.state, strand) is None:
         raise Misuse("not-member", "somebody has to invite us")
+    if _is_answered(turn, strand):
+        _found(turn, strand)
+        return
     put(turn, command.group, replace(known, consent=True, asks=False, tries=0, entered=None, distrusted=()))
     recover(turn, command.group)
 
@@ -183,6 +186,9 @@ def recover(turn: Turn, subject: bytes) -> None:
     known = recovery(turn, group_id)
     if known.entered is not None:
         _probation(turn, strand, known)
+        return
+    if _is_answered(turn, strand):
+        _found(turn, strand)
         return
     if strand.here is not None and not known.consent:
         first, missing = _elsewhere(turn, strand), summaries.missing(strand)
@@ -233,6 +239,8 @@ def _may(turn: Turn, strand: Strand) -> bool:
 def behind(turn: Turn, strand: Strand) -> None:
     """What is missing was asked for. Where only one other member knows of it, that cannot go on for ever."""
     first, known = _elsewhere(turn, strand), recovery(turn, strand.group_id)
+    if known.consent:
+        return
     if first in summaries.missing(strand):
         put(turn, strand.group_id, replace(known, tries=known.tries + 1))
     if first is not None and (known.tries + 1 >= ALONE_TRIES or first not in summaries.missing(strand)):
@@ -241,10 +249,26 @@ def behind(turn: Turn, strand: Strand) -> None:
 
 def shown(turn: Turn, strand: Strand) -> None:
     """Somebody shows branches: one that cannot be had any more is left some time to be voted for."""
+    if _is_answered(turn, strand):
+        _found(turn, strand)
+        return
+    if recovery(turn, strand.group_id).consent:
+        return
     config, missing = turn.state.config, summaries.missing(strand)
     for first, wait in ((_elsewhere(turn, strand), config.desync_after), (_apart(turn, strand), config.retry_most)):
         if first is not None and first not in missing:
             turn.due(Duty.DESYNC, strand.group_id, turn.now + wait)
+
+
+def _is_answered(turn: Turn, strand: Strand) -> bool:
+    """Whether people were asked to come from where this device stands, and it would stand nowhere else any more.
+
+    Somebody may have come since who followed what was done here: who says yes only then does not leave that.
+    """
+    known = recovery(turn, strand.group_id)
+    if not (known.asks or known.consent) or _follows(turn, strand) is None:
+        return False
+    return _elsewhere(turn, strand) is None and _apart(turn, strand) is None
 
 
 def _elsewhere(turn: Turn, strand: Strand) -> EpochId | None:
@@ -264,9 +288,9 @@ def _apart(turn: Turn, strand: Strand) -> EpochId | None:
 
 
 def _follows(turn: Turn, strand: Strand) -> Incarnation | None:
-    """Who we are where this device stands, as long as it does, and not by consent."""
+    """Who we are where this device stands, as long as it does, and others followed it there."""
     known = recovery(turn, strand.group_id)
-    return None if strand.here is None or known.consent or known.entered is not None else voting.own(turn.state, strand)
+    return None if strand.here is None or known.entered is not None else voting.own(turn.state, strand)
 
 
 def ask_user(turn: Turn, group_id: GroupId) -> None:
@@ -472,6 +496,8 @@ def on_door(turn: Turn, group_id: GroupId, payload: Door, frame: FrameId) -> Non
         if known.tries >= ALONE_TRIES and _for_consent(strand, way.epoch):
             ask_user(turn, group_id)
         raise Refused("door-stale", "it does not lead to where the group stands")
+    if strand.here is not None and strand.mode is not Mode.LEAD and not apart.wins(strand, way.epoch):
+        raise Refused("door-stale", "what we stand on goes before it")
     there = strand.kept.find(way.epoch)
     if there is not None and not there.settled:
         return  # what came with it was enough

@@ -26,12 +26,12 @@ from tests.vcd.core.company import show_up, step
 from tests.vcd.core.homes import link
 from tests.vcd.core.village import Village
 from vcd.core import apart, comeback, inputs, retention, strand as strands, summaries, voting
-from vcd.core.errors import Refused
+from vcd.core.errors import Misuse, Refused
 from vcd.core.names import EpochId, FrameId
 from vcd.core.ordering.choice import counted
 from vcd.core.ordering.graph import Graph, Step
 from vcd.core.ordering.votes import Ballot, Ballots
-from vcd.core.payloads import Commit, Way
+from vcd.core.payloads import Commit, Plea, Want, Way
 from vcd.core.policy import MINUTE, Policy
 from vcd.core.strand import Membership
 from vcd.core.turn import Turn
@@ -239,6 +239,99 @@ def test_three_of_whom_each_stands_apart_come_together_with_the_consent_of_one()
     village.wait(hours=2)
     assert heads(village, *ALL) == finals(village, *ALL)
     assert len(heads(village, *ALL)) == 1
+
+
+def test_two_of_three_who_say_yes_at_once_do_not_change_places() -> None:
+    """One of them is let into the branch of the other one, which loses to its own: it would not stand there."""
+    village = parted(*ALL)
+    village.wait(minutes=80)
+    asked = [each for each in ALL if told(village, each)[-1:] == [(True, False)]]
+    assert len(asked) == 2
+    for each in asked:
+        village.step(each, inputs.ComeBack(group=TEA))
+    village.deliver()
+    village.wait(hours=2)
+    assert heads(village, *ALL) == finals(village, *ALL)
+    assert len(heads(village, *ALL)) == 1
+
+
+def test_who_is_followed_by_a_third_after_all_is_not_asked_any_more() -> None:
+    village = parted("anna", "cleo")
+    village.wait(minutes=80)
+    (asked,) = (each for each in ("anna", "cleo") if told(village, each)[-1:] == [(True, False)])
+    (other,) = {"anna", "cleo"} - {asked}
+    ours, theirs = (tea(village, each).head for each in (asked, other))
+    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch == theirs, "ben")
+    village.down(other)
+    village.restart("ben")
+    village.wait(hours=1)
+    assert heads(village, asked, "ben") == {ours}
+    assert told(village, asked) == [(True, False), (False, True)]
+    with pytest.raises(Misuse, match="follows"):
+        village.do(asked, inputs.ComeBack(group=TEA))
+
+
+def test_who_says_yes_just_then_does_not_vouch_for_what_loses_to_what_a_third_followed() -> None:
+    """The other one shows the way, as it knows nothing of that yet, or does not want to."""
+    village = parted("anna", "cleo")
+    village.wait(minutes=80)
+    (asked,) = (each for each in ("anna", "cleo") if told(village, each)[-1:] == [(True, False)])
+    (other,) = {"anna", "cleo"} - {asked}
+    ours, theirs = (tea(village, each).head for each in (asked, other))
+    withhold(village, lambda each: not isinstance(each, Want | Plea), other)
+    vote = Ballot(
+        voter=member(village, asked, "ben").incarnation,
+        parent=tea(village, asked).graph.anchor.epoch,
+        round=0,
+        child=ours,
+    )
+
+    def hear(turn: Turn) -> None:
+        now = turn.strand(TEA)
+        turn.put(replace(now, ballots=now.ballots.with_ballot(vote)), graph=True)
+
+    step(village, asked, hear)
+    village.do(asked, inputs.ComeBack(group=TEA))
+    village.wait(minutes=5)
+    assert heads(village, other) == {theirs}
+    assert heads(village, asked) == {ours}
+    assert not tea(village, asked).graph.children(theirs)
+    assert told(village, asked) == [(True, False), (False, True)]
+
+
+def test_who_was_followed_only_by_somebody_they_brought_in_there_is_asked() -> None:
+    """Whom the other one has never seen vouches for nothing there, so that one would not yield either."""
+    village = talk(*ALL, policy=Policy(window=MINUTE))
+    village.down("ben")
+    village.account("dora")
+    village.part(["anna", "dora"], ["cleo"])
+    bring(village, "anna", "dora")
+    village.wait(minutes=1)
+    commit(village, "dora")
+    village.wait(minutes=2)
+    commit(village, "cleo")
+    village.wait(hours=1)
+    village.heal()
+    village.wait(hours=2)
+    assert consent(village, "anna", "cleo", "dora") == ["anna"]
+    village.wait(hours=1)
+    assert len(heads(village, "anna", "cleo")) == 1
+    assert tea(village, "anna").here is not None
+
+
+def test_who_was_followed_only_by_one_who_lies_is_asked() -> None:
+    village = parted("anna", "cleo")
+    village.wait(minutes=80)
+    asked = next(each for each in ("anna", "cleo") if told(village, each)[-1:] == [(True, False)])
+    found, ben = tea(village, asked), member(village, asked, "ben").incarnation
+    me, parent = voting.own(village.state(asked), found), found.graph.anchor.epoch
+    assert me is not None
+    first = apart.of_more(found, me)
+    assert first is not None
+    voted = found.ballots.with_ballot(Ballot(voter=ben, parent=parent, round=2, child=found.head))
+    assert apart.of_more(replace(found, ballots=voted), me) is None
+    twice = voted.with_ballot(Ballot(voter=ben, parent=parent, round=2, child=first))
+    assert apart.of_more(replace(found, ballots=twice), me) == first
 
 
 def test_of_headers_without_end_some_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
