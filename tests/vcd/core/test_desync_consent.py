@@ -354,6 +354,30 @@ def test_of_headers_without_end_some_are_weighed(monkeypatch: pytest.MonkeyPatch
     assert weighed == [1 + apart.MOST]
 
 
+def test_removals_without_end_beside_a_long_row_are_weighed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    village = parted("anna", "cleo")
+    found, looks = tea(village, "anna"), list[EpochId]()
+    me, other = (voting.own(village.state(each), tea(village, each)) for each in ("anna", "cleo"))
+    assert me is not None
+    assert other is not None
+    graph, begin, at, ours = found.graph, found.graph.anchor.epoch, found.head, list[EpochId]()
+    for number in range(100):
+        ours.append(EpochId(b"o" * 28 + number.to_bytes(4, "big")))
+        graph, at = graph.with_step(Step(epoch=ours[-1], parent=at, author=me)), ours[-1]
+    for number in range(apart.MOST):
+        epoch = EpochId(bytes(28) + number.to_bytes(4, "big"))
+        graph = graph.with_step(Step(epoch=epoch, parent=begin, author=other, removes=(me,)))
+    parent = Graph.parent
+
+    def looking(graph: Graph, epoch: EpochId) -> EpochId | None:
+        looks.append(epoch)
+        return parent(graph, epoch)
+
+    monkeypatch.setattr(Graph, "parent", looking)
+    apart.of_more(replace(found, graph=graph, past=found.past.update(dict.fromkeys(ours, 1))), me)
+    assert len(looks) < 50 * (apart.MOST + len(ours))
+
+
 def test_who_was_followed_by_a_third_is_not_asked_for_what_another_one_did() -> None:
     village = talk(*ALL, "dora", "emil", policy=Policy(window=MINUTE))
     village.down("dora")

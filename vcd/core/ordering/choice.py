@@ -108,13 +108,14 @@ def struck(graph: Graph, since: EpochId, counts: frozenset[EpochId]) -> frozense
     lists: dict[EpochId, set[EpochId]] = {}
     beaten: dict[EpochId, set[EpochId]] = {}
     for d in attackers:
-        one = graph.steps[d]
+        one, line = graph.steps[d], frozenset[EpochId]()
         for c in live:
             other = graph.steps[c]
             by_list = who.shut_out(one, other)
             if not by_list and other.author not in one.removes:
                 continue
-            if graph.is_ancestor(d, c) or graph.is_ancestor(c, d):
+            line = line or frozenset([*graph.up(d), *graph.standing_on(d)])  # once: rows of either may be long
+            if c in line:
                 continue
             if who.brings_anew(one, other):
                 attacks.setdefault(d, []).append(c)
