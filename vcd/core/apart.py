@@ -3,8 +3,9 @@
 A header that this device could not follow counts if somebody other than its author vouches for it
 (`vcd.core.ordering.choice.counted`). Where nobody is who could, it never does, and members who committed apart, for
 longer than the window, stay apart for good: each sees the other's headers, and neither believes them. So it is looked
-at where the group would stand if they were believed. The choice is the same for all, so if that is elsewhere for the
-one, it is not for the other: one is asked to come back there (`desync`), and the other one stays where it is.
+at where the group would stand if they were believed. Who has the same headers sees the same there: so all but one are
+asked to come where that is (`desync`), and that one stays where it is. What another device of our own account did is
+left out; it counts when somebody else vouches for it.
 
     of two    nobody is in the group there but the author and we: nobody else can ever vote
     of more   others are, and none of them followed what was done here, who has not done it alone
