@@ -167,7 +167,7 @@ def unreachable(turn: Turn, strand: Strand, payload: Payload) -> bool:
     """Whether something waits for an epoch that this device will never be in.
 
     A header that gives the epoch another number than the message has is made up: its commit leads elsewhere, and may
-    still come. One that gives it the same may be made up too, or stand on such a one.
+    still come.
     """
     match payload:
         case Post():
@@ -179,31 +179,7 @@ def unreachable(turn: Turn, strand: Strand, payload: Payload) -> bool:
     if not _beyond(turn, strand, epoch):
         return False
     number = _number(payload.message)
-    return number is None or (number == strand.graph.number(epoch) and not _may_lead_elsewhere(strand, epoch, number))
-
-
-def _may_lead_elsewhere(strand: Strand, epoch: EpochId, number: int) -> bool:
-    """Whether nobody but its author vouches for a header that leads there, and the commit may be one to follow instead.
-
-    That is where this device stands, on a branch that may still win, or right after any epoch that it can follow from.
-    What begins further back, beside the way to the head, is not looked at: it would wait for all that is said there.
-    """
-    graph, head = strand.graph, strand.head
-    if not any(
-        graph.number(at) == number - 1
-        or (graph.number(at) < number and (at == head or not graph.is_ancestor(at, head)))
-        for at, kept in strand.kept.items()
-        if graph.has(at) and not kept.settled and kept.group.ended is None
-    ):
-        return False
-    sure = {each.incarnation for each in graph.anchor.members} - strand.ballots.liars
-    for each in graph.up(epoch):
-        step = graph.steps.find(each)
-        if step is None or strand.went_past(each):
-            break
-        if sure.isdisjoint((strand.ballots.voters.find(each) or frozenset()) - {step.author}):
-            return True
-    return False
+    return number is None or number == strand.graph.number(epoch)
 
 
 def on_commit(turn: Turn, group_id: GroupId, payload: Commit, frame: FrameId) -> None:

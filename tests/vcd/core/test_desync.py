@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
@@ -515,23 +514,18 @@ def test_what_was_said_on_such_a_branch_is_asked_for_if_it_wins() -> None:
     assert not village.state("cleo").waiting.items
 
 
-@pytest.mark.parametrize("further", [False, True])
-def test_a_header_that_has_a_commit_stand_on_such_a_branch_has_no_message_given_up(further: bool) -> None:
-    """The message comes before the commit, which says where that stands. `further`: by others that make it as long."""
+def test_a_header_that_has_a_commit_stand_on_such_a_branch_has_no_message_given_up() -> None:
+    """The message comes before the commit, which says where that stands."""
     village, side = beside()
     withhold(village, lambda each: isinstance(each, Commit), "cleo")
     epoch, strand = commit(village, "anna"), tea(village, "ben")
     me, here = voting.own(village.state("ben"), strand), strand.here
     assert me is not None
     assert here is not None
-    numbers = range(strand.graph.number(side) + 1, strand.graph.number(epoch)) if further else ()
-    line = [side, *(EpochId(bytes([each]) * 32) for each in numbers), epoch]
-    made = [Step(epoch=name, parent=on, author=me, tag=b"t" * 32) for on, name in pairwise(line)]
-    said = [steps.signed(here.group.suite, here.group.signature_key, each) for each in made]
-    act(village, "cleo", lambda turn: summaries.learn(turn, TEA, said, ()))
-    known = tea(village, "cleo").graph
-    assert known.steps[epoch].parent == line[-2]
-    assert further == (known.number(epoch) == strand.graph.number(epoch))
+    step_ = Step(epoch=epoch, parent=side, author=me, tag=b"t" * 32)
+    said = steps.signed(here.group.suite, here.group.signature_key, step_)
+    act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), said))
+    assert tea(village, "cleo").graph.steps[epoch].parent == side
     say(village, "anna", "on the head")
     assert not village.said("cleo")
     release(village)

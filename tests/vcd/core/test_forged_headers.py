@@ -9,29 +9,14 @@ import pytest
 
 from mls.state import Group
 from mls.suite import Suite
-from tests.vcd.core.branches import (
-    TEA,
-    bring,
-    commit,
-    finals,
-    member,
-    payload_of,
-    release,
-    remove,
-    sent,
-    talk,
-    tea,
-    withhold,
-)
+from tests.vcd.core.branches import TEA, bring, commit, finals, member, payload_of, release, sent, talk, tea, withhold
 from tests.vcd.core.company import act
-from tests.vcd.core.talking import say
 from tests.vcd.core.village import Village
 from vcd.core import acting, events, following, steps, voting
 from vcd.core.names import EpochId, Incarnation
 from vcd.core.ordering.graph import Member, Step
 from vcd.core.ordering.votes import Ballot
 from vcd.core.payloads import Commit, Digest, SignedBallot, SignedStep, Votes
-from vcd.core.policy import Policy, Who
 from vcd.core.strand import Membership, doubtful
 
 PEOPLE = ("anna", "ben", "cleo", "mallory")
@@ -318,35 +303,3 @@ def test_what_was_checked_by_keys_of_a_made_up_header_goes_with_it() -> None:
     village.wait(minutes=30)
     assert tea(village, "cleo").membership is Membership.IN
     assert tea(village, "cleo").head == tea(village, "anna").head
-
-
-def test_a_header_of_the_same_number_on_another_branch_has_no_message_given_up() -> None:
-    """Cleo came past where ben's branch begins, and has the keys of the other one, which wins in the end."""
-    village = talk("anna", "emil", "ben", "cleo", "dora", policy=Policy(remove=Who.EVERYBODY))
-    village.down("dora")
-    village.part(["anna", "emil", "cleo"], ["ben"])
-    ours = commit(village, "anna")
-    village.part(["anna", "emil"], ["ben"], ["cleo"])
-    theirs = remove(village, "ben", "dora", heard=False)
-    away = {theirs}
-    withhold(village, lambda each: isinstance(each, Commit) and each.signed.step.epoch in away, "cleo")
-    village.part(["anna", "ben", "cleo"], ["emil"])
-    village.deliver()
-    village.wait(minutes=15)
-    assert tea(village, "cleo").went_past(theirs)
-    assert not tea(village, "cleo").entered(theirs)
-    assert ours in tea(village, "cleo").kept
-    epoch = commit(village, "emil", heard=False)
-    say(village, "emil", "on ours")
-    away |= {epoch, remove(village, "emil", "ben", heard=False)}
-    said = pen(village, "ben")
-    made_up = said.header(Step(epoch=epoch, parent=theirs, author=said.who, tag=b"t" * 32))
-    act(village, "cleo", lambda turn: following.on_header(turn, turn.strand(TEA), made_up))
-    assert tea(village, "cleo").graph.steps[epoch].parent == theirs
-    village.part(["emil", "cleo"], ["anna", "ben"])
-    village.deliver()
-    assert not village.said("cleo")
-    release(village)
-    village.wait(minutes=1)
-    assert tea(village, "cleo").entered(epoch)
-    assert village.said("cleo") == [b"on ours"]
