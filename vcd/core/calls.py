@@ -221,6 +221,14 @@ def _consider(turn: Turn, calling: Calling) -> None:
     turn.tell(Invited(conversation=group_id, by=by, asks=asks, greeting=calling.greeting))
 
 
+def contact_now(turn: Turn, account: AccountId) -> None:
+    """Who called as a stranger is none any more, by the user's word, here or on another device: nothing is asked."""
+    for group_id, talk in sorted(turn.state.talks.items()):
+        if talk.sends is not None and talk.sends.by == account and talk.acceptance is Acceptance.ASKS:
+            _answered(turn, group_id, accept=True)
+            turn.tell(Invited(conversation=group_id, by=account, asks=False, greeting=""))
+
+
 def answer(turn: Turn, command: inputs.Answer) -> None:
     """The user accepts, or declines."""
     talk = turn.talk(command.conversation)

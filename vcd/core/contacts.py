@@ -19,6 +19,7 @@ from mls.state import Group
 from mls.validation import Plan
 from vcd.core import ranks, sessions
 from vcd.core.accounts.admission import head_of
+from vcd.core.accounts.book import Relation
 from vcd.core.accounts.card import from_bytes, to_bytes
 from vcd.core.accounts.head import CheckedHead, Evidence
 from vcd.core.errors import Malformed, Misuse, Refused
@@ -144,13 +145,16 @@ def on_added(turn: Turn, told: Told, record: ContactAdded) -> None:
 
 
 def _use(turn: Turn, card: Card, book: Book) -> None:
-    """Adopt a book with a card that came, where it may say that somebody is reached elsewhere than before."""
-    from vcd.core import intents
+    """Adopt a book with a card that came: somebody may be a contact only now, or be reached elsewhere than before."""
+    from vcd.core import calls, intents, invitations
 
     known, now = turn.state.book.find(card.account), book.known(card.account).card
     turn.change(book=book)
     if known is not None and known.card is not None and now is not None and known.card.inbox.raw != now.inbox.raw:
         intents.readdressed(turn, card.account)
+    if turn.state.config.accept_contacts and book.relation(card.account) is Relation.CONTACT:
+        invitations.contact_now(turn, card.account)
+        calls.contact_now(turn, card.account)
 
 
 def on_blocked(turn: Turn, told: Told, record: ContactBlocked) -> None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from mls.errors import MlsError
 from mls.proposals import Add, Proposal, Remove
 from mls.registries import LeafIndex
-from vcd.core import acting, comers, keys, kinds, leaving, ranks, steps, summaries, verdicts
+from vcd.core import acting, comers, keys, kinds, leaving, ranks, sessions, steps, summaries, verdicts
 from vcd.core.accounts.book import Relation
 from vcd.core.duties import Duty
 from vcd.core.effects import FetchPackage
@@ -208,7 +208,7 @@ def end(turn: Turn, intent: Intent, reason: str, *, told: bool = False) -> None:
     turn.change(intents=turn.state.intents.discard(intent.intent))
     turn.not_due(Duty.INTENT, intent.intent)
     if intent.reply is not None:
-        invitations.leave_reply(turn, intent.reply)
+        sessions.leave_topic(turn, intent.reply, turn.now)
     fate(turn, intent, reason)
     if not told and intent.device == turn.state.me.device:
         say(turn, IntentOver(intent=intent.intent, reason=reason))

@@ -29,7 +29,9 @@ invited again after they left. To decline is to leave: the device that was told 
 and asks to be taken out.
 
 While the user is asked, a contact may bring us in by another Welcome. Then nothing is asked any more, and the Welcome
-that waited leads to another branch, as if it had come last: in which order they came makes no difference.
+that waited leads to another branch, as if it had come last: in which order they came makes no difference. Nor does it
+when whoever invited us becomes a contact only then (`contact_now`): the user may have added them on another device,
+which is in by now without having asked anything, and this one hears of that late.
 
 A KeyPackage is used for one group. If somebody gives out one twice, both Welcomes are taken up as long as it is not
 withdrawn; people are warned, and the leaf is replaced, as its key is in two groups.
@@ -59,7 +61,6 @@ from vcd.core.names import AccountId, EpochId, FrameId, GroupId, IntentId
 from vcd.core.payloads import Introduction, Invite, Retry, pack, unpack
 from vcd.core.policy import Mode, of_group
 from vcd.core.strand import Membership
-from vcd.core.topics import TopicSecret, keys_of
 from vcd.core.waiting import Need
 from vcd.core.wanting import Invitation, Stage
 
@@ -304,12 +305,19 @@ def _asked_no_more(turn: Turn, group_id: GroupId) -> None:
 
 
 def _came_in_otherwise(turn: Turn, asked: Invitation) -> None:
-    """The user is not asked of a Welcome any more: look at it as one into a group that we are in, when that stands."""
+    """Nothing hangs on the user's answer any more: look at the Welcome anew, as if it came now."""
     payload = unpack(asked.payload)
     assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
     frame = FrameId(_key(payload))
     waiting.hold(turn, frame, waiting.INBOX, (Need.GROUP, asked.group_id), payload)
     turn.again[frame] = None
+
+
+def contact_now(turn: Turn, account: AccountId) -> None:
+    """The user is asked no more whether to come where they invited us: see what would have come of it by now."""
+    for _, each in sorted(turn.state.invitations.items()):
+        if each.stage is Stage.ANSWER and each.by == account:
+            _came_in_otherwise(turn, each)
 
 
 def _another_branch(turn: Turn, found: _Opened) -> None:
@@ -572,15 +580,6 @@ def on_retry(turn: Turn, payload: Retry, frame: FrameId) -> None:
         contacts.learn(turn, head)
     for intent in intents.unusable(turn, payload.head.account, payload.reference):
         nobody.pass_on(turn, intent, payload)
-
-
-def leave_reply(turn: Turn, secret: TopicSecret) -> None:
-    """Nobody will answer there any more."""
-    name = keys_of(turn.topic_suite, secret).name
-    joined = turn.state.joined.find(name)
-    if joined is not None:
-        turn.change(joined=turn.state.joined.set(name, replace(joined, until=turn.now)))
-        turn.due(Duty.TOPICS, b"", turn.now)
 
 
 def started(turn: Turn) -> None:

@@ -146,7 +146,8 @@ FUNCTIONS = (
         result=Contact,
         mutates=True,
         errors=("E_NO_ACCOUNT", "E_LINK", "E_CONTACTS_FULL", "E_NAME"),
-        doc="Know somebody by the link that they gave, or by a newer one.",
+        doc="Know somebody by the link that they gave, or by a newer one. "
+        "If contacts' invitations are taken without asking, so are those that this person has sent already.",
         example=(ContactAdd(link=samples.LINK, name="Bob"), _BOB),
     ),
     Function(
