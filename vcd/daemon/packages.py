@@ -13,6 +13,10 @@ nothing, so all contacts together have a pace too, and all strangers (`TOGETHER`
 anew, told to our other devices, and remembered until it expires. Who comes when that is used up gets the last resort,
 which costs nothing.
 
+When our list of devices changes, all are taken back and others made, and a daemon that starts has none before the node
+has offered them. Whoever asks then waits a moment (`PATIENCE`): told that there is none, they would try again much
+later.
+
 A card names places where packages are to be had (`address`, `place_of`): a peer, and where it can be reached; for a
 mailbox also whose packages to ask for, and what lets a contact take some. Mailboxes have packages of their own to give
 out, which are not among ours (`vcd.daemon.deposits`), so that each is given out in one place; the last resort is in
@@ -44,6 +48,10 @@ PACE = {True: (8, 10.0), False: (2, 3600.0)}
 """For a contact, for a stranger: packages at once, and seconds to one more."""
 TOGETHER = {True: (64, 300.0), False: (8, 1800.0)}
 """The same for all contacts, and for all strangers."""
+PATIENCE = 3.0
+"""Seconds for which an answer waits while there is nothing to give."""
+MOST_WAITING = 64
+"""Askers who wait so. Others hear at once that there is none."""
 MOST_ASKERS = 4096
 MOST_GONE = 65_536
 MAX_ADDRESS = 512
@@ -170,6 +178,8 @@ class Packages:
         self._purses: OrderedDict[tuple[str, bool], _Purse] = OrderedDict()
         self._together = {kind: _Purse(most, trio.current_time()) for kind, (most, _) in TOGETHER.items()}
         self._giving = trio.Lock()
+        self._more = trio.Event()
+        self._waiting = 0
 
     # ---------------------------------------------------------------- ours
 
@@ -183,17 +193,22 @@ class Packages:
             data, lifetime = package.encode(), package.leaf_node.lifetime
             ends = 0 if lifetime is None else lifetime.not_after * 1000
             if last or self.mailboxes is None:
-                self._offers[reference] = _Offer(data, stranger, last)
+                self._put(reference, _Offer(data, stranger, last))
                 if last and self.mailboxes is not None:
                     self.mailboxes.last_resort(reference, data, ends)
             elif not self.mailboxes.claim(reference, data, stranger=stranger, expires=ends):
-                self._offers[reference] = _Offer(data, stranger, last)
+                self._put(reference, _Offer(data, stranger, last))
         return ()
 
     def here(self, reference: bytes, data: bytes, stranger: bool) -> None:
         """One that no mailbox takes."""
-        if reference not in self._gone:
-            self._offers.setdefault(reference, _Offer(data, stranger, last=False))
+        if reference not in self._gone and reference not in self._offers:
+            self._put(reference, _Offer(data, stranger, last=False))
+
+    def _put(self, reference: bytes, offer: _Offer) -> None:
+        self._offers[reference] = offer
+        self._more.set()
+        self._more = trio.Event()
 
     async def take_back(self, references: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Those that nobody is given any more; the others are at mailboxes, which are asked to withdraw them."""
@@ -219,8 +234,9 @@ class Packages:
             return NONE
         inbox = self._look().household.inbox
         contact = inbox is not None and hmac.compare_digest(question[1:], proof(inbox.raw, asker, self._mesh.me))
-        if not self._may(asker, contact=contact):
+        if inbox is None or not self._may(asker, contact=contact):
             return NONE
+        await self._stocked(contact=contact)
         async with self._giving:
             found = self._next(contact=contact)
             if found is None:
@@ -234,6 +250,18 @@ class Packages:
             left = sum(not each.last for each in self._offers.values())
             await self._do(inputs.GivenOut(reference=reference, left=left))
             return GIVEN + offer.data
+
+    async def _stocked(self, *, contact: bool) -> None:
+        """Until there is something to give, or that takes too long."""
+        if self._next(contact=contact) is not None or self._waiting >= MOST_WAITING:
+            return
+        self._waiting += 1
+        try:
+            with trio.move_on_after(PATIENCE):
+                while self._next(contact=contact) is None:
+                    await self._more.wait()
+        finally:
+            self._waiting -= 1
 
     def _next(self, *, contact: bool) -> tuple[bytes, _Offer] | None:
         fit = [(name, each) for name, each in self._offers.items() if contact or each.stranger]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import trio
+import trio.testing
 
 from tests.vcd.daemon.loopback import Node, now_ms, running
 from transport.base import Address, AskFailed, Milliseconds, PeerId
 from transport.discovery import records
 from transport.signing import SigningKey, peer_id
 from vcd.core.stored import Row
-from vcd.daemon import facts, mesh as meshes
+from vcd.daemon import facts, mesh as meshes, packages
 from vcd.daemon.packages import GIVEN, NONE, TOGETHER, VERSION, Place, proof
 
 HOME, TEA, OTHER = b"home", b"tea", b"other"
@@ -83,6 +85,34 @@ async def test_the_last_resort_is_there_after_a_restart_too(tmp_path: Path) -> N
             for number in range(TOGETHER[False][0] + 8):
                 found.add(await anna.packages.serve(f"{number}", question(anna, "", contact=False)))
             assert last in found
+
+
+async def test_who_asks_while_there_is_nothing_to_give_waits_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the list of devices changed; and only so many, and only so long."""
+    async with running(tmp_path / "anna", "laptop") as anna:
+        answers: dict[str, bytes] = {}
+
+        async def ask(asker: str) -> None:
+            answers[asker] = await anna.packages.serve(asker, question(anna, asker, contact=True))
+
+        with trio.fail_after(60):
+            await stocked(anna)
+            await anna.packages.take_back(tuple(anna.packages._offers))
+            monkeypatch.setattr(packages, "MOST_WAITING", 1)
+            with monkeypatch.context() as short:
+                short.setattr(packages, "PATIENCE", 0.05)
+                await ask("first")
+                assert answers["first"] == NONE
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "early")  # the first one has made room
+                await trio.testing.wait_all_tasks_blocked()
+                await ask("one too many")
+                assert answers["one too many"] == NONE
+                assert "early" not in answers
+                anna.packages.here(b"new", b"package", stranger=False)
+            assert answers["early"] == GIVEN + b"package"
 
 
 async def test_questions_of_any_size_and_kind_are_answered_or_refused(tmp_path: Path) -> None:
