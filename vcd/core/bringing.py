@@ -9,7 +9,8 @@ ourselves:
 
     Replied     one of us has answered that nobody could take up a Welcome
     Inside      a while later the others say which conversations they are in, unless all were named already
-    Lacking     whoever is still not in one of these says so
+    Lacking     whoever is still not in one of these says so. Also who hears that another one came in by a Welcome, or
+                that the user said yes there, and has none to come in by
     `bring`     whoever is in it comes into our own place there once more, from outside (`comeback.again`)
 
 Each step waits for as long as the inviter takes, and devices take turns. Who comes in so reads what is said from then
@@ -32,7 +33,7 @@ from vcd.core.duties import Duty
 from vcd.core.names import GroupId
 from vcd.core.policy import Mode, of_dictionary, of_group
 from vcd.core.reign import waits_for_lead
-from vcd.core.siblings import MARK, CameBack, Inside, Lacking, unpack
+from vcd.core.siblings import MARK, CameBack, Inside, Lacking, WelcomeAnswered, unpack
 from vcd.core.state import Acceptance
 from vcd.core.strand import Membership
 
@@ -117,11 +118,12 @@ def _welcomed(turn: Turn, told: Welcomed) -> None:
 
 def _enter(turn: Turn, emulation: Emulation, group: Group) -> None:
     """Into what a sibling told us of, unless a group of another kind has that id here."""
-    from vcd.core import conversations
+    from vcd.core import conversations, invitations
 
     if not sessions.taken(turn, group.group_id):
         turn.use(emulation)
         conversations.enter(turn, group)
+        invitations.asked_no_more(turn, group.group_id)
         leaves.look(turn, group.group_id)
 
 
@@ -176,6 +178,19 @@ def on_inside(turn: Turn, told: Told, record: Inside) -> None:
         count += 1
     if set(_inside(turn)) <= set(record.group_ids):
         turn.not_due(Duty.HOME, devices.INSIDE)
+
+
+def unasked(turn: Turn, group_id: GroupId, welcome: bytes) -> None:
+    """A contact brought us in without a question. Others of us may know them as a stranger by now, or as blocked."""
+    strand = turn.state.strands.find(group_id)
+    if strand is not None and not strand.over and len(ranks.devices(turn)) > 1:
+        devices.tell(turn, WelcomeAnswered(group_id=group_id, accept=True, welcome=welcome))
+
+
+def soon(turn: Turn, group_id: GroupId) -> None:
+    """Another device is in it by a Welcome that is not here: it may be on its way, or was dropped."""
+    if len(group_id) <= MAX_ID:
+        turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + _patience(turn) + _turn(turn))
 
 
 def _outside(turn: Turn, group_id: GroupId) -> bool:

@@ -225,8 +225,18 @@ def contact_now(turn: Turn, account: AccountId) -> None:
     """Who called as a stranger is none any more, by the user's word, here or on another device: nothing is asked."""
     for group_id, talk in sorted(turn.state.talks.items()):
         if talk.sends is not None and talk.sends.by == account and talk.acceptance is Acceptance.ASKS:
+            entries.tell(turn, group_id, accept=True)  # some of ours may be set up to ask of contacts too
             _answered(turn, group_id, accept=True)
             turn.tell(Invited(conversation=group_id, by=account, asks=False, greeting=""))
+        elif talk.sends is not None and talk.acceptance is Acceptance.ASKS:
+            sessions.free(turn, group_id)  # theirs may wait behind it
+
+
+def blocked(turn: Turn, account: AccountId) -> None:
+    """Who called and was not answered is not heard any more."""
+    for group_id, talk in sorted(turn.state.talks.items()):
+        if talk.sends is not None and talk.sends.by == account and talk.acceptance is Acceptance.ASKS:
+            _forget(turn, group_id)
 
 
 def answer(turn: Turn, command: inputs.Answer) -> None:

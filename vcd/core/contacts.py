@@ -97,10 +97,13 @@ def block(turn: Turn, command: inputs.Block) -> None:
 
 
 def _block(turn: Turn, account: AccountId, *, blocked: bool) -> None:
+    from vcd.core import calls
+
     book = turn.state.book
     turn.change(book=book.block(account) if blocked else book.unblock(account))
     if not blocked:
         return
+    calls.blocked(turn, account)
     for key in sorted(turn.state.invitations):
         if turn.state.invitations[key].by == account:
             turn.change(invitations=turn.state.invitations.discard(key))

@@ -26,7 +26,8 @@ Whoever has heard it passes over the next one.
 What the user answers is told to the other devices, which may have the Welcome or not. Who accepts is in that
 conversation, by whatever Welcome; what is declined is the one Welcome that was asked of, as somebody may well be
 invited again after they left. To decline is to leave: the device that was told joins, without the app's hearing of it,
-and asks to be taken out.
+and asks to be taken out. That a contact's was accepted without asking is told too: another device may know by then that
+they are blocked, or no contact any more, or be set up to ask. Who does not come in by any is brought in (`bringing`).
 
 While the user is asked, a contact may bring us in by another Welcome. Then nothing is asked any more, and the Welcome
 that waited leads to another branch, as if it had come last: in which order they came makes no difference. Nor does it
@@ -49,7 +50,7 @@ from mls.virtual import client
 from mls.virtual.emulation import Emulation
 from mls.virtual.errors import UnknownPackageError, WithdrawnPackageError
 from mls.welcome import decode_welcome
-from vcd.core import calls, contacts, desync, introductions, kinds, nobody, ranks, sessions, steps, waiting
+from vcd.core import bringing, calls, contacts, desync, introductions, kinds, nobody, ranks, sessions, steps, waiting
 from vcd.core.accounts.admission import head_of
 from vcd.core.accounts.book import Relation
 from vcd.core.accounts.head import check as check_head
@@ -172,11 +173,14 @@ def _consider(turn: Turn, payload: Invite, found: _Opened) -> None:
         calls.check_room(turn, group_id, asks=False)
         _forget(turn, group_id)
         _come_in(turn, found)
+        if answered.welcome != _key(payload):  # others may have left since, and ask of this one
+            bringing.unasked(turn, group_id, _key(payload))
     elif answered is not None and answered.stage is Stage.ANSWERED and answered.welcome == _key(payload):
         _forget(turn, group_id)
     elif relation is Relation.CONTACT and turn.state.config.accept_contacts and not _shut_out(turn, found):
         calls.check_room(turn, group_id, asks=False)
         _come_in(turn, found)
+        bringing.unasked(turn, group_id, _key(payload))
     else:
         calls.check_room(turn, group_id, asks=True)
         _ask(turn, payload, found)
@@ -260,10 +264,11 @@ def _come_in(turn: Turn, found: _Opened) -> None:
     group_id = found.group.group_id
     if group_id not in turn.state.strands:
         _enter(turn, found)
-        _invited(turn, found, asks=False)
+        if group_id in turn.state.strands:
+            _invited(turn, found, asks=False)
         return
     _another_branch(turn, found)
-    _asked_no_more(turn, group_id)
+    asked_no_more(turn, group_id)
 
 
 def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> None:
@@ -294,22 +299,23 @@ def _enter(turn: Turn, found: _Opened, acceptance: Acceptance | None = None) -> 
         turn.due(Duty.UPDATE, group.group_id, turn.now)
     voting.take(turn, group.group_id, found.told.lineage.ballots)
     waiting.wake(turn, (Need.GROUP, group.group_id))
-    _asked_no_more(turn, group.group_id)
+    asked_no_more(turn, group.group_id)
 
 
-def _asked_no_more(turn: Turn, group_id: GroupId) -> None:
+def asked_no_more(turn: Turn, group_id: GroupId) -> None:
+    """We are in: no answer counts any more, and what waited behind the question leads to another branch."""
     asked = turn.state.invitations.find(group_id)
-    if asked is not None and asked.stage is Stage.ANSWER:
+    if asked is not None and (asked.stage is Stage.ANSWER or asked.accept):
         _forget(turn, group_id)
-        _came_in_otherwise(turn, asked)
+        if asked.stage is Stage.ANSWER:
+            _came_in_otherwise(turn, asked)
+    sessions.free(turn, group_id)
 
 
 def _came_in_otherwise(turn: Turn, asked: Invitation) -> None:
     """Nothing hangs on the user's answer any more: look at the Welcome anew, as if it came now."""
-    payload = unpack(asked.payload)
-    assert isinstance(payload, Invite)  # noqa: S101 - nothing else is kept there
-    frame = FrameId(_key(payload))
-    waiting.hold(turn, frame, waiting.INBOX, (Need.GROUP, asked.group_id), payload)
+    frame = FrameId(_asked_of(asked))
+    waiting.hold(turn, frame, waiting.INBOX, (Need.GROUP, asked.group_id), asked.payload)
     turn.again[frame] = None
 
 
@@ -318,6 +324,8 @@ def contact_now(turn: Turn, account: AccountId) -> None:
     for _, each in sorted(turn.state.invitations.items()):
         if each.stage is Stage.ANSWER and each.by == account:
             _came_in_otherwise(turn, each)
+        elif each.stage is Stage.ANSWER:
+            sessions.free(turn, each.group_id)  # theirs may wait behind it
 
 
 def _another_branch(turn: Turn, found: _Opened) -> None:
@@ -381,22 +389,17 @@ def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
     strand = turn.state.strands.find(record.group_id)
     if strand is not None and not strand.over:
         return
+    if record.accept:
+        bringing.soon(turn, record.group_id)  # it may never come here, or was dropped
     held = turn.state.invitations.find(record.group_id)
     if held is not None and held.stage is Stage.ANSWER:
         if record.accept or record.welcome == _asked_of(held):
             _answered(turn, _meant(turn, held, record), accept=record.accept, leave=False)
         return
-    _put(
-        turn,
-        record.group_id,
-        Invitation(
-            stage=Stage.ANSWERED,
-            group_id=record.group_id,
-            accept=record.accept,
-            welcome=record.welcome,
-            since=turn.now,
-        ),
+    answered = Invitation(
+        stage=Stage.ANSWERED, group_id=record.group_id, accept=record.accept, welcome=record.welcome, since=turn.now
     )
+    _put(turn, record.group_id, answered)
 
 
 def _meant(turn: Turn, held: Invitation, record: WelcomeAnswered) -> Invitation:
@@ -556,8 +559,6 @@ _MOST_REFERENCES = 4
 
 def on_replied(turn: Turn, told: Told, record: Replied) -> None:
     """Another device of ours answered."""
-    from vcd.core import bringing
-
     del told
     bringing.compare(turn)
     known = turn.state.invitations

@@ -358,8 +358,9 @@ def started(turn: Turn) -> None:
     for group_id in sorted(turn.state.talks):
         talk = turn.state.talks[group_id]
         sends = talk.sends
-        if sends is None or sends.over or sends.signature is not None or talk.acceptance is not Acceptance.YES:
+        if sends is None or sends.over or sends.signature is not None or talk.acceptance is Acceptance.NO:
             continue
         for secret in sends.topics:
             turn.join(secret, group_id)
-        entries.offer(turn, group_id)
+        if talk.acceptance is Acceptance.YES:
+            entries.offer(turn, group_id)
