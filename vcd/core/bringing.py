@@ -10,7 +10,7 @@ ourselves:
     Replied     one of us has answered that nobody could take up a Welcome
     Inside      a while later the others say which conversations they are in, unless all were named already
     Lacking     whoever is still not in one of these says so. Also who hears that another one came in by a Welcome, or
-                that the user said yes there, and has none to come in by
+                that the user said yes there, and has none to come in by for longer than it may be on its way
     `bring`     whoever is in it comes into our own place there once more, from outside (`comeback.again`)
 
 Each step waits for as long as the inviter takes, and devices take turns. Who comes in so reads what is said from then
@@ -187,10 +187,10 @@ def unasked(turn: Turn, group_id: GroupId, welcome: bytes) -> None:
         devices.tell(turn, WelcomeAnswered(group_id=group_id, accept=True, welcome=welcome))
 
 
-def soon(turn: Turn, group_id: GroupId) -> None:
-    """Another device is in it by a Welcome that is not here: it may be on its way, or was dropped."""
+def later(turn: Turn, group_id: GroupId) -> None:
+    """Another device is in it by a Welcome that is not here. As a rule it is on its way, else it was dropped here."""
     if len(group_id) <= MAX_ID:
-        turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + _patience(turn) + _turn(turn))
+        turn.due(Duty.HOME, devices.LACKING + group_id, turn.now + turn.state.config.digest_every + _turn(turn))
 
 
 def _outside(turn: Turn, group_id: GroupId) -> bool:

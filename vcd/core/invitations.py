@@ -390,7 +390,7 @@ def on_answered(turn: Turn, told: Told, record: WelcomeAnswered) -> None:
     if strand is not None and not strand.over:
         return
     if record.accept:
-        bringing.soon(turn, record.group_id)  # it may never come here, or was dropped
+        bringing.later(turn, record.group_id)  # it may never come here, or was dropped
     held = turn.state.invitations.find(record.group_id)
     if held is not None and held.stage is Stage.ANSWER:
         if record.accept or record.welcome == _asked_of(held):
