@@ -13,7 +13,7 @@ from tests.vcd.core.people import TEA, card, friends, invite, open_talk, togethe
 from tests.vcd.core.test_invitations import inboxes
 from tests.vcd.core.test_known_later import MILK, MODES, inside, invited, stranger
 from tests.vcd.core.village import Village
-from vcd.core import inputs
+from vcd.core import inputs, siblings
 from vcd.core.names import AccountId, TopicId
 from vcd.core.policy import Mode
 
@@ -79,6 +79,23 @@ def test_who_hears_first_that_somebody_is_no_contact_any_more_comes_in(mode: Mod
     village.wait(minutes=15)
     assert alike(village, mode)
     assert (TEA, True) not in invited(village, "phone")
+
+
+def test_a_welcome_that_is_on_its_way_is_waited_for_before_anybody_is_brought_in() -> None:
+    """Or the account comes in twice, and all members follow two commits more (seed 2179)."""
+    village, _ = two(contact=True)
+    unheard(village, inboxes(village, "phone"))
+    calls(village, Mode.DEMLS)
+    village.wait(minutes=7)
+    release(village)
+    village.wait(hours=1)
+    assert alike(village, Mode.DEMLS)
+    assert not any(
+        each.data[:2] == bytes([siblings.MARK, siblings.CameBack.RECORD_TAG])
+        for name in BOTH
+        for each in village.state(name).household.said.values()
+    )
+    assert not any(step.moved for step in village.state("phone").strands[TEA].graph.steps.values())
 
 
 @pytest.mark.parametrize("mode", MODES)
