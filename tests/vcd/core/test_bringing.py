@@ -149,7 +149,7 @@ def test_what_brings_them_in_may_lose() -> None:
     """Then they know of it all the same, and come back to where the conversation stands."""
     village = anna()
     village.part(["laptop", "phone", "tablet"], ["bob", "carol"])
-    village.wait(minutes=10)
+    village.wait(minutes=15)
     assert from_outside(village) == 1
     assert together(village, "laptop", "phone", "tablet")
     for number in range(3):
